@@ -1,0 +1,36 @@
+# make demo    sets everything up in $(VENV) and runs the main job
+# make test    sets everything up in $(VENV) and passes the tests
+# make venv    builds the environment alone (about 6.7 GB with torch as the registry gives it)
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# A model as small as the demo's is several times faster on one thread a process.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test venv lint format clean
+
+demo: $(READY)
+	$(BIN)/python -m benchmarks demo
+
+test: lint
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+venv: $(READY)
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,dev,timm]'
+	touch $@
+
+clean:
+	rm -rf build runs .mypy_cache .pytest_cache .ruff_cache *.egg-info

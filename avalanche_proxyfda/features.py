@@ -1,0 +1,126 @@
+"""Reading a model's features from the forward that happens anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from avalanche_proxyfda.feature_source import FeatureSource, unwrap
+
+Pooling = Literal["auto", "first", "mean"]
+
+
+def pool_features(output: Any, name: str, pooling: Pooling = "auto") -> Tensor:
+    """One vector a sample from whatever a feature module returned.
+
+    Args:
+        output: [B, D]; tokens [B, T, D]; a feature map [B, C, H, W]; or a tuple or list of
+            tensors whose first entry is one of these.
+        name: the module, for the error message.
+        pooling: ``"auto"`` and ``"mean"`` average tokens, or the map's positions;
+            ``"first"`` takes the first token.
+
+    Returns:
+        [B, D], [B, D] or [B, C].
+
+    Raises:
+        ValueError: when the output cannot be read as one vector a sample.
+    """
+    value = output[0] if isinstance(output, (tuple, list)) and len(output) else output
+    if isinstance(value, Tensor) and value.is_floating_point():
+        if value.ndim == 2:
+            return value
+        if value.ndim == 3:
+            return value[:, 0] if pooling == "first" else value.mean(dim=1)
+        if value.ndim == 4 and pooling != "first":
+            return value.flatten(2).mean(dim=2)
+        what = f"a tensor of shape {tuple(value.shape)}"
+    else:
+        what = f"a {type(value).__name__}"
+    raise ValueError(
+        f"feature_module={name!r} gives {what}, which is neither [B, D], tokens [B, T, D] nor "
+        f"a map [B, C, H, W] that pooling={pooling!r} can turn into one vector a sample; name "
+        "another module"
+    )
+
+
+class FeatureTap:
+    """Keeps what named places of a model hold while the student's own forward runs.
+
+    Hooks are put on by :meth:`attach` and taken off by :meth:`detach`; between :meth:`arm`
+    and :meth:`take` the last value of each place is kept, at other times nothing is. So
+    forwards that other plugins make before or after the strategy's own, or without
+    gradient, are not mistaken for it.
+
+    Args:
+        sources: the places to read, see :class:`FeatureSource`.
+    """
+
+    def __init__(self, sources: tuple[FeatureSource, ...]) -> None:
+        self.sources = sources
+        self._handles: list[RemovableHandle] = []
+        self._seen: dict[FeatureSource, Any] = {}
+        self._armed = False
+
+    def attach(self, model: nn.Module) -> None:
+        """Put the hooks on ``model`` (unwrapped); any earlier ones are taken off first.
+
+        Raises:
+            ValueError: when a module is not there.
+        """
+        self.detach()
+        inner = unwrap(model)
+        for source, module in [(s, s.find(inner)) for s in self.sources]:
+            self._handles.append(hook(module, source, self._keep))
+
+    def _keep(self, source: FeatureSource, value: Any) -> None:
+        if self._armed and torch.is_grad_enabled():
+            self._seen[source] = value
+
+    def arm(self) -> None:
+        """Forget what was seen and start to keep values."""
+        self._seen.clear()
+        self._armed = True
+
+    def take(self) -> dict[FeatureSource, Any]:
+        """Stop keeping and return the values by place.
+
+        Raises:
+            ValueError: when a module did not run since :meth:`arm`.
+        """
+        self._armed = False
+        seen, self._seen = self._seen, {}
+        for source in self.sources:
+            if source not in seen:
+                raise ValueError(
+                    f"feature_module={str(source)!r} was not run by the model's forward; name "
+                    "a module that the training forward calls (plain functions and unused "
+                    "branches have nothing to read)"
+                )
+        return seen
+
+    def detach(self) -> None:
+        """Take the hooks off and forget everything; safe to call twice."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._seen, self._armed = [], {}, False
+
+
+def hook(
+    module: nn.Module, source: FeatureSource, tell: Callable[[FeatureSource, Any], None]
+) -> RemovableHandle:
+    """Call ``tell(source, value)`` with the module's output, or its first argument."""
+
+    def before(module: nn.Module, args: tuple[Any, ...]) -> None:
+        tell(source, args[0] if args else None)
+
+    def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        tell(source, output)
+
+    if source.of_input:
+        return module.register_forward_pre_hook(before)
+    return module.register_forward_hook(after)

@@ -1,0 +1,128 @@
+"""What every loss on the neighbour graph shares: its options, its sigmoid, its checks."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NegativeWeight = Literal["similarity", "one-minus", "unit"]
+
+
+def check_count(name: str, value: int, least: int) -> int:
+    """Return ``value``; raise TypeError or ValueError unless it is an int >= ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}={value!r} must be an int")
+    if value < least:
+        raise ValueError(f"{name}={value} must be at least {least}")
+    return value
+
+
+def check_amount(name: str, value: float) -> float:
+    """Return ``value`` as a float; raise unless it is a finite number >= 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}={value!r} must be a number")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{name}={value} must be finite and not negative")
+    return float(value)
+
+
+def edge_weight(similarity: Tensor, positive: Tensor | bool, mode: NegativeWeight) -> Tensor:
+    """The signed weight w of an edge, from the teacher's similarity of its two ends.
+
+    A neighbour keeps its similarity. Otherwise, by ``mode``: ``"similarity"`` gives
+    -max(similarity, 0), since an unclamped negative one would attract a non-neighbour;
+    ``"one-minus"`` gives -(1 - similarity); ``"unit"`` gives +1 and -1, the paper's
+    "indices only" ablation. Shapes are kept; ``positive`` broadcasts.
+    """
+    if mode == "unit":
+        pull, push = torch.ones_like(similarity), -torch.ones_like(similarity)
+    elif mode == "one-minus":
+        pull, push = similarity, similarity - 1
+    else:
+        pull, push = similarity, -similarity.clamp_min(0)
+    if isinstance(positive, bool):
+        return pull if positive else push
+    return torch.where(positive, pull, push)
+
+
+class GraphLoss(nn.Module):
+    """Options, learnable scale and bias, and input checks of FDA and Proxy-FDA.
+
+    Args:
+        num_neighbors: K, neighbours of each sample in the batch; at least 1.
+        negative_weight: weight of non-neighbours, see :func:`edge_weight`.
+        init_logit_scale: 1 / tau at the start; stored as its logarithm.
+        init_logit_bias: b at the start; negative, as in SigLIP.
+        learnable: whether scale and bias are parameters (else buffers).
+
+    Raises:
+        TypeError, ValueError: for an option of the wrong type or out of range.
+    """
+
+    log_scale: Tensor
+    bias: Tensor
+
+    def __init__(
+        self,
+        num_neighbors: int = 16,
+        negative_weight: NegativeWeight = "similarity",
+        init_logit_scale: float = 10.0,
+        init_logit_bias: float = -10.0,
+        learnable: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_neighbors = check_count("num_neighbors", num_neighbors, 1)
+        if negative_weight not in get_args(NegativeWeight):
+            raise ValueError(
+                f"negative_weight={negative_weight!r} is unknown; choose one of "
+                f"{', '.join(map(repr, get_args(NegativeWeight)))}"
+            )
+        self.negative_weight: NegativeWeight = negative_weight
+        if check_amount("init_logit_scale", init_logit_scale) == 0:
+            raise ValueError("init_logit_scale=0 must be positive: it is 1 / temperature")
+        if not math.isfinite(init_logit_bias):
+            raise ValueError(f"init_logit_bias={init_logit_bias} must be finite")
+        scale, bias = torch.tensor(math.log(init_logit_scale)), torch.tensor(float(init_logit_bias))
+        if learnable:
+            self.log_scale, self.bias = nn.Parameter(scale), nn.Parameter(bias)
+        else:
+            self.register_buffer("log_scale", scale)
+            self.register_buffer("bias", bias)
+        self._clamp_told = False
+
+    def sigmoid_loss(self, cosine: Tensor, weight: Tensor) -> Tensor:
+        """Elementwise log(1 + exp(-w (cosine / tau + b))): the re-weighted sigmoid of Eq. 2.
+
+        The printed form, log(1 + exp(w (-cosine / tau + b))), is the same thing with the
+        bias's sign turned; SigLIP's initial -10 belongs to the form used here.
+        """
+        scale, bias = self.log_scale.to(cosine.dtype).exp(), self.bias.to(cosine.dtype)
+        return F.softplus(-weight * (scale * cosine + bias))
+
+    def check_batch(self, student: Tensor, teacher: Tensor) -> None:
+        """Raise unless both are float [B, D] with the same B; warn once if K is clamped."""
+        for name, value in (("student", student), ("teacher", teacher)):
+            if not isinstance(value, Tensor) or not value.is_floating_point():
+                raise TypeError(f"{name} must be a floating-point tensor [B, D]")
+            if value.ndim != 2:
+                raise ValueError(
+                    f"{name} has shape {tuple(value.shape)}; expected [B, D]: pool tokens or "
+                    "feature maps to one vector a sample first"
+                )
+        if len(student) != len(teacher):
+            raise ValueError(
+                f"student has {len(student)} rows, teacher has {len(teacher)}: both must hold "
+                "the features of the same batch"
+            )
+        if 1 < len(student) <= self.num_neighbors and not self._clamp_told:
+            self._clamp_told = True
+            warnings.warn(
+                f"num_neighbors={self.num_neighbors} is clamped to {len(student) - 1} in a batch "
+                f"of {len(student)} samples (said once; choose K below the batch size)",
+                stacklevel=3,
+            )

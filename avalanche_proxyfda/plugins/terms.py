@@ -1,0 +1,95 @@
+"""The running means of a plugin's loss terms, and a watch for features that are not finite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from avalanche.evaluation.metric_results import MetricValue
+from torch import Tensor
+
+
+class TermLog:
+    """Means of named terms over an epoch, kept on their device: nothing is read in a step."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Count the scalars of one step."""
+        self._steps += 1
+        for name, value in terms.items():
+            value = value.detach()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def means(self) -> dict[str, float]:
+        """Mean of each term since the last :meth:`clear`; empty if there was no step."""
+        return {name: float(total) / self._steps for name, total in self._sums.items()}
+
+    def clear(self) -> None:
+        """Start again."""
+        self._sums, self._steps = {}, 0
+
+
+def publish(strategy: Any, origin: Any, name: str, terms: dict[str, float]) -> None:
+    """Give values to the strategy's evaluator, so that they are logged and returned.
+
+    They are called ``<name>_<term>_Epoch/train_phase/<stream>_stream``.
+    """
+    evaluator = strategy.evaluator
+    if not evaluator.active:
+        return
+    stream = strategy.experience.origin_stream.name
+    for term, value in terms.items():
+        key = f"{name}_{term}_Epoch/train_phase/{stream}_stream"
+        step = strategy.clock.train_iterations
+        evaluator.publish_metric_value(MetricValue(origin, key, value, step))
+
+
+class FiniteWatch:
+    """Raises when features hold NaN or Inf, and says where it began.
+
+    On the CPU each step is checked. On an accelerator a check would make every step wait
+    for the device, so the first bad step is noted there and read every ``every`` steps and
+    at the end of the epoch.
+
+    Args:
+        every: steps between two looks; None means 1 on the CPU and 100 elsewhere.
+    """
+
+    def __init__(self, every: int | None = None) -> None:
+        self._every = every
+        self._first: Tensor | None = None
+        self._steps = 0
+        self._where = ""
+
+    def check(self, where: str, iteration: int, *features: Tensor) -> None:
+        """Look at the features of one step.
+
+        Args:
+            where: the experience, for the message.
+            iteration: number of the step in the experience.
+            features: tensors of one device.
+
+        Raises:
+            ValueError: naming experience and iteration of the first bad step.
+        """
+        good = torch.stack([f.isfinite().all() for f in features]).all()
+        bad = torch.where(good, -1, iteration)
+        first = bad if self._first is None else torch.where(self._first >= 0, self._first, bad)
+        self._first, self._where, self._steps = first, where, self._steps + 1
+        every = self._every or (1 if good.device.type == "cpu" else 100)
+        if self._steps % every == 0:
+            self.look()
+
+    def look(self) -> None:
+        """Read the note; raises ValueError as :meth:`check` does."""
+        first = -1 if self._first is None else int(self._first)
+        self._first = None
+        if first >= 0:
+            raise ValueError(
+                f"features hold NaN or Inf in {self._where}, iteration {first}: the student has "
+                "diverged or the images are broken; lower the learning rate or the plugin's "
+                "weight, clip gradients, or check the data"
+            )

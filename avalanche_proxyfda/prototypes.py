@@ -1,0 +1,64 @@
+"""Class prototypes: normalised class means of the teacher's features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from avalanche_proxyfda.losses.neighbors import full_precision, unit_rows
+from avalanche_proxyfda.rng import generator, preserved_rng
+
+
+@torch.no_grad()
+def class_prototypes(
+    dataset: Dataset[Any],
+    labels: Sequence[int] | Tensor,
+    features: Callable[[Tensor], Tensor],
+    device: torch.device,
+    batch_size: int = 128,
+    num_workers: int = 0,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+) -> Tensor:
+    """One pass over ``dataset``; a progress bar appears when it takes over five seconds.
+
+    The random streams of torch, NumPy and Python are left as they were found.
+
+    Args:
+        dataset: items (image, label, ...), with the evaluation transform.
+        labels: label of each item, [N].
+        features: images on ``device`` to features [B, D]; called without gradient.
+        device: where images are sent.
+        batch_size: of the loader.
+        num_workers: of the loader.
+        collate_fn: of the loader; None takes torch's.
+
+    Returns:
+        [C, D] float32 on the CPU, unit rows, in ascending order of label.
+
+    Raises:
+        ValueError: when a feature is NaN or infinite.
+    """
+    classes = torch.unique(torch.as_tensor(labels)).to(device)
+    loader = DataLoader(
+        dataset, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_fn,
+        generator=generator("prototypes"),
+    )  # fmt: skip
+    sums: Tensor | None = None
+    with preserved_rng(device):
+        for batch in tqdm(loader, desc="class prototypes", delay=5, leave=False):
+            rows = unit_rows(full_precision(features(batch[0].to(device))))
+            if sums is None:
+                sums = rows.new_zeros(len(classes), rows.shape[1])
+            sums.index_add_(0, torch.searchsorted(classes, batch[1].to(device)), rows)
+    assert sums is not None, "labels is not empty, so the loader gave a batch"
+    if not bool(sums.isfinite().all()):
+        raise ValueError(
+            "the teacher's features of the training data hold NaN or Inf: the model given, or "
+            "the images, are broken"
+        )
+    return unit_rows(sums).float().cpu()

@@ -1,0 +1,1 @@
+"""Benchmarks of avalanche-proxyfda: streams, the embedded model and the main job."""

@@ -1,0 +1,1 @@
+"""Streams of experiences to learn, and the panels beside them."""

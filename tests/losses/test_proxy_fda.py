@@ -1,0 +1,284 @@
+"""ProxyFDALoss and its generator against the loops, their properties and their cost."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+from avalanche_proxyfda.losses import FDALoss, NeighborGraph, ProxyFDALoss, ProxyGenerator
+from avalanche_proxyfda.losses.neighbors import unit_rows
+from avalanche_proxyfda.losses.proxies import proxy_count, spread_hinge
+from tests.losses.measure import saved_bytes
+from tests.losses.test_fda import MODES, features
+from tests.reference.proxy_fda import proxy_fda
+
+MIB = 2**20
+
+
+def seeded(seed: int = 5) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def build(dim: int, k: int, **options: object) -> ProxyFDALoss:
+    options = {"init_logit_scale": 6.0, "init_logit_bias": -3.0, "generator": seeded(), **options}
+    return ProxyFDALoss(dim, k, **options).double()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("batch", "k", "ratio"), [(8, 3, 0.4), (5, 4, 0.6), (6, 2, 1.0)])
+def test_values_and_gradients_equal_the_loops(mode: str, batch: int, k: int, ratio: float) -> None:
+    student, teacher = features(batch, 6).requires_grad_(), features(batch, 4, seed=1)
+    loss = build(6, k, negative_weight=mode, proxy_ratio=ratio, variance_weight=0.7)
+    layers = dict(loss.generator.named_parameters())
+    ours = loss(student, teacher)
+    theirs = proxy_fda(
+        student, teacher, layers, k, ratio, 0.7, loss.log_scale.exp(), loss.bias, mode
+    )
+    inputs = {"student": student, **dict(loss.named_parameters())}
+    for own, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-11, atol=1e-12)
+        options = {"allow_unused": True, "retain_graph": True, "materialize_grads": True}
+        found = torch.autograd.grad(own, list(inputs.values()), **options)
+        expected = torch.autograd.grad(other, list(inputs.values()), **options)
+        for name, a, b in zip(inputs, found, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_gradcheck_of_both_terms() -> None:
+    loss, teacher = build(5, 3), features(7, 4, seed=1)
+    student = features(7, 5).requires_grad_()
+    weight = loss.generator.conv2.weight
+
+    # pooling weights depend on the student's values but pass no gradient to it by design,
+    # so numerical differences need them frozen: without attention and with equal logits
+    with torch.no_grad():
+        weight.zero_()
+    assert torch.autograd.gradcheck(lambda s: loss(s, teacher).alignment, student)
+    with torch.no_grad():
+        weight.normal_(generator=seeded(1))
+    assert torch.autograd.gradcheck(
+        lambda w: torch.func.functional_call(
+            loss, {"generator.conv2.weight": w}, (student, teacher)
+        )[1],
+        weight,
+    )
+
+
+def test_each_term_reaches_only_its_own_parameters() -> None:
+    loss = build(6, 3)
+    student = features(9, 6).requires_grad_()
+    names = dict(loss.named_parameters())
+    made = loss(student, features(9, 6, seed=1))
+    pulled = torch.autograd.grad(
+        made.alignment, [student, *names.values()], allow_unused=True, retain_graph=True
+    )
+    taught = torch.autograd.grad(made.generator, [student, *names.values()], allow_unused=True)
+    reached = {n for n, g in zip(("student", *names), pulled, strict=True) if g is not None}
+    assert reached == {"student", "log_scale", "bias"}
+    reached = {n for n, g in zip(("student", *names), taught, strict=True) if g is not None}
+    assert reached == {n for n in names if n.startswith("generator.")}
+
+
+def test_without_proxies_alignment_is_fda() -> None:
+    student, teacher = features(10, 6), features(10, 6, seed=1)
+    made = build(6, 3, proxy_ratio=0.0)(student, teacher)
+    plain = FDALoss(3, init_logit_scale=6.0, init_logit_bias=-3.0).double()(student, teacher)
+    torch.testing.assert_close(made.alignment, plain)
+    assert float(made.generator) == 0
+
+
+def test_proxies_enter_alignment_and_can_be_detached() -> None:
+    student, teacher = features(10, 6).requires_grad_(), features(10, 6, seed=1)
+    attached, detached = build(6, 3), build(6, 3, detach_proxies=True)
+    values = [loss(student, teacher).alignment for loss in (attached, detached)]
+    torch.testing.assert_close(values[0], values[1])
+    gradients = [torch.autograd.grad(v, student)[0] for v in values]
+    assert not torch.allclose(gradients[0], gradients[1])
+    assert not torch.isclose(values[0], build(6, 3, proxy_ratio=0)(student, teacher).alignment)
+
+
+def test_scale_and_permutation_invariance() -> None:
+    loss, student, teacher = build(6, 3), features(11, 6), features(11, 5, seed=1)
+    value = loss(student, teacher)
+    scales = torch.linspace(0.01, 50, 11, dtype=torch.float64).unsqueeze(1)
+    order = torch.randperm(11, generator=seeded(2))
+    torch.testing.assert_close(loss(student * scales, teacher), value)
+    torch.testing.assert_close(loss(student[order], teacher[order]), value)
+
+
+@pytest.mark.parametrize("size", [1, 4, 10, 64])
+def test_chunks_change_nothing(size: int) -> None:
+    student, teacher = features(13, 6).requires_grad_(), features(13, 6, seed=1)
+    results = []
+    for chunk in (size, None):
+        loss = build(6, 3, chunk_size=chunk)
+        made = loss(student, teacher)
+        gradients = torch.autograd.grad(
+            made.alignment + made.generator, [student, *loss.parameters()]
+        )
+        results.append((*made, *gradients))
+    torch.testing.assert_close(results[0], results[1])
+
+
+def test_pooling_weights_are_convex_and_sets_do_not_leak() -> None:
+    generator = ProxyGenerator(6, max_proxies=8, generator=seeded()).double()
+    rows = unit_rows(features(12, 6))
+    graph = NeighborGraph.of(rows, 4)
+    tokens = generator.encode(rows)
+    weights = generator.pool(tokens, graph.neighbors, 3)
+    assert weights.shape == (12, 3, 4) and (weights >= 0).all()
+    torch.testing.assert_close(weights.sum(-1), torch.ones(12, 3, dtype=torch.float64))
+    changed = rows.clone()
+    stranger = int(graph.others[0, 2])
+    changed[stranger] = unit_rows(torch.ones(1, 6, dtype=torch.float64))[0]
+    again = generator.pool(generator.encode(changed), graph.neighbors, 3)
+    torch.testing.assert_close(again[0], weights[0], rtol=0, atol=0)
+    others = generator.pool(tokens, graph.others, 3)[0]
+    moved = generator.pool(generator.encode(changed), graph.others, 3)[0]
+    assert not torch.allclose(others, moved)
+
+
+def test_kernel_one_pools_without_regard_to_order() -> None:
+    generator = ProxyGenerator(6, 4, kernel_size=1, generator=seeded()).double()
+    tokens = generator.encode(unit_rows(features(9, 6)))
+    members = torch.tensor([[1, 4, 2, 7]])
+    turned = members[:, [2, 0, 3, 1]]
+    weights = generator.pool(tokens, members, 3)
+    torch.testing.assert_close(generator.pool(tokens, turned, 3), weights[..., [2, 0, 3, 1]])
+    ranked = ProxyGenerator(6, 4, kernel_size=3, generator=seeded()).double()
+    weights = ranked.pool(ranked.encode(unit_rows(features(9, 6))), members, 3)
+    again = ranked.pool(ranked.encode(unit_rows(features(9, 6))), turned, 3)
+    assert not torch.allclose(again, weights[..., [2, 0, 3, 1]])
+
+
+def test_generator_size_is_the_papers() -> None:
+    generator = ProxyGenerator(512, 32)
+    size = sum(p.numel() for p in generator.parameters())
+    assert size == 23_552 and abs(size - 23_600) <= 2_360
+
+
+def test_the_generator_learns_to_spread_its_proxies() -> None:
+    student = features(24, 16).float()
+    graph = NeighborGraph.of(student, 6)
+    loss = ProxyFDALoss(16, 6, proxy_ratio=1.0, variance_weight=100.0, generator=seeded())
+    optimizer = torch.optim.AdamW(loss.generator.parameters(), lr=1e-2)
+
+    def narrowness() -> float:
+        pooling = loss.generator.pool(loss.generator.encode(unit_rows(student)), graph.neighbors, 6)
+        return spread_hinge(unit_rows(pooling @ unit_rows(student)[graph.neighbors])).mean().item()
+
+    before = narrowness()
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss(student, student).generator.backward()
+        optimizer.step()
+    assert narrowness() < 0.7 * before
+
+
+def test_the_hinge_is_zero_when_spread_and_largest_when_equal() -> None:
+    axes = torch.eye(4, dtype=torch.float64).unsqueeze(0)
+    assert float(spread_hinge(torch.cat((axes, -axes), dim=1))) == 0
+    same = axes[:, :1].expand(1, 5, 4)
+    assert float(spread_hinge(same)) == pytest.approx(0.5 * 0.99)
+    assert float(spread_hinge(axes[:, :1])) == 0
+
+
+def test_counts_round_to_the_nearest_and_never_vanish() -> None:
+    assert [proxy_count(n, 0.4, 99) for n in (0, 1, 2, 16, 47)] == [0, 1, 1, 6, 19]
+    assert proxy_count(47, 0.4, 10) == 10 and proxy_count(47, 0.0, 10) == 0
+    assert ProxyFDALoss(8).counts(64) == (6, 19)
+
+
+def test_a_cap_on_proxies_is_said_once() -> None:
+    loss = ProxyFDALoss(6, 3, max_proxies=2, generator=seeded())
+    student, teacher = features(12, 6).float(), features(12, 6, 1).float()
+    with pytest.warns(UserWarning, match="max_proxies=2 caps the 3 proxies"):
+        loss(student, teacher)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss(student, teacher)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2, 3, 16, 17, 18])
+@pytest.mark.filterwarnings("ignore:num_neighbors=16 is clamped")
+def test_every_batch_size_works(batch: int) -> None:
+    loss = ProxyFDALoss(6, generator=seeded())
+    student = features(batch, 6).float().requires_grad_()
+    made = loss(student, features(batch, 6, seed=1).float())
+    (made.alignment + made.generator).backward()
+    assert student.grad is not None and student.grad.isfinite().all()
+    assert all(term.isfinite() and term.ndim == 0 for term in made)
+    if batch < 2:
+        assert float(made.alignment) == float(made.generator) == 0
+
+
+def test_zero_and_duplicate_rows_stay_finite() -> None:
+    student = features(12, 6).float()
+    student[3], student[4:8] = 0, student[8]
+    teacher = student.clone()
+    student.requires_grad_()
+    loss = ProxyFDALoss(6, 4, generator=seeded())
+    made = loss(student, teacher)
+    (made.alignment + made.generator).backward()
+    for tensor in (student, *loss.parameters()):
+        assert tensor.grad is not None and tensor.grad.isfinite().all()
+
+
+def test_half_precision_and_autocast_give_float32() -> None:
+    student, teacher = features(20, 6).bfloat16(), features(20, 6, 1).bfloat16()
+    loss = ProxyFDALoss(6, 4, generator=seeded())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made = loss(student, teacher)
+    exact = ProxyFDALoss(6, 4, generator=seeded())(student.float(), teacher.float())
+    torch.testing.assert_close(made, exact)
+    assert made.alignment.dtype == torch.float32
+
+
+def test_building_draws_nothing_from_the_global_generator() -> None:
+    before = torch.get_rng_state()
+    ProxyFDALoss(6, generator=seeded())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"proxy_ratio": -0.1}, "proxy_ratio=-0.1"),
+        ({"variance_weight": float("nan")}, "variance_weight=nan"),
+        ({"max_proxies": 0}, "max_proxies=0"),
+        ({"kernel_size": 2}, "kernel_size=2 must be odd"),
+        ({"chunk_size": 0}, "chunk_size=0"),
+        ({"dim": 0}, "dim=0"),
+    ],
+)
+def test_bad_options(options: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ProxyFDALoss(**{"dim": 8, **options})  # type: ignore[arg-type]
+
+
+def test_a_student_of_another_width_is_refused() -> None:
+    with pytest.raises(ValueError, match="student has D=5, but the loss was built with dim=6"):
+        ProxyFDALoss(6)(torch.ones(4, 5), torch.ones(4, 5))
+
+
+@pytest.mark.parametrize("batch", [64, 256])
+def test_fda_saves_a_few_batch_matrices(batch: int) -> None:
+    student = torch.randn(batch, 512, requires_grad=True)
+    teacher = torch.randn(batch, 512)
+    loss = FDALoss()
+    used = saved_bytes(lambda: loss(student, teacher), (student, teacher))
+    assert 0 < used <= 8 * batch * batch * 4 + 8 * batch * 512 * 4
+
+
+def test_proxy_fda_saves_no_proxies() -> None:
+    used = {}
+    for batch in (64, 128, 256, 512):
+        loss = ProxyFDALoss(512, max_proxies=max(32, batch // 2), generator=seeded())
+        student = torch.randn(batch, 512, requires_grad=True)
+        teacher = torch.randn(batch, 512)
+        used[batch] = saved_bytes(lambda: sum(loss(student, teacher)), (student, teacher))  # noqa: B023
+    assert used[256] <= 64 * MIB
+    for batch in (64, 128, 256):
+        assert used[2 * batch] <= 4.5 * used[batch]

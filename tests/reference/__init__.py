@@ -1,0 +1,1 @@
+"""Slow, obvious loops written from the formulas, in float64: the judges of the losses."""
