@@ -110,10 +110,10 @@ def _candidates(model: nn.Module) -> Iterator[FeatureSource | None]:
     modules = list(model.named_modules())
     yield from (FeatureSource(n) for n, m in modules if n and is_image_tower(m))
     yield from (_timm(n, m) for n, m in modules if type(m).__module__.startswith("timm."))
+    dynamic = ("MultiHeadClassifier", "IncrementalClassifier")
+    yield from (FeatureSource(n, True) for n, m in modules if n and type(m).__name__ in dynamic)
     families = ("torchvision.models", "avalanche.models")
     yield from (_by_head_name(n, m) for n, m in modules if type(m).__module__.startswith(families))
-    dynamic = ("IncrementalClassifier", "MultiHeadClassifier")
-    yield from (FeatureSource(n, True) for n, m in modules if n and type(m).__name__ in dynamic)
     yield _by_head_name("", model)
 
 
@@ -122,8 +122,8 @@ def find_feature_source(model: nn.Module) -> FeatureSource:
 
     In this order: an open_clip image tower anywhere in the model (its projected
     embedding); a timm model (what enters its classifier, or its output where it has none);
-    torchvision's and Avalanche's own models; Avalanche's growing and multi heads; a child
-    called classifier, head, heads, fc, linear or output.
+    what enters Avalanche's growing or multi head; torchvision's and Avalanche's own models;
+    a child called classifier, head, heads, fc, linear or output.
 
     Raises:
         ValueError: when none of these is found; name the module then.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Literal, get_args
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,14 @@ def check_amount(name: str, value: float) -> float:
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{name}={value} must be finite and not negative")
     return float(value)
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Turn autocast off where the tensor's device knows it."""
+    kind = tensor.device.type
+    if torch.amp.is_autocast_available(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
 
 
 def edge_weight(similarity: Tensor, positive: Tensor | bool, mode: NegativeWeight) -> Tensor:

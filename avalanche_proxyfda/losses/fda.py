@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda.losses.base import GraphLoss, edge_weight
+from avalanche_proxyfda.losses.base import GraphLoss, edge_weight, without_autocast
 from avalanche_proxyfda.losses.neighbors import NeighborGraph, full_precision, unit_rows
 
 
@@ -40,7 +40,7 @@ class FDALoss(GraphLoss):
             TypeError, ValueError: for anything but two float matrices with equal B.
         """
         self.check_batch(student, teacher)
-        with torch.autocast(student.device.type, enabled=False):
+        with without_autocast(student):
             rows = unit_rows(full_precision(student))
             if len(rows) < 2:
                 return rows.sum() * 0.0

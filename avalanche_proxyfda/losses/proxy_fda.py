@@ -16,6 +16,7 @@ from avalanche_proxyfda.losses.base import (
     check_amount,
     check_count,
     edge_weight,
+    without_autocast,
 )
 from avalanche_proxyfda.losses.fda import pair_terms
 from avalanche_proxyfda.losses.neighbors import NeighborGraph, full_precision, unit_rows
@@ -114,7 +115,7 @@ class ProxyFDALoss(GraphLoss):
                 f"student has D={student.shape[1]}, but the loss was built with "
                 f"dim={self.generator.dim}"
             )
-        with torch.autocast(student.device.type, enabled=False):
+        with without_autocast(student):
             rows = unit_rows(full_precision(student))
             if len(rows) < 2:
                 nothing = rows.sum() * 0.0

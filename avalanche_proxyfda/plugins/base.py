@@ -98,6 +98,8 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
         self.teacher: FeatureTeacher | None = None
         self.skipped = 0
         """Batches of fewer than two samples, in which there was nothing to compare."""
+        self.teacher_forwards = 0
+        """Teacher forwards that this plugin caused; one that it shares counts where it was made."""
         self._snapshot_of = -1  # the experience that self.teacher was made for
         self._restored: Mapping[str, Any] | None = None
         self._tap: FeatureTap | None = None
@@ -193,9 +195,14 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
         """The teacher as a function of images; a whole model may want their task labels."""
         teacher = self.teacher
         assert teacher is not None
-        return lambda images: teacher.features(
-            images, dtype, lambda module, x: avalanche_forward(module, x, tasks)
-        )
+
+        def ask(images: Tensor) -> Tensor:
+            earlier = teacher.forwards
+            rows = teacher.features(images, dtype, lambda m, x: avalanche_forward(m, x, tasks))
+            self.teacher_forwards += teacher.forwards - earlier
+            return rows
+
+        return ask
 
     def _place(self, device: torch.device) -> None:
         """Move the loss to ``device`` and give it an optimizer there, keeping its state."""

@@ -79,8 +79,13 @@ class HardClassBatches:
             self.sampler = self._loader = None
             self._tell(present)
             return
-        wanted = min(self.classes_per_batch, strategy.train_mb_size)
-        each = self.samples_per_class or strategy.train_mb_size // wanted
+        budget = strategy.train_mb_size
+        wanted = min(self.classes_per_batch, budget)
+        # with fewer classes than wanted, the sampler gives their places to the others
+        each = self.samples_per_class
+        if each is None:
+            wanted = min(wanted, classes)
+            each = budget // wanted
         data = strategy.adapted_dataset
         workers = int(loading.get("num_workers", 0))
         prototypes = None

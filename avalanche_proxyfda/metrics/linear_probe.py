@@ -1,0 +1,112 @@
+"""Linear probes on frozen features: multinomial logistic regression, deterministic."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avalanche_proxyfda.losses.base import check_amount
+from avalanche_proxyfda.losses.neighbors import unit_rows
+
+GRID = (1e-2, 1e-3, 1e-4, 1e-5)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted probe: weight [C, D] and bias [C] on unit-norm features, float64.
+
+    Attributes:
+        l2: the penalty it was fitted with.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    l2: float
+
+    def logits(self, features: Tensor) -> Tensor:
+        """[N, C] of features [N, D] of any norm."""
+        return unit_rows(features.double()) @ self.weight.T + self.bias
+
+    def accuracy(self, features: Tensor, labels: Tensor) -> float:
+        """Share of ``labels`` [N] that are predicted."""
+        return float((self.logits(features).argmax(dim=1) == labels).double().mean())
+
+
+def fit_probe(
+    features: Tensor, labels: Tensor, classes: int, l2: float, start: Probe | None = None
+) -> Probe:
+    """Minimise mean cross-entropy + l2 / 2 |weight|^2 by L-BFGS, in float64.
+
+    Convex, so the result does not depend on the start, which only saves steps.
+
+    Args:
+        features: [N, D]; normalised here.
+        labels: [N] int64 in [0, ``classes``).
+        classes: C.
+        l2: penalty on the weight (not the bias); positive, so that a minimum exists.
+        start: another penalty's probe to start from.
+
+    Raises:
+        ValueError: for fewer than two classes, no samples, labels out of range, a penalty
+            that is not positive, or features that are not finite.
+    """
+    if len(features) == 0 or len(features) != len(labels):
+        raise ValueError(f"features has {len(features)} rows, labels {len(labels)}")
+    if classes < 2 or int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise ValueError(f"labels must lie in [0, classes={classes}), with at least two classes")
+    if check_amount("l2", l2) == 0:
+        raise ValueError("l2=0 has no minimum on separable features; give a small penalty")
+    rows = unit_rows(features.detach().double())
+    if not bool(rows.isfinite().all()):
+        raise ValueError("features hold NaN or Inf")
+    weight = rows.new_zeros(classes, rows.shape[1]) if start is None else start.weight.clone()
+    bias = rows.new_zeros(classes) if start is None else start.bias.clone()
+    weight.requires_grad_()
+    bias.requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=500, tolerance_grad=1e-6, tolerance_change=1e-12,
+        history_size=20, line_search_fn="strong_wolfe",
+    )  # fmt: skip
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(rows @ weight.T + bias, labels) + l2 / 2 * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    slope = max(float(g.abs().max()) for g in (weight.grad, bias.grad) if g is not None)
+    if slope > 1e-3:
+        warnings.warn(f"the probe did not converge: gradient {slope:.1e}", stacklevel=2)
+    return Probe(weight.detach(), bias.detach(), l2)
+
+
+def select_probe(
+    train: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    classes: int,
+    grid: tuple[float, ...] = GRID,
+) -> Probe:
+    """The probe with the best validation accuracy over ``grid``; ties take the larger l2.
+
+    Args:
+        train: features [N, D] and labels [N].
+        validation: features [M, D] and labels [M].
+        classes: C.
+        grid: penalties.
+    """
+    best: tuple[float, Probe] | None = None
+    probe: Probe | None = None
+    for l2 in sorted(grid, reverse=True):
+        probe = fit_probe(*train, classes, l2, start=probe)
+        score = probe.accuracy(*validation)
+        if best is None or score > best[0]:
+            best = (score, probe)
+    if best is None:
+        raise ValueError("grid is empty: give at least one penalty")
+    return best[1]

@@ -1,0 +1,69 @@
+"""An image tower with one linear head for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from avalanche.models.dynamic_modules import MultiTaskModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avalanche_proxyfda.losses.base import check_count
+
+_ABSENT = -1e4  # logit of a unit that a task does not have, in a batch of several tasks
+
+
+class TaskHeads(MultiTaskModule):  # type: ignore[misc]  # Avalanche is not typed
+    """``tower`` runs once a batch; its unit-norm embedding goes to each sample's task's head.
+
+    Heads exist from the start, so neither training nor evaluation grows the model. They act
+    on L2-normalised embeddings, as linear probes do, which is what makes a fitted probe a
+    head (:meth:`set_head`).
+
+    Args:
+        tower: images [B, ...] to embeddings [B, D].
+        dim: D.
+        classes: number of classes of each task, in order of task label.
+    """
+
+    def __init__(self, tower: nn.Module, dim: int, classes: Sequence[int]) -> None:
+        super().__init__()
+        self.tower = tower
+        self.heads = nn.ModuleList(nn.Linear(dim, check_count("classes", c, 1)) for c in classes)
+
+    def forward(self, x: Tensor, task_labels: Tensor | int) -> Tensor:
+        """Logits [B, C]: of the task's classes, or of the largest task's in a mixed batch."""
+        rows = F.normalize(self.tower(x), dim=-1)
+        tasks = [task_labels] if isinstance(task_labels, int) else sorted(set(task_labels.tolist()))
+        if len(tasks) == 1:
+            logits: Tensor = self.heads[tasks[0]](rows)
+            return logits
+        widest = max(head.out_features for head in self.heads if isinstance(head, nn.Linear))
+        mixed = rows.new_full((len(rows), widest), _ABSENT)
+        for task in tasks:
+            which = task_labels == task
+            own = self.heads[task](rows[which])
+            mixed[which, : own.shape[1]] = own.to(mixed.dtype)
+        return mixed
+
+    def forward_single_task(self, x: Tensor, task_label: int) -> Tensor:
+        """Logits of one task's classes."""
+        return self.forward(x, task_label)
+
+    @torch.no_grad()
+    def set_head(self, task: int, weight: Tensor, bias: Tensor) -> None:
+        """Put a fitted probe into the head of ``task``: weight [C, D], bias [C].
+
+        Raises:
+            ValueError: when the shapes are not the head's.
+        """
+        head = self.heads[task]
+        assert isinstance(head, nn.Linear)
+        if weight.shape != head.weight.shape:
+            raise ValueError(
+                f"weight has shape {tuple(weight.shape)}, the head of task {task} has "
+                f"{tuple(head.weight.shape)}"
+            )
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)

@@ -1,0 +1,112 @@
+"""The embedded stream ``concepts``: eight small data sets, nothing to download.
+
+Seven are drawn (:mod:`benchmarks.streams.render`); ``digits`` are the 1 797 real handwritten
+digits that scikit-learn ships. Four are learnt one after the other, each with its own label
+space; the others are the panel on which forgetting of what was never tuned on shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from benchmarks.streams.render import KINDS, SIZE, class_names, draw
+from benchmarks.tiny_clip import to_input
+
+Split = Literal["train", "validation", "test"]
+SEQUENCE = ("digits", "greek", "textures", "cyrillic")
+PANEL = ("shapes", "colours", "latin", "printed")
+COUNTS: dict[Split, int] = {"train": 640, "validation": 320, "test": 500}
+_PART: dict[Split, int] = {"train": 1, "validation": 2, "test": 3}  # 0 is the pre-training corpus
+
+
+@dataclass(frozen=True)
+class ImageSet(Dataset[tuple[Tensor, int]]):
+    """One split of one data set, in memory.
+
+    Attributes:
+        name: of the data set.
+        images: [N, 3, 32, 32] float32 in [-1, 1], the input of the embedded model.
+        targets: [N] labels from 0.
+        classes: the phrase that names each class.
+    """
+
+    name: str
+    images: Tensor
+    targets: list[int]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], self.targets[index]
+
+
+@cache
+def concept(name: str, split: Split) -> ImageSet:
+    """The data set ``name``; its splits are drawn from disjoint seeds, or disjoint images.
+
+    Raises:
+        ValueError: for an unknown name or split.
+    """
+    if split not in COUNTS:
+        raise ValueError(f"split={split!r} is unknown; choose one of {tuple(COUNTS)}")
+    if name == "digits":
+        pixels, labels = _digits(split)
+    elif name in KINDS:
+        pixels, labels = _drawn(name, split)
+    else:
+        raise ValueError(f"name={name!r} is unknown; choose one of {('digits', *KINDS)}")
+    images = to_input(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
+    return ImageSet(name, images, labels, class_names(name))
+
+
+def _drawn(name: str, split: Split) -> tuple[NDArray[np.uint8], list[int]]:
+    rng = np.random.default_rng((20260, _PART[split], KINDS.index(name)))
+    classes = len(class_names(name))
+    labels = [int(k) for k in rng.permutation(np.arange(COUNTS[split]) % classes)]
+    return np.stack([draw(name, label, rng).pixels for label in labels]), labels
+
+
+def _digits(split: Split) -> tuple[NDArray[np.uint8], list[int]]:
+    bundle: Any = load_digits()
+    order = np.random.default_rng(20260).permutation(len(bundle.target))
+    start = sum(COUNTS[s] for s in ("train", "validation") if _PART[s] < _PART[split])
+    rows = order[start : start + COUNTS[split]]
+    pixels = []
+    for image in bundle.images[rows]:
+        grey = Image.fromarray((image * 15.9375).astype(np.uint8))
+        large = grey.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        pixels.append(np.asarray(large.convert("RGB")))
+    return np.stack(pixels), [int(k) for k in bundle.target[rows]]
+
+
+def concepts(evaluate_on: Split = "test", sequence: tuple[str, ...] = SEQUENCE) -> Any:
+    """An Avalanche benchmark that learns ``sequence``, one experience and task a data set.
+
+    Args:
+        evaluate_on: the split of its test stream; ``"validation"`` to choose settings.
+        sequence: names of data sets, in order.
+    """
+    from avalanche.benchmarks import (
+        benchmark_from_datasets,
+        task_incremental_benchmark,
+        with_classes_timeline,
+    )
+    from avalanche.benchmarks.utils import as_classification_dataset
+
+    def stream(split: Split) -> list[Any]:
+        return [as_classification_dataset(concept(name, split)) for name in sequence]
+
+    plain = benchmark_from_datasets(train=stream("train"), test=stream(evaluate_on))
+    return with_classes_timeline(task_incremental_benchmark(plain))
