@@ -68,7 +68,7 @@ def fit_probe(
     weight.requires_grad_()
     bias.requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [weight, bias], max_iter=500, tolerance_grad=1e-6, tolerance_change=1e-12,
+        [weight, bias], max_iter=300, tolerance_grad=1e-5, tolerance_change=1e-9,
         history_size=20, line_search_fn="strong_wolfe",
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ import logging
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 import torch
 from avalanche.models.utils import avalanche_forward
@@ -21,11 +21,24 @@ from torch import Tensor, nn
 from avalanche_proxyfda.feature_source import FeatureSource, find_feature_source, unwrap
 from avalanche_proxyfda.features import FeatureTap, Pooling, pool_features
 from avalanche_proxyfda.losses.base import check_amount, check_count
-from avalanche_proxyfda.plugins.batches import HardClassBatches, labels_of
+from avalanche_proxyfda.plugins.batches import HardClassBatches
 from avalanche_proxyfda.plugins.terms import FiniteWatch, TermLog, publish
 from avalanche_proxyfda.teacher import FeatureTeacher
 
 TeacherChoice = Literal["previous", "initial"]
+
+
+class PluginOptions(TypedDict, total=False):
+    """Keyword arguments that every plugin on features takes; see :class:`FeaturePlugin`."""
+
+    classes_per_batch: int
+    samples_per_class: int | None
+    pooling: Pooling
+    learning_rate: float
+    seed: int
+    name: str | None
+
+
 Terms = dict[str, tuple[float, Tensor]]
 """Name of a term: its coefficient in the strategy's loss, and its value (a scalar)."""
 
@@ -140,7 +153,11 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Snapshot the teacher, put the batches in place, start to read the student."""
         self._stop_reading()  # an earlier run may have ended in an exception
-        labels_of(strategy)  # an empty experience is refused before anything is made for it
+        if len(strategy.adapted_dataset) == 0:
+            raise ValueError(
+                f"experience {strategy.experience.current_experience} is empty: there is nothing "
+                "to train on; drop it from the stream"
+            )
         model = unwrap(strategy.model)
         self.source = self._named or find_feature_source(model)
         if self._named is None:

@@ -18,21 +18,6 @@ from avalanche_proxyfda.sampling import HardClassBatchSampler
 _PLAIN = ("TaskBalancedDataLoader", "SingleDatasetDataLoader", "DataLoader")
 
 
-def labels_of(strategy: Any) -> Tensor:
-    """Labels of the experience that is about to be learnt, [N] int64.
-
-    Raises:
-        ValueError: for an experience without samples.
-    """
-    data = strategy.adapted_dataset
-    if len(data) == 0:
-        raise ValueError(
-            f"experience {strategy.experience.current_experience} is empty: there is nothing to "
-            "train on; drop it from the stream"
-        )
-    return torch.as_tensor([int(y) for y in data.targets])
-
-
 class HardClassBatches:
     """The loader of one experience, and the sampler behind it.
 
@@ -61,9 +46,9 @@ class HardClassBatches:
             loading: the keyword arguments of ``strategy.train``.
 
         Raises:
-            ValueError: for an experience that is empty or has a single class.
+            ValueError: for an experience with a single class.
         """
-        labels = labels_of(strategy)
+        labels = torch.as_tensor([int(y) for y in strategy.adapted_dataset.targets])
         classes = len(set(labels.tolist()))
         if classes < 2:
             raise ValueError(

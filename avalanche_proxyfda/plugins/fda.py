@@ -5,20 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from avalanche_proxyfda.losses.base import NegativeWeight
 from avalanche_proxyfda.losses.fda import FDALoss
-from avalanche_proxyfda.plugins.base import FeaturePlugin, Terms
+from avalanche_proxyfda.plugins.base import FeaturePlugin, PluginOptions, TeacherChoice, Terms
+
+
+class GraphOptions(PluginOptions, total=False):
+    """Keyword arguments of the plugins on the neighbour graph; see :class:`GraphPlugin`."""
+
+    teacher: TeacherChoice
+    hard_class_batches: bool
+    negative_weight: NegativeWeight
+    init_logit_scale: float
+    init_logit_bias: float
+    learnable: bool
 
 
 class GraphPlugin(FeaturePlugin):
     """What the plugins on the neighbour graph share: K, and the options of its loss.
 
     Args:
+        feature_module, weight, teacher, hard_class_batches: see :class:`FeaturePlugin`.
         num_neighbors: K, below the batch size.
         negative_weight, init_logit_scale, init_logit_bias, learnable: see
             :class:`~avalanche_proxyfda.losses.base.GraphLoss`.
-        options: see :class:`FeaturePlugin`.
+        options: see :class:`FeaturePlugin` too.
     """
 
     def __init__(
@@ -26,14 +39,16 @@ class GraphPlugin(FeaturePlugin):
         feature_module: str | None = None,
         weight: float = 1.0,
         num_neighbors: int = 16,
+        teacher: TeacherChoice = "previous",
+        hard_class_batches: bool = True,
         *,
         negative_weight: NegativeWeight = "similarity",
         init_logit_scale: float = 10.0,
         init_logit_bias: float = -10.0,
         learnable: bool = True,
-        **options: Any,
+        **options: Unpack[PluginOptions],
     ) -> None:
-        super().__init__(feature_module, weight, **options)
+        super().__init__(feature_module, weight, teacher, hard_class_batches, **options)
         self.graph: dict[str, Any] = {
             "num_neighbors": num_neighbors,
             "negative_weight": negative_weight,

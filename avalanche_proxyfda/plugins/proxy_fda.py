@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from avalanche_proxyfda.losses.proxies import proxy_count
 from avalanche_proxyfda.losses.proxy_fda import ProxyFDALoss
 from avalanche_proxyfda.plugins.base import Terms
-from avalanche_proxyfda.plugins.fda import GraphPlugin
+from avalanche_proxyfda.plugins.fda import GraphOptions, GraphPlugin
 from avalanche_proxyfda.rng import generator
 
 
@@ -43,7 +44,7 @@ class ProxyFDAPlugin(GraphPlugin):
         kernel_size: int = 3,
         detach_proxies: bool = False,
         chunk_size: int | None = None,
-        **options: Any,
+        **options: Unpack[GraphOptions],
     ) -> None:
         super().__init__(feature_module, weight, num_neighbors, **options)
         self.proxies: dict[str, Any] = {

@@ -61,18 +61,25 @@ _GLYPHS: dict[str, tuple[str, ...]] = {
 }
 _FACES = (
     ("sans", "DejaVuSans.ttf"), ("bold sans", "DejaVuSans-Bold.ttf"),
-    ("slanted sans", "DejaVuSans-Oblique.ttf"), ("mono", "DejaVuSansMono.ttf"),
+    ("italic sans", "DejaVuSans-Oblique.ttf"), ("mono", "DejaVuSansMono.ttf"),
     ("bold mono", "DejaVuSansMono-Bold.ttf"), ("serif", "DejaVuSerif.ttf"),
-    ("bold serif", "DejaVuSerif-Bold.ttf"), ("slanted serif", "DejaVuSerif-Italic.ttf"),
+    ("bold serif", "DejaVuSerif-Bold.ttf"), ("italic serif", "DejaVuSerif-Italic.ttf"),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One drawn picture: ``pixels`` uint8 [32, 32, 3] and a caption in plain English."""
+    """One drawn picture.
+
+    Attributes:
+        pixels: uint8 [32, 32, 3].
+        subject: the phrase that names its class.
+        details: what else can be said: size, style, colours.
+    """
 
     pixels: NDArray[np.uint8]
-    caption: str
+    subject: str
+    details: tuple[str, ...]
 
 
 def class_names(kind: str) -> tuple[str, ...]:
@@ -82,13 +89,13 @@ def class_names(kind: str) -> tuple[str, ...]:
     if kind == "textures":
         return TEXTURES
     if kind == "colours":
-        return tuple(COLOURS)
+        return tuple(f"colour {name}" for name in COLOURS)
     if kind == "latin":
-        return tuple(f"latin letter {c}" for c in _LATIN)
+        return tuple(f"latin {c}" for c in _LATIN)
     if kind == "greek":
-        return tuple(f"greek letter {n}" for n in GREEK.values())
+        return tuple(f"greek {n}" for n in GREEK.values())
     if kind == "cyrillic":
-        return tuple(f"cyrillic letter {n}" for n in CYRILLIC.values())
+        return tuple(f"cyrillic {n}" for n in CYRILLIC.values())
     if kind in ("printed", "digits"):
         return tuple(f"digit {n}" for n in DIGIT_NAMES)
     raise ValueError(f"kind={kind!r} is unknown; choose one of {(*KINDS, 'digits')}")
@@ -107,10 +114,10 @@ def _reduce(mask: Image.Image, angle: float) -> Mask:
 
 def _glyph(text: str, face: str, rng: np.random.Generator) -> Mask:
     mask = Image.new("L", (_CANVAS, _CANVAS))
-    at = tuple(_CANVAS / 2 + rng.uniform(-7, 7, 2))
-    font = _font(face, int(rng.integers(32, 56)))
+    at = tuple(_CANVAS / 2 + rng.uniform(-6, 6, 2))
+    font = _font(face, int(rng.integers(36, 58)))
     ImageDraw.Draw(mask).text((at[0], at[1]), text, fill=255, font=font, anchor="mm")
-    return _reduce(mask, float(rng.uniform(-18, 18)))
+    return _reduce(mask, float(rng.uniform(-12, 12)))
 
 
 def _polygon(corners: int, radius: float, inner: float = 1.0) -> list[tuple[float, float]]:
@@ -194,7 +201,7 @@ def _compose(
     shade = np.linspace(-1, 1, SIZE, dtype=np.float32) * rng.uniform(-30, 30)
     image = mask[..., None] * fore + (1 - mask[..., None]) * back
     image = image + (shade[:, None, None] if rng.random() < 0.5 else shade[None, :, None])
-    image = image + rng.normal(0, rng.uniform(2, 26), image.shape)
+    image = image + rng.normal(0, rng.uniform(2, 16), image.shape)
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
@@ -217,20 +224,19 @@ def draw(kind: str, label: int, rng: np.random.Generator) -> Picture:
     if kind == "digits" or not 0 <= label < len(names):
         raise ValueError(f"label={label} of kind={kind!r} cannot be drawn; {len(names)} classes")
     if kind == "colours":
-        return _draw_colour(names[label], rng)
+        return _draw_colour(list(COLOURS)[label], rng)
     fore_name, fore, back_name, back = _contrasting(rng)
-    colours = f"{fore_name} on {back_name}"
+    details: tuple[str, ...] = (f"{fore_name} on {back_name}",)
     if kind == "shapes":
         mask, size = _shape(names[label], rng)
-        caption = f"a {size} {names[label]}, {colours}"
+        details = (size, *details)
     elif kind == "textures":
         mask = _texture(names[label], rng)
-        caption = f"a texture of {names[label]}, {colours}"
     else:
         style, file = _FACES[int(rng.integers(len(_FACES)))]
         mask = _glyph(_GLYPHS[kind][label], file, rng)
-        caption = f"the {names[label]}, {style}, {colours}"
-    return Picture(_compose(mask, fore, back, rng), caption)
+        details = (style, *details)
+    return Picture(_compose(mask, fore, back, rng), names[label], details)
 
 
 def _draw_colour(name: str, rng: np.random.Generator) -> Picture:
@@ -248,7 +254,7 @@ def _draw_colour(name: str, rng: np.random.Generator) -> Picture:
     else:
         texture = TEXTURES[int(rng.integers(len(TEXTURES)))]
         mask, what = _texture(texture, rng), f"{texture} on {back_name}"
-    return Picture(_compose(mask, fore, back, rng), f"the colour {name}, {what}")
+    return Picture(_compose(mask, fore, back, rng), f"colour {name}", (what,))
 
 
 KINDS = ("shapes", "textures", "colours", "latin", "greek", "cyrillic", "printed")

@@ -44,7 +44,7 @@ def load(weights: Path = WEIGHTS) -> CLIP:
     return model.eval()
 
 
-def tokenize(texts: list[str], context_length: int = 64) -> Tensor:
+def tokenize(texts: list[str], context_length: int = 52) -> Tensor:
     """Byte-level ids, int64 [len(texts), context_length]: bytes + 1, then 257, then zeros.
 
     Raises ValueError for a text that does not fit.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from avalanche.training import AR1, EWC, Cumulative, Naive
+from avalanche.training import EWC, Cumulative, LwF, Naive, Replay
 from avalanche.training.plugins import (
     EarlyStoppingPlugin,
     EvaluationPlugin,
@@ -36,7 +36,6 @@ from tests.plugins.toys import (
 )
 
 BOTH = (FDAPlugin, ProxyFDAPlugin)
-assert AR1 and EWC  # imported so that a renamed Avalanche strategy shows here
 
 
 class Watcher(SupervisedPlugin[Any]):
@@ -223,43 +222,25 @@ def test_prototypes_leave_the_random_streams_alone() -> None:
     assert torch.equal(states[0], states[1])
 
 
+class LossAt(SupervisedPlugin[Any]):
+    """Notes the strategy's loss at its place among the plugins."""
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        self.value = strategy.loss.item()
+
+
 def test_the_term_is_added_with_its_weight() -> None:
-    class Losses(SupervisedPlugin[Any]):
-        def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-            self.total = strategy.loss.clone()
-
-    class Spy(SupervisedPlugin[Any]):
-        def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-            self.plain = strategy.loss.clone()
-            self.features = strategy.model.backbone(strategy.mb_x)
-
-    spy, after, model = Spy(), Losses(), Plain(dropout=0.0)
-    teacher = Plain(dropout=0.0).eval()
+    before, after, experience = LossAt(), LossAt(), classic(2).train_stream[0]
     own = FDAPlugin(num_neighbors=4, weight=2.5, hard_class_batches=False)
-    trained = strategy(model, spy, own, after, train_mb_size=60)
-    trained.train(classic(2).train_stream[0], eval_streams=[])
-    # one step was made; the loss's parameters stood at their start when it was computed
-    with torch.no_grad():
-        order = trained.clock.train_iterations
-        added = (after.total - spy.plain).item()
-    assert order == 1
-    assert added > 0
-    batch = spy.features
-    assert batch.shape == (60, 8)
-    own_value = added / 2.5
+    trained = strategy(Plain(dropout=0.0), before, own, after, train_mb_size=60)
+    trained.train(experience, eval_streams=[])
+    assert trained.clock.train_iterations == 1  # one batch of all there is, in any order
+    images = torch.stack([item[0] for item in experience.dataset.eval()])
+    student, teacher = Plain(dropout=0.0).train(), Plain(dropout=0.0).eval()
+    expected = FDALoss(4)(student.backbone(images), teacher.backbone(images)).item()
     metrics = trained.evaluator.get_last_metrics()
-    assert metrics["FDA_alignment_Epoch/train_phase/train_stream"] == pytest.approx(own_value)
-    data = torch.stack([x for x, *_ in classic(2).train_stream[0].dataset.eval()])
-    with torch.no_grad():
-        expected = FDALoss(4)(
-            model_features(Plain(dropout=0.0).train(), data), teacher.backbone(data)
-        )
-    assert own_value == pytest.approx(float(expected), rel=1e-4)
-
-
-def model_features(model: Plain, images: Tensor) -> Tensor:
-    """Features in train mode, as the first step saw them (any order: the loss is a mean)."""
-    return model.backbone(images)
+    assert metrics["FDA_alignment_Epoch/train_phase/train_stream"] == pytest.approx(expected)
+    assert after.value - before.value == pytest.approx(2.5 * expected, rel=1e-4)
 
 
 def test_own_parameters_learn_and_stay_out_of_the_strategys_optimizer() -> None:
@@ -358,10 +339,22 @@ def test_a_strategy_with_the_plugins_can_be_pickled_between_experiences() -> Non
     assert same(again.loss.state_dict(), trained.plugins[0].loss.state_dict())
 
 
-def test_other_sgd_strategies() -> None:
-    trained = strategy(Plain(), FDAPlugin(num_neighbors=4), kind=Cumulative)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (Cumulative, {}),
+        (EWC, {"ewc_lambda": 0.1}),
+        (LwF, {"alpha": 1.0, "temperature": 2.0}),
+        (Replay, {"mem_size": 20}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:hard_class_batches gives way")
+@pytest.mark.filterwarnings("ignore:num_neighbors=4 is clamped")
+def test_other_sgd_strategies(kind: Any, options: dict[str, Any]) -> None:
+    own = FDAPlugin(num_neighbors=4)
+    trained = strategy(Growing(), own, kind=kind, **options)
     learn(trained, classic(2))
-    assert trained.clock.train_iterations > 5
+    assert own.teacher_forwards == trained.clock.train_iterations > 5
 
 
 def test_online_streams_keep_one_teacher_for_an_experience() -> None:

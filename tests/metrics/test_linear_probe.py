@@ -1,0 +1,75 @@
+"""The probe against scikit-learn and on features whose answer is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from avalanche_proxyfda.metrics import fit_probe, select_probe
+
+
+def clusters(count: int, classes: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
+    source = torch.Generator().manual_seed(seed)
+    centres = torch.randn(classes, 10, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(count) % classes
+    return centres[labels] + noise * torch.randn(count, 10, generator=source), labels
+
+
+@pytest.mark.parametrize("l2", [1e-2, 1e-4])
+def test_equals_scikit_learn(l2: float) -> None:
+    train, test = clusters(300, 5, 1.5, 1), clusters(400, 5, 1.5, 2)
+    probe = fit_probe(*train, 5, l2)
+    judge = LogisticRegression(C=1 / (l2 * 300), tol=1e-10, max_iter=5000)
+    judge.fit(normalize(train[0].double(), dim=1).numpy(), train[1].numpy())
+    theirs = torch.from_numpy(judge.decision_function(normalize(test[0].double(), dim=1).numpy()))
+    ours = probe.logits(test[0])
+    # logits are determined up to a constant for each sample
+    gap = (ours - ours.mean(1, keepdim=True)) - (theirs - theirs.mean(1, keepdim=True))
+    assert gap.abs().max() < 0.01  # of logits that span about 20
+    expected = judge.score(normalize(test[0].double(), dim=1).numpy(), test[1].numpy())
+    assert probe.accuracy(*test) == pytest.approx(expected, abs=0.005)
+
+
+def test_separable_features_are_learnt_and_scale_does_not_matter() -> None:
+    features, labels = clusters(100, 4, 0.01, 3)
+    assert fit_probe(features, labels, 4, 1e-4).accuracy(features * 7, labels) == 1.0
+
+
+def test_the_start_does_not_change_the_probe() -> None:
+    train = clusters(200, 4, 1.0, 1)
+    cold = fit_probe(*train, 4, 1e-3)
+    warm = fit_probe(*train, 4, 1e-3, start=fit_probe(*train, 4, 1e-1))
+    torch.testing.assert_close(cold.weight, warm.weight, atol=2e-3, rtol=1e-2)
+
+
+def test_selection_takes_the_best_on_validation_and_the_larger_penalty_on_ties() -> None:
+    train, validation = clusters(40, 4, 2.0, 1), clusters(400, 4, 2.0, 2)
+    chosen = select_probe(train, validation, 4)
+    scores = {l2: fit_probe(*train, 4, l2).accuracy(*validation) for l2 in (1e-2, 1e-3, 1e-4, 1e-5)}
+    assert chosen.accuracy(*validation) == pytest.approx(max(scores.values()), abs=0.003)
+    easy = clusters(80, 4, 0.01, 1)
+    assert select_probe(easy, easy, 4).l2 == 1e-2
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "classes", "l2", "words"),
+    [
+        (torch.ones(0, 3), torch.ones(0).long(), 2, 1e-3, "features has 0 rows"),
+        (torch.ones(2, 3), torch.tensor([0, 2]), 2, 1e-3, r"labels must lie in \[0, classes=2\)"),
+        (torch.ones(2, 3), torch.tensor([0, 0]), 1, 1e-3, "at least two classes"),
+        (torch.ones(2, 3), torch.tensor([0, 1]), 2, 0.0, "l2=0"),
+        (torch.full((2, 3), torch.nan), torch.tensor([0, 1]), 2, 1e-3, "NaN or Inf"),
+    ],
+)
+def test_bad_input(features: Tensor, labels: Tensor, classes: int, l2: float, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        fit_probe(features, labels, classes, l2)
+
+
+def test_an_empty_grid_is_refused() -> None:
+    data = clusters(20, 2, 0.1, 1)
+    with pytest.raises(ValueError, match="grid is empty"):
+        select_probe(data, data, 2, grid=())
