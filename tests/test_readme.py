@@ -1,0 +1,64 @@
+"""The README's code runs as it is written, on a small model in the place of a hub's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+
+from tests.plugins.toys import CLASSES
+
+ROOT = Path(__file__).parents[1]
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+class Pictures(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
+    def __init__(self, count: int) -> None:
+        self.targets = [k % CLASSES for k in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.randn(
+            3, 32, 32, generator=torch.Generator().manual_seed(index)
+        ), index % CLASSES
+
+
+def test_the_strategy_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    from avalanche.benchmarks import nc_benchmark
+    from open_clip.model import CLIP
+
+    text = {"context_length": 8, "vocab_size": 20, "width": 16, "heads": 2, "layers": 1}
+    vision = {"image_size": 32, "patch_size": 8, "width": 16, "head_width": 8, "layers": 1}
+    clip = CLIP(512, vision, text)
+
+    def from_hub(name: str, pretrained: str) -> tuple[Any, None, None]:
+        assert (name, pretrained) == ("ViT-B-32", "openai")
+        return clip, None, None
+
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", from_hub)
+    code = python_blocks()[0].replace('device="cuda"', 'device="cpu"')
+    assert len(code.strip().splitlines()) <= 22
+    benchmark = nc_benchmark(
+        Pictures(192), Pictures(12), 2, task_labels=False,
+        fixed_class_order=list(range(CLASSES)), class_ids_from_zero_from_first_exp=True,
+    )  # fmt: skip
+    space: dict[str, Any] = {"benchmark": benchmark}
+    exec(compile(code.replace("num_workers=8", "num_workers=0"), "README.md", "exec"), space)
+    assert str(space["plugin"].source) == "0"
+    assert space["strategy"].clock.train_exp_counter == 2
+    assert any("ProxyFDA_generator" in k for k in space["strategy"].evaluator.get_last_metrics())
+
+
+def test_the_loss_example() -> None:
+    space = {"student_features": torch.randn(20, 6), "teacher_features": torch.randn(20, 5)}
+    exec(python_blocks()[1], space)
+    assert space["loss"].ndim == 0
