@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -104,7 +105,7 @@ class FeatureTeacher:
         if images is self._batch and self._features is not None:
             return self._features
         half = dtype in (torch.float16, torch.bfloat16)
-        with torch.autocast(images.device.type, dtype=dtype if half else None, enabled=half):
+        with torch.autocast(images.device.type, dtype=dtype) if half else nullcontext():
             output = self.module(images) if self._direct else self._inside(images, forward)
         self.forwards += 1
         features = pool_features(output, str(self.source), self.pooling)

@@ -163,11 +163,15 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
         if self._named is None:
             _log.info("%s reads features at %r", self.name, str(self.source))
         self.source.find(model)
-        self.teacher = self._choose_teacher(strategy)
+        state, self._restored = self._restored or {}, None
+        inside = state.get("experience") == strategy.clock.train_exp_counter
+        self.teacher = self._choose_teacher(strategy, state.get("teacher"), inside)
         if self._batches is not None:
             labels = getattr(strategy.experience, "task_labels", None) or [0]
             self._batches.install(strategy, self._ask_teacher(labels[0]), kwargs)
             self.teacher.forget()
+            if inside and state["sampler"] is not None:
+                self._batches.resume(state["sampler"])
         if len(strategy.dataloader) == 0:
             raise ValueError(
                 "the training loader is empty, so nothing would be learnt: drop_last=True "
@@ -181,15 +185,15 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
         self._tap = FeatureTap((self.source,))
         self._tap.attach(model)
 
-    def _choose_teacher(self, strategy: Any) -> FeatureTeacher:
-        """A restored teacher, the one from before, a fellow plugin's, or a new snapshot."""
+    def _choose_teacher(
+        self, strategy: Any, restored: Mapping[str, Any] | None, inside: bool
+    ) -> FeatureTeacher:
+        """The teacher from before, a fellow plugin's, a restored one, or a new snapshot.
+
+        ``inside``: the restored state was taken in the middle of this very experience.
+        """
         assert self.source is not None
-        now = strategy.clock.train_exp_counter
-        self._snapshot_of = now
-        state, self._restored = self._restored or {}, None
-        kept, same = state.get("teacher"), state.get("experience") == now
-        if kept is not None and (self.teacher_choice == "initial" or same):
-            return FeatureTeacher.restore(strategy.model, self.source, kept, self.pooling)
+        self._snapshot_of = strategy.clock.train_exp_counter
         first_part = getattr(strategy.experience, "is_first_subexp", True)  # of online streams
         due = self.teacher_choice == "previous" and first_part
         if self.teacher is not None and not due:
@@ -199,6 +203,8 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
             if isinstance(fellow, FeaturePlugin) and fellow.shares_teacher_with(self):
                 assert fellow.teacher is not None
                 return fellow.teacher
+        if restored is not None and (inside or not due):
+            return FeatureTeacher.restore(strategy.model, self.source, restored, self.pooling)
         return FeatureTeacher(strategy.model, self.source, self.pooling)
 
     def shares_teacher_with(self, other: FeaturePlugin) -> bool:
@@ -291,6 +297,8 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
         """Forget the batch."""
         if self.teacher is not None:
             self.teacher.forget()
+        if self._batches is not None:
+            self._batches.count_step()
 
     # ---- after ------------------------------------------------------------------------
 
@@ -324,15 +332,13 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on: nested dicts of tensors, numbers and strings."""
-        built = self.loss is not None
-        sampler = self._batches.sampler if self._batches else None
         return {
-            "shape": self.loss_shape() if self.loss is not None else None,
-            "loss": self.loss.state_dict() if self.loss is not None else None,
-            "optimizer": self.optimizer.state_dict() if built and self.optimizer else None,
+            "shape": self.loss_shape() if self.loss else None,
+            "loss": self.loss.state_dict() if self.loss else None,
+            "optimizer": self.optimizer.state_dict() if self.optimizer else None,
             "teacher": self.teacher.state_dict() if self.teacher else None,
             "experience": self._snapshot_of,
-            "sampler": sampler.state_dict() if sampler else None,
+            "sampler": self._batches.state_dict() if self._batches else None,
             "skipped": self.skipped,
         }
 

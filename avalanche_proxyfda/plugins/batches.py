@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class HardClassBatches:
         self.seed = seed
         self.sampler: HardClassBatchSampler | None = None
         self._loader: Any = None
+        self._epoch, self._trained = 0, 0  # the sampler itself is ahead, by what workers prefetch
         self._told = False
 
     def install(
@@ -98,12 +99,32 @@ class HardClassBatches:
         if strategy.dataloader is not self._loader:
             self._tell(strategy.dataloader)
             self.remove()
-        else:
-            self.sampler.set_epoch(strategy.clock.train_exp_epochs)
+            return
+        epoch = strategy.clock.train_exp_epochs
+        if epoch != self._epoch:
+            self._epoch, self._trained = epoch, 0
+        self.sampler.set_epoch(epoch)
+
+    def count_step(self) -> None:
+        """Say that one more batch was trained on."""
+        self._trained += 1
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """The sampler's state as training has it; None without a sampler."""
+        if self.sampler is None:
+            return None
+        return {"seed": self.sampler.seed, "epoch": self._epoch, "position": self._trained}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on inside the experience that ``state`` was taken in."""
+        if self.sampler is not None:
+            self.sampler.load_state_dict(state)
+            self._epoch, self._trained = int(state["epoch"]), int(state["position"])
 
     def remove(self) -> None:
         """Let go of the loader and its sampler."""
         self.sampler = self._loader = None
+        self._epoch = self._trained = 0
 
     def _tell(self, loader: object) -> None:
         if not self._told:

@@ -326,6 +326,46 @@ def test_state_dict_lets_another_process_go_on() -> None:
     assert same(own.loss.state_dict(), other.loss.state_dict())
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_state_taken_inside_an_experience_brings_back_teacher_and_batches(workers: int) -> None:
+    """Resumes after step 3 of 5: same teacher (not the half-trained student), same batches."""
+
+    class Note(SupervisedPlugin[Any]):
+        def __init__(self, own: FDAPlugin, other: FDAPlugin) -> None:
+            super().__init__()
+            self.own, self.other = own, other
+            self.saved: list[Any] = []
+            self.batches: list[Tensor] = []
+
+        def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+            assert self.own.teacher is self.other.teacher
+            self.batches.append(strategy.mb_x.clone())
+            self.saved.append(copy.deepcopy([self.own.state_dict(), self.other.state_dict()]))
+            if len(self.batches) == 3:
+                self.weights = copy.deepcopy(strategy.model.state_dict())
+
+    def pair() -> tuple[FDAPlugin, FDAPlugin]:
+        return FDAPlugin(num_neighbors=4), ProxyFDAPlugin(num_neighbors=4)
+
+    experience, plugins = classic(1).train_stream[0], pair()
+    note, whole = Note(*plugins), strategy(Plain(), *plugins)
+    whole.plugins.insert(2, note)
+    whole.train(experience, eval_streams=[], num_workers=workers)
+    again, model = pair(), Plain(seed=7)
+    for own, state in zip(again, note.saved[2], strict=True):
+        own.load_state_dict(state)
+    model.load_state_dict(note.weights)
+    note_again, resumed = Note(*again), strategy(model, *again)
+    resumed.plugins.insert(2, note_again)
+    resumed.train(experience, eval_streams=[], num_workers=workers)
+    assert len(note.batches) == 5 and len(note_again.batches) == 2
+    for found, right in zip(note_again.batches, note.batches[3:], strict=True):
+        assert torch.equal(found, right)
+    kept = note_again.saved[0][0]["teacher"]["module"]
+    assert same(kept, note.saved[0][0]["teacher"]["module"])
+    assert not same(kept, note.weights)
+
+
 def test_a_strategy_with_the_plugins_can_be_pickled_between_experiences() -> None:
     dill = pytest.importorskip("dill")
     trained = strategy(Plain(), ProxyFDAPlugin(num_neighbors=4))
