@@ -61,7 +61,7 @@ class FeatureSource:
         )
 
 
-def is_image_tower(module: nn.Module) -> bool:
+def _is_image_tower(module: nn.Module) -> bool:
     """Whether ``module`` is an open_clip image tower: images in, embeddings out."""
     kind = type(module)
     return kind.__module__.startswith("open_clip.") and kind.__name__ in _TOWERS
@@ -108,7 +108,7 @@ def _by_head_name(name: str, module: nn.Module) -> FeatureSource | None:
 
 def _candidates(model: nn.Module) -> Iterator[FeatureSource | None]:
     modules = list(model.named_modules())
-    yield from (FeatureSource(n) for n, m in modules if n and is_image_tower(m))
+    yield from (FeatureSource(n) for n, m in modules if n and _is_image_tower(m))
     yield from (_timm(n, m) for n, m in modules if type(m).__module__.startswith("timm."))
     dynamic = ("MultiHeadClassifier", "IncrementalClassifier")
     yield from (FeatureSource(n, True) for n, m in modules if n and type(m).__name__ in dynamic)

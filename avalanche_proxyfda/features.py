@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -52,12 +53,15 @@ class FeatureTap:
     """Keeps what named places of a model hold while the student's own forward runs.
 
     Hooks are put on by :meth:`attach` and taken off by :meth:`detach`; between :meth:`arm`
-    and :meth:`take` the last value of each place is kept, at other times nothing is. So
-    forwards that other plugins make before or after the strategy's own, or without
+    and :meth:`take` the first value of each place is kept, at other times nothing is. So
+    forwards that a strategy or its plugins make beside the one for the batch, or without
     gradient, are not mistaken for it.
 
     Args:
         sources: the places to read, see :class:`FeatureSource`.
+
+    Attributes:
+        autocast: dtype of the autocast that the last kept value was made under, or None.
     """
 
     def __init__(self, sources: tuple[FeatureSource, ...]) -> None:
@@ -65,6 +69,8 @@ class FeatureTap:
         self._handles: list[RemovableHandle] = []
         self._seen: dict[FeatureSource, Any] = {}
         self._armed = False
+        self._compiled = False
+        self.autocast: torch.dtype | None = None
 
     def attach(self, model: nn.Module) -> None:
         """Put the hooks on ``model`` (unwrapped); any earlier ones are taken off first.
@@ -74,12 +80,16 @@ class FeatureTap:
         """
         self.detach()
         inner = unwrap(model)
+        self._compiled = hasattr(model, "_orig_mod")
         for source, module in [(s, s.find(inner)) for s in self.sources]:
-            self._handles.append(hook(module, source, self._keep))
+            self._handles.append(hook(module, source.of_input, partial(self._keep, source)))
 
     def _keep(self, source: FeatureSource, value: Any) -> None:
-        if self._armed and torch.is_grad_enabled():
+        if self._armed and torch.is_grad_enabled() and source not in self._seen:
             self._seen[source] = value
+            kind = value.device.type if isinstance(value, Tensor) else "cpu"
+            on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+            self.autocast = torch.get_autocast_dtype(kind) if on else None
 
     def arm(self) -> None:
         """Forget what was seen and start to keep values."""
@@ -96,10 +106,16 @@ class FeatureTap:
         seen, self._seen = self._seen, {}
         for source in self.sources:
             if source not in seen:
+                hint = (
+                    "; a model that ran compiled before does not see new hooks: call "
+                    "torch.compiler.reset() before training"
+                    if self._compiled
+                    else ""
+                )
                 raise ValueError(
-                    f"feature_module={str(source)!r} was not run by the model's forward; name "
-                    "a module that the training forward calls (plain functions and unused "
-                    "branches have nothing to read)"
+                    f"feature_module={str(source)!r} was not run by the model's forward, or ran "
+                    "without gradient; name a module that the training forward calls (plain "
+                    f"functions and unused branches have nothing to read){hint}"
                 )
         return seen
 
@@ -110,17 +126,15 @@ class FeatureTap:
         self._handles, self._seen, self._armed = [], {}, False
 
 
-def hook(
-    module: nn.Module, source: FeatureSource, tell: Callable[[FeatureSource, Any], None]
-) -> RemovableHandle:
-    """Call ``tell(source, value)`` with the module's output, or its first argument."""
+def hook(module: nn.Module, of_input: bool, tell: Callable[[Any], None]) -> RemovableHandle:
+    """Call ``tell`` with what the module is first given, or with what it returns."""
 
-    def before(module: nn.Module, args: tuple[Any, ...]) -> None:
-        tell(source, args[0] if args else None)
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tell(next(iter((*args, *kwargs.values())), None))
 
     def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        tell(source, output)
+        tell(output)
 
-    if source.of_input:
-        return module.register_forward_pre_hook(before)
+    if of_input:
+        return module.register_forward_pre_hook(before, with_kwargs=True)
     return module.register_forward_hook(after)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -29,8 +30,8 @@ def class_prototypes(
     The random streams of torch, NumPy and Python are left as they were found.
 
     Args:
-        dataset: items (image, label, ...), with the evaluation transform.
-        labels: label of each item, [N].
+        dataset: items whose first part is an image, with the evaluation transform.
+        labels: label of each item, [N], in the data set's order.
         features: images on ``device`` to features [B, D]; called without gradient.
         device: where images are sent.
         batch_size: of the loader.
@@ -41,21 +42,24 @@ def class_prototypes(
         [C, D] float32 on the CPU, unit rows, in ascending order of label.
 
     Raises:
-        ValueError: when a feature is NaN or infinite.
+        ValueError: when a feature is NaN or infinite, or there is no item.
     """
     classes = torch.unique(torch.as_tensor(labels)).to(device)
     loader = DataLoader(
         dataset, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_fn,
         generator=generator("prototypes"),
     )  # fmt: skip
-    sums: Tensor | None = None
+    which = torch.searchsorted(classes, torch.as_tensor(labels).to(device))
+    sums: Tensor | float = 0.0
+    done = 0
     with preserved_rng(device):
         for batch in tqdm(loader, desc="class prototypes", delay=5, leave=False):
             rows = unit_rows(full_precision(features(batch[0].to(device))))
-            if sums is None:
-                sums = rows.new_zeros(len(classes), rows.shape[1])
-            sums.index_add_(0, torch.searchsorted(classes, batch[1].to(device)), rows)
-    assert sums is not None, "labels is not empty, so the loader gave a batch"
+            member = F.one_hot(which[done : done + len(rows)], len(classes)).to(rows.dtype)
+            sums = sums + member.T @ rows  # a matrix product: index_add_ is not repeatable on CUDA
+            done += len(rows)
+    if not isinstance(sums, Tensor):
+        raise ValueError("dataset is empty: there is nothing to take prototypes of")
     if not bool(sums.isfinite().all()):
         raise ValueError(
             "the teacher's features of the training data hold NaN or Inf: the model given, or "

@@ -112,7 +112,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
         """
         check_count("epoch", epoch, 0)
         if epoch != self._epoch:
-            self._resume = 0
+            self._resume = self._position = 0
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -170,7 +170,11 @@ class HardClassBatchSampler(Sampler[list[int]]):
         return taken
 
     def state_dict(self) -> dict[str, Any]:
-        """Seed, epoch, and how many batches of it were handed out."""
+        """Seed, epoch, and how many batches of it were handed out.
+
+        A loader with worker processes takes batches ahead of training; the plugins of this
+        package count the steps that were made and put that number in its place.
+        """
         return {"seed": self.seed, "epoch": self._epoch, "position": self._position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda.feature_source import FeatureSource, is_image_tower, unwrap
+from avalanche_proxyfda.feature_source import FeatureSource, unwrap
 from avalanche_proxyfda.features import Pooling, hook, pool_features
 
 Forward = Callable[[nn.Module, Tensor], Any]
@@ -64,9 +64,9 @@ def _belongs_to_torch(hook: object) -> bool:
 class FeatureTeacher:
     """Frozen features of a model as it stood when this was made.
 
-    Where the feature module is itself given the images (an open_clip tower; others are
-    recognised at the first batch), only that module is kept. Where it lies inside the model,
-    a copy of the whole model is kept and its forward ends at the feature module.
+    A copy of the whole model is made, and its forward ends at the feature module. Where the
+    first batch shows that this module is itself given the images (an image tower), only that
+    module is kept.
 
     Features of the batch asked for last are remembered until :meth:`forget`, so all plugins
     that share a teacher cost one forward a step.
@@ -79,24 +79,24 @@ class FeatureTeacher:
 
     def __init__(self, model: nn.Module, source: FeatureSource, pooling: Pooling = "auto") -> None:
         inner = unwrap(model)
-        target = source.find(inner)
+        source.find(inner)
         self.source = source
         self.pooling: Pooling = pooling
         self.forwards = 0
-        self._direct = not source.of_input and is_image_tower(target)
-        self.module = frozen_copy(target if self._direct else inner)
+        self.module = frozen_copy(inner)
+        self._direct = False  # whether self.module is the feature module itself
         self._batch: Tensor | None = None
         self._features: Tensor | None = None
 
     @torch.no_grad()
     def features(
-        self, images: Tensor, dtype: torch.dtype | None = None, forward: Forward | None = None
+        self, images: Tensor, autocast: torch.dtype | None = None, forward: Forward | None = None
     ) -> Tensor:
         """Features of a batch, [B, D].
 
         Args:
             images: the batch that the student sees, [B, ...].
-            dtype: of the student's features; half precision runs the teacher under autocast.
+            autocast: the dtype of the student's autocast; None where it had none.
             forward: how to call a whole model, where ``module(images)`` will not do.
 
         Raises:
@@ -104,8 +104,7 @@ class FeatureTeacher:
         """
         if images is self._batch and self._features is not None:
             return self._features
-        half = dtype in (torch.float16, torch.bfloat16)
-        with torch.autocast(images.device.type, dtype=dtype) if half else nullcontext():
+        with torch.autocast(images.device.type, dtype=autocast) if autocast else nullcontext():
             output = self.module(images) if self._direct else self._inside(images, forward)
         self.forwards += 1
         features = pool_features(output, str(self.source), self.pooling)
@@ -117,15 +116,12 @@ class FeatureTeacher:
         found: list[Any] = []
         given: list[Any] = []
 
-        def stop(source: FeatureSource, value: Any) -> None:
+        def stop(value: Any) -> None:
             found.append(value)
             raise _EndOfForward
 
         target = self.source.find(self.module)
-        handles = [
-            target.register_forward_pre_hook(lambda m, args: given.append(args[0] if args else 0)),
-            hook(target, self.source, stop),
-        ]
+        handles = [hook(target, True, given.append), hook(target, self.source.of_input, stop)]
         try:
             forward(self.module, images) if forward else self.module(images)
         except _EndOfForward:
@@ -163,7 +159,7 @@ class FeatureTeacher:
             ValueError: when ``model`` lacks a tensor that ``state`` holds.
         """
         teacher = FeatureTeacher(model, source, pooling)
-        if state["direct"] and not teacher._direct:
+        if state["direct"]:
             teacher.module, teacher._direct = source.find(teacher.module), True
         own = {**dict(teacher.module.named_parameters()), **dict(teacher.module.named_buffers())}
         for name, value in state["module"].items():

@@ -169,8 +169,7 @@ def test_the_tap_keeps_only_the_armed_forward_with_gradient() -> None:
     with torch.no_grad():
         model(second)
     model(first)
-    with torch.no_grad():
-        model(second)
+    model(second)  # as strategies with a buffer do, after the batch itself
     assert len(tap.take()[source]) == 2
     model(second)
     with pytest.raises(ValueError, match="was not run"):
@@ -211,10 +210,56 @@ def test_only_the_module_that_sees_the_images_is_kept() -> None:
     inside.features(torch.randn(2, 1, 4, 4))
     assert isinstance(inside.module, Plain)
     clip = open_clip_tower("vit")
-    tower = FeatureTeacher(clip, FeatureSource("visual")).module
-    assert sum(p.numel() for p in tower.parameters()) == sum(
+    tower = FeatureTeacher(clip, FeatureSource("visual"))
+    tower.features(torch.randn(2, 3, 32, 32))
+    assert sum(p.numel() for p in tower.module.parameters()) == sum(
         p.numel() for p in clip.visual.parameters()
     )
+
+
+class Normalising(nn.Module):
+    """Changes the images on their way to the tower."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.visual, self.head = open_clip_tower("vit").visual, nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.visual(x * 0.2 - 1))
+
+
+def student_features(model: nn.Module, name: str, images: Tensor) -> Tensor:
+    source = FeatureSource.parse(name)
+    tap = FeatureTap((source,))
+    tap.attach(model)
+    tap.arm()
+    model(images)
+    rows = pool_features(tap.take()[source], name)
+    tap.detach()
+    return rows.detach()
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(Normalising, "visual"), (lambda: torchvision_model("resnet18"), "layer4.1.relu")],
+    ids=["images changed before the tower", "module that runs twice"],
+)
+def test_teacher_and_student_read_the_same_place(make: Any, name: str) -> None:
+    model, images = make().eval(), torch.randn(2, 3, 32, 32)
+    teacher = FeatureTeacher(model, FeatureSource.parse(name))
+    for _ in range(2):
+        torch.testing.assert_close(teacher.features(images), student_features(model, name, images))
+        images = torch.randn(2, 3, 32, 32)
+
+
+def test_an_input_given_by_keyword_is_read() -> None:
+    class ByName(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.classifier(input=self.backbone(x))
+
+    model, images = ByName().eval(), torch.randn(2, 1, 4, 4)
+    rows = student_features(model, "classifier:input", images)
+    torch.testing.assert_close(rows, model.backbone(images).detach())
 
 
 def test_the_head_is_not_run_by_a_teacher_that_ends_before_it() -> None:
@@ -237,11 +282,35 @@ def test_asking_twice_about_a_batch_costs_one_forward() -> None:
     assert teacher.forwards == 3
 
 
-def test_half_precision_students_get_an_autocast_teacher() -> None:
-    teacher = FeatureTeacher(Plain(), FeatureSource("backbone"))
-    rows = teacher.features(torch.randn(2, 1, 4, 4), torch.bfloat16)
-    assert rows.dtype == torch.bfloat16
-    assert next(teacher.module.parameters()).dtype == torch.float32
+def test_the_teacher_runs_under_the_students_autocast() -> None:
+    source, model = FeatureSource("backbone"), Plain()
+    tap = FeatureTap((source,))
+    tap.attach(model)
+    for on in (True, False):
+        tap.arm()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=on):
+            model(torch.randn(2, 1, 4, 4))
+        tap.take()
+        assert tap.autocast == (torch.bfloat16 if on else None)
+        rows = FeatureTeacher(model, source).features(torch.randn(2, 1, 4, 4), tap.autocast)
+        assert rows.dtype == (torch.bfloat16 if on else torch.float32)
+
+
+def test_a_model_that_ran_compiled_before_is_explained() -> None:
+    model = Plain().eval()
+    compiled = torch.compile(model, backend="eager")
+    compiled(torch.randn(2, 1, 4, 4))
+    source = find_feature_source(compiled)
+    tap = FeatureTap((source,))
+    tap.attach(compiled)
+    tap.arm()
+    compiled(torch.randn(2, 1, 4, 4))
+    with pytest.raises(ValueError, match=r"does not see new hooks: call torch.compiler.reset\(\)"):
+        tap.take()
+    torch.compiler.reset()
+    tap.arm()
+    compiled(torch.randn(2, 1, 4, 4))
+    assert tap.take()[source].shape == (2, 8)
 
 
 @pytest.mark.parametrize("name", ["backbone", "classifier:input"])

@@ -127,6 +127,13 @@ def test_state_goes_on_in_the_middle_of_an_epoch() -> None:
     assert list(other) == next_epoch[1]
 
 
+def test_a_position_is_of_its_epoch() -> None:
+    sampler = HardClassBatchSampler(labels(5, 9), None, 3, 3, seed=2)
+    next(iter(sampler))
+    sampler.set_epoch(5)
+    assert sampler.state_dict() == {"seed": 2, "epoch": 5, "position": 0}
+
+
 def test_the_global_generator_is_not_touched() -> None:
     before = torch.get_rng_state()
     list(HardClassBatchSampler(labels(5, 9), torch.randn(5, 4, generator=torch.Generator()), 3, 3))
@@ -179,6 +186,8 @@ def test_prototypes_are_normalised_class_means() -> None:
     data = TensorDataset(images, target)
     before = torch.get_rng_state()
     found = class_prototypes(data, target, lambda x: x * 3, torch.device("cpu"), batch_size=6)
+    with pytest.raises(ValueError, match="dataset is empty"):
+        class_prototypes(TensorDataset(images[:0]), [], lambda x: x, torch.device("cpu"))
     assert torch.equal(before, torch.get_rng_state())
     for row, label in zip(found, (2, 5, 9), strict=True):
         mean = sum(x / x.norm() for x, y in zip(images, target, strict=True) if y == label)

@@ -45,21 +45,22 @@ class FDALoss(GraphLoss):
             if len(rows) < 2:
                 return rows.sum() * 0.0
             graph = NeighborGraph.of(teacher, self.num_neighbors)
-            return pair_terms(self, rows, graph).sum() / (len(rows) * (len(rows) - 1))
+            terms = pair_terms(self, rows @ rows.T, graph)
+            return terms.sum() / (len(rows) * (len(rows) - 1))
 
 
-def pair_terms(loss: GraphLoss, rows: Tensor, graph: NeighborGraph) -> Tensor:
+def pair_terms(loss: GraphLoss, cosine: Tensor, graph: NeighborGraph) -> Tensor:
     """The sigmoid term of every ordered pair of a batch.
 
     Args:
         loss: gives scale, bias and the weight of non-neighbours.
-        rows: [B, D], unit rows of the student.
+        cosine: [B, B], of the student's rows.
         graph: the teacher's graph of the same batch.
 
     Returns:
         [B, B], zero on the diagonal.
     """
-    similarity = graph.similarity.to(rows.dtype)
+    similarity = graph.similarity.to(cosine.dtype)
     weight = edge_weight(similarity, graph.is_neighbor(), loss.negative_weight)
-    terms = loss.sigmoid_loss(rows @ rows.T, weight)
-    return terms.masked_fill(torch.eye(len(rows), dtype=torch.bool, device=rows.device), 0.0)
+    itself = torch.eye(len(cosine), dtype=torch.bool, device=cosine.device)
+    return loss.sigmoid_loss(cosine, weight).masked_fill(itself, 0.0)

@@ -119,5 +119,7 @@ def spread_hinge(proxies: Tensor) -> Tensor:
         return proxies.new_zeros(len(proxies))
     gamma = 1 / math.sqrt(proxies.shape[2])
     # the epsilon keeps the root's gradient finite where all proxies agree
-    deviation = (proxies.var(dim=1) + 1e-4 * gamma**2).sqrt()
+    centred = proxies - proxies.mean(dim=1, keepdim=True)
+    variance = centred.square().sum(dim=1) / (proxies.shape[1] - 1)
+    deviation = (variance + 1e-4 * gamma**2).sqrt()
     return F.relu(gamma - deviation).mean(dim=-1)

@@ -23,6 +23,7 @@ from avalanche_proxyfda.losses.neighbors import NeighborGraph, full_precision, u
 from avalanche_proxyfda.losses.proxies import ProxyGenerator, proxy_count, spread_hinge
 
 _BLOCK = 2**23  # numbers that one chunk of anchors may hold in its largest tensor
+_SMALL = 2**20  # below this, a whole batch is kept for backward: quicker than computing it again
 
 
 class ProxyFDATerms(NamedTuple):
@@ -48,8 +49,9 @@ class ProxyFDALoss(GraphLoss):
     each other (:func:`~avalanche_proxyfda.losses.proxies.spread_hinge`); features are
     constants there. Its exact form is our reading.
 
-    With ``proxy_ratio=0`` alignment equals :class:`FDALoss`. Anchors are processed in
-    chunks whose activations are computed again in backward: O(B^2 + B D) bytes are saved.
+    With ``proxy_ratio=0`` alignment equals :class:`FDALoss`. Beyond batches of about 64,
+    anchors are processed in chunks whose activations are computed again in backward, so
+    O(B^2 + B D) bytes are saved.
 
     Args:
         dim: D of the student's features.
@@ -61,7 +63,8 @@ class ProxyFDALoss(GraphLoss):
             with one warning. 32 serves batches of up to 98 samples at the defaults.
         kernel_size: of the generator's convolutions.
         detach_proxies: treat proxies as constants in alignment too.
-        chunk_size: anchors at a time; None bounds a chunk to about 32 MiB a tensor.
+        chunk_size: anchors at a time, computed again in backward; None chooses, and bounds a
+            chunk to about 32 MiB a tensor.
         generator: source of the initial weights; None takes torch's global one.
 
     Raises:
@@ -132,7 +135,8 @@ class ProxyFDALoss(GraphLoss):
             self._cap_told = True
             warnings.warn(
                 f"max_proxies={most} caps the {wanted} proxies that proxy_ratio="
-                f"{self.proxy_ratio} asks for in a batch of {batch} (said once)",
+                f"{self.proxy_ratio} asks for in a batch of {batch}: pass max_proxies={wanted} "
+                "(said once)",
                 stacklevel=4,
             )
         return (
@@ -143,34 +147,47 @@ class ProxyFDALoss(GraphLoss):
     def _terms(self, rows: Tensor, graph: NeighborGraph) -> ProxyFDATerms:
         batch = len(rows)
         counts = self.counts(batch)
-        alignment = pair_terms(self, rows, graph).sum()
+        cosine = rows @ rows.T
+        alignment = pair_terms(self, cosine, graph).sum()
         generator = rows.new_zeros(())
         if sum(counts):
             similarity = graph.similarity.to(rows.dtype)
             tokens = self.generator.encode(rows)
+            reach = rows @ rows.detach().T if self.detach_proxies else cosine
             widest = max(max(counts) * max(rows.shape[1], batch), batch * batch)
+            small = self.chunk_size is None and batch * widest <= _SMALL
             size = self.chunk_size or max(1, _BLOCK // widest)
             for start in range(0, batch, size):
                 chunk = torch.arange(start, min(start + size, batch), device=rows.device)
-                pulled, taught = checkpoint(
-                    self._proxy_terms, rows, tokens, similarity, graph.order, chunk, counts,
-                    use_reentrant=False, preserve_rng_state=False,
-                )  # fmt: skip
+                inputs = (rows.detach(), reach, tokens, similarity, graph.order, chunk, counts)
+                if small:
+                    pulled, taught = self._proxy_terms(*inputs)
+                else:
+                    pulled, taught = checkpoint(
+                        self._proxy_terms, *inputs, use_reentrant=False, preserve_rng_state=False
+                    )
                 alignment, generator = alignment + pulled, generator + taught
         return ProxyFDATerms(alignment / (batch * (batch - 1 + sum(counts))), generator / batch)
 
     def _proxy_terms(
         self,
         rows: Tensor,
+        reach: Tensor,
         tokens: Tensor,
         similarity: Tensor,
         order: Tensor,
         chunk: Tensor,
         counts: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
-        """Both terms of the anchors in ``chunk``, summed over those anchors."""
+        """Both terms of the anchors in ``chunk``, summed over those anchors.
+
+        A proxy is A x, with A its pooling weights over the batch. All but its spread follows
+        from the cosines C of the rows: (A C)_j is its product with row j, A C A' its squared
+        norm. ``rows`` are constants, ``reach`` holds C with its gradient.
+        """
         near = min(self.num_neighbors, len(rows) - 1)
-        anchors, similarity = rows[chunk], similarity[chunk]
+        itself = chunk.unsqueeze(1) == torch.arange(len(rows), device=rows.device)
+        constant = reach.detach()
         alignment, generator = rows.new_zeros(()), rows.new_zeros(())
         sides = zip((True, False), order[chunk].tensor_split([near], dim=1), counts, strict=True)
         for positive, members, count in sides:
@@ -178,27 +195,41 @@ class ProxyFDALoss(GraphLoss):
                 continue
             pooling = self.generator.pool(tokens, members, count).to(rows.dtype)
             spread = members.unsqueeze(1).expand_as(pooling)
-            weights = pooling.new_zeros(len(chunk), count, len(rows)).scatter(2, spread, pooling)
-            # alignment: the weights are constants, the pooled features carry the gradient
-            fixed = weights.detach()
-            proxies = unit_rows(fixed @ (rows.detach() if self.detach_proxies else rows))
-            cosine = (proxies @ anchors.unsqueeze(2)).squeeze(2)
-            pooled = (fixed @ similarity.unsqueeze(2)).squeeze(2)
+            empty = pooling.new_zeros(len(chunk), count, len(rows))
+            weights = empty.scatter(2, spread, pooling)
+            # generator: the features are constants, the weights carry the gradient
+            products = weights @ constant
+            scale = _inverse_norm(products, weights)
+            own = torch.zeros_like(itself).scatter(1, members, True)
+            contrast = self._contrast(products * scale, own, itself)
+            hinge = spread_hinge((weights * scale) @ rows).sum()
+            generator = generator + contrast + self.variance_weight * hinge
+            # alignment: the weights are constants, the cosines carry the gradient
+            fixed, scale = weights.detach(), scale.detach()
+            if not self.detach_proxies:
+                scale = _inverse_norm(fixed @ reach, fixed)
+            cosine = (fixed @ reach[chunk].unsqueeze(2) * scale).squeeze(2)
+            pooled = (fixed @ similarity[chunk].unsqueeze(2)).squeeze(2)
             weight = edge_weight(pooled, positive, self.negative_weight)
             alignment = alignment + self.sigmoid_loss(cosine, weight).sum()
-            # generator: the features are constants, the weights carry the gradient
-            proxies = unit_rows(weights @ rows.detach())
-            own = torch.zeros_like(similarity, dtype=torch.bool).scatter(1, members, True)
-            contrast = self._contrast(proxies, rows.detach(), own, chunk)
-            generator = generator + contrast + self.variance_weight * spread_hinge(proxies).sum()
         return alignment, generator
 
-    def _contrast(self, proxies: Tensor, rows: Tensor, own: Tensor, chunk: Tensor) -> Tensor:
-        """Sigmoid term between proxies [C, P, D] and all rows but the anchor; mean, summed."""
-        label = torch.where(own, 1.0, -1.0).to(rows.dtype).unsqueeze(1)
-        scale = self.log_scale.detach().to(rows.dtype).exp()
-        logit = scale * (proxies @ rows.T) + self.bias.detach().to(rows.dtype)
-        terms = F.softplus(-label * logit)
-        itself = torch.arange(len(rows), device=rows.device) == chunk.unsqueeze(1)
+    def _contrast(self, cosine: Tensor, own: Tensor, itself: Tensor) -> Tensor:
+        """Sigmoid term of proxies and all rows but the anchor: mean over both, summed.
+
+        Args:
+            cosine: [C, P, B].
+            own: [C, B] bool, members of the proxies' set.
+            itself: [C, B] bool, the anchor.
+        """
+        scale, bias = self.log_scale.detach().exp(), self.bias.detach()
+        toward = torch.where(own, -1.0, 1.0).to(cosine.dtype).unsqueeze(1)
+        terms = F.softplus(toward * (scale.to(cosine.dtype) * cosine + bias.to(cosine.dtype)))
         terms = terms.masked_fill(itself.unsqueeze(1), 0.0)
-        return terms.sum() / (proxies.shape[1] * (len(rows) - 1))
+        return terms.sum() / (cosine.shape[1] * (cosine.shape[2] - 1))
+
+
+def _inverse_norm(products: Tensor, weights: Tensor) -> Tensor:
+    """[C, P, 1]: 1 / norm of proxies, from A C and A; proxies of zero rows get a bound."""
+    square = (products * weights).sum(dim=2, keepdim=True)
+    return square.clamp_min(1e-8).rsqrt()

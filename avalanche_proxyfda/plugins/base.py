@@ -110,7 +110,7 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
         self.optimizer: torch.optim.Optimizer | None = None
         self.teacher: FeatureTeacher | None = None
         self.skipped = 0
-        """Batches of fewer than two samples, in which there was nothing to compare."""
+        """Batches of fewer than two samples so far, in which there was nothing to compare."""
         self.teacher_forwards = 0
         """Teacher forwards that this plugin caused; one that it shares counts where it was made."""
         self._snapshot_of = -1  # the experience that self.teacher was made for
@@ -119,6 +119,7 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
         self._student: Tensor | None = None
         self._owner: weakref.ReferenceType[Any] | None = None
         self._log, self._watch = TermLog(), FiniteWatch()
+        self._skipped_before = 0  # this epoch
 
     # ---- what a method says -----------------------------------------------------------
 
@@ -144,7 +145,7 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
                 "learned parameters are of that model; make one plugin for each strategy"
             )
         self._owner = weakref.ref(strategy)
-        if isinstance(strategy.model, nn.DataParallel):
+        if any(isinstance(module, nn.DataParallel) for module in strategy.model.modules()):
             raise TypeError(
                 "nn.DataParallel splits a batch over replicas, so no replica sees the whole "
                 "neighbour graph: use the plain model on one device"
@@ -164,7 +165,16 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
             _log.info("%s reads features at %r", self.name, str(self.source))
         self.source.find(model)
         state, self._restored = self._restored or {}, None
-        inside = state.get("experience") == strategy.clock.train_exp_counter
+        now = strategy.clock.train_exp_counter
+        inside = state.get("experience") == now
+        of_previous = self.teacher_choice == "previous" and state.get("teacher") is not None
+        if not inside and (of_previous or state.get("sampler") is not None):
+            raise ValueError(
+                f"the loaded state was taken inside experience {state['experience']}, but the "
+                f"strategy is about to train its number {now}: restore the strategy's clock too "
+                f"(strategy.clock.train_exp_counter = {state['experience']}), or load a state that "
+                "was taken between experiences"
+            )
         self.teacher = self._choose_teacher(strategy, state.get("teacher"), inside)
         if self._batches is not None:
             labels = getattr(strategy.experience, "task_labels", None) or [0]
@@ -193,9 +203,10 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
         ``inside``: the restored state was taken in the middle of this very experience.
         """
         assert self.source is not None
-        self._snapshot_of = strategy.clock.train_exp_counter
+        now = strategy.clock.train_exp_counter
+        again, self._snapshot_of = self._snapshot_of == now, now  # after an exception, a new try
         first_part = getattr(strategy.experience, "is_first_subexp", True)  # of online streams
-        due = self.teacher_choice == "previous" and first_part
+        due = self.teacher_choice == "previous" and first_part and not again
         if self.teacher is not None and not due:
             return self.teacher
         self.teacher = None  # freed before the next is made
@@ -203,7 +214,7 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
             if isinstance(fellow, FeaturePlugin) and fellow.shares_teacher_with(self):
                 assert fellow.teacher is not None
                 return fellow.teacher
-        if restored is not None and (inside or not due):
+        if restored is not None and (inside or self.teacher_choice == "initial"):
             return FeatureTeacher.restore(strategy.model, self.source, restored, self.pooling)
         return FeatureTeacher(strategy.model, self.source, self.pooling)
 
@@ -213,7 +224,7 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
         return self.teacher is not None and own == need
 
     def _ask_teacher(
-        self, tasks: Any, dtype: torch.dtype | None = None
+        self, tasks: Any, autocast: torch.dtype | None = None
     ) -> Callable[[Tensor], Tensor]:
         """The teacher as a function of images; a whole model may want their task labels."""
         teacher = self.teacher
@@ -221,7 +232,7 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
 
         def ask(images: Tensor) -> Tensor:
             earlier = teacher.forwards
-            rows = teacher.features(images, dtype, lambda m, x: avalanche_forward(m, x, tasks))
+            rows = teacher.features(images, autocast, lambda m, x: avalanche_forward(m, x, tasks))
             self.teacher_forwards += teacher.forwards - earlier
             return rows
 
@@ -237,6 +248,8 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
             self.optimizer = torch.optim.AdamW(learned, lr=self.learning_rate, weight_decay=0.0)
             if state is not None:
                 self.optimizer.load_state_dict(state)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = self.learning_rate
 
     # ---- a step -----------------------------------------------------------------------
 
@@ -268,11 +281,12 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
         """Ask the teacher about the same batch and add the terms to the strategy's loss."""
         student, self._student = self._student, None
         assert student is not None
+        assert self._tap is not None
         if len(student) < 2:
             self.skipped += 1
             return
         tasks = strategy.mbatch[-1] if len(strategy.mbatch) > 2 else 0
-        teacher = self._ask_teacher(tasks, student.dtype)(strategy.mb_x)
+        teacher = self._ask_teacher(tasks, self._tap.autocast)(strategy.mb_x)
         self._watch.check(
             f"experience {strategy.experience.current_experience}",
             strategy.clock.train_exp_iterations, student, teacher,
@@ -306,8 +320,9 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
         """Publish the terms' means over the epoch."""
         self._watch.look()
         means = self._log.means()
-        if self.skipped:
-            means["skipped_batches"] = float(self.skipped)
+        if self.skipped > self._skipped_before:
+            means["skipped_batches"] = float(self.skipped - self._skipped_before)
+        self._skipped_before = self.skipped
         publish(strategy, self, self.name, means)
         self._log.clear()
 
@@ -325,6 +340,7 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
         if self._batches is not None:
             self._batches.remove()
         self._log.clear()
+        self._watch.clear()
         if self.teacher is not None:
             self.teacher.forget()
 
@@ -332,13 +348,15 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on: nested dicts of tensors, numbers and strings."""
+        pending = self._restored or {}  # loaded and not yet put to use
+        batches = self._batches.state_dict() if self._batches else None
         return {
             "shape": self.loss_shape() if self.loss else None,
             "loss": self.loss.state_dict() if self.loss else None,
             "optimizer": self.optimizer.state_dict() if self.optimizer else None,
-            "teacher": self.teacher.state_dict() if self.teacher else None,
-            "experience": self._snapshot_of,
-            "sampler": self._batches.state_dict() if self._batches else None,
+            "teacher": self.teacher.state_dict() if self.teacher else pending.get("teacher"),
+            "experience": pending.get("experience", self._snapshot_of),
+            "sampler": batches or pending.get("sampler"),
             "skipped": self.skipped,
         }
 
@@ -347,15 +365,22 @@ class FeaturePlugin(SupervisedPlugin[Any], ABC):
         return (1, 2)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over ``state``; the teacher is put in place by the next experience."""
+        """Take over ``state``; teacher and batches are put in place by the next experience.
+
+        A state that was taken inside an experience needs the strategy's clock at that
+        experience (``strategy.clock.train_exp_counter``): then the teacher is the model as it
+        stood before, not the half-trained one, and batches go on where training was. The
+        caller trains the epochs that are left.
+        """
+        self.loss = self.optimizer = None
         if state["shape"] is not None:
             self.loss = self.build_loss(*state["shape"])
             self.loss.load_state_dict(state["loss"])
             self._place(torch.device("cpu"))
             if state["optimizer"] is not None and self.optimizer is not None:
                 self.optimizer.load_state_dict(state["optimizer"])
-        self.skipped = int(state["skipped"])
-        self.teacher, self._restored = None, state
+        self.skipped = self._skipped_before = int(state["skipped"])
+        self.teacher, self._snapshot_of, self._restored = None, -1, state
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickling between experiences: no strategy, no hooks, no batch."""

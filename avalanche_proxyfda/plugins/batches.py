@@ -14,16 +14,35 @@ from avalanche_proxyfda.prototypes import class_prototypes
 from avalanche_proxyfda.rng import generator, mixed_seed
 from avalanche_proxyfda.sampling import HardClassBatchSampler
 
-# what Avalanche's templates make; any other loader was put there by another plugin
-_PLAIN = ("TaskBalancedDataLoader", "SingleDatasetDataLoader", "DataLoader")
+_FEW = 4  # samples a class that a batch should hold when nothing else is said (the paper's n)
+
+
+def class_keys(data: Any) -> Tensor:
+    """One integer a sample, [N]: its class, or its (task, class) where labels are per task."""
+    labels = torch.as_tensor([int(y) for y in data.targets])
+    tasks = getattr(data, "targets_task_labels", None)
+    if tasks is None:
+        return labels
+    pairs = torch.stack((torch.as_tensor([int(t) for t in tasks]), labels), dim=1)
+    keys: Tensor = torch.unique(pairs, dim=0, return_inverse=True)[1]
+    return keys
+
+
+def _made_by_avalanche(loader: Any, strategy: Any) -> bool:
+    """Whether ``loader`` is the strategy's own, not one that another plugin put there."""
+    if type(loader).__name__ in ("TaskBalancedDataLoader", "SingleDatasetDataLoader"):
+        return True
+    same_data = getattr(loader, "dataset", None) is strategy.adapted_dataset
+    return type(loader) is DataLoader and same_data and loader.batch_size == strategy.train_mb_size
 
 
 class HardClassBatches:
     """The loader of one experience, and the sampler behind it.
 
     Args:
-        classes_per_batch: m; at most the classes there are and ``train_mb_size``.
-        samples_per_class: n; None fills the strategy's ``train_mb_size``.
+        classes_per_batch: m; fewer where there are fewer, or where the batch has no room.
+        samples_per_class: n; None fills the strategy's ``train_mb_size``, with at least four
+            a class where there is room.
         seed: names the sampler's random stream.
     """
 
@@ -33,13 +52,24 @@ class HardClassBatches:
         self.seed = seed
         self.sampler: HardClassBatchSampler | None = None
         self._loader: Any = None
-        self._epoch, self._trained = 0, 0  # the sampler itself is ahead, by what workers prefetch
+        # the sampler itself is ahead of training, by what workers prefetch
+        self._first_epoch, self._epoch, self._trained = 0, 0, 0
         self._told = False
 
+    def sizes(self, classes: int, budget: int) -> tuple[int, int]:
+        """(m, n) for an experience of ``classes`` and batches of at most ``budget``."""
+        most = min(self.classes_per_batch, classes)
+        if self.samples_per_class is not None:
+            return max(1, min(most, budget // self.samples_per_class)), self.samples_per_class
+        m = max(min(2, most), min(most, budget // _FEW))
+        return m, max(1, budget // m)
+
     def install(
-        self, strategy: Any, features: Callable[[Tensor], Tensor], loading: dict[str, Any]
+        self, strategy: Any, features: Callable[[Tensor], Tensor], loading: Mapping[str, Any]
     ) -> None:
         """Replace ``strategy.dataloader``, unless another plugin has put its own there.
+
+        ``shuffle`` and ``drop_last`` do not apply: batches are drawn, and all are full.
 
         Args:
             strategy: an Avalanche strategy in ``before_training_exp``.
@@ -49,41 +79,36 @@ class HardClassBatches:
         Raises:
             ValueError: for an experience with a single class.
         """
-        labels = torch.as_tensor([int(y) for y in strategy.adapted_dataset.targets])
-        classes = len(set(labels.tolist()))
+        data, present = strategy.adapted_dataset, strategy.dataloader
+        keys = class_keys(data)
+        classes = len(set(keys.tolist()))
         if classes < 2:
             raise ValueError(
                 f"experience {strategy.experience.current_experience} has one class, so there "
                 "are no classes to mix in a batch: pass hard_class_batches=False"
             )
-        present = strategy.dataloader
+        m, n = self.sizes(classes, strategy.train_mb_size)
+        seed = mixed_seed("experience", self.seed, strategy.clock.train_exp_counter)
         ready = getattr(present, "batch_sampler", None)
         if isinstance(ready, HardClassBatchSampler):  # put there by another plugin of ours
             self.sampler, self._loader = ready, present
+            if (m, n, seed) != (ready.classes_per_batch, ready.samples_per_class, ready.seed):
+                self._tell("the hard-class batches of the plugin before it, which differ in size "
+                           "or seed. Give both the same, or")  # fmt: skip
             return
-        if type(present).__name__ not in _PLAIN:
+        if not _made_by_avalanche(present, strategy):
             self.sampler = self._loader = None
-            self._tell(present)
+            self._tell_of(present)
             return
-        budget = strategy.train_mb_size
-        wanted = min(self.classes_per_batch, budget)
-        # with fewer classes than wanted, the sampler gives their places to the others
-        each = self.samples_per_class
-        if each is None:
-            wanted = min(wanted, classes)
-            each = budget // wanted
-        data = strategy.adapted_dataset
         workers = int(loading.get("num_workers", 0))
         prototypes = None
-        if classes > wanted:  # else every class is in every batch, and none has to be chosen
+        if classes > m:  # else every class is in every batch, and none has to be chosen
             prototypes = class_prototypes(
-                data.eval(), labels, features, strategy.device,
+                data.eval(), keys, features, strategy.device,
                 batch_size=strategy.eval_mb_size or strategy.train_mb_size,
                 num_workers=workers, collate_fn=data.collate_fn,
             )  # fmt: skip
-        number = strategy.clock.train_exp_counter
-        seed = mixed_seed("experience", self.seed, number)
-        self.sampler = HardClassBatchSampler(labels, prototypes, wanted, each, seed=seed)
+        self.sampler = HardClassBatchSampler(keys, prototypes, m, n, seed=seed)
         pin = loading.get("pin_memory")
         strategy.dataloader = self._loader = DataLoader(
             data, batch_sampler=self.sampler, collate_fn=data.collate_fn, num_workers=workers,
@@ -97,10 +122,10 @@ class HardClassBatches:
         if self.sampler is None:
             return
         if strategy.dataloader is not self._loader:
-            self._tell(strategy.dataloader)
+            self._tell_of(strategy.dataloader)
             self.remove()
             return
-        epoch = strategy.clock.train_exp_epochs
+        epoch = self._first_epoch + strategy.clock.train_exp_epochs
         if epoch != self._epoch:
             self._epoch, self._trained = epoch, 0
         self.sampler.set_epoch(epoch)
@@ -116,22 +141,28 @@ class HardClassBatches:
         return {"seed": self.sampler.seed, "epoch": self._epoch, "position": self._trained}
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on inside the experience that ``state`` was taken in."""
+        """Go on inside the experience that ``state`` was taken in.
+
+        Avalanche counts a resumed experience's epochs from 0 again; here they go on.
+        """
         if self.sampler is not None:
             self.sampler.load_state_dict(state)
-            self._epoch, self._trained = int(state["epoch"]), int(state["position"])
+            self._first_epoch = self._epoch = int(state["epoch"])
+            self._trained = int(state["position"])
 
     def remove(self) -> None:
         """Let go of the loader and its sampler."""
         self.sampler = self._loader = None
-        self._epoch = self._trained = 0
+        self._first_epoch = self._epoch = self._trained = 0
 
-    def _tell(self, loader: object) -> None:
+    def _tell_of(self, loader: object) -> None:
+        self._tell(f"the {type(loader).__name__} of another plugin (Replay, for example).")
+
+    def _tell(self, what: str) -> None:
         if not self._told:
             self._told = True
             warnings.warn(
-                f"hard_class_batches gives way to the {type(loader).__name__} of another plugin "
-                "(Replay, for example): batches follow that loader. Pass "
-                "hard_class_batches=False to say that this is meant",
-                stacklevel=4,
+                f"hard_class_batches gives way to {what} pass hard_class_batches=False to say "
+                "that this is meant",
+                stacklevel=5,
             )

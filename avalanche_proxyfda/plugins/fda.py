@@ -15,8 +15,6 @@ from avalanche_proxyfda.plugins.base import FeaturePlugin, PluginOptions, Teache
 class GraphOptions(PluginOptions, total=False):
     """Keyword arguments of the plugins on the neighbour graph; see :class:`GraphPlugin`."""
 
-    teacher: TeacherChoice
-    hard_class_batches: bool
     negative_weight: NegativeWeight
     init_logit_scale: float
     init_logit_bias: float

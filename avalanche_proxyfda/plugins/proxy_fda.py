@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 
 from avalanche_proxyfda.losses.proxies import proxy_count
 from avalanche_proxyfda.losses.proxy_fda import ProxyFDALoss
-from avalanche_proxyfda.plugins.base import Terms
+from avalanche_proxyfda.plugins.base import TeacherChoice, Terms
 from avalanche_proxyfda.plugins.fda import GraphOptions, GraphPlugin
 from avalanche_proxyfda.rng import generator
 
@@ -37,16 +37,20 @@ class ProxyFDAPlugin(GraphPlugin):
         feature_module: str | None = None,
         weight: float = 1.0,
         num_neighbors: int = 16,
+        teacher: TeacherChoice = "previous",
+        hard_class_batches: bool = True,
+        *,
         proxy_ratio: float = 0.4,
         variance_weight: float = 1.0,
-        *,
         max_proxies: int | None = None,
         kernel_size: int = 3,
         detach_proxies: bool = False,
         chunk_size: int | None = None,
         **options: Unpack[GraphOptions],
     ) -> None:
-        super().__init__(feature_module, weight, num_neighbors, **options)
+        super().__init__(
+            feature_module, weight, num_neighbors, teacher, hard_class_batches, **options
+        )
         self.proxies: dict[str, Any] = {
             "proxy_ratio": proxy_ratio,
             "variance_weight": variance_weight,

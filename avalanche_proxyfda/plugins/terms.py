@@ -64,6 +64,10 @@ class FiniteWatch:
         self._steps = 0
         self._where = ""
 
+    def clear(self) -> None:
+        """Forget the note, as after a training that was broken off."""
+        self._first, self._steps = None, 0
+
     def check(self, where: str, iteration: int, *features: Tensor) -> None:
         """Look at the features of one step.
 
@@ -78,6 +82,7 @@ class FiniteWatch:
         good = torch.stack([f.isfinite().all() for f in features]).all()
         bad = torch.where(good, -1, iteration)
         first = bad if self._first is None else torch.where(self._first >= 0, self._first, bad)
+        # looked at by the end of each epoch, so the note is always of this experience
         self._first, self._where, self._steps = first, where, self._steps + 1
         every = self._every or (1 if good.device.type == "cpu" else 100)
         if self._steps % every == 0:

@@ -116,6 +116,13 @@ def test_nan_features_name_experience_and_iteration() -> None:
         trained.train(classic().train_stream[1], eval_streams=[])
 
 
+def test_a_note_does_not_outlive_a_training_that_was_broken_off() -> None:
+    watch = FiniteWatch(every=10)
+    watch.check("experience 0", 3, torch.tensor([torch.nan]))
+    watch.clear()
+    watch.look()
+
+
 def test_where_looking_is_dear_the_first_bad_step_is_still_named() -> None:
     watch, bad = FiniteWatch(every=10), torch.tensor([1.0, torch.inf])
     for step in range(9):
@@ -159,6 +166,7 @@ def test_one_plugin_for_two_strategies() -> None:
 
 
 def test_data_parallel() -> None:
+    refused("nn.DataParallel", nn.Sequential(nn.DataParallel(Plain())), FDAPlugin("0"))
     refused("nn.DataParallel splits a batch", nn.DataParallel(Plain()), FDAPlugin(num_neighbors=4))
 
 
@@ -167,6 +175,24 @@ def test_an_empty_loader() -> None:
     trained = strategy(Plain(), own, train_mb_size=500)
     with pytest.raises(ValueError, match=r"loader is empty.*lower train_mb_size"):
         trained.train(classic().train_stream[0], eval_streams=[], drop_last=True)
+
+
+def test_a_loader_of_another_plugin_is_kept_with_a_warning() -> None:
+    class Own(SupervisedPlugin[Any]):
+        def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+            strategy.dataloader = torch.utils.data.DataLoader(strategy.adapted_dataset, 7)
+
+    trained = strategy(Plain(), Own(), FDAPlugin(num_neighbors=4))
+    with pytest.warns(UserWarning, match="gives way to the DataLoader of another plugin"):
+        trained.train(classic().train_stream[0], eval_streams=[])
+    assert trained.clock.train_iterations == 9
+
+
+def test_two_plugins_that_ask_for_different_batches() -> None:
+    plugins = FDAPlugin(num_neighbors=4), FDAPlugin(num_neighbors=4, samples_per_class=2, name="b")
+    trained = strategy(Plain(), *plugins)
+    with pytest.warns(UserWarning, match="the plugin before it, which differ in size or seed"):
+        trained.train(classic().train_stream[0], eval_streams=[])
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["ours-first", "replay-first"])

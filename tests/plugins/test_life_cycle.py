@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from avalanche.training import EWC, Cumulative, LwF, Naive, Replay
+from avalanche.training import ER_ACE, EWC, Cumulative, LwF, Naive, Replay
 from avalanche.training.plugins import (
     EarlyStoppingPlugin,
     EvaluationPlugin,
@@ -82,7 +81,13 @@ def test_streams_heads_and_optimizers(benchmark: Any, model: Any, adam: bool, pl
 def test_multi_head(plugin: Any, benchmark: Any) -> None:
     trained = strategy(Multi(), plugin(num_neighbors=4))
     learn(trained, benchmark())
-    assert str(trained.plugins[0].source) == "classifier:input"
+    own = trained.plugins[0]
+    assert str(own.source) == "classifier:input"
+    assert own.teacher_forwards == trained.clock.train_iterations > 5
+    assert (
+        trained.evaluator.get_last_metrics()[f"{own.name}_alignment_Epoch/train_phase/train_stream"]
+        > 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,8 @@ def test_beside_other_plugins(other: Any, first: bool) -> None:
     plugins = [ProxyFDAPlugin(num_neighbors=4), other()]
     trained = strategy(Growing(), *(plugins if first else plugins[::-1]))
     learn(trained, classic(3))
-    assert trained.evaluator.get_last_metrics()
+    assert plugins[0].teacher_forwards == trained.clock.train_iterations > 5
+    assert hooks_of(trained.model) == 0
 
 
 def test_schedulers_periodic_evaluation_and_early_stopping() -> None:
@@ -210,16 +216,17 @@ def test_at_weight_zero_nothing_is_different_from_plain_training(plugin: Any) ->
     assert finals[0][1] == finals[1][1]
 
 
-def test_prototypes_leave_the_random_streams_alone() -> None:
-    states = []
-    for classes in (6, 3):  # 6: every class in every batch; 3: prototypes are computed
-        torch.manual_seed(0)
-        own = FDAPlugin(num_neighbors=4, classes_per_batch=classes, samples_per_class=4)
-        trained = strategy(Plain(dropout=0.0), own)
-        trained.train(classic(1).train_stream[0], eval_streams=[])
-        assert (own.teacher_forwards > trained.clock.train_iterations) == (classes == 3)
-        states.append(torch.get_rng_state())
-    assert torch.equal(states[0], states[1])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_prototypes_and_batches_draw_nothing_from_the_random_streams(workers: int) -> None:
+    own = ProxyFDAPlugin(num_neighbors=4, classes_per_batch=3, samples_per_class=4)
+    trained = strategy(Plain(dropout=0.0), own)
+    experience = classic(1).train_stream[0]
+    torch.manual_seed(0)
+    before = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+    trained.train(experience, eval_streams=[], num_workers=workers)
+    after = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+    assert own.teacher_forwards > trained.clock.train_iterations  # prototypes were computed
+    assert torch.equal(before[0], after[0]) and before[1:] == after[1:]
 
 
 class LossAt(SupervisedPlugin[Any]):
@@ -268,13 +275,13 @@ def test_same_seed_same_weights_whatever_the_workers(plugin: Any, workers: int) 
     assert same(final(0), final(workers))
 
 
-def test_a_batch_of_one_is_skipped_and_counted() -> None:
+def test_a_batch_of_one_is_skipped_and_counted_by_the_epoch() -> None:
     own = FDAPlugin(num_neighbors=4, hard_class_batches=False)
     model = Plain()
     model.backbone[2] = nn.Identity()  # batch normalisation itself refuses one sample
-    trained = strategy(model, own, train_mb_size=59)
+    trained = strategy(model, own, train_mb_size=59, train_epochs=3)
     trained.train(classic(2).train_stream[0], eval_streams=[])
-    assert own.skipped == 1
+    assert own.skipped == 3
     metrics = trained.evaluator.get_last_metrics()
     assert metrics["FDA_skipped_batches_Epoch/train_phase/train_stream"] == 1
 
@@ -297,86 +304,24 @@ def test_an_exception_in_training_leaves_a_plugin_that_works() -> None:
     assert hooks_of(trained.model) == 0
 
 
-def test_state_dict_lets_another_process_go_on() -> None:
-    benchmark = classic(2)
-
-    def half() -> tuple[Any, ProxyFDAPlugin]:
-        torch.manual_seed(0)
-        own = ProxyFDAPlugin(num_neighbors=4, teacher="initial")
-        trained = strategy(Plain(), own)
-        trained.train(benchmark.train_stream[0], eval_streams=[])
-        return trained, own
-
-    whole, own = half()
-    saved = copy.deepcopy(own.state_dict())
-    weights = {k: v.clone() for k, v in whole.model.state_dict().items()}
-    random_state = torch.get_rng_state()
-    whole.train(benchmark.train_stream[1], eval_streams=[], reset_optimizer_state=True)
-
-    other = ProxyFDAPlugin(num_neighbors=4, teacher="initial")
-    other.load_state_dict(saved)
-    model = Plain(seed=5)
-    model.load_state_dict(weights)
-    resumed = strategy(model, other)
-    resumed.clock.train_exp_counter = 1
-    torch.set_rng_state(random_state)
-    resumed.train(benchmark.train_stream[1], eval_streams=[], reset_optimizer_state=True)
-    assert same(whole.model.state_dict(), resumed.model.state_dict())
-    assert own.loss is not None and other.loss is not None
-    assert same(own.loss.state_dict(), other.loss.state_dict())
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_state_taken_inside_an_experience_brings_back_teacher_and_batches(workers: int) -> None:
-    """Resumes after step 3 of 5: same teacher (not the half-trained student), same batches."""
-
-    class Note(SupervisedPlugin[Any]):
-        def __init__(self, own: FDAPlugin, other: FDAPlugin) -> None:
+def test_a_second_try_after_an_exception_keeps_the_teacher() -> None:
+    class StopAtTheSecondStep(SupervisedPlugin[Any]):
+        def __init__(self) -> None:
             super().__init__()
-            self.own, self.other = own, other
-            self.saved: list[Any] = []
-            self.batches: list[Tensor] = []
+            self.armed, self.teachers = True, []
 
-        def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-            assert self.own.teacher is self.other.teacher
-            self.batches.append(strategy.mb_x.clone())
-            self.saved.append(copy.deepcopy([self.own.state_dict(), self.other.state_dict()]))
-            if len(self.batches) == 3:
-                self.weights = copy.deepcopy(strategy.model.state_dict())
+        def before_forward(self, strategy: Any, **kwargs: Any) -> None:
+            self.teachers.append(own.teacher)
+            if self.armed and strategy.clock.train_exp_iterations == 1:
+                raise KeyboardInterrupt
 
-    def pair() -> tuple[FDAPlugin, FDAPlugin]:
-        return FDAPlugin(num_neighbors=4), ProxyFDAPlugin(num_neighbors=4)
-
-    experience, plugins = classic(1).train_stream[0], pair()
-    note, whole = Note(*plugins), strategy(Plain(), *plugins)
-    whole.plugins.insert(2, note)
-    whole.train(experience, eval_streams=[], num_workers=workers)
-    again, model = pair(), Plain(seed=7)
-    for own, state in zip(again, note.saved[2], strict=True):
-        own.load_state_dict(state)
-    model.load_state_dict(note.weights)
-    note_again, resumed = Note(*again), strategy(model, *again)
-    resumed.plugins.insert(2, note_again)
-    resumed.train(experience, eval_streams=[], num_workers=workers)
-    assert len(note.batches) == 5 and len(note_again.batches) == 2
-    for found, right in zip(note_again.batches, note.batches[3:], strict=True):
-        assert torch.equal(found, right)
-    kept = note_again.saved[0][0]["teacher"]["module"]
-    assert same(kept, note.saved[0][0]["teacher"]["module"])
-    assert not same(kept, note.weights)
-
-
-def test_a_strategy_with_the_plugins_can_be_pickled_between_experiences() -> None:
-    dill = pytest.importorskip("dill")
-    trained = strategy(Plain(), ProxyFDAPlugin(num_neighbors=4))
-    learn(trained, classic(2))
-    earlier = dill.settings["byref"]
-    dill.settings["byref"] = True
-    try:
-        again = dill.loads(dill.dumps(trained.plugins[0]))
-    finally:
-        dill.settings["byref"] = earlier
-    assert same(again.loss.state_dict(), trained.plugins[0].loss.state_dict())
+    own, stop = FDAPlugin(num_neighbors=4), StopAtTheSecondStep()
+    trained = strategy(Plain(), own, stop)
+    with pytest.raises(KeyboardInterrupt):
+        trained.train(classic().train_stream[0], eval_streams=[])
+    stop.armed = False
+    trained.train(classic().train_stream[0], eval_streams=[])
+    assert len({id(teacher) for teacher in stop.teachers}) == 1  # not the half-trained student
 
 
 @pytest.mark.parametrize(
@@ -401,15 +346,66 @@ def test_online_streams_keep_one_teacher_for_an_experience() -> None:
     from avalanche.benchmarks.scenarios.online import split_online_stream
 
     own = FDAPlugin(num_neighbors=4, hard_class_batches=False)
-    made: list[int] = []
+    made: list[Any] = []
 
-    class Ids(SupervisedPlugin[Any]):
+    class Teachers(SupervisedPlugin[Any]):
         def before_forward(self, strategy: Any, **kwargs: Any) -> None:
-            made.append(id(own.teacher))
+            made.append(own.teacher)
 
-    trained = strategy(Plain(), own, Ids())
-    stream = classic(2).train_stream
-    parts = list(split_online_stream(stream, 30))
-    for part in parts[:2]:
+    trained = strategy(Plain(), own, Teachers())
+    for part in split_online_stream(classic(2).train_stream, 30):
         trained.train(part, eval_streams=[])
-    assert len(set(made)) == 1
+    assert len(made) == 8
+    assert len({id(teacher) for teacher in made[:4]}) == 1
+    assert len({id(teacher) for teacher in made[4:]}) == 1
+    assert made[0] is not made[4]
+
+
+def test_a_strategy_that_also_forwards_its_buffer() -> None:
+    """ER-ACE runs the model on replayed images too, before the step's loss is made."""
+
+    class Same(SupervisedPlugin[Any]):
+        seen = 0
+
+        def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+            assert own._student is not None
+            with torch.no_grad():
+                expected = strategy.model.backbone[1](strategy.mb_x.flatten(1))
+            torch.testing.assert_close(own._student.detach(), expected)
+            self.seen += 1
+
+    own, same_features = FDAPlugin("backbone.1", num_neighbors=4), Same()
+    trained = strategy(Growing(), same_features, own, kind=ER_ACE, mem_size=40, batch_size_mem=24)
+    learn(trained, classic(2))
+    assert same_features.seen == trained.clock.train_iterations > 5
+
+
+def test_class_balance_over_tasks_with_labels_of_their_own() -> None:
+    sizes: list[set[int]] = []
+
+    class Tasks(SupervisedPlugin[Any]):
+        def before_forward(self, strategy: Any, **kwargs: Any) -> None:
+            pairs = list(zip(strategy.mb_task_id.tolist(), strategy.mb_y.tolist(), strict=True))
+            sizes.append({pairs.count(pair) for pair in set(pairs)})
+            assert len(set(pairs)) == (3 if strategy.experience.current_experience == 0 else 8)
+
+    own = FDAPlugin("backbone", num_neighbors=4, classes_per_batch=8, samples_per_class=3)
+    trained = strategy(Multi(), own, Tasks(), kind=Cumulative)
+    learn(trained, tasks())
+    assert all(found == {3} for found in sizes)
+
+
+@pytest.mark.parametrize(
+    ("classes", "m", "n", "budget", "expected"),
+    [
+        (10, 16, None, 64, (10, 6)), (40, 16, None, 64, (16, 4)), (20, 16, None, 24, (6, 4)),
+        (20, 16, None, 128, (16, 8)), (5, 16, None, 4, (2, 2)), (20, 16, 8, 64, (8, 8)),
+        (3, 16, 2, 24, (3, 2)),
+    ],
+)  # fmt: skip
+def test_sizes_of_batches(
+    classes: int, m: int, n: int | None, budget: int, expected: tuple[int, int]
+) -> None:
+    from avalanche_proxyfda.plugins.batches import HardClassBatches
+
+    assert HardClassBatches(m, n, 0).sizes(classes, budget) == expected
