@@ -112,7 +112,7 @@ def _watch(
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """The results as Markdown; percentages, and step cost relative to the first row."""
+    """The results as Markdown: percentages, and the median seconds of a step."""
     head = ("method", "accuracy", "forgetting", "Δ_LP panel", *PANEL, "s/step")
     lines = ["", " | ".join(head), " | ".join("---" for _ in head)]
     for result in results:
@@ -134,6 +134,7 @@ def table(results: list[dict[str, Any]]) -> str:
         "accuracy: mean over the data sets of the stream after the last (%). forgetting: accuracy",
         "right after learning a data set minus accuracy at the end (points, Avalanche's). Δ_LP:",
         "change of the linear-probe accuracy of data sets never tuned on (points; below 0 is",
-        "concept forgetting), the mean and each.",
+        "concept forgetting), the mean and each. s/step: median, with as many runs at a time as",
+        "--jobs says, so compare them within one table only.",
     ]
     return "\n".join("| " + line + " |" if " | " in line else line for line in lines)

@@ -77,7 +77,7 @@ def test_the_weights_are_small_and_know_their_captions() -> None:
     model = tiny_clip.load()
     assert not model.training
     assert all(p.dtype == torch.float32 for p in model.parameters())
-    assert caption_accuracy(model, 256) > 0.8  # chance is 1 / 128
+    assert caption_accuracy(model, 256) > 0.7  # chance is 1 / 128
 
 
 def test_missing_weights_say_how_to_make_them(tmp_path: object) -> None:
