@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
+from benchmarks.quiet import quiet
+
 
 def main() -> int:
     """Dispatch to a job; returns its exit status."""
+    quiet()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run benchmarks.")
     jobs = parser.add_subparsers(dest="job", required=True)
     from benchmarks import demo

@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.streams.concepts import PANEL, SEQUENCE
+from benchmarks.quiet import quiet
 
 _ticks: Any = None
 
@@ -25,19 +25,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
     plain = RunConfig("finetune")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--weight", type=float, help="lambda of FDA and Proxy-FDA")
+    parser.add_argument("--weight", type=float, default=plain.weight, help="lambda")
     parser.add_argument("--neighbors", type=int, default=plain.num_neighbors, help="K")
     parser.add_argument("--teacher", choices=("previous", "initial"), default=plain.teacher)
     parser.add_argument("--lr", type=float, default=plain.lr)
     parser.add_argument("--epochs", type=int, default=plain.epochs)
     parser.add_argument("--seed", type=int, default=plain.seed)
     parser.add_argument("--evaluate-on", choices=("test", "validation"), default="test")
+    parser.add_argument("--sequence", nargs="+", metavar="SET", default=list(plain.sequence))
+    parser.add_argument("--panel", nargs="+", metavar="SET", default=list(plain.panel))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
 
 
 def _start(ticks: Any) -> None:
     global _ticks
+    quiet()
     import torch
 
     torch.set_num_threads(1)
@@ -49,12 +52,8 @@ def _tick() -> None:
 
 
 def _run_one(config: Any) -> dict[str, Any]:
-    import warnings
-
     from benchmarks.engine import run
 
-    warnings.filterwarnings("ignore", message="No loggers specified")
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
     return run(config, _tick)
 
 
@@ -64,13 +63,12 @@ def main(args: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     chosen = {
-        "num_neighbors": args.neighbors, "teacher": args.teacher, "lr": args.lr,
+        "weight": args.weight, "num_neighbors": args.neighbors, "teacher": args.teacher, "lr": args.lr,
         "epochs": args.epochs, "seed": args.seed, "evaluate_on": args.evaluate_on,
+        "sequence": tuple(args.sequence), "panel": tuple(args.panel),
     }  # fmt: skip
-    if args.weight is not None:
-        chosen["weight"] = args.weight
     configs = [RunConfig(method, **chosen) for method in args.methods]
-    print(f"Learning {' -> '.join(SEQUENCE)}; panel: {', '.join(PANEL)}.", flush=True)
+    print(f"Learning {' -> '.join(args.sequence)}; panel: {', '.join(args.panel)}.", flush=True)
     context = mp.get_context("spawn")
     with context.Manager() as manager:
         ticks = manager.Queue()
@@ -113,10 +111,11 @@ def _watch(
 
 def table(results: list[dict[str, Any]]) -> str:
     """The results as Markdown: percentages, and the median seconds of a step."""
-    head = ("method", "accuracy", "forgetting", "Δ_LP panel", *PANEL, "s/step")
+    panel = results[0]["config"]["panel"]
+    head = ("method", "accuracy", "forgetting", "Δ_LP panel", *panel, "s/step")
     lines = ["", " | ".join(head), " | ".join("---" for _ in head)]
     for result in results:
-        changes = [result["panel_after"][n] - result["panel_before"][n] for n in PANEL]
+        changes = [result["panel_after"][n] - result["panel_before"][n] for n in panel]
         lines.append(
             " | ".join(
                 (

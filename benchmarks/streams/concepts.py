@@ -2,7 +2,8 @@
 
 Seven are drawn (:mod:`benchmarks.streams.render`); ``digits`` are the 1 797 real handwritten
 digits that scikit-learn ships. Four are learnt one after the other, each with its own label
-space; the others are the panel on which forgetting of what was never tuned on shows.
+space: the digits, and three that look worn, as nothing in the pre-training corpus does. The
+others are the panel on which forgetting of what was never tuned on shows.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from benchmarks.streams.render import KINDS, SIZE, class_names, draw
+from benchmarks.streams.render import KINDS, SIZE, class_names, draw, wear
 from benchmarks.tiny_clip import to_input
 
 Split = Literal["train", "validation", "test"]
 SEQUENCE = ("digits", "greek", "textures", "cyrillic")
 PANEL = ("shapes", "colours", "latin", "printed")
-COUNTS: dict[Split, int] = {"train": 512, "validation": 256, "test": 400}
+COUNTS: dict[Split, int] = {"train": 1000, "validation": 250, "test": 400}
+PANEL_TRAIN = 500  # enough for a probe
 _PART: dict[Split, int] = {"train": 1, "validation": 2, "test": 3}  # 0 is the pre-training corpus
 
 
@@ -74,8 +76,12 @@ def concept(name: str, split: Split) -> ImageSet:
 def _drawn(name: str, split: Split) -> tuple[NDArray[np.uint8], list[int]]:
     rng = np.random.default_rng((20260, _PART[split], KINDS.index(name)))
     classes = len(class_names(name))
-    labels = [int(k) for k in rng.permutation(np.arange(COUNTS[split]) % classes)]
-    return np.stack([draw(name, label, rng).pixels for label in labels]), labels
+    count = PANEL_TRAIN if name in PANEL and split == "train" else COUNTS[split]
+    labels = [int(k) for k in rng.permutation(np.arange(count) % classes)]
+    pictures = [draw(name, label, rng).pixels for label in labels]
+    if name in SEQUENCE:
+        pictures = [wear(pixels, rng) for pixels in pictures]
+    return np.stack(pictures), labels
 
 
 def _digits(split: Split) -> tuple[NDArray[np.uint8], list[int]]:

@@ -257,4 +257,18 @@ def _draw_colour(name: str, rng: np.random.Generator) -> Picture:
     return Picture(_compose(mask, fore, back, rng), f"colour {name}", (what,))
 
 
+def wear(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A worn copy of a picture: faded, with a bar across it and coarse noise.
+
+    The pre-training corpus has none of this, so there is something to learn.
+    """
+    image = pixels.astype(np.float32)
+    image = image.mean() + (image - image.mean()) * rng.uniform(0.5, 0.9)
+    start, width = int(rng.integers(2, SIZE - 5)), int(rng.integers(2, 4))
+    bar = (slice(start, start + width), slice(None))
+    image[bar if rng.random() < 0.5 else bar[::-1]] = rng.uniform(0, 255, 3)
+    image = image + rng.normal(0, rng.uniform(8, 24), image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
 KINDS = ("shapes", "textures", "colours", "latin", "greek", "cyrillic", "printed")
