@@ -63,10 +63,16 @@ def main(args: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     chosen = {
-        "weight": args.weight, "num_neighbors": args.neighbors, "teacher": args.teacher, "lr": args.lr,
-        "epochs": args.epochs, "seed": args.seed, "evaluate_on": args.evaluate_on,
-        "sequence": tuple(args.sequence), "panel": tuple(args.panel),
-    }  # fmt: skip
+        "weight": args.weight,
+        "num_neighbors": args.neighbors,
+        "teacher": args.teacher,
+        "lr": args.lr,
+        "epochs": args.epochs,
+        "seed": args.seed,
+        "evaluate_on": args.evaluate_on,
+        "sequence": tuple(args.sequence),
+        "panel": tuple(args.panel),
+    }
     configs = [RunConfig(method, **chosen) for method in args.methods]
     print(f"Learning {' -> '.join(args.sequence)}; panel: {', '.join(args.panel)}.", flush=True)
     context = mp.get_context("spawn")
