@@ -52,8 +52,8 @@ class RunConfig:
     """
 
     method: str
-    weight: float = 1.0
-    num_neighbors: int = 8
+    weight: float = 0.3
+    num_neighbors: int = 16
     teacher: str = "previous"
     lr: float = 1e-4
     epochs: int = 3

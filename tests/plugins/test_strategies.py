@@ -8,9 +8,20 @@ import pytest
 import torch
 from avalanche.training import ER_ACE, EWC, Cumulative, LwF, Replay
 from avalanche.training.plugins import SupervisedPlugin
+from torch import Tensor
 
 from avalanche_proxyfda import FDAPlugin
-from tests.plugins.toys import Growing, Multi, Plain, classic, learn, strategy, tasks
+from tests.plugins.toys import (
+    CLASSES,
+    Blobs,
+    Growing,
+    Multi,
+    Plain,
+    classic,
+    learn,
+    strategy,
+    tasks,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +78,34 @@ def test_a_strategy_that_also_forwards_its_buffer() -> None:
     trained = strategy(Growing(), same_features, own, kind=ER_ACE, mem_size=40, batch_size_mem=24)
     learn(trained, classic(2))
     assert same_features.seen == trained.clock.train_iterations > 5
+
+
+def test_prototypes_see_the_evaluation_view_and_steps_the_training_view() -> None:
+    from avalanche.benchmarks import nc_benchmark
+
+    from avalanche_proxyfda.teacher import FeatureTeacher
+
+    def brighter(image: Tensor) -> Tensor:
+        return image + 1000
+
+    benchmark = nc_benchmark(
+        Blobs(), Blobs(60, seed=1), 1, task_labels=False, fixed_class_order=list(range(CLASSES)),
+        train_transform=brighter, eval_transform=None,
+    )  # fmt: skip
+    bright: list[bool] = []
+
+    class Spy(FeatureTeacher):
+        def features(self, images: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            bright.append(bool(images.min() > 500))
+            return super().features(images, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("avalanche_proxyfda.plugins.base.FeatureTeacher", Spy)
+        own = FDAPlugin(num_neighbors=4, classes_per_batch=2)
+        trained = strategy(Plain(), own)
+        trained.train(benchmark.train_stream[0], eval_streams=[])
+    steps = trained.clock.train_iterations
+    assert bright == [False] * 2 + [True] * steps  # 120 images in two evaluation batches
 
 
 def test_class_balance_over_tasks_with_labels_of_their_own() -> None:
