@@ -55,7 +55,7 @@ class RunConfig:
     weight: float = 0.3
     num_neighbors: int = 16
     teacher: str = "previous"
-    lr: float = 1e-4
+    lr: float = 3e-4
     epochs: int = 3
     batch: int = 64
     seed: int = 0
