@@ -20,7 +20,7 @@ from avalanche.training import Naive
 from avalanche.training.plugins import EvaluationPlugin, SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda import FDAPlugin, ProxyFDAPlugin
+from avalanche_proxyfda import FDAPlugin, ProxyFDAPlugin, __version__
 from avalanche_proxyfda.metrics import select_probe
 from avalanche_proxyfda.models import TaskHeads
 from avalanche_proxyfda.plugins.base import FeaturePlugin
@@ -198,8 +198,8 @@ def run(config: RunConfig, after_step: Callable[[], None] | None = None) -> dict
         "seconds": time.perf_counter() - started,
         "teacher_forwards": sum(p.teacher_forwards for p in plugins),
         "versions": {
-            name: version(name)
-            for name in ("torch", "avalanche-lib", "open_clip_torch", "numpy", "avalanche-proxyfda")
+            "avalanche-proxyfda": __version__,
+            **{n: version(n) for n in ("torch", "avalanche-lib", "open_clip_torch", "numpy")},
         },
         "machine": {
             "processor": platform.machine(),
