@@ -47,10 +47,12 @@ class FeatureSource:
         return FeatureSource(name, of_input=name != text)
 
     def __str__(self) -> str:
-        return self.module + (_INPUT if self.of_input else "")
+        return (self.module or "the whole model") + (_INPUT if self.of_input else "")
 
     def find(self, model: nn.Module) -> nn.Module:
         """The module in ``model`` (unwrapped); raises ValueError with near names if absent."""
+        if not self.module:
+            return model
         names = [n for n, _ in model.named_modules() if n]
         if self.module in names:
             return model.get_submodule(self.module)
@@ -59,6 +61,10 @@ class FeatureSource:
             f"feature_module={self.module!r} is not a module of {type(model).__name__}; "
             f"near names: {', '.join(near) or 'none, the model has no named modules'}"
         )
+
+
+OUTPUT = FeatureSource("")
+"""What the model itself returns: its logits."""
 
 
 def _is_image_tower(module: nn.Module) -> bool:

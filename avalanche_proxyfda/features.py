@@ -126,14 +126,28 @@ class FeatureTap:
         self._handles, self._seen, self._armed = [], {}, False
 
 
+def batch_first(value: Any, module: nn.Module) -> Any:
+    """``value`` with the batch on its first axis.
+
+    Tokens of a module whose attention works on [T, B, D] (torch's own layers unless they are
+    told otherwise, open_clip's blocks before 2.26) become [B, T, D]. The shape cannot tell:
+    there may be as many tokens as samples.
+    """
+    if not isinstance(value, Tensor) or value.ndim != 3:
+        return value
+    attention = [m for m in module.modules() if isinstance(m, nn.MultiheadAttention)]
+    turned = bool(attention) and not any(m.batch_first for m in attention)
+    return value.transpose(0, 1) if turned else value
+
+
 def hook(module: nn.Module, of_input: bool, tell: Callable[[Any], None]) -> RemovableHandle:
     """Call ``tell`` with what the module is first given, or with what it returns."""
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        tell(next(iter((*args, *kwargs.values())), None))
+        tell(batch_first(next(iter((*args, *kwargs.values())), None), module))
 
     def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        tell(output)
+        tell(batch_first(output, module))
 
     if of_input:
         return module.register_forward_pre_hook(before, with_kwargs=True)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda.feature_source import FeatureSource, unwrap
-from avalanche_proxyfda.features import Pooling, hook, pool_features
+from avalanche_proxyfda.features import hook
 
 Forward = Callable[[nn.Module, Tensor], Any]
+Values = dict[FeatureSource, Any]
+"""What the places of a model hold for one batch."""
+
 _HOOKS = (
     "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
     "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_backward_hooks",
@@ -61,38 +65,63 @@ def _belongs_to_torch(hook: object) -> bool:
     return type(hook).__module__.startswith("torch.nn.utils")
 
 
+@contextmanager
+def _same_attention() -> Iterator[None]:
+    """Keep torch's inference-only attention kernel off: its last digits are not training's."""
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was)
+
+
+def _common_parent(sources: Iterable[FeatureSource]) -> str:
+    """Name of the smallest module that makes all the places; empty for the whole model."""
+    paths = []
+    for source in sources:
+        path = source.module.split(".") if source.module else []
+        paths.append(path[:-1] if source.of_input else path)
+    shared = []
+    for parts in zip(*paths, strict=False):  # as far as the shortest goes
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join(shared)
+
+
 class FeatureTeacher:
-    """Frozen features of a model as it stood when this was made.
+    """Frozen values of a model as it stood when this was made.
 
-    A copy of the whole model is made, and its forward ends at the feature module. Where the
-    first batch shows that this module is itself given the images (an image tower), only that
-    module is kept.
+    A copy of the whole model is made, and its forward ends when the last place was seen.
+    Where the first batch shows that a module which makes all the places is itself given the
+    images (an image tower), only that module is kept.
 
-    Features of the batch asked for last are remembered until :meth:`forget`, so all plugins
+    Values of the batch asked for last are remembered until :meth:`forget`, so all plugins
     that share a teacher cost one forward a step.
 
     Args:
         model: the student; it is copied and not changed.
-        source: where its features are.
-        pooling: see :func:`~avalanche_proxyfda.features.pool_features`.
+        sources: the places to read.
     """
 
-    def __init__(self, model: nn.Module, source: FeatureSource, pooling: Pooling = "auto") -> None:
+    def __init__(self, model: nn.Module, sources: Iterable[FeatureSource]) -> None:
         inner = unwrap(model)
-        source.find(inner)
-        self.source = source
-        self.pooling: Pooling = pooling
+        self.sources = tuple(dict.fromkeys(sources))
+        for source in self.sources:
+            source.find(inner)
         self.forwards = 0
         self.module = frozen_copy(inner)
-        self._direct = False  # whether self.module is the feature module itself
+        self.root = ""
+        """Name that :attr:`module` has in the model; empty for the whole of it."""
         self._batch: Tensor | None = None
-        self._features: Tensor | None = None
+        self._values: Values = {}
 
     @torch.no_grad()
-    def features(
+    def values(
         self, images: Tensor, autocast: torch.dtype | None = None, forward: Forward | None = None
-    ) -> Tensor:
-        """Features of a batch, [B, D].
+    ) -> Values:
+        """What every place holds for a batch.
 
         Args:
             images: the batch that the student sees, [B, ...].
@@ -100,55 +129,66 @@ class FeatureTeacher:
             forward: how to call a whole model, where ``module(images)`` will not do.
 
         Raises:
-            ValueError: when the feature module is not run, or gives no vector a sample.
+            ValueError: when a place is not run.
         """
-        if images is self._batch and self._features is not None:
-            return self._features
-        with torch.autocast(images.device.type, dtype=autocast) if autocast else nullcontext():
-            output = self.module(images) if self._direct else self._inside(images, forward)
+        if images is self._batch:
+            return self._values
+        lower = torch.autocast(images.device.type, dtype=autocast) if autocast else nullcontext()
+        with lower, _same_attention():
+            values = self._run(images, forward)
         self.forwards += 1
-        features = pool_features(output, str(self.source), self.pooling)
-        self._batch, self._features = images, features
-        return features
+        self._batch, self._values = images, values
+        return values
 
-    def _inside(self, images: Tensor, forward: Forward | None) -> Any:
-        """Run the whole copy up to the feature module."""
-        found: list[Any] = []
+    def _find(self, source: FeatureSource) -> nn.Module:
+        name = source.module.removeprefix(self.root).removeprefix(".")
+        return FeatureSource(name).find(self.module)
+
+    def _run(self, images: Tensor, forward: Forward | None) -> Values:
+        """Run the copy as far as the last place."""
+        found: Values = {}
         given: list[Any] = []
 
-        def stop(value: Any) -> None:
-            found.append(value)
-            raise _EndOfForward
+        def keep(source: FeatureSource, value: Any) -> None:
+            found.setdefault(source, value)  # the first, as the tap of the student does
+            if len(found) == len(self.sources):
+                raise _EndOfForward
 
-        target = self.source.find(self.module)
-        handles = [hook(target, True, given.append), hook(target, self.source.of_input, stop)]
+        parent = _common_parent(self.sources)
+        watched = None if self.root or not parent else self._find(FeatureSource(parent))
+        handles = [] if watched is None else [hook(watched, True, given.append)]
+        handles += [hook(self._find(s), s.of_input, partial(keep, s)) for s in self.sources]
         try:
-            forward(self.module, images) if forward else self.module(images)
+            if forward is None or self.root:
+                self.module(images)
+            else:
+                forward(self.module, images)
         except _EndOfForward:
             pass
         finally:
             for handle in handles:
                 handle.remove()
-        if not found:
-            raise ValueError(
-                f"feature_module={str(self.source)!r} was not run by the model's forward; name "
-                "a module that it calls"
-            )
-        if not self.source.of_input and given[-1] is images:
-            self.module, self._direct = target, True  # the rest of the model is never needed
-        return found[-1]
+        for source in self.sources:
+            if source not in found:
+                raise ValueError(
+                    f"feature_module={str(source)!r} was not run by the model's forward; name "
+                    "a module that it calls"
+                )
+        if watched is not None and given and given[0] is images:
+            self.module, self.root = watched, parent  # the rest of the model is never needed
+        return found
 
     def forget(self) -> None:
-        """Drop the remembered batch and its features."""
-        self._batch = self._features = None
+        """Drop the remembered batch and its values."""
+        self._batch, self._values = None, {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and buffers, and how they are used."""
-        return {"direct": self._direct, "module": self.module.state_dict()}
+        """Weights and buffers, and of which part of the model they are."""
+        return {"root": self.root, "module": self.module.state_dict()}
 
     @staticmethod
     def restore(
-        model: nn.Module, source: FeatureSource, state: Mapping[str, Any], pooling: Pooling = "auto"
+        model: nn.Module, sources: Iterable[FeatureSource], state: Mapping[str, Any]
     ) -> FeatureTeacher:
         """The teacher that ``state`` describes, its structure taken from ``model``.
 
@@ -158,9 +198,10 @@ class FeatureTeacher:
         Raises:
             ValueError: when ``model`` lacks a tensor that ``state`` holds.
         """
-        teacher = FeatureTeacher(model, source, pooling)
-        if state["direct"]:
-            teacher.module, teacher._direct = source.find(teacher.module), True
+        teacher = FeatureTeacher(model, sources)
+        if state["root"]:
+            teacher.module = FeatureSource(state["root"]).find(teacher.module)
+            teacher.root = state["root"]
         own = {**dict(teacher.module.named_parameters()), **dict(teacher.module.named_buffers())}
         for name, value in state["module"].items():
             if name not in own:

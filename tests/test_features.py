@@ -33,6 +33,11 @@ class Wrapped(nn.Module):
         return self.scorer(self.tower(x))
 
 
+def embedding_of(teacher: FeatureTeacher, images: Tensor, *args: Any) -> Tensor:
+    (source,) = teacher.sources
+    return pool_features(teacher.values(images, *args)[source], str(source))
+
+
 def torchvision_model(name: str) -> nn.Module:
     import torchvision
 
@@ -78,8 +83,8 @@ def test_presets_find_the_embedding_that_enters_the_head(name: str) -> None:
     features = pool_features(tap.take()[source], str(source))
     tap.detach()
     assert features.shape == (2, dim) and hooks_of(model) == 0
-    teacher = FeatureTeacher(model, source)
-    torch.testing.assert_close(teacher.features(images), features.detach())
+    teacher = FeatureTeacher(model, [source])
+    torch.testing.assert_close(embedding_of(teacher, images), features.detach())
 
 
 def test_presets_of_avalanches_dynamic_heads() -> None:
@@ -123,7 +128,7 @@ def test_a_module_that_does_not_run_is_named() -> None:
     with pytest.raises(ValueError, match="'unused' was not run by the model's forward"):
         tap.take()
     with pytest.raises(ValueError, match="'unused' was not run"):
-        FeatureTeacher(model, FeatureSource("unused")).features(torch.randn(3, 1, 4, 4))
+        embedding_of(FeatureTeacher(model, [FeatureSource("unused")]), torch.randn(3, 1, 4, 4))
 
 
 @pytest.mark.parametrize(
@@ -196,22 +201,22 @@ class Keeper:
 def test_the_copy_has_no_hooks_and_does_not_drag_their_owners() -> None:
     model, keeper = Plain().eval(), Keeper()
     model.backbone.register_forward_hook(keeper.hook)
-    teacher = FeatureTeacher(model, FeatureSource("backbone"))
-    teacher.features(torch.randn(2, 1, 4, 4))
+    teacher = FeatureTeacher(model, [FeatureSource("backbone")])
+    embedding_of(teacher, torch.randn(2, 1, 4, 4))
     assert keeper.calls == 0 and hooks_of(teacher.module) == 0 and hooks_of(model) == 1
 
 
 def test_only_the_module_that_sees_the_images_is_kept() -> None:
     model = Plain()
-    teacher = FeatureTeacher(model, FeatureSource("backbone"))
-    teacher.features(torch.randn(2, 1, 4, 4))
+    teacher = FeatureTeacher(model, [FeatureSource("backbone")])
+    embedding_of(teacher, torch.randn(2, 1, 4, 4))
     assert isinstance(teacher.module, nn.Sequential)
-    inside = FeatureTeacher(model, FeatureSource("backbone.3"))
-    inside.features(torch.randn(2, 1, 4, 4))
+    inside = FeatureTeacher(model, [FeatureSource("backbone.3")])
+    embedding_of(inside, torch.randn(2, 1, 4, 4))
     assert isinstance(inside.module, Plain)
     clip = open_clip_tower("vit")
-    tower = FeatureTeacher(clip, FeatureSource("visual"))
-    tower.features(torch.randn(2, 3, 32, 32))
+    tower = FeatureTeacher(clip, [FeatureSource("visual")])
+    embedding_of(tower, torch.randn(2, 3, 32, 32))
     assert sum(p.numel() for p in tower.module.parameters()) == sum(
         p.numel() for p in clip.visual.parameters()
     )
@@ -246,9 +251,11 @@ def student_features(model: nn.Module, name: str, images: Tensor) -> Tensor:
 )
 def test_teacher_and_student_read_the_same_place(make: Any, name: str) -> None:
     model, images = make().eval(), torch.randn(2, 3, 32, 32)
-    teacher = FeatureTeacher(model, FeatureSource.parse(name))
+    teacher = FeatureTeacher(model, [FeatureSource.parse(name)])
     for _ in range(2):
-        torch.testing.assert_close(teacher.features(images), student_features(model, name, images))
+        torch.testing.assert_close(
+            embedding_of(teacher, images), student_features(model, name, images)
+        )
         images = torch.randn(2, 3, 32, 32)
 
 
@@ -264,21 +271,21 @@ def test_an_input_given_by_keyword_is_read() -> None:
 
 def test_the_head_is_not_run_by_a_teacher_that_ends_before_it() -> None:
     model = Plain()
-    teacher = FeatureTeacher(model, FeatureSource("classifier", of_input=True))
+    teacher = FeatureTeacher(model, [FeatureSource("classifier", of_input=True)])
     calls: list[int] = []
     teacher.module.classifier.register_forward_hook(lambda *a: calls.append(1))
-    teacher.features(torch.randn(2, 1, 4, 4))
+    embedding_of(teacher, torch.randn(2, 1, 4, 4))
     assert not calls
 
 
 def test_asking_twice_about_a_batch_costs_one_forward() -> None:
-    teacher = FeatureTeacher(Plain(), FeatureSource("backbone"))
+    teacher = FeatureTeacher(Plain(), [FeatureSource("backbone")])
     images = torch.randn(2, 1, 4, 4)
-    first, again = teacher.features(images), teacher.features(images)
+    first, again = embedding_of(teacher, images), embedding_of(teacher, images)
     assert first is again and teacher.forwards == 1 and not first.requires_grad
     teacher.forget()
-    teacher.features(images)
-    teacher.features(images.clone())
+    embedding_of(teacher, images)
+    embedding_of(teacher, images.clone())
     assert teacher.forwards == 3
 
 
@@ -292,7 +299,7 @@ def test_the_teacher_runs_under_the_students_autocast() -> None:
             model(torch.randn(2, 1, 4, 4))
         tap.take()
         assert tap.autocast == (torch.bfloat16 if on else None)
-        rows = FeatureTeacher(model, source).features(torch.randn(2, 1, 4, 4), tap.autocast)
+        rows = embedding_of(FeatureTeacher(model, [source]), torch.randn(2, 1, 4, 4), tap.autocast)
         assert rows.dtype == (torch.bfloat16 if on else torch.float32)
 
 
@@ -317,24 +324,24 @@ def test_a_model_that_ran_compiled_before_is_explained() -> None:
 @pytest.mark.parametrize("name", ["backbone", "classifier:input"])
 def test_a_teacher_is_restored_into_a_model_whose_head_has_grown(name: str) -> None:
     source, images = FeatureSource.parse(name), torch.randn(4, 1, 4, 4)
-    teacher = FeatureTeacher(Plain(seed=1), source)
-    expected = teacher.features(images)
+    teacher = FeatureTeacher(Plain(seed=1), [source])
+    expected = embedding_of(teacher, images)
     grown = Plain(seed=2)
     grown.classifier = nn.Linear(8, 40)
-    again = FeatureTeacher.restore(grown, source, teacher.state_dict())
-    assert torch.equal(again.features(images), expected)
+    again = FeatureTeacher.restore(grown, [source], teacher.state_dict())
+    assert torch.equal(embedding_of(again, images), expected)
     assert grown.classifier.weight.shape == (40, 8)
 
 
 def test_restoring_into_another_model_is_refused() -> None:
-    state = FeatureTeacher(Plain(), FeatureSource("backbone")).state_dict()
+    state = FeatureTeacher(Plain(), [FeatureSource("backbone")]).state_dict()
     state["module"]["backbone.9.weight"] = torch.ones(1)
     with pytest.raises(ValueError, match=r"'backbone.9.weight', which the model lacks"):
-        FeatureTeacher.restore(Plain(), FeatureSource("backbone"), state)
+        FeatureTeacher.restore(Plain(), [FeatureSource("backbone")], state)
 
 
 def test_a_model_that_cannot_be_copied_is_explained() -> None:
     model = Plain()
     model.kept = model.backbone(torch.randn(2, 1, 4, 4))
     with pytest.raises(RuntimeError, match="needs a deep copy of Plain, which failed"):
-        FeatureTeacher(model, FeatureSource("backbone"))
+        FeatureTeacher(model, [FeatureSource("backbone")])

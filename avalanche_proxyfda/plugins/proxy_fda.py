@@ -9,8 +9,9 @@ from typing_extensions import Unpack
 
 from avalanche_proxyfda.losses.proxies import proxy_count
 from avalanche_proxyfda.losses.proxy_fda import ProxyFDALoss
-from avalanche_proxyfda.plugins.base import TeacherChoice, Terms
-from avalanche_proxyfda.plugins.fda import GraphOptions, GraphPlugin
+from avalanche_proxyfda.plugins.base import TeacherChoice
+from avalanche_proxyfda.plugins.graph import GraphOptions, GraphPlugin
+from avalanche_proxyfda.plugins.reference import Terms
 from avalanche_proxyfda.rng import generator
 
 
@@ -29,7 +30,7 @@ class ProxyFDAPlugin(GraphPlugin):
             and at least 32.
         kernel_size, detach_proxies, chunk_size: see
             :class:`~avalanche_proxyfda.losses.proxy_fda.ProxyFDALoss`.
-        options: see :class:`~avalanche_proxyfda.plugins.fda.GraphPlugin`.
+        options: see :class:`~avalanche_proxyfda.plugins.graph.GraphPlugin`.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class ProxyFDAPlugin(GraphPlugin):
         """Width of the features and size of the batch that the loss was made for."""
         return self._shape
 
-    def terms(self, loss: ProxyFDALoss, student: Tensor, teacher: Tensor) -> Terms:
+    def loss_terms(self, loss: ProxyFDALoss, student: Tensor, teacher: Tensor) -> Terms:
         """Alignment, weighted by ``weight``, and the generator's own objective."""
         made = loss(student, teacher)
         return {

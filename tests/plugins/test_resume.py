@@ -77,7 +77,7 @@ def test_state_taken_inside_an_experience_brings_back_teacher_and_batches(
     again, model = pair(), Plain(seed=7)
     for own, state in zip(again, note.states[step - 1], strict=True):
         own.load_state_dict(state)
-        assert own.state_dict()["teacher"] is not None  # saved again before it is used
+        assert own.state_dict()["reference"] is not None  # saved again before it is used
         assert own.state_dict()["sampler"] == state["sampler"]
     model.load_state_dict(note.weights[step - 1])
     note_again = Note(*again)
@@ -86,8 +86,8 @@ def test_state_taken_inside_an_experience_brings_back_teacher_and_batches(
     assert len(note.batches) == 10 and len(note_again.batches) == 10 - step
     for found, right in zip(note_again.batches, note.batches[step:], strict=True):
         assert torch.equal(found, right)
-    kept = note_again.states[0][0]["teacher"]["module"]
-    assert same(kept, note.states[0][0]["teacher"]["module"])
+    kept = note_again.states[0][0]["reference"]["module"]
+    assert same(kept, note.states[0][0]["reference"]["module"])
     assert not same(kept, note.weights[step - 1])
 
 

@@ -71,7 +71,7 @@ def test_a_strategy_that_also_forwards_its_buffer() -> None:
             assert own._student is not None
             with torch.no_grad():
                 expected = strategy.model.backbone[1](strategy.mb_x.flatten(1))
-            torch.testing.assert_close(own._student.detach(), expected)
+            torch.testing.assert_close(own.pooled(own._student).detach(), expected)
             self.seen += 1
 
     own, same_features = FDAPlugin("backbone.1", num_neighbors=4), Same()
@@ -95,9 +95,9 @@ def test_prototypes_see_the_evaluation_view_and_steps_the_training_view() -> Non
     bright: list[bool] = []
 
     class Spy(FeatureTeacher):
-        def features(self, images: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        def values(self, images: Tensor, *args: Any, **kwargs: Any) -> Any:
             bright.append(bool(images.min() > 500))
-            return super().features(images, *args, **kwargs)
+            return super().values(images, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("avalanche_proxyfda.plugins.base.FeatureTeacher", Spy)
