@@ -32,6 +32,28 @@ def check_amount(name: str, value: float) -> float:
     return float(value)
 
 
+def check_matrices(student: Tensor, teacher: Tensor, same_width: bool = False) -> None:
+    """Raise TypeError or ValueError unless both are float [B, D] with the same B (and D)."""
+    for name, value in (("student", student), ("teacher", teacher)):
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            raise TypeError(f"{name} must be a floating-point tensor [B, D]")
+        if value.ndim != 2:
+            raise ValueError(
+                f"{name} has shape {tuple(value.shape)}; expected [B, D]: pool tokens or "
+                "feature maps to one vector a sample first"
+            )
+    if len(student) != len(teacher):
+        raise ValueError(
+            f"student has {len(student)} rows, teacher has {len(teacher)}: both must hold "
+            "the features of the same batch"
+        )
+    if same_width and student.shape[1] != teacher.shape[1]:
+        raise ValueError(
+            f"student has {student.shape[1]} columns, teacher has {teacher.shape[1]}: covariances "
+            "of different widths cannot be compared"
+        )
+
+
 def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
     """Turn autocast off where the tensor's device knows it."""
     kind = tensor.device.type
@@ -115,19 +137,7 @@ class GraphLoss(nn.Module):
 
     def check_batch(self, student: Tensor, teacher: Tensor) -> None:
         """Raise unless both are float [B, D] with the same B; warn once if K is clamped."""
-        for name, value in (("student", student), ("teacher", teacher)):
-            if not isinstance(value, Tensor) or not value.is_floating_point():
-                raise TypeError(f"{name} must be a floating-point tensor [B, D]")
-            if value.ndim != 2:
-                raise ValueError(
-                    f"{name} has shape {tuple(value.shape)}; expected [B, D]: pool tokens or "
-                    "feature maps to one vector a sample first"
-                )
-        if len(student) != len(teacher):
-            raise ValueError(
-                f"student has {len(student)} rows, teacher has {len(teacher)}: both must hold "
-                "the features of the same batch"
-            )
+        check_matrices(student, teacher)
         if 1 < len(student) <= self.num_neighbors and not self._clamp_told:
             self._clamp_told = True
             warnings.warn(

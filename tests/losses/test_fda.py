@@ -8,22 +8,14 @@ import warnings
 
 import pytest
 import torch
-from torch import Tensor
 
 from avalanche_proxyfda.losses import FDALoss
 from avalanche_proxyfda.losses.base import GraphLoss, edge_weight
 from avalanche_proxyfda.losses.neighbors import unit_rows
+from tests.losses.common import features, rotation
 from tests.reference import fda as reference
 
 MODES = ("similarity", "one-minus", "unit")
-
-
-def features(batch: int, dim: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(batch, dim, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def rotation(dim: int, seed: int = 9) -> Tensor:
-    return torch.linalg.qr(features(dim, dim, seed))[0]
 
 
 @pytest.mark.parametrize("mode", MODES)

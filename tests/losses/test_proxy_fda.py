@@ -10,8 +10,9 @@ import torch
 from avalanche_proxyfda.losses import FDALoss, NeighborGraph, ProxyFDALoss, ProxyGenerator
 from avalanche_proxyfda.losses.neighbors import unit_rows
 from avalanche_proxyfda.losses.proxies import proxy_count, spread_hinge
+from tests.losses.common import features
 from tests.losses.measure import saved_bytes
-from tests.losses.test_fda import MODES, features
+from tests.losses.test_fda import MODES
 from tests.reference.proxy_fda import proxy_fda
 
 MIB = 2**20

@@ -1,0 +1,85 @@
+"""LDIFS: the squared distance of normalised feature maps along the depth of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from avalanche_proxyfda.losses.base import without_autocast
+from avalanche_proxyfda.losses.neighbors import full_precision, unit_rows
+
+NormAxis = Literal["auto", "token", "channel"]
+
+
+class LDIFSLoss(nn.Module):
+    """L2 distance in feature space (Mukhoti et al., TMLR 2024, arXiv 2308.13320).
+
+    Each map is divided by its L2 norm along one axis; then the squared differences of
+    student and teacher are averaged over positions and channels, over the maps, and over
+    the batch. Zero, with a zero gradient, where student and teacher agree.
+
+    Args:
+        normalize: the axis: ``"token"``, one norm for each channel over the positions (what
+            the official code does for ViTs), ``"channel"``, one norm for each position, or
+            ``"auto"``, token for tokens and channel for maps of convolutions.
+    """
+
+    def __init__(self, normalize: NormAxis = "auto") -> None:
+        super().__init__()
+        if normalize not in get_args(NormAxis):
+            raise ValueError(
+                f"normalize={normalize!r} is unknown; choose one of {get_args(NormAxis)}"
+            )
+        self.normalize: NormAxis = normalize
+
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        """The loss of one batch.
+
+        Args:
+            student: maps, each tokens [B, T, D], a map [B, C, H, W], or vectors [B, D].
+            teacher: as many of the same shapes; they receive no gradient.
+
+        Returns:
+            A scalar, float32 (float64 for float64 maps).
+
+        Raises:
+            TypeError, ValueError: for no map, maps of other kinds, or shapes that differ.
+        """
+        if not student or len(student) != len(teacher):
+            raise ValueError(
+                f"student has {len(student)} maps, teacher {len(teacher)}: both must hold the "
+                "same places, at least one"
+            )
+        with without_autocast(student[0]):
+            return torch.stack(
+                [self._one(s, t.detach()) for s, t in zip(student, teacher, strict=True)]
+            ).mean()
+
+    def _one(self, student: Tensor, teacher: Tensor) -> Tensor:
+        if student.shape != teacher.shape:
+            raise ValueError(
+                f"a map of the student has shape {tuple(student.shape)}, the teacher's "
+                f"{tuple(teacher.shape)}"
+            )
+        if student.numel() == 0:
+            return full_precision(student).sum()  # an empty batch
+        return (self._unit(student) - self._unit(teacher)).square().mean()
+
+    def _unit(self, value: Tensor) -> Tensor:
+        """Positions and channels as [B, T, D] or [B, D, T], unit on the last axis."""
+        if not value.is_floating_point() or value.ndim not in (2, 3, 4):
+            raise TypeError(
+                f"a map is a {value.dtype} tensor of shape {tuple(value.shape)}; expected floats: "
+                "tokens [B, T, D], a map [B, C, H, W], or vectors [B, D]"
+            )
+        value = full_precision(value)
+        axis = self.normalize
+        if axis == "auto":
+            axis = "token" if value.ndim == 3 else "channel"
+        if value.ndim == 2:  # one position: a norm over it would leave signs alone
+            return unit_rows(value)
+        by_channel = value.transpose(1, 2) if value.ndim == 3 else value.flatten(2)  # [B, D, T]
+        return unit_rows(by_channel if axis == "token" else by_channel.transpose(1, 2))

@@ -1,0 +1,93 @@
+"""RKD: keeps the distances and the angles between the features of a batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from avalanche_proxyfda.losses.base import check_amount, check_matrices, without_autocast
+from avalanche_proxyfda.losses.neighbors import full_precision, unit_rows
+
+_CHUNK = 1 << 22  # numbers in the largest block that is alive at a time
+
+
+class RKDLoss(nn.Module):
+    """Relational knowledge distillation (Park et al., CVPR 2019).
+
+    Smooth L1 between student and teacher of (a) all pairwise Euclidean distances, each
+    divided by the batch's mean over the positive ones, averaged over the B^2 ordered pairs,
+    and (b) the cosine of the angle at i between j and k, averaged over the B^3 ordered
+    triples. Zero where both agree; invariant to rotation, shift and scale of the student.
+
+    Angles are computed a chunk of vertices at a time and again in the backward pass, so
+    O(B^2 + B D) bytes are saved for it.
+
+    Args:
+        distance_weight: of (a).
+        angle_weight: of (b); the paper's ratio is 1 : 2.
+    """
+
+    def __init__(self, distance_weight: float = 1.0, angle_weight: float = 2.0) -> None:
+        super().__init__()
+        self.distance_weight = check_amount("distance_weight", distance_weight)
+        self.angle_weight = check_amount("angle_weight", angle_weight)
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss of one batch.
+
+        Args:
+            student: [B, D], receives the gradient.
+            teacher: [B, D'], receives none; D' may differ from D.
+
+        Returns:
+            A scalar, float32 (float64 for a float64 student).
+
+        Raises:
+            TypeError, ValueError: for anything but two float matrices with equal B.
+        """
+        check_matrices(student, teacher)
+        with without_autocast(student):
+            x = full_precision(student)
+            x0 = full_precision(teacher.detach()).to(x.dtype)
+            if len(x) < 2:
+                return x.sum() * 0.0
+            loss = x.new_zeros(())
+            if self.distance_weight:
+                gap = F.smooth_l1_loss(relative_distances(x), relative_distances(x0))
+                loss = loss + self.distance_weight * gap
+            if self.angle_weight:
+                loss = loss + self.angle_weight * _angle_gap(x, x0)
+            return loss
+
+
+def relative_distances(rows: Tensor) -> Tensor:
+    """[B, B] Euclidean distances over the mean of the positive ones; zeros if none is."""
+    # the matrix-product formula loses the digits of small distances
+    distance = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+    mean = distance.sum() / (distance.detach() > 0).sum().clamp_min(1)
+    return distance / torch.where(mean > 0, mean, 1.0)
+
+
+def _angle_gap(x: Tensor, x0: Tensor) -> Tensor:
+    """Mean over all (i, j, k) of smooth L1 between the cosines at i."""
+    count = len(x)
+    size = max(1, _CHUNK // (count * max(count, x.shape[1], x0.shape[1])))
+    total = x.new_zeros(())
+    for start in range(0, count, size):
+        chunk = torch.arange(start, min(start + size, count), device=x.device)
+        total = total + checkpoint(
+            _chunk_gap, x, x0, chunk, use_reentrant=False, preserve_rng_state=False
+        )
+    return total / count**3
+
+
+def _chunk_gap(x: Tensor, x0: Tensor, chunk: Tensor) -> Tensor:
+    return F.smooth_l1_loss(_cosines(x, chunk), _cosines(x0, chunk), reduction="sum")
+
+
+def _cosines(rows: Tensor, chunk: Tensor) -> Tensor:
+    """[c, B, B] cosines of the angles at the rows of ``chunk``; 0 where an arm has no length."""
+    arms = unit_rows(rows.unsqueeze(0) - rows[chunk].unsqueeze(1))
+    return arms @ arms.transpose(1, 2)
