@@ -10,45 +10,86 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from avalanche_proxyfda.feature_maps import find_feature_maps
     from avalanche_proxyfda.feature_source import FeatureSource, find_feature_source
     from avalanche_proxyfda.features import FeatureTap
     from avalanche_proxyfda.losses.fda import FDALoss
+    from avalanche_proxyfda.losses.ldifs import LDIFSLoss
     from avalanche_proxyfda.losses.proxies import ProxyGenerator
     from avalanche_proxyfda.losses.proxy_fda import ProxyFDALoss
+    from avalanche_proxyfda.losses.rift import RIFTLoss
+    from avalanche_proxyfda.losses.rkd import RKDLoss
+    from avalanche_proxyfda.plugins.digrap import DiGraPPlugin
     from avalanche_proxyfda.plugins.fda import FDAPlugin
+    from avalanche_proxyfda.plugins.l2sp import L2SPPlugin
+    from avalanche_proxyfda.plugins.ldifs import LDIFSPlugin
+    from avalanche_proxyfda.plugins.lp_ft import LPFTPlugin
+    from avalanche_proxyfda.plugins.lwf import LwFPlugin
     from avalanche_proxyfda.plugins.proxy_fda import ProxyFDAPlugin
+    from avalanche_proxyfda.plugins.rift import RIFTPlugin
+    from avalanche_proxyfda.plugins.rkd import RKDPlugin
+    from avalanche_proxyfda.plugins.wise_ft import WiSEFTPlugin
     from avalanche_proxyfda.prototypes import class_prototypes
     from avalanche_proxyfda.sampling import HardClassBatchSampler
     from avalanche_proxyfda.teacher import FeatureTeacher
+    from avalanche_proxyfda.weights.interpolate import interpolate, interpolation_path
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "DiGraPPlugin": "plugins.digrap",
     "FDALoss": "losses.fda",
     "FDAPlugin": "plugins.fda",
     "FeatureSource": "feature_source",
     "FeatureTap": "features",
     "FeatureTeacher": "teacher",
     "HardClassBatchSampler": "sampling",
+    "L2SPPlugin": "plugins.l2sp",
+    "LDIFSLoss": "losses.ldifs",
+    "LDIFSPlugin": "plugins.ldifs",
+    "LPFTPlugin": "plugins.lp_ft",
+    "LwFPlugin": "plugins.lwf",
     "ProxyFDALoss": "losses.proxy_fda",
     "ProxyFDAPlugin": "plugins.proxy_fda",
     "ProxyGenerator": "losses.proxies",
+    "RIFTLoss": "losses.rift",
+    "RIFTPlugin": "plugins.rift",
+    "RKDLoss": "losses.rkd",
+    "RKDPlugin": "plugins.rkd",
+    "WiSEFTPlugin": "plugins.wise_ft",
     "class_prototypes": "prototypes",
+    "find_feature_maps": "feature_maps",
     "find_feature_source": "feature_source",
+    "interpolate": "weights.interpolate",
+    "interpolation_path": "weights.interpolate",
 }
 
 __all__ = [
+    "DiGraPPlugin",
     "FDALoss",
     "FDAPlugin",
     "FeatureSource",
     "FeatureTap",
     "FeatureTeacher",
     "HardClassBatchSampler",
+    "L2SPPlugin",
+    "LDIFSLoss",
+    "LDIFSPlugin",
+    "LPFTPlugin",
+    "LwFPlugin",
     "ProxyFDALoss",
     "ProxyFDAPlugin",
     "ProxyGenerator",
+    "RIFTLoss",
+    "RIFTPlugin",
+    "RKDLoss",
+    "RKDPlugin",
+    "WiSEFTPlugin",
     "class_prototypes",
+    "find_feature_maps",
     "find_feature_source",
+    "interpolate",
+    "interpolation_path",
 ]
 
 

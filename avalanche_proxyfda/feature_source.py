@@ -37,19 +37,23 @@ class FeatureSource:
     of_input: bool = False
 
     @staticmethod
-    def parse(text: str) -> FeatureSource:
-        """Read ``"name"`` or ``"name:input"``; raises TypeError or ValueError otherwise."""
+    def parse(text: str, option: str = "feature_module") -> FeatureSource:
+        """Read ``"name"`` or ``"name:input"``, the value of the argument ``option``.
+
+        Raises:
+            TypeError, ValueError: for anything else.
+        """
         if not isinstance(text, str):
-            raise TypeError(f"feature_module={text!r} must be the name of a module, or None")
+            raise TypeError(f"{option}={text!r} must be the name of a module, or None")
         name = text.removesuffix(_INPUT)
         if not name:
-            raise ValueError(f"feature_module={text!r} is empty; give a module's name, or None")
+            raise ValueError(f"{option}={text!r} is empty; give a module's name, or None")
         return FeatureSource(name, of_input=name != text)
 
     def __str__(self) -> str:
         return (self.module or "the whole model") + (_INPUT if self.of_input else "")
 
-    def find(self, model: nn.Module) -> nn.Module:
+    def find(self, model: nn.Module, option: str = "feature_module") -> nn.Module:
         """The module in ``model`` (unwrapped); raises ValueError with near names if absent."""
         if not self.module:
             return model
@@ -58,7 +62,7 @@ class FeatureSource:
             return model.get_submodule(self.module)
         near = difflib.get_close_matches(self.module, names, n=5, cutoff=0.4) or names[:5]
         raise ValueError(
-            f"feature_module={self.module!r} is not a module of {type(model).__name__}; "
+            f"{option}={self.module!r} is not a module of {type(model).__name__}; "
             f"near names: {', '.join(near) or 'none, the model has no named modules'}"
         )
 

@@ -113,7 +113,7 @@ class FeatureTap:
                     else ""
                 )
                 raise ValueError(
-                    f"feature_module={str(source)!r} was not run by the model's forward, or ran "
+                    f"{str(source)!r} was not run by the model's forward, or ran "
                     "without gradient; name a module that the training forward calls (plain "
                     f"functions and unused branches have nothing to read){hint}"
                 )

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from torch.utils.data import Dataset
 
 from avalanche_proxyfda.losses.neighbors import full_precision, unit_rows
-from avalanche_proxyfda.rng import generator, preserved_rng
+from avalanche_proxyfda.passes import feature_batches
 
 
 @torch.no_grad()
@@ -45,19 +44,16 @@ def class_prototypes(
         ValueError: when a feature is NaN or infinite, or there is no item.
     """
     classes = torch.unique(torch.as_tensor(labels)).to(device)
-    loader = DataLoader(
-        dataset, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_fn,
-        generator=generator("prototypes"),
-    )  # fmt: skip
     which = torch.searchsorted(classes, torch.as_tensor(labels).to(device))
     sums: Tensor | float = 0.0
     done = 0
-    with preserved_rng(device):
-        for batch in tqdm(loader, desc="class prototypes", delay=5, leave=False):
-            rows = unit_rows(full_precision(features(batch[0].to(device))))
-            member = F.one_hot(which[done : done + len(rows)], len(classes)).to(rows.dtype)
-            sums = sums + member.T @ rows  # a matrix product: index_add_ is not repeatable on CUDA
-            done += len(rows)
+    for rows in feature_batches(
+        dataset, features, device, batch_size, num_workers, collate_fn, "class prototypes"
+    ):
+        rows = unit_rows(full_precision(rows))
+        member = F.one_hot(which[done : done + len(rows)], len(classes)).to(rows.dtype)
+        sums = sums + member.T @ rows  # a matrix product: index_add_ is not repeatable on CUDA
+        done += len(rows)
     if not isinstance(sums, Tensor):
         raise ValueError("dataset is empty: there is nothing to take prototypes of")
     if not bool(sums.isfinite().all()):

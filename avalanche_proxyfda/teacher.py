@@ -171,7 +171,7 @@ class FeatureTeacher:
         for source in self.sources:
             if source not in found:
                 raise ValueError(
-                    f"feature_module={str(source)!r} was not run by the model's forward; name "
+                    f"{str(source)!r} was not run by the model's forward; name "
                     "a module that it calls"
                 )
         if watched is not None and given and given[0] is images:

@@ -14,12 +14,41 @@ from avalanche_proxyfda.losses.base import check_count
 _ABSENT = -1e4  # logit of a unit that a task does not have, in a batch of several tasks
 
 
-class TaskHeads(MultiTaskModule):  # type: ignore[misc]  # Avalanche is not typed
-    """``tower`` runs once a batch; its unit-norm embedding goes to each sample's task's head.
+class UnitHeads(MultiTaskModule):  # type: ignore[misc]  # Avalanche is not typed
+    """One linear head a task on L2-normalised embeddings, as linear probes are.
 
-    Heads exist from the start, so neither training nor evaluation grows the model. They act
-    on L2-normalised embeddings, as linear probes do, which is what makes a fitted probe a
-    head (:meth:`set_head`).
+    Heads exist from the start, so neither training nor evaluation grows them.
+
+    Args:
+        dim: D, width of the embeddings.
+        classes: number of classes of each task, in order of task label.
+    """
+
+    def __init__(self, dim: int, classes: Sequence[int]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(dim, check_count("classes", c, 1)) for c in classes)
+
+    def forward(self, x: Tensor, task_labels: Tensor | int) -> Tensor:
+        """Logits [B, C] of embeddings [B, D]; C is the largest task's in a mixed batch."""
+        tasks = [task_labels] if isinstance(task_labels, int) else sorted(set(task_labels.tolist()))
+        if len(tasks) == 1:
+            return self.forward_single_task(x, tasks[0])
+        widest = max(head.out_features for head in self.heads if isinstance(head, nn.Linear))
+        mixed = x.new_full((len(x), widest), _ABSENT)
+        for task in tasks:
+            which = task_labels == task
+            own = self.forward_single_task(x[which], task)
+            mixed[which, : own.shape[1]] = own.to(mixed.dtype)
+        return mixed
+
+    def forward_single_task(self, x: Tensor, task_label: int) -> Tensor:
+        """Logits [B, C] of one task's classes."""
+        logits: Tensor = self.heads[task_label](F.normalize(x, dim=-1))
+        return logits
+
+
+class TaskHeads(MultiTaskModule):  # type: ignore[misc]
+    """``tower`` runs once a batch; its embedding goes to each sample's task's head.
 
     Args:
         tower: images [B, ...] to embeddings [B, D].
@@ -30,22 +59,12 @@ class TaskHeads(MultiTaskModule):  # type: ignore[misc]  # Avalanche is not type
     def __init__(self, tower: nn.Module, dim: int, classes: Sequence[int]) -> None:
         super().__init__()
         self.tower = tower
-        self.heads = nn.ModuleList(nn.Linear(dim, check_count("classes", c, 1)) for c in classes)
+        self.head = UnitHeads(dim, classes)
 
     def forward(self, x: Tensor, task_labels: Tensor | int) -> Tensor:
         """Logits [B, C]: of the task's classes, or of the largest task's in a mixed batch."""
-        rows = F.normalize(self.tower(x), dim=-1)
-        tasks = [task_labels] if isinstance(task_labels, int) else sorted(set(task_labels.tolist()))
-        if len(tasks) == 1:
-            logits: Tensor = self.heads[tasks[0]](rows)
-            return logits
-        widest = max(head.out_features for head in self.heads if isinstance(head, nn.Linear))
-        mixed = rows.new_full((len(rows), widest), _ABSENT)
-        for task in tasks:
-            which = task_labels == task
-            own = self.heads[task](rows[which])
-            mixed[which, : own.shape[1]] = own.to(mixed.dtype)
-        return mixed
+        logits: Tensor = self.head(self.tower(x), task_labels)
+        return logits
 
     def forward_single_task(self, x: Tensor, task_label: int) -> Tensor:
         """Logits of one task's classes."""
@@ -58,7 +77,7 @@ class TaskHeads(MultiTaskModule):  # type: ignore[misc]  # Avalanche is not type
         Raises:
             ValueError: when the shapes are not the head's.
         """
-        head = self.heads[task]
+        head = self.head.heads[task]
         assert isinstance(head, nn.Linear)
         if weight.shape != head.weight.shape:
             raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict, get_args
+from typing import Any, ClassVar, TypedDict, get_args
 
 import torch
 from avalanche.models.utils import avalanche_forward
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda.feature_source import FeatureSource, unwrap
 from avalanche_proxyfda.features import FeatureTap, Pooling, pool_features
+from avalanche_proxyfda.losses.base import check_amount
 from avalanche_proxyfda.plugins.reference import (
     ReferenceChoice,
     ReferencePlugin,
@@ -32,10 +33,14 @@ class FeaturePlugin(ReferencePlugin[FeatureTeacher]):
     the strategy that ask for the same teacher share, whatever places they read.
 
     Args:
-        feature_module, weight, name: see :class:`ReferencePlugin`.
+        feature_module, name: see :class:`ReferencePlugin`.
+        weight: lambda, the coefficient of the method's term.
         teacher: its ``choice``.
     """
 
+    option = "teacher"
+    place_option: ClassVar[str] = "feature_module"
+    """What the argument that names the places is called, for messages."""
     least_samples = 1
     """Batches of fewer samples have nothing to compare; they are skipped and counted."""
 
@@ -46,7 +51,8 @@ class FeaturePlugin(ReferencePlugin[FeatureTeacher]):
         teacher: TeacherChoice = "previous",
         name: str | None = None,
     ) -> None:
-        super().__init__(feature_module, weight, teacher, name)
+        super().__init__(feature_module, teacher, name)
+        self.weight = check_amount("weight", weight)
         self.sources: tuple[FeatureSource, ...] = ()
         self.skipped = 0
         """Batches so far in which there was nothing to compare."""
@@ -125,7 +131,7 @@ class FeaturePlugin(ReferencePlugin[FeatureTeacher]):
         model = unwrap(strategy.model)
         self.sources = self.places(model)
         for source in self.sources:
-            source.find(model)
+            source.find(model, self.place_option)
         if self.named is None:
             _log.info("%s reads %s", self.name, ", ".join(map(repr, map(str, self.sources))))
         super().before_training_exp(strategy, **kwargs)
@@ -255,7 +261,7 @@ def check_rows(rows: int, batch: int, name: str) -> None:
     """Raise ValueError unless a place gave one row a sample."""
     if rows != batch:
         raise ValueError(
-            f"feature_module={name!r} gave {rows} rows for a batch of {batch}: it does not see "
+            f"{name!r} gave {rows} rows for a batch of {batch}: it does not see "
             "the batch as a whole (a multi-task model that splits it by task, for example); "
             "name a module before that"
         )

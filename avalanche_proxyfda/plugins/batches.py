@@ -6,26 +6,15 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from avalanche_proxyfda.plugins.labels import class_keys
 from avalanche_proxyfda.prototypes import class_prototypes
 from avalanche_proxyfda.rng import generator, mixed_seed
 from avalanche_proxyfda.sampling import HardClassBatchSampler
 
 _FEW = 4  # samples a class that a batch should hold when nothing else is said (the paper's n)
-
-
-def class_keys(data: Any) -> Tensor:
-    """One integer a sample, [N]: its class, or its (task, class) where labels are per task."""
-    labels = torch.as_tensor([int(y) for y in data.targets])
-    tasks = getattr(data, "targets_task_labels", None)
-    if tasks is None:
-        return labels
-    pairs = torch.stack((torch.as_tensor([int(t) for t in tasks]), labels), dim=1)
-    keys: Tensor = torch.unique(pairs, dim=0, return_inverse=True)[1]
-    return keys
 
 
 def _made_by_avalanche(loader: Any, strategy: Any) -> bool:

@@ -11,13 +11,12 @@ import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, Literal, TypeVar, cast, get_args
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, get_args
 
 from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 from torch import Tensor, nn
 
 from avalanche_proxyfda.feature_source import FeatureSource, find_feature_source, unwrap
-from avalanche_proxyfda.losses.base import check_amount
 from avalanche_proxyfda.plugins.terms import FiniteWatch, TermLog, publish
 
 ReferenceChoice = Literal["previous", "initial"]
@@ -36,7 +35,6 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     Args:
         feature_module: ``"NAME"`` (what that module returns) or ``"NAME:input"`` (what it
             is given): the embedding. What comes after it is the head. None takes a preset.
-        weight: lambda, the coefficient of the method's term.
         choice: ``"previous"``, the model as it stood when the experience before ended (for
             the first: as given), or ``"initial"``, the model as given, for ever.
         name: of the metrics; None takes the class's.
@@ -45,14 +43,13 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         TypeError, ValueError: for an option of the wrong type or out of range.
     """
 
-    option = "teacher"
-    """What the argument ``choice`` is called by the methods, for messages."""
+    option: ClassVar[str]
+    """What the argument ``choice`` is called by the methods; plugins of one may share."""
 
     def __init__(
-        self, feature_module: str | None, weight: float, choice: ReferenceChoice, name: str | None
+        self, feature_module: str | None, choice: ReferenceChoice, name: str | None
     ) -> None:
         super().__init__()
-        self.weight = check_amount("weight", weight)
         check_choice(self.option, choice, get_args(ReferenceChoice))
         self.choice: ReferenceChoice = choice
         self.name = name or type(self).__name__.removesuffix("Plugin")

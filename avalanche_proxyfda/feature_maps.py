@@ -1,0 +1,86 @@
+"""Where along a model's depth its feature maps are, for families that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from avalanche_proxyfda.feature_source import FeatureSource, unwrap
+
+
+def _quarters(blocks: str, count: int) -> list[str]:
+    """Names of the blocks at the four quarter points; fewer where there are fewer blocks."""
+    places = [-(-count * quarter // 4) for quarter in (1, 2, 3, 4)]
+    return [f"{blocks}.{place - 1}" for place in dict.fromkeys(places)]
+
+
+def _all(model: nn.Module, *names: str) -> bool:
+    return all(isinstance(getattr(model, name, None), nn.Module) for name in names)
+
+
+def _open_clip(model: Any) -> list[str] | None:
+    if not type(model).__module__.startswith("open_clip."):
+        return None
+    if _all(model, "conv1", "ln_pre", "transformer"):
+        return ["ln_pre", *_quarters("transformer.resblocks", len(model.transformer.resblocks))]
+    if _all(model, "layer1", "layer2", "layer3", "layer4"):
+        return ["layer1", "layer2", "layer3", "layer4"]
+    return None
+
+
+def _timm(model: Any) -> list[str] | None:
+    if not type(model).__module__.startswith("timm."):
+        return None
+    if _all(model, "patch_embed", "norm_pre", "blocks"):
+        return ["norm_pre", *_quarters("blocks", len(model.blocks))]
+    if getattr(model, "output_fmt", "NCHW") != "NCHW":
+        return None  # channels last: a map's axes would be taken for others
+    stages = [stage.get("module", "") for stage in getattr(model, "feature_info", None) or ()]
+    known = dict(model.named_modules())
+    return [name for name in stages if name in known] or None
+
+
+def _torchvision(model: Any) -> list[str] | None:
+    if not type(model).__module__.startswith("torchvision.models."):
+        return None
+    if _all(model, "layer1", "layer2", "layer3", "layer4"):
+        return ["layer1", "layer2", "layer3", "layer4"]
+    if type(model).__name__ == "VisionTransformer":
+        layers = model.encoder.layers
+        names = [f"encoder.layers.{name}" for name, _ in layers.named_children()]
+        picked = _quarters("", len(names))
+        return ["encoder.layers:input", *(names[int(p.removeprefix("."))] for p in picked)]
+    return None
+
+
+def _candidates(model: nn.Module) -> Iterator[tuple[str, list[str]]]:
+    for name, module in model.named_modules():
+        for family in (_open_clip, _timm, _torchvision):
+            found = family(module)
+            if found:
+                yield name, found
+
+
+def find_feature_maps(model: nn.Module) -> tuple[FeatureSource, ...]:
+    """LDIFS's taps: five along a transformer, the ends of the stages of a convolutional net.
+
+    For a transformer: what enters the first block (after open_clip's ``ln_pre``), and the
+    outputs of the blocks at the four quarter points, which are 3, 6, 9 and 12 of twelve.
+    Known are open_clip's ViTs and ResNets, timm's ViTs and convolutional models (by their
+    ``feature_info``), torchvision's ResNets and ViTs, anywhere in the model.
+
+    Raises:
+        ValueError: when none of these is found; name the taps then.
+    """
+    model = unwrap(model)
+    for prefix, names in _candidates(model):
+        sources = [FeatureSource.parse(f"{prefix}.{name}" if prefix else name) for name in names]
+        return tuple(sources)
+    children = ", ".join(n for n, _ in model.named_children()) or "none"
+    raise ValueError(
+        f"no preset knows the feature maps of {type(model).__name__}: pass taps=('NAME', ...), "
+        "modules that give tokens [B, T, D], maps [B, C, H, W] or vectors [B, D]; its children "
+        f"are: {children}"
+    )

@@ -1,0 +1,90 @@
+"""Finding the head of a model, and its last linear layer, for the methods that act on it."""
+
+from __future__ import annotations
+
+import torch
+from avalanche.models.dynamic_modules import (
+    IncrementalClassifier,
+    MultiHeadClassifier,
+    MultiTaskModule,
+)
+from torch import Tensor, nn
+
+from avalanche_proxyfda.feature_source import FeatureSource
+from avalanche_proxyfda.models.heads import UnitHeads
+from avalanche_proxyfda.weights.anchor import encoder_test
+
+
+def task_head(model: nn.Module, named: FeatureSource | None = None) -> FeatureSource | None:
+    """What enters the heads of a model that has one a task; None for a model with one head.
+
+    Args:
+        model: unwrapped.
+        named: what the user called the embedding; taken if it is the input of a module with
+            heads of its own.
+
+    Raises:
+        ValueError: for a multi-task model whose heads are not found.
+    """
+    if named is not None and named.of_input and isinstance(named.find(model), MultiTaskModule):
+        return named
+    known = (MultiHeadClassifier, UnitHeads)
+    for name, module in model.named_modules():
+        if name and isinstance(module, known):
+            return FeatureSource(name, of_input=True)
+    if any(isinstance(module, MultiTaskModule) for module in model.modules()):
+        raise ValueError(
+            f"{type(model).__name__} is a multi-task model, but no module with a head for each "
+            "task was found in it: name the one that gets the embedding, "
+            "feature_module='NAME:input'"
+        )
+    return None
+
+
+def last_linear(
+    model: nn.Module, task: int, embedding: FeatureSource, named: str | None = None
+) -> str:
+    """Name of the linear layer that makes the logits of ``task``.
+
+    Args:
+        model: unwrapped.
+        task: task label; without meaning for a model with one head.
+        embedding: what comes before the head.
+        named: the user's name for it; wins over what would be found.
+
+    Raises:
+        ValueError: when none is found, or ``named`` is not a linear layer.
+    """
+    modules: dict[str, nn.Module] = dict(model.named_modules())
+    if named is not None:
+        if not isinstance(FeatureSource(named).find(model, "head"), nn.Linear):
+            raise ValueError(f"head={named!r} is not a torch.nn.Linear")
+        return named
+    heads = task_head(model, embedding)
+    if heads is not None:
+        inner = modules[heads.module]
+        ending = "heads.{}" if isinstance(inner, UnitHeads) else "classifiers.{}.classifier"
+        name = f"{heads.module}.{ending.format(task)}"
+        if isinstance(modules.get(name), nn.Linear):
+            return name
+    for name, module in modules.items():
+        if isinstance(module, IncrementalClassifier) and heads is None:
+            return f"{name}.classifier".removeprefix(".")
+    before = encoder_test(model, embedding)
+    after = [
+        name
+        for name, module in modules.items()
+        if isinstance(module, nn.Linear) and not before(f"{name}.weight")
+    ]
+    if heads is None and len(after) == 1:
+        return after[0]
+    raise ValueError(
+        f"the linear layer that makes the logits of {type(model).__name__} was not found "
+        f"(candidates: {', '.join(after) or 'none'}): name it, head='NAME'"
+    )
+
+
+def by_task(pairs: set[tuple[int, int]], device: torch.device) -> dict[int, Tensor]:
+    """Sorted classes of each task, as index tensors."""
+    tasks = sorted({task for task, _ in pairs})
+    return {t: torch.tensor(sorted(c for s, c in pairs if s == t), device=device) for t in tasks}

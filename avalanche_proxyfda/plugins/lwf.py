@@ -1,0 +1,163 @@
+"""Learning without forgetting as an Avalanche plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from avalanche_proxyfda.feature_source import OUTPUT, FeatureSource, unwrap
+from avalanche_proxyfda.losses.base import check_amount
+from avalanche_proxyfda.losses.lwf import distillation
+from avalanche_proxyfda.plugins.base import FeaturePlugin, TeacherChoice, check_rows
+from avalanche_proxyfda.plugins.heads import by_task, task_head
+from avalanche_proxyfda.plugins.labels import task_classes
+from avalanche_proxyfda.plugins.reference import Terms, is_last_part
+from avalanche_proxyfda.teacher import Values
+
+Classes = Sequence[int] | Mapping[int, Sequence[int]]
+
+
+class LwFPlugin(FeaturePlugin):
+    """Keeps the logits of old units (Li and Hoiem, ECCV 2016), whatever the head.
+
+    Old units are the classes met in earlier experiences; units that only exist take no part,
+    and an experience without old units costs no teacher forward. With one head, static or
+    growing, task-free or not, the logits are the model's output. With a head for each task,
+    old heads are run on the embeddings of the one student forward and of the one teacher
+    forward, and their terms are summed, as in the paper. The teacher is in eval mode.
+    Metric: ``LwF_distillation``.
+
+    Args:
+        weight: lambda.
+        temperature: T, positive.
+        feature_module: with a head for each task, what enters them, ``"NAME:input"``; None
+            finds Avalanche's ``MultiHeadClassifier`` and our ``UnitHeads``.
+        teacher, name: see :class:`FeaturePlugin`.
+        known_classes: classes that the model knows before the first experience, as with a
+            zero-shot head; a mapping gives them by task label. With ``teacher="initial"``
+            they are all that can be kept, and must be given.
+    """
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        temperature: float = 2.0,
+        feature_module: str | None = None,
+        teacher: TeacherChoice = "previous",
+        known_classes: Classes | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(feature_module, weight, teacher, name)
+        if check_amount("temperature", temperature) == 0:
+            raise ValueError("temperature=0 must be positive")
+        self.temperature = float(temperature)
+        self.known = _pairs(known_classes)
+        if teacher == "initial" and not self.known:
+            raise ValueError(
+                "teacher='initial' has learnt no class whose logits could be kept: say with "
+                "known_classes which units mean something before the first experience, or take "
+                "teacher='previous'"
+            )
+        self._seen: set[tuple[int, int]] = set()  # in earlier experiences
+        self._met: set[tuple[int, int]] = set()  # in this one, so far
+        self._old: dict[int, Tensor] = {}
+        self._head: nn.Module | None = None
+
+    def places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
+        """The output, which makes the teacher keep its heads, and what enters them."""
+        heads = task_head(model, self.named)
+        return (OUTPUT,) if heads is None else (heads, OUTPUT)
+
+    def is_active(self) -> bool:
+        """Whether there is an old unit."""
+        return bool(self._old)
+
+    def prepare(
+        self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+    ) -> None:
+        """Find out which units are old."""
+        model = unwrap(strategy.model)
+        pairs = self.known | (self._seen if self.choice == "previous" else set())
+        heads = task_head(model, self.named)
+        if heads is None:  # one label space, whatever the tasks are called
+            pairs = {(0, label) for _, label in pairs}
+            self._head = None
+        else:
+            self._head = heads.find(model)
+        self._old = by_task(pairs, strategy.device)
+        self._met |= task_classes(strategy.adapted_dataset)
+
+    def check_student(self, values: Values, batch: int) -> None:
+        """Raise ValueError when a place does not hold the whole batch."""
+        for source in self.sources:
+            if not isinstance(values[source], Tensor):
+                kind = type(values[source]).__name__
+                raise ValueError(f"LwF needs logits [B, C], but {str(source)!r} gives a {kind}")
+            check_rows(len(values[source]), batch, str(source))
+
+    def compare(self, student: Values, teacher: Values) -> Terms:
+        """One term, summed over the heads that have old units."""
+        own, other = self._logits(student, self._head), self._logits(teacher, self._teacher_head())
+        gaps = [
+            distillation(own[t][:, old], other[t][:, old], self.temperature)
+            for t, old in self._old.items()
+        ]
+        return {"distillation": (self.weight, torch.stack(gaps).sum())}
+
+    def _teacher_head(self) -> nn.Module | None:
+        assert self.reference is not None
+        return None if self._head is None else self.sources[0].find(self.reference.module)
+
+    def _logits(self, values: Values, head: nn.Module | None) -> dict[int, Tensor]:
+        if head is None:
+            return {0: values[OUTPUT]}
+        rows = values[self.sources[0]]
+        lower = self._tap.autocast if self._tap else None
+        with torch.autocast(rows.device.type, dtype=lower) if lower else nullcontext():
+            return {task: _run(head, rows, task) for task in self._old}
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Remember what was met, where the experience ends."""
+        if is_last_part(strategy):
+            self._seen, self._met = self._seen | self._met, set()
+        super().after_training_exp(strategy, **kwargs)
+
+    def stop(self) -> None:
+        """Let go of the student's head."""
+        super().stop()
+        self._head, self._old = None, {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The teacher, and the classes met."""
+        met = {"seen": sorted(self._seen), "met": sorted(self._met)}
+        return {**super().state_dict(), **met}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
+        super().load_state_dict(state)
+        self._seen, self._met = ({(t, c) for t, c in state[name]} for name in ("seen", "met"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling between experiences."""
+        return {**super().__getstate__(), "_head": None, "_old": {}}
+
+
+def _run(head: Any, rows: Tensor, task: int) -> Tensor:
+    logits: Tensor = head.forward_single_task(rows, task)
+    return logits
+
+
+def _pairs(known: Classes | None) -> set[tuple[int, int]]:
+    tasks = known if isinstance(known, Mapping) else {0: known or ()}
+    pairs = {(task, label) for task, labels in tasks.items() for label in labels}
+    for task, label in pairs:
+        if type(task) is not int or type(label) is not int or min(task, label) < 0:
+            raise ValueError(
+                f"known_classes holds {label!r} (task {task!r}): classes and task labels are "
+                "whole numbers from 0"
+            )
+    return pairs

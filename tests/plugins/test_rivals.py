@@ -1,0 +1,280 @@
+"""What every rival must do: any stream, head and optimizer; no trace; exact resume; options."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from avalanche.training.plugins import SupervisedPlugin
+from torch import Tensor, nn
+
+from avalanche_proxyfda import (
+    DiGraPPlugin,
+    L2SPPlugin,
+    LDIFSPlugin,
+    LPFTPlugin,
+    LwFPlugin,
+    RIFTPlugin,
+    RKDPlugin,
+    WiSEFTPlugin,
+)
+from tests.plugins.toys import (
+    Growing,
+    Multi,
+    Plain,
+    classic,
+    hooks_of,
+    learn,
+    modern,
+    same,
+    strategy,
+    tasks,
+)
+
+TAPS = ("backbone.1", "backbone.3", "backbone")
+RIVALS: dict[str, Callable[..., Any]] = {
+    "l2sp": L2SPPlugin,
+    "ldifs": lambda **options: LDIFSPlugin(**{"taps": TAPS, **options}),
+    "digrap": DiGraPPlugin,
+    "rift": lambda **options: RIFTPlugin(**{"weight": 0.1, **options}),
+    "rkd": RKDPlugin,
+    "lwf": LwFPlugin,
+    "wise-ft": WiSEFTPlugin,
+    "lp-ft": LPFTPlugin,
+}
+METRIC = {
+    "l2sp": "L2SP_distance", "ldifs": "LDIFS_distance", "digrap": "DiGraP_conflict",
+    "rift": "RIFT_covariance", "rkd": "RKD_relations", "lwf": "LwF_distillation",
+}  # fmt: skip
+FEATURES = ("ldifs", "rift", "rkd", "lwf")
+every = pytest.mark.parametrize("method", RIVALS)
+
+
+def metric(trained: Any, method: str) -> float:
+    return trained.evaluator.get_last_metrics()[f"{METRIC[method]}_Epoch/train_phase/train_stream"]
+
+
+@every
+@pytest.mark.parametrize("benchmark", [classic, modern], ids=["nc", "class_incremental"])
+@pytest.mark.parametrize("model", [Plain, Growing], ids=["static", "growing"])
+@pytest.mark.parametrize("adam", [False, True], ids=["sgd", "adamw"])
+def test_streams_heads_and_optimizers(method: str, benchmark: Any, model: Any, adam: bool) -> None:
+    own = RIVALS[method]()
+    trained = strategy(model(), own, adam=adam, train_epochs=2)
+    state = learn(trained, benchmark(3))
+    assert all(v.isfinite().all() for v in state.values())
+    if method in METRIC:
+        assert metric(trained, method) > 0 or method == "digrap"
+    assert hooks_of(trained.model) == 0 and own.reference is None
+    if method in FEATURES:  # two of three experiences have old units, and each three or four steps
+        steps = trained.clock.train_iterations
+        assert own.teacher_forwards == (steps if method != "lwf" else steps * 2 / 3)
+
+
+@every
+@pytest.mark.parametrize("benchmark", [tasks, lambda: classic(3, True)], ids=["sets", "nc"])
+@pytest.mark.parametrize("adam", [False, True], ids=["sgd", "adamw"])
+def test_multi_head(method: str, benchmark: Any, adam: bool) -> None:
+    trained = strategy(Multi(), RIVALS[method](), adam=adam)
+    learn(trained, benchmark())
+    if method in METRIC:
+        assert metric(trained, method) > 0 or method == "digrap"
+    assert hooks_of(trained.model) == 0
+
+
+@every
+def test_the_initial_reference_is_the_model_as_given(method: str) -> None:
+    kind = "anchor" if method in ("l2sp", "digrap", "wise-ft") else "teacher"
+    extra = {"known_classes": range(2)} if method == "lwf" else {}
+    own = RIVALS[method](**{kind: "initial", **extra})
+    model = Plain()
+    given = {k: v.clone() for k, v in model.state_dict().items() if k.startswith("backbone")}
+    learn(strategy(model, own), classic(3))
+    if kind == "anchor":
+        kept = own.reference.tensors
+    else:  # the teacher may have kept the backbone alone
+        root = own.reference.root + "." if own.reference.root else ""
+        kept = {root + k: v for k, v in own.reference.module.state_dict().items()}
+    assert all(torch.equal(kept[k], v) for k, v in given.items())
+    assert not torch.equal(model.state_dict()["backbone.1.weight"], given["backbone.1.weight"])
+
+
+NOTHING = {
+    "l2sp": {"weight": 0.0}, "ldifs": {"weight": 0.0}, "digrap": {"mu": 0.0},
+    "rift": {"weight": 0.0}, "rkd": {"weight": 0.0}, "lwf": {"weight": 0.0},
+    "wise-ft": {"alpha": 1.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", NOTHING)
+@pytest.mark.parametrize("adam", [False, True], ids=["sgd", "adamw"])
+def test_without_strength_it_is_plain_training_bit_for_bit(method: str, adam: bool) -> None:
+    finals = []
+    for plugins in ([], [RIVALS[method](**NOTHING[method])]):
+        torch.manual_seed(0)
+        trained = strategy(Growing(), *plugins, adam=adam, train_epochs=2)
+        finals.append((learn(trained, classic(2)), torch.rand(1)))
+    assert same(finals[0][0], finals[1][0]) and finals[0][1] == finals[1][1]
+
+
+class Note(SupervisedPlugin[Any]):
+    """Keeps the plugin's state, the model and torch's random stream after each step."""
+
+    def __init__(self, own: Any) -> None:
+        super().__init__()
+        self.own = own
+        self.kept: list[Any] = []
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        model = strategy.model.state_dict()
+        optimizer = strategy.optimizer.state_dict()
+        self.kept.append(copy.deepcopy((self.own.state_dict(), model, optimizer)))
+
+
+@every
+@pytest.mark.parametrize("choice", ["previous", "initial"])
+def test_resume_inside_an_experience(method: str, choice: str) -> None:
+    """Two epochs in experience 1, broken off between them; the rest is the same as unbroken."""
+    kind = "anchor" if method in ("l2sp", "digrap", "wise-ft") else "teacher"
+    extra = {"known_classes": range(2)} if method == "lwf" and choice == "initial" else {}
+
+    def make() -> Any:
+        return RIVALS[method](**{kind: choice, **extra})
+
+    benchmark, own = classic(2), make()
+    note = Note(own)
+    options: dict[str, Any] = {"train_mb_size": 60}  # an epoch is a step
+    whole = strategy(Plain(dropout=0.0), own, note, train_epochs=2, **options)
+    for experience in benchmark.train_stream:
+        whole.train(experience, eval_streams=[], shuffle=False)
+    own_state, model_state, optimizer_state = note.kept[2]  # the first step of experience 1
+    again, model = make(), Plain(seed=7, dropout=0.0)
+    again.load_state_dict(own_state)
+    saved_again = again.state_dict()  # before it is put to use
+    assert saved_again.keys() == own_state.keys()
+    again.load_state_dict(saved_again)
+    model.load_state_dict(model_state)
+    resumed = strategy(model, again, train_epochs=1, **options)
+    resumed.clock.train_exp_counter = 1
+    resumed.optimizer.load_state_dict(optimizer_state)
+    resumed.make_optimizer = lambda **kwargs: None  # Avalanche forgets its state at the first call
+    resumed.train(benchmark.train_stream[1], eval_streams=[], shuffle=False)
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(
+            model.state_dict()[name], value, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.mark.parametrize("method", FEATURES)
+def test_a_teacher_in_eval_mode_that_never_changes(method: str) -> None:
+    seen: list[dict[str, Tensor]] = []
+
+    class Look(SupervisedPlugin[Any]):
+        def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+            teacher = own.reference.module
+            assert not any(m.training for m in teacher.modules())
+            assert all(m.training for m in strategy.model.modules())
+            seen.append(copy.deepcopy(teacher.state_dict()))
+
+    own = RIVALS[method]()
+    trained = strategy(Plain(), own, Look(), train_epochs=3)
+    trained.train(classic(2).train_stream[0], eval_streams=[])
+    assert len(seen) == 9 and all(same(seen[0], state) for state in seen)
+
+
+@every
+def test_pickling_between_experiences(method: str) -> None:
+    dill = pytest.importorskip("dill")
+    trained, benchmark = strategy(Growing(), RIVALS[method]()), classic(2)
+    trained.train(benchmark.train_stream[0], eval_streams=[])
+    earlier = dill.settings["byref"]
+    dill.settings["byref"] = True
+    try:
+        again = dill.loads(dill.dumps(trained))
+    finally:
+        dill.settings["byref"] = earlier
+    for each in (trained, again):
+        torch.manual_seed(0)
+        each.train(benchmark.train_stream[1], eval_streams=[])
+    assert same(again.model.state_dict(), trained.model.state_dict())
+
+
+@every
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"name": "x", "reference": "last"}, ValueError, r"(teacher|anchor)='last' is unknown"),
+        ({"strength": -1.0}, ValueError, r"=-1.0 must be finite and not negative"),
+        ({"strength": float("nan")}, ValueError, "=nan must be finite"),
+        ({"strength": "1"}, TypeError, "='1' must be a number"),
+        ({"feature_module": 3}, TypeError, "(feature_module|taps)=3 must be"),
+        ({"feature_module": ":input"}, ValueError, "(feature_module|taps)=':input' is empty"),
+    ],
+)
+def test_options(method: str, options: Any, error: type[Exception], words: str) -> None:
+    strength = {"digrap": "mu", "wise-ft": "alpha", "lp-ft": "l2"}.get(method, "weight")
+    kind = "anchor" if method in ("l2sp", "digrap", "wise-ft") else "teacher"
+    names = {"strength": strength, "reference": kind}
+    given = {names.get(k, k): v for k, v in options.items()}
+    if method == "ldifs" and "feature_module" in given:
+        given = {"taps": (given["feature_module"],)}
+    with pytest.raises(error, match=words):
+        RIVALS[method](**given)
+
+
+@every
+def test_one_plugin_for_two_strategies_and_data_parallel(method: str) -> None:
+    own, experience = RIVALS[method](), classic().train_stream[0]
+    first, second = strategy(Plain(), own), strategy(Plain(), own)
+    first.train(experience, eval_streams=[])
+    with pytest.raises(ValueError, match="belongs to another strategy"):
+        second.train(experience, eval_streams=[])
+    parallel = strategy(nn.DataParallel(Plain()), RIVALS[method]())
+    with pytest.raises(TypeError, match=r"nn\.DataParallel"):
+        parallel.train(experience, eval_streams=[])
+
+
+@every
+def test_an_unknown_module_is_answered_with_near_ones(method: str) -> None:
+    place = {"taps": ("backbon",)} if method == "ldifs" else {"feature_module": "backbon:input"}
+    trained = strategy(Plain(), RIVALS[method](**place))
+    words = r"(taps|feature_module)='backbon' is not a module of Plain; near names: backbone"
+    with pytest.raises(ValueError, match=words):
+        trained.train(classic().train_stream[0], eval_streams=[])
+
+
+@pytest.mark.parametrize("method", [*FEATURES, "l2sp"])
+def test_nan_names_experience_and_iteration(method: str) -> None:
+    class Breaks(SupervisedPlugin[Any]):
+        def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+            if strategy.clock.train_iterations == 4:  # the second step of experience 1
+                with torch.no_grad():
+                    strategy.model.backbone[5].bias.fill_(torch.nan)
+
+    trained = strategy(Plain(), RIVALS[method](), Breaks())
+    trained.train(classic().train_stream[0], eval_streams=[])
+    with pytest.raises(ValueError, match="NaN or Inf in experience 1, iteration 1: "):
+        trained.train(classic().train_stream[1], eval_streams=[])
+
+
+@every
+def test_online_streams_keep_one_reference_for_an_experience(method: str) -> None:
+    from avalanche.benchmarks.scenarios.online import split_online_stream
+
+    made: list[Any] = []
+
+    class Look(SupervisedPlugin[Any]):
+        def before_forward(self, strategy: Any, **kwargs: Any) -> None:
+            made.append(own.reference)
+
+    own = RIVALS[method]()
+    trained = strategy(Plain(), own, Look())
+    for part in split_online_stream(classic(2).train_stream, 30):
+        trained.train(part, eval_streams=[])
+    assert len(made) == 8
+    if method != "lp-ft":  # which drops its teacher when the probe is fitted
+        assert len({id(r) for r in made[:4]}) == len({id(r) for r in made[4:]}) == 1
+        assert made[0] is not made[4]
