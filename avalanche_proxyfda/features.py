@@ -61,7 +61,7 @@ class FeatureTap:
         sources: the places to read, see :class:`FeatureSource`.
 
     Attributes:
-        autocast: dtype of the autocast that the last kept value was made under, or None.
+        autocast: dtype of the autocast that kept values were made under, or None.
     """
 
     def __init__(self, sources: tuple[FeatureSource, ...]) -> None:
@@ -89,11 +89,13 @@ class FeatureTap:
             self._seen[source] = value
             kind = value.device.type if isinstance(value, Tensor) else "cpu"
             on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-            self.autocast = torch.get_autocast_dtype(kind) if on else None
+            if on:
+                self.autocast = torch.get_autocast_dtype(kind)
 
     def arm(self) -> None:
         """Forget what was seen and start to keep values."""
         self._seen.clear()
+        self.autocast = None
         self._armed = True
 
     def take(self) -> dict[FeatureSource, Any]:

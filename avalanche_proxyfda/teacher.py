@@ -66,13 +66,21 @@ def _belongs_to_torch(hook: object) -> bool:
 
 
 @contextmanager
-def _same_attention() -> Iterator[None]:
-    """Keep torch's inference-only attention kernel off: its last digits are not training's."""
+def _kernels_of_training(trained: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Make torch take the kernels that it takes in training, so that equal weights give equal bits.
+
+    Without gradient torch would use its inference-only attention, and its matrix products
+    choose a routine by whether a weight requires gradient, even where none is recorded.
+    """
     was = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
     try:
         yield
     finally:
+        for parameter in trained:
+            parameter.requires_grad_(False)
         torch.backends.mha.set_fastpath_enabled(was)
 
 
@@ -112,6 +120,8 @@ class FeatureTeacher:
             source.find(inner)
         self.forwards = 0
         self.module = frozen_copy(inner)
+        pairs = zip(self.module.parameters(), inner.parameters(), strict=True)
+        self._trained = [twin for twin, original in pairs if original.requires_grad]
         self.root = ""
         """Name that :attr:`module` has in the model; empty for the whole of it."""
         self._batch: Tensor | None = None
@@ -134,7 +144,7 @@ class FeatureTeacher:
         if images is self._batch:
             return self._values
         lower = torch.autocast(images.device.type, dtype=autocast) if autocast else nullcontext()
-        with lower, _same_attention():
+        with lower, _kernels_of_training(self._trained):
             values = self._run(images, forward)
         self.forwards += 1
         self._batch, self._values = images, values

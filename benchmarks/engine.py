@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -20,16 +20,17 @@ from avalanche.training import Naive
 from avalanche.training.plugins import EvaluationPlugin, SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda import FDAPlugin, ProxyFDAPlugin, __version__
-from avalanche_proxyfda.metrics import select_probe
+from avalanche_proxyfda import __version__
+from avalanche_proxyfda.metrics import Probe, select_probe
 from avalanche_proxyfda.models import TaskHeads
 from avalanche_proxyfda.plugins.base import FeaturePlugin
 from avalanche_proxyfda.plugins.batches import HardClassBatches
 from benchmarks import tiny_clip
 from benchmarks.finetune import StepTimer, WarmUpCosine
-from benchmarks.streams.concepts import PANEL, SEQUENCE, Split, concept, concepts
+from benchmarks.methods import METHODS, recipe
+from benchmarks.streams.concepts import COUNTS, PANEL, SEQUENCE, Split, concept, concepts
 
-METHODS = ("finetune", "fda", "proxy-fda")
+MEASURED: tuple[Split, ...] = ("validation", "test")
 _WIDTH = 128  # of the embedded model's embedding
 
 
@@ -38,44 +39,70 @@ class RunConfig:
     """What decides a run; the same configuration gives the same numbers on one machine.
 
     Attributes:
-        method: one of :data:`METHODS`.
-        weight: lambda; ignored by plain fine-tuning.
-        num_neighbors: K; ignored by plain fine-tuning.
-        teacher: ``"previous"`` or ``"initial"``.
+        method: one of :data:`~benchmarks.methods.METHODS`.
+        strength: lambda, or whatever the method's knob is; None for plain fine-tuning.
+        options: further arguments of the method's plugin, sorted pairs.
+        reference: ``"previous"`` or ``"initial"``: the teacher, or the anchors.
         lr: peak learning rate of AdamW.
         epochs: of each experience.
         batch: samples a step.
         seed: of heads and batches.
-        evaluate_on: ``"test"``, or ``"validation"`` to choose settings.
         sequence: data sets to learn, in order.
         panel: data sets to probe before and after.
     """
 
     method: str
-    weight: float = 0.3
-    num_neighbors: int = 16
-    teacher: str = "previous"
+    strength: float | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+    reference: str = "previous"
     lr: float = 3e-4
-    epochs: int = 3
+    epochs: int = 2
     batch: int = 64
     seed: int = 0
-    evaluate_on: Split = "test"
     sequence: tuple[str, ...] = SEQUENCE
     panel: tuple[str, ...] = PANEL
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"method={self.method!r} is unknown; choose one of {METHODS}")
+        known = METHODS[recipe(self.method).method]  # refuses an unknown one
+        if (known.knob is None) != (self.strength is None):
+            raise ValueError(
+                f"strength={self.strength}: {self.method} "
+                + ("needs one" if known.knob else "is plain fine-tuning and has none")
+            )
         if not self.sequence or not self.panel:
             raise ValueError("sequence and panel need at least one data set each")
         both = set(self.sequence) & set(self.panel)
         if both:
             raise ValueError(f"{sorted(both)} cannot be learnt and be on the panel at once")
 
+    @staticmethod
+    def of(
+        method: str,
+        strength: float | None = None,
+        options: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> RunConfig:
+        """The configuration of the method's recipe, but for what is given.
+
+        Raises:
+            ValueError: for an unknown method, or a strength where there is none.
+        """
+        made = recipe(method)
+        merged = {**dict(made.options), **(options or {})}
+        strength = made.strength if strength is None else strength
+        return RunConfig(method, strength, tuple(sorted(merged.items())), **settings)
+
     @property
     def label(self) -> str:
         """A file name for the run."""
-        return f"{self.method}-seed{self.seed}"
+        at = "" if self.strength is None else f"-{self.strength:g}"
+        return f"{self.method}{at}-seed{self.seed}"
+
+    @property
+    def about(self) -> str:
+        """The method and its strength, to read."""
+        knob = METHODS[self.method].knob
+        return self.method if knob is None else f"{self.method}, {knob} = {self.strength:g}"
 
 
 class BalancedBatches(SupervisedPlugin[Any]):
@@ -94,16 +121,6 @@ class BalancedBatches(SupervisedPlugin[Any]):
         self.batches.start_epoch(strategy)
 
 
-def method_plugins(config: RunConfig) -> list[FeaturePlugin]:
-    """The plugins that make the method."""
-    if config.method == "finetune":
-        return []
-    kind = FDAPlugin if config.method == "fda" else ProxyFDAPlugin
-    return [
-        kind("tower", config.weight, config.num_neighbors, teacher=config.teacher, seed=config.seed)
-    ]
-
-
 @torch.no_grad()
 def embed(tower: nn.Module, images: Tensor, batch: int = 250) -> Tensor:
     """Features of images [N, ...] in eval mode, [N, D]; the mode is put back."""
@@ -114,26 +131,31 @@ def embed(tower: nn.Module, images: Tensor, batch: int = 250) -> Tensor:
     return rows
 
 
-def _probe(tower: nn.Module, name: str) -> Any:
-    pairs = []
-    for split in ("train", "validation"):
-        data = concept(name, split)  # type: ignore[arg-type]
-        pairs.append((embed(tower, data.images), torch.tensor(data.targets)))
-    return select_probe(pairs[0], pairs[1], len(concept(name, "train").classes))
-
-
-def probe_accuracy(tower: nn.Module, name: str, evaluate_on: Split) -> float:
-    """A_LP of a data set: fitted on train, penalty chosen on validation, both of ``name``."""
-    data = concept(name, evaluate_on)
-    return float(
-        _probe(tower, name).accuracy(embed(tower, data.images), torch.tensor(data.targets))
-    )
+def probe_accuracies(tower: nn.Module, name: str) -> dict[Split, float]:
+    """A_LP of a data set by split: fitted on train, its penalty chosen on validation."""
+    labels = {split: torch.tensor(concept(name, split).targets) for split in COUNTS}
+    rows = {split: embed(tower, concept(name, split).images) for split in COUNTS}
+    probe: Probe = select_probe(
+        (rows["train"], labels["train"]), (rows["validation"], labels["validation"]),
+        len(concept(name, "train").classes),
+    )  # fmt: skip
+    return {split: probe.accuracy(rows[split], labels[split]) for split in MEASURED}
 
 
 @cache
-def pretrained_accuracy(name: str, evaluate_on: Split) -> float:
+def pretrained_accuracies(name: str) -> dict[Split, float]:
     """A_LP of a data set under the pre-trained tower; the same for every method."""
-    return probe_accuracy(tiny_clip.load().visual, name, evaluate_on)
+    return probe_accuracies(tiny_clip.load().visual, name)
+
+
+@torch.no_grad()
+def accuracy(model: TaskHeads, name: str, task: int, split: Split) -> float:
+    """Share of a data set's labels that the model predicts, in eval mode."""
+    data, training = concept(name, split), model.training
+    model.eval()
+    logits = model.head(embed(model.tower, data.images), task)
+    model.train(training)
+    return float((logits.argmax(dim=1) == torch.tensor(data.targets)).double().mean())
 
 
 def planned_steps(config: RunConfig) -> int:
@@ -147,14 +169,21 @@ def planned_steps(config: RunConfig) -> int:
 
 
 def run(config: RunConfig, after_step: Callable[[], None] | None = None) -> dict[str, Any]:
-    """Learn the stream by the method; measure accuracy, forgetting, the panel and cost."""
+    """Learn the stream by the method; measure accuracy, forgetting, the panel and cost.
+
+    Figures of the validation splits are for choosing settings, those of the test splits for
+    reporting; both come from the one training.
+    """
     started = time.perf_counter()
     tower = tiny_clip.load().visual
     torch.manual_seed(config.seed)
     sizes = [len(concept(name, "train").classes) for name in config.sequence]
     model = TaskHeads(tower, _WIDTH, sizes)
-    before = {name: pretrained_accuracy(name, config.evaluate_on) for name in config.panel}
-    timer, plugins = StepTimer(after_step), method_plugins(config)
+    before = {name: pretrained_accuracies(name) for name in config.panel}
+    plugins = METHODS[config.method].plugins(
+        config.strength, config.reference, config.seed, dict(config.options)
+    )
+    timer = StepTimer(after_step)
     evaluator = EvaluationPlugin(
         accuracy_metrics(experience=True), forgetting_metrics(stream=True), loggers=[]
     )
@@ -168,11 +197,9 @@ def run(config: RunConfig, after_step: Callable[[], None] | None = None) -> dict
         plugins=[timer, BalancedBatches(config.seed), *plugins, WarmUpCosine(config.lr)],
         evaluator=evaluator,
     )
-    benchmark = concepts(config.evaluate_on, config.sequence)
-    matrix, terms = [], []
+    benchmark = concepts("test", config.sequence)
+    matrix, terms, learnt = [], [], []
     for task, experience in enumerate(benchmark.train_stream):
-        probe = _probe(tower, config.sequence[task])
-        model.set_head(task, probe.weight.float(), probe.bias.float())
         trained = strategy.train(experience, eval_streams=[], reset_optimizer_state=True)
         terms.append({k.split("/")[0]: v for k, v in trained.items() if "_Epoch/" in k})
         found = strategy.eval(benchmark.test_stream[: task + 1])  # later heads are not fitted
@@ -181,22 +208,37 @@ def run(config: RunConfig, after_step: Callable[[], None] | None = None) -> dict
             for end in (f"Exp{number:03d}" for number in range(task + 1))
         ]
         matrix.append([float(v) for v in row])
-    after = {name: probe_accuracy(tower, name, config.evaluate_on) for name in config.panel}
+        learnt.append(accuracy(model, config.sequence[task], task, "validation"))
+    after = {name: probe_accuracies(tower, name) for name in config.panel}
+    kept = [accuracy(model, n, task, "validation") for task, n in enumerate(config.sequence)]
     # one data set alone cannot be forgotten, and Avalanche then reports 0
     forgetting = next(v for k, v in found.items() if k.startswith("StreamForgetting"))
+
+    def panel(split: Split) -> dict[str, Any]:
+        first, last = ({n: v[n][split] for n in config.panel} for v in (before, after))
+        change = statistics.mean(last[n] - first[n] for n in config.panel)
+        return {"panel_before": first, "panel_after": last, "delta_lp": change}
+
     return {
         "config": asdict(config),
-        "accuracy_matrix": matrix,
-        "stream_accuracy": statistics.mean(matrix[-1]),
-        "forgetting_avalanche": float(forgetting),
-        "panel_before": before,
-        "panel_after": after,
-        "delta_lp": statistics.mean(after[n] - before[n] for n in config.panel),
+        "test": {
+            "accuracy_matrix": matrix,
+            "stream_accuracy": statistics.mean(matrix[-1]),
+            "forgetting_avalanche": float(forgetting),
+            **panel("test"),
+        },
+        "validation": {
+            "learning_accuracy": statistics.mean(learnt),
+            "stream_accuracy": statistics.mean(kept),
+            **panel("validation"),
+        },
         "loss_terms": terms,
         "steps": len(timer.seconds),
         "seconds_per_step": statistics.median(timer.seconds),
         "seconds": time.perf_counter() - started,
-        "teacher_forwards": sum(p.teacher_forwards for p in plugins),
+        "teacher_forwards": sum(
+            p.teacher_forwards for p in plugins if isinstance(p, FeaturePlugin)
+        ),
         "versions": {
             "avalanche-proxyfda": __version__,
             **{n: version(n) for n in ("torch", "avalanche-lib", "open_clip_torch", "numpy")},

@@ -65,6 +65,7 @@ class LwFPlugin(FeaturePlugin):
         self._seen: set[tuple[int, int]] = set()  # in earlier experiences
         self._met: set[tuple[int, int]] = set()  # in this one, so far
         self._old: dict[int, Tensor] = {}
+        self._top: dict[int, int] = {}  # the largest class of each, known to the host
         self._head: nn.Module | None = None
 
     def places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
@@ -89,6 +90,7 @@ class LwFPlugin(FeaturePlugin):
         else:
             self._head = heads.find(model)
         self._old = by_task(pairs, strategy.device)
+        self._top = {task: max(c for t, c in pairs if t == task) for task in self._old}
         self._met |= task_classes(strategy.adapted_dataset)
 
     def check_student(self, values: Values, batch: int) -> None:
@@ -102,10 +104,14 @@ class LwFPlugin(FeaturePlugin):
     def compare(self, student: Values, teacher: Values) -> Terms:
         """One term, summed over the heads that have old units."""
         own, other = self._logits(student, self._head), self._logits(teacher, self._teacher_head())
-        gaps = [
-            distillation(own[t][:, old], other[t][:, old], self.temperature)
-            for t, old in self._old.items()
-        ]
+        gaps = []
+        for task, old in self._old.items():
+            if self._top[task] >= own[task].shape[1]:
+                raise ValueError(
+                    f"class {self._top[task]} of task {task} is to be kept, but its head has "
+                    f"{own[task].shape[1]} units: check known_classes"
+                )
+            gaps.append(distillation(own[task][:, old], other[task][:, old], self.temperature))
         return {"distillation": (self.weight, torch.stack(gaps).sum())}
 
     def _teacher_head(self) -> nn.Module | None:
@@ -147,7 +153,13 @@ class LwFPlugin(FeaturePlugin):
 
 
 def _run(head: Any, rows: Tensor, task: int) -> Tensor:
-    logits: Tensor = head.forward_single_task(rows, task)
+    try:
+        logits: Tensor = head.forward_single_task(rows, task)
+    except (KeyError, IndexError) as error:
+        raise ValueError(
+            f"classes of task {task} are to be kept, but {type(head).__name__} has no head for "
+            "it: check known_classes"
+        ) from error
     return logits
 
 

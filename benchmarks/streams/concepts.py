@@ -26,7 +26,7 @@ from benchmarks.tiny_clip import to_input
 Split = Literal["train", "validation", "test"]
 SEQUENCE = ("digits", "greek", "textures", "cyrillic")
 PANEL = ("shapes", "colours", "latin", "printed")
-COUNTS: dict[Split, int] = {"train": 1000, "validation": 250, "test": 400}
+COUNTS: dict[Split, int] = {"train": 800, "validation": 250, "test": 400}
 PANEL_TRAIN = 500  # enough for a probe
 _PART: dict[Split, int] = {"train": 1, "validation": 2, "test": 3}  # 0 is the pre-training corpus
 

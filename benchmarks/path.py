@@ -1,0 +1,103 @@
+"""The lambda path: one method over its strengths, as a curve and not as one setting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from avalanche_proxyfda.losses.base import check_amount
+from benchmarks.engine import RunConfig, run
+from benchmarks.methods import METHODS
+
+
+@dataclass(frozen=True)
+class PathPoint:
+    """One run of a path.
+
+    Attributes:
+        strength: lambda, or whatever the method's knob is; None for plain fine-tuning.
+        stream_accuracy: mean test accuracy over the stream at its end, in [0, 1].
+        delta_lp: mean change of the panel's probe accuracy on the test splits.
+        forgetting: Avalanche's, on the test splits.
+        validation_accuracy: as ``stream_accuracy``, on the validation splits.
+        validation_delta_lp: as ``delta_lp``, on the validation splits.
+        chosen: whether this is the point that validation data choose.
+        record: all that the run gave.
+    """
+
+    strength: float | None
+    stream_accuracy: float
+    delta_lp: float
+    forgetting: float
+    validation_accuracy: float
+    validation_delta_lp: float
+    chosen: bool
+    record: dict[str, Any]
+
+    @property
+    def score(self) -> float:
+        """What is chosen by: learning and keeping, weighed alike, on validation data."""
+        return self.validation_accuracy + self.validation_delta_lp
+
+
+def path_configs(config: RunConfig, strengths: Sequence[float]) -> list[RunConfig]:
+    """``config`` at each strength; itself alone for a method that has none.
+
+    Raises:
+        TypeError, ValueError: for an empty grid, or strengths that repeat or are negative.
+    """
+    if METHODS[config.method].knob is None:
+        return [config]
+    values = [check_amount("strengths", value) for value in strengths]
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"strengths={list(strengths)} must hold different numbers, at least one")
+    return [replace(config, strength=value) for value in values]
+
+
+def path_points(records: Iterable[dict[str, Any]]) -> list[PathPoint]:
+    """The points of one method's runs, by strength; the best on validation data is chosen.
+
+    Of a tie the weaker is chosen.
+
+    Raises:
+        ValueError: when there is no record, or they differ in more than strength.
+    """
+    found = list(records)
+    settings = [{**r["config"], "strength": None} for r in found]
+    if not found or any(other != settings[0] for other in settings):
+        raise ValueError("records of a path must be at least one, and differ in strength alone")
+    points = [
+        PathPoint(
+            strength=r["config"]["strength"],
+            stream_accuracy=r["test"]["stream_accuracy"],
+            delta_lp=r["test"]["delta_lp"],
+            forgetting=r["test"]["forgetting_avalanche"],
+            validation_accuracy=r["validation"]["stream_accuracy"],
+            validation_delta_lp=r["validation"]["delta_lp"],
+            chosen=False,
+            record=r,
+        )
+        for r in found
+    ]
+    points.sort(key=lambda p: p.strength or 0.0)
+    best = max(points, key=lambda p: p.score)  # the first of equals
+    return [replace(p, chosen=p is best) for p in points]
+
+
+def lambda_path(
+    config: RunConfig,
+    strengths: Sequence[float],
+    execute: Callable[[RunConfig], dict[str, Any]] = run,
+) -> list[PathPoint]:
+    """Run one method over a grid of strengths.
+
+    Args:
+        config: the method and everything but its strength.
+        strengths: the grid.
+        execute: runs one configuration; the default runs it here and now.
+
+    Returns:
+        One point a strength, in ascending order, exactly one of them chosen.
+    """
+    return path_points([execute(each) for each in path_configs(config, strengths)])

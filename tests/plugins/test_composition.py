@@ -1,0 +1,133 @@
+"""Any set of plugins on one strategy: forwards, sums of terms, names in metrics."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from avalanche.training.plugins import SupervisedPlugin
+from torch import Tensor
+
+from avalanche_proxyfda import (
+    DiGraPPlugin,
+    FDAPlugin,
+    L2SPPlugin,
+    LDIFSPlugin,
+    LPFTPlugin,
+    LwFPlugin,
+    ProxyFDAPlugin,
+    RIFTPlugin,
+    RKDPlugin,
+    WiSEFTPlugin,
+)
+from tests.plugins.test_life_cycle import Watcher
+from tests.plugins.test_rivals import TAPS
+from tests.plugins.toys import Growing, Multi, Plain, classic, hooks_of, learn, strategy
+
+TERMS = (
+    "FDA_alignment", "ProxyFDA_alignment", "ProxyFDA_generator", "LDIFS_distance",
+    "RIFT_covariance", "RKD_relations", "LwF_distillation", "L2SP_distance",
+)  # fmt: skip
+
+
+def all_of_them(**graph: Any) -> list[Any]:
+    return [
+        LPFTPlugin(),
+        LwFPlugin(known_classes=[0, 1]),
+        FDAPlugin(num_neighbors=4, **graph),
+        ProxyFDAPlugin(num_neighbors=4, **graph),
+        LDIFSPlugin(0.5, taps=TAPS),
+        RIFTPlugin(weight=0.01),
+        RKDPlugin(),
+        L2SPPlugin(),
+        DiGraPPlugin(),
+        WiSEFTPlugin(0.7),
+    ]
+
+
+@pytest.mark.parametrize("model", [Plain, Growing, Multi], ids=["static", "growing", "multi"])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_all_at_once_cost_one_forward_of_each_and_are_named(model: Any, backwards: bool) -> None:
+    watcher, plugins = Watcher(), all_of_them()
+    if backwards:
+        plugins = plugins[::-1]
+    trained = strategy(model(), watcher, *plugins, train_epochs=2, adam=True)
+    stream = classic(2, model is Multi).train_stream
+    trained.train(stream[0], eval_streams=[])
+    steps = trained.clock.train_iterations
+    assert steps > 4 and watcher.calls == [1] * steps
+    made = [getattr(p, "teacher_forwards", 0) for p in plugins]
+    assert sum(made) == steps and watcher.modes == {True}
+    trained.train(stream[1], eval_streams=[])
+    metrics = trained.evaluator.get_last_metrics()
+    for term in TERMS:
+        assert metrics[f"{term}_Epoch/train_phase/train_stream"] > 0, term
+    assert hooks_of(trained.model) <= 2  # the watcher's own, one a call of train
+    assert all(p.reference is None for p in plugins)
+
+
+class LossAt(SupervisedPlugin[Any]):
+    """The strategy's loss at its place, step by step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: list[Tensor] = []
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        self.values.append(strategy.loss.detach().clone().double())
+
+
+def added(plugins: list[Any]) -> list[Tensor]:
+    """What plugins add to the loss of each step; weights stand still, so steps compare."""
+    before, after, model = LossAt(), LossAt(), Plain(dropout=0.0)
+    trained = strategy(model, before, *plugins, after, train_mb_size=30)
+    for group in trained.optimizer.param_groups:
+        group["lr"] = 0.0
+    torch.manual_seed(0)
+    trained.train(classic(1).train_stream[0], eval_streams=[])
+    return [b - a for a, b in zip(before.values, after.values, strict=True)]
+
+
+def test_the_sum_of_the_terms_equals_the_terms_alone() -> None:
+    plugins = all_of_them(hard_class_batches=False)[1:]  # LP-FT would change the head
+    together = added(copy.deepcopy(plugins))
+    alone = [added([copy.deepcopy(plugin)]) for plugin in plugins]
+    assert len(together) == 4
+    for step, total in enumerate(together):
+        torch.testing.assert_close(
+            total, torch.stack([terms[step] for terms in alone]).sum(0), rtol=1e-5, atol=1e-5
+        )
+    assert sum(bool(terms[0] != 0) for terms in alone) >= 6
+
+
+def test_each_term_is_published_as_it_was_added() -> None:
+    plugins = [LDIFSPlugin(3.0, taps=TAPS), RKDPlugin(weight=2.0)]
+    terms = [added([plugin]) for plugin in plugins]
+    trained = strategy(Plain(dropout=0.0), *copy.deepcopy(plugins), train_mb_size=30)
+    for group in trained.optimizer.param_groups:
+        group["lr"] = 0.0
+    torch.manual_seed(0)
+    trained.train(classic(1).train_stream[0], eval_streams=[])
+    metrics = trained.evaluator.get_last_metrics()
+    for name, weight, values in (
+        ("LDIFS_distance", 3.0, terms[0]), ("RKD_relations", 2.0, terms[1]),
+    ):  # fmt: skip
+        mean = float(torch.stack(values).mean()) / weight
+        found = metrics[f"{name}_Epoch/train_phase/train_stream"]
+        assert found == pytest.approx(mean, rel=1e-4)
+
+
+def test_two_of_a_kind_and_two_references() -> None:
+    plugins = [
+        LDIFSPlugin(1.0, taps=TAPS), LDIFSPlugin(1.0, taps=TAPS[:1], name="shallow"),
+        RKDPlugin(teacher="initial"), RIFTPlugin(weight=0.01, teacher="initial"),
+    ]  # fmt: skip
+    trained = strategy(Plain(), *plugins)
+    learn(trained, classic(3))
+    steps = trained.clock.train_iterations
+    assert [p.teacher_forwards for p in plugins] == [steps, 0, steps, 0]
+    assert (
+        trained.evaluator.get_last_metrics()["shallow_distance_Epoch/train_phase/train_stream"] > 0
+    )
