@@ -10,6 +10,7 @@ from avalanche.models import MTSimpleMLP, SimpleCNN, SimpleMLP, SlimResNet18
 from torch import Tensor, nn
 
 from avalanche_proxyfda import FeatureSource, FeatureTap, FeatureTeacher, find_feature_source
+from avalanche_proxyfda.feature_source import OUTPUT
 from avalanche_proxyfda.features import pool_features
 from avalanche_proxyfda.models import TaskHeads
 from tests.plugins.toys import Growing, Multi, Plain, hooks_of
@@ -220,6 +221,44 @@ def test_only_the_module_that_sees_the_images_is_kept() -> None:
     assert sum(p.numel() for p in tower.module.parameters()) == sum(
         p.numel() for p in clip.visual.parameters()
     )
+
+
+def test_several_places_cost_one_forward_and_keep_the_module_that_makes_them_all() -> None:
+    clip, images = open_clip_tower("vit"), torch.randn(2, 3, 32, 32)
+    names = ("visual", "visual.ln_pre", "visual.transformer.resblocks.1:input")
+    places = [FeatureSource.parse(name) for name in names]
+    teacher = FeatureTeacher(clip, places)
+    first = teacher.values(images)
+    assert teacher.forwards == 1 and teacher.root == "visual" and set(first) == set(places)
+    assert first[places[0]].shape == (2, 12) and first[places[1]].shape == (2, 17, 16)
+    teacher.forget()
+    again = teacher.values(images)
+    assert all(torch.equal(first[p], again[p]) for p in places)
+    restored = FeatureTeacher.restore(open_clip_tower("vit"), places, teacher.state_dict())
+    found = restored.values(images)
+    assert restored.root == "visual" and all(torch.equal(first[p], found[p]) for p in places)
+
+
+def test_places_on_both_sides_of_the_head_keep_the_whole_model() -> None:
+    model, images = Plain().eval(), torch.randn(2, 1, 4, 4)
+    teacher = FeatureTeacher(model, [FeatureSource("backbone"), OUTPUT])
+    values = teacher.values(images)
+    assert teacher.root == "" and torch.equal(values[OUTPUT], model(images))
+
+
+def test_a_teacher_leaves_torch_and_its_weights_as_they_were() -> None:
+    model = open_clip_tower("vit").visual
+    model.ln_pre.requires_grad_(False)
+    teacher = FeatureTeacher(model, [FeatureSource("ln_pre")])
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.backends.mha.get_fastpath_enabled()
+    values = teacher.values(images)
+    with pytest.raises(RuntimeError):
+        FeatureTeacher(model, [FeatureSource("ln_pre")]).values(torch.randn(2, 3, 31))
+    assert torch.backends.mha.get_fastpath_enabled()
+    for module in (teacher.module,):
+        assert not any(p.requires_grad for p in module.parameters())
+    assert not any(v.requires_grad for v in values.values())
 
 
 class Normalising(nn.Module):

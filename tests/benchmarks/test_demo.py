@@ -12,55 +12,85 @@ from typing import Any
 import pytest
 
 from benchmarks.demo import table
-from benchmarks.engine import METHODS, RunConfig, planned_steps, run, write_json
+from benchmarks.engine import RunConfig, planned_steps, run, write_json
+from benchmarks.path import path_points
 
 ROOT = Path(__file__).parents[2]
-SHORT: dict[str, Any] = {
-    "epochs": 1, "evaluate_on": "validation", "sequence": ("digits", "textures"),
-    "panel": ("colours",),
-}  # fmt: skip
-NUMBERS = ("accuracy_matrix", "forgetting_avalanche", "panel_before", "panel_after", "loss_terms")
+SHORT: dict[str, Any] = {"epochs": 1, "sequence": ("digits", "textures"), "panel": ("colours",)}
+NUMBERS = ("test", "validation", "loss_terms")
 
 
 @pytest.fixture(scope="module")
 def short() -> dict[str, Any]:
-    return run(RunConfig("proxy-fda", **SHORT))
+    return run(RunConfig.of("proxy-fda", **SHORT))
 
 
 def test_a_run_measures_the_stream_the_panel_and_the_cost(short: dict[str, Any]) -> None:
-    first, last = short["accuracy_matrix"]
+    test, validation = short["test"], short["validation"]
+    first, last = test["accuracy_matrix"]
     assert len(first) == 1 and len(last) == 2 and min(first + last) > 0.5
-    assert short["stream_accuracy"] == pytest.approx(sum(last) / 2)
-    assert short["forgetting_avalanche"] == pytest.approx(first[0] - last[0], abs=1e-6)
-    change = short["panel_after"]["colours"] - short["panel_before"]["colours"]
-    assert short["delta_lp"] == pytest.approx(change) and short["panel_before"]["colours"] > 0.8
-    planned = planned_steps(RunConfig("proxy-fda", **SHORT))
-    assert short["steps"] == short["teacher_forwards"] == planned == 34
+    assert test["stream_accuracy"] == pytest.approx(sum(last) / 2)
+    assert test["forgetting_avalanche"] == pytest.approx(first[0] - last[0], abs=1e-6)
+    assert abs(validation["stream_accuracy"] - test["stream_accuracy"]) < 0.15
+    assert validation != test and validation["learning_accuracy"] > 0.5
+    for split in (test, validation):
+        change = split["panel_after"]["colours"] - split["panel_before"]["colours"]
+        assert split["delta_lp"] == pytest.approx(change)
+        assert split["panel_before"]["colours"] > 0.8
+    planned = planned_steps(RunConfig.of("proxy-fda", **SHORT))
+    assert short["steps"] == planned == 28
+    assert short["teacher_forwards"] == planned
     assert all("ProxyFDA_generator_Epoch" in terms for terms in short["loss_terms"])
 
 
 def test_the_same_configuration_gives_the_same_numbers(short: dict[str, Any]) -> None:
-    again = run(RunConfig("proxy-fda", **SHORT))
+    again = run(RunConfig.of("proxy-fda", **SHORT))
     assert {k: again[k] for k in NUMBERS} == {k: short[k] for k in NUMBERS}
 
 
+def test_every_method_sees_the_same_batches_and_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import engine
+
+    seen: dict[str, list[Any]] = {}
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    for method in ("lp-ft", "ldifs", "digrap", "lwf", "wise-ft", "fda", "proxy-fda"):
+
+        class Look(engine.StepTimer):
+            def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+                super().before_training_iteration(strategy, **kwargs)
+                model, noted = strategy.model, seen.setdefault(method, [])  # noqa: B023
+                noted.append((strategy.mb_x.sum().item(), strategy.mb_y.tolist()))
+                noted.append(model.head.heads[0].weight.sum().item())
+                raise Stop
+
+        monkeypatch.setattr(engine, "StepTimer", Look)
+        with pytest.raises(Stop):
+            run(RunConfig.of(method, **{**SHORT, "panel": ("colours",)}))
+    assert all(noted == seen["lp-ft"] for noted in seen.values())
+
+
 def test_the_table_has_a_row_a_run(short: dict[str, Any]) -> None:
-    text = table([short])
-    assert "| proxy-fda |" in text and f"{100 * short['delta_lp']:+.1f}" in text
+    text = table({"proxy-fda": path_points([short])})
+    assert f"| proxy-fda | {short['config']['strength']:g} |" in text
+    assert f"{100 * short['test']['delta_lp']:+.1f}" in text
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("method", "options", "words"),
     [
-        ({"method": "ewc"}, "method='ewc' is unknown"),
-        ({"sequence": ()}, "at least one data set each"),
-        ({"panel": ("digits",)}, r"\['digits'\] cannot be learnt and be on the panel"),
+        ("ewc", {}, "method='ewc' is unknown; choose one of"),
+        ("proxy-fd", {}, "did you mean 'proxy-fda'"),
+        ("fda", {"sequence": ()}, "at least one data set each"),
+        ("fda", {"panel": ("digits",)}, r"\['digits'\] cannot be learnt and be on the panel"),
+        ("lp-ft", {"strength": 1.0}, "lp-ft is plain fine-tuning and has none"),
     ],
 )
-def test_bad_configurations(options: dict[str, Any], words: str) -> None:
+def test_bad_configurations(method: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        RunConfig(**{"method": "fda", **options})
-    assert METHODS == ("finetune", "fda", "proxy-fda")
+        RunConfig.of(method, **options)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -80,23 +110,36 @@ def demo(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_writes_a_record_for_each_run(tmp_path: Path) -> None:
-    done = demo(tmp_path, "--methods", "finetune", "fda")
+def test_the_command_writes_a_record_for_each_run_and_the_paths(tmp_path: Path) -> None:
+    done = demo(tmp_path, "--methods", "finetune", "l2sp", "--strengths", "0.1", "0.5")
     assert done.returncode == 0, done.stderr
-    assert "| finetune |" in done.stdout and "| fda |" in done.stdout
-    record = json.loads((tmp_path / "fda-seed0.json").read_text())
-    assert record["config"]["method"] == "fda" and record["config"]["epochs"] == 1
+    assert "| finetune |" in done.stdout and "| l2sp | 0.1 |" in done.stdout.replace("**", "")
+    record = json.loads((tmp_path / "l2sp-0.5-seed0.json").read_text())
+    assert record["config"]["strength"] == 0.5 and record["config"]["epochs"] == 1
     assert "steps: 100%" in done.stderr
+    assert (tmp_path / "paths.svg").read_text().startswith("<?xml")
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_a_run_that_fails_is_named_and_does_not_stop_the_others(tmp_path: Path) -> None:
-    done = demo(tmp_path, "--methods", "finetune", "fda", "--neighbors", "500")
+    done = demo(tmp_path, "--chosen", "--methods", "lp-ft", "fda", "--neighbors", "500")
     assert done.returncode == 1
-    assert "fda failed:" in done.stderr and "num_neighbors=500 must be below" in done.stderr
-    assert [p.name for p in tmp_path.iterdir()] == ["finetune-seed0.json"]
+    assert "fda, weight = " in done.stderr and "num_neighbors=500 must be below" in done.stderr
+    assert {p.name for p in tmp_path.iterdir()} == {"lp-ft-seed0.json", "paths.svg"}
 
 
-def test_a_bad_option_is_answered_in_one_line(tmp_path: Path) -> None:
-    done = demo(tmp_path, "--panel", "digits")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--panel", "digits"), "['digits'] cannot be learnt and be on the panel at once"),
+        (("--strengths", "1", "1"), "strengths=[1.0, 1.0] must hold different numbers"),
+        (("--strengths", "-1"), "strengths=-1.0 must be finite and not negative"),
+    ],
+)
+def test_a_bad_option_is_answered_in_one_line(
+    tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    done = demo(tmp_path, *options)
     assert done.returncode == 2
-    assert done.stderr.strip() == "error: ['digits'] cannot be learnt and be on the panel at once"
+    assert words in done.stderr and done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1

@@ -73,3 +73,38 @@ def test_an_empty_grid_is_refused() -> None:
     data = clusters(20, 2, 0.1, 1)
     with pytest.raises(ValueError, match="grid is empty"):
         select_probe(data, data, 2, grid=())
+
+
+def test_without_normalising_the_probe_is_a_linear_layer_of_features_of_any_scale() -> None:
+    source = torch.Generator().manual_seed(0)
+    labels = torch.arange(120) % 3
+    rows = torch.randn(120, 5, generator=source) + 3 * torch.eye(5)[labels]
+    probes = [fit_probe(rows * size, labels, 3, 1e-3, normalize=False) for size in (1.0, 1e4)]
+    for size, probe in zip((1.0, 1e4), probes, strict=True):
+        layer = torch.nn.Linear(5, 3).double()
+        with torch.no_grad():
+            layer.weight.copy_(probe.weight)
+            layer.bias.copy_(probe.bias)
+        found = layer(rows.double() * size)
+        torch.testing.assert_close(probe.logits(rows * size), found.detach(), rtol=1e-5, atol=1e-5)
+        assert probe.accuracy(rows * size, labels) > 0.9
+    torch.testing.assert_close(
+        probes[0].logits(rows), probes[1].logits(rows * 1e4), rtol=1e-3, atol=1e-3
+    )
+    flat = fit_probe(rows, labels, 3, 1e-3, normalize=False, bias=False)
+    assert (flat.bias == 0).all() and flat.accuracy(rows, labels) > 0.8
+
+
+def test_without_normalising_a_minimum_is_found() -> None:
+    rows, labels = (
+        torch.randn(60, 4, generator=torch.Generator().manual_seed(1)),
+        torch.arange(60) % 3,
+    )
+    probe = fit_probe(rows, labels, 3, 1e-2, normalize=False)
+    scale = float(rows.double().square().sum(1).mean().sqrt())
+    weight = (probe.weight * scale).requires_grad_()
+    bias = probe.bias.clone().requires_grad_()
+    logits = rows.double() / scale @ weight.T + bias
+    loss = torch.nn.functional.cross_entropy(logits, labels) + 0.005 * weight.square().sum()
+    slopes = torch.autograd.grad(loss, (weight, bias))
+    assert max(float(g.abs().max()) for g in slopes) < 1e-4

@@ -1,0 +1,85 @@
+"""Which weights are the encoder's, for real models; anchors and their shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from avalanche_proxyfda import FeatureSource, find_feature_source
+from avalanche_proxyfda.models import TaskHeads
+from avalanche_proxyfda.weights import WeightAnchor, encoder_names
+from tests.plugins.toys import Growing, Multi, Plain, backbone
+from tests.test_features import open_clip_tower, timm_model, torchvision_model
+
+HEADS: dict[str, tuple[Any, set[str]]] = {
+    "static": (Plain, {"classifier.weight", "classifier.bias"}),
+    "growing": (Growing, {"classifier.classifier.weight", "classifier.classifier.bias"}),
+    "multi": (Multi, {f"classifier.classifiers.0.classifier.{k}" for k in ("weight", "bias")}),
+    "ours": (
+        lambda: TaskHeads(backbone(), 8, [3, 5]),
+        {f"head.heads.{t}.{k}" for t in (0, 1) for k in ("weight", "bias")},
+    ),
+    "tower, head": (
+        lambda: nn.Sequential(open_clip_tower("vit").visual, nn.Linear(12, 3)),
+        {"1.weight", "1.bias"},
+    ),
+    "tower, growing": (
+        lambda: nn.Sequential(open_clip_tower("vit").visual, Growing().classifier),
+        {"1.classifier.weight", "1.classifier.bias"},
+    ),
+    "resnet18": (lambda: torchvision_model("resnet18"), {"fc.weight", "fc.bias"}),
+    "mobilenet_v2": (
+        lambda: torchvision_model("mobilenet_v2"), {"classifier.1.weight", "classifier.1.bias"},
+    ),
+    "mobilenet_v3": (
+        lambda: torchvision_model("mobilenet_v3_small"),
+        {"classifier.3.weight", "classifier.3.bias"},
+    ),
+    "convnext": (
+        lambda: torchvision_model("convnext_tiny"), {"classifier.2.weight", "classifier.2.bias"},
+    ),
+    "timm vit": (lambda: timm_model("vit_tiny_patch16_224"), {"head.weight", "head.bias"}),
+    "timm convnext": (lambda: timm_model("convnext_atto"), {"head.fc.weight", "head.fc.bias"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_head_is_what_comes_after_the_embedding(name: str) -> None:
+    make, head = HEADS[name]
+    model = make()
+    names = encoder_names(model, find_feature_source(model))
+    assert {n for n, _ in model.named_parameters()} - set(names) == head
+
+
+def test_of_a_whole_clip_the_image_tower_is_the_encoder() -> None:
+    clip = open_clip_tower("vit")
+    names = encoder_names(clip, find_feature_source(clip))
+    assert names and all(n.startswith("visual.") for n in names)
+
+
+def test_a_named_module_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match="'backbon' is not a module of Plain; near names: backbon"):
+        encoder_names(Plain(), FeatureSource("backbon"))
+
+
+def test_anchors_are_copies_of_weights_and_buffers() -> None:
+    model = Plain()
+    anchor = WeightAnchor.of(model)
+    assert set(anchor.tensors) == set(model.state_dict())
+    before = {k: v.clone() for k, v in anchor.tensors.items()}
+    model(torch.randn(8, 1, 4, 4))
+    with torch.no_grad():
+        model.backbone[1].weight.add_(1)
+    assert all(torch.equal(anchor.tensors[k], before[k]) for k in before)
+    assert not torch.equal(before["backbone.2.running_mean"], model.backbone[2].running_mean)
+
+
+def test_shapes_that_do_not_fit_are_all_named() -> None:
+    anchor, model = WeightAnchor.of(Plain()), Plain()
+    model.backbone[1] = nn.Linear(16, 13)
+    with pytest.raises(ValueError, match=r"backbone.1.weight: \(12, 16\), .* is \(13, 16\); backb"):
+        anchor.matched(model, ["backbone.1.weight", "backbone.1.bias", "backbone.5.bias"])
+    assert anchor.matched(model, ["backbone.5.bias", "new.bias"]) == ["backbone.5.bias"]
