@@ -39,6 +39,8 @@ def _timm(model: Any) -> list[str] | None:
         return None  # channels last: a map's axes would be taken for others
     stages = [stage.get("module", "") for stage in getattr(model, "feature_info", None) or ()]
     known = dict(model.named_modules())
+    if _all(model, "blocks") and stages == [f"blocks.{k}" for k in range(len(model.blocks))]:
+        return ["blocks.0:input", *_quarters("blocks", len(stages))]  # BEiT, CaiT, mixers
     return [name for name in stages if name in known] or None
 
 

@@ -71,7 +71,7 @@ OUTPUT = FeatureSource("")
 """What the model itself returns: its logits."""
 
 
-def _is_image_tower(module: nn.Module) -> bool:
+def is_image_tower(module: nn.Module) -> bool:
     """Whether ``module`` is an open_clip image tower: images in, embeddings out."""
     kind = type(module)
     return kind.__module__.startswith("open_clip.") and kind.__name__ in _TOWERS
@@ -116,14 +116,35 @@ def _by_head_name(name: str, module: nn.Module) -> FeatureSource | None:
     return None
 
 
+def _whole_or(name: str, model: nn.Module, found: FeatureSource | None) -> FeatureSource | None:
+    """``found`` in the submodule ``name``, or what that returns, if layers with weights follow it.
+
+    Then its own classifier is a layer of the backbone, and not the head.
+    """
+    if not name or found is None:
+        return found
+    names = [n for n, _ in model.named_modules()]
+    last = max(k for k, n in enumerate(names) if n == name or n.startswith(name + "."))
+    weighted = {n.rpartition(".")[0] for n, _ in model.named_parameters()}
+    return FeatureSource(name) if weighted & set(names[last + 1 :]) else found
+
+
 def _candidates(model: nn.Module) -> Iterator[FeatureSource | None]:
     modules = list(model.named_modules())
-    yield from (FeatureSource(n) for n, m in modules if n and _is_image_tower(m))
-    yield from (_timm(n, m) for n, m in modules if type(m).__module__.startswith("timm."))
+    yield from (FeatureSource(n) for n, m in modules if n and is_image_tower(m))
+    yield from (
+        _whole_or(n, model, _timm(n, m))
+        for n, m in modules
+        if type(m).__module__.startswith("timm.")
+    )
     dynamic = ("MultiHeadClassifier", "IncrementalClassifier")
     yield from (FeatureSource(n, True) for n, m in modules if n and type(m).__name__ in dynamic)
     families = ("torchvision.models", "avalanche.models")
-    yield from (_by_head_name(n, m) for n, m in modules if type(m).__module__.startswith(families))
+    yield from (
+        _whole_or(n, model, _by_head_name(n, m))
+        for n, m in modules
+        if type(m).__module__.startswith(families)
+    )
     yield _by_head_name("", model)
 
 

@@ -49,6 +49,56 @@ def pool_features(output: Any, name: str, pooling: Pooling = "auto") -> Tensor:
     )
 
 
+class Capture:
+    """Keeps the first value of each place, as it was when it was seen.
+
+    A later module may change a tensor in place (dropout and ReLU often do). So each place's
+    first value is copied; once a forward has shown that nothing changes it, its values are
+    kept as they are.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[FeatureSource, tuple[Any, Any, int]] = {}
+        self._safe: set[FeatureSource] = set()
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def keep(self, source: FeatureSource, value: Any) -> None:
+        """Keep ``value``, unless the place was seen before."""
+        if source in self._seen:
+            return
+        if not isinstance(value, Tensor):
+            self._seen[source] = (value, None, 0)
+            return
+        kept = value if source in self._safe else value.clone()
+        self._seen[source] = (kept, value, value._version)
+
+    def take(self) -> dict[FeatureSource, Any]:
+        """What was kept; nothing is, after that.
+
+        Raises:
+            ValueError: when a value that had been left alone before was changed in place.
+        """
+        seen, self._seen = self._seen, {}
+        for source, (kept, value, version) in seen.items():
+            if value is None:
+                continue
+            changed = value._version != version
+            if changed and kept is value:
+                raise ValueError(
+                    f"what {str(source)!r} holds was changed in place by a later module, which it "
+                    "was not in the first batch: use inplace=False there"
+                )
+            if not changed:
+                self._safe.add(source)
+        return {source: kept for source, (kept, _, _) in seen.items()}
+
+    def clear(self) -> None:
+        """Forget what was seen."""
+        self._seen = {}
+
+
 class FeatureTap:
     """Keeps what named places of a model hold while the student's own forward runs.
 
@@ -67,7 +117,7 @@ class FeatureTap:
     def __init__(self, sources: tuple[FeatureSource, ...]) -> None:
         self.sources = sources
         self._handles: list[RemovableHandle] = []
-        self._seen: dict[FeatureSource, Any] = {}
+        self._capture = Capture()
         self._armed = False
         self._compiled = False
         self.autocast: torch.dtype | None = None
@@ -85,16 +135,16 @@ class FeatureTap:
             self._handles.append(hook(module, source.of_input, partial(self._keep, source)))
 
     def _keep(self, source: FeatureSource, value: Any) -> None:
-        if self._armed and torch.is_grad_enabled() and source not in self._seen:
-            self._seen[source] = value
-            kind = value.device.type if isinstance(value, Tensor) else "cpu"
-            on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-            if on:
-                self.autocast = torch.get_autocast_dtype(kind)
+        if not self._armed or not torch.is_grad_enabled():
+            return
+        self._capture.keep(source, value)
+        kind = value.device.type if isinstance(value, Tensor) else "cpu"
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            self.autocast = torch.get_autocast_dtype(kind)
 
     def arm(self) -> None:
         """Forget what was seen and start to keep values."""
-        self._seen.clear()
+        self._capture.clear()
         self.autocast = None
         self._armed = True
 
@@ -105,7 +155,7 @@ class FeatureTap:
             ValueError: when a module did not run since :meth:`arm`.
         """
         self._armed = False
-        seen, self._seen = self._seen, {}
+        seen = self._capture.take()
         for source in self.sources:
             if source not in seen:
                 hint = (
@@ -125,7 +175,8 @@ class FeatureTap:
         """Take the hooks off and forget everything; safe to call twice."""
         for handle in self._handles:
             handle.remove()
-        self._handles, self._seen, self._armed = [], {}, False
+        self._handles, self._armed = [], False
+        self._capture.clear()
 
 
 def batch_first(value: Any, module: nn.Module) -> Any:

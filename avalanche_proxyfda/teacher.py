@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda.feature_source import FeatureSource, unwrap
-from avalanche_proxyfda.features import hook
+from avalanche_proxyfda.features import Capture, hook
 
 Forward = Callable[[nn.Module, Tensor], Any]
 Values = dict[FeatureSource, Any]
@@ -124,6 +124,7 @@ class FeatureTeacher:
         self._trained = [twin for twin, original in pairs if original.requires_grad]
         self.root = ""
         """Name that :attr:`module` has in the model; empty for the whole of it."""
+        self._capture = Capture()
         self._batch: Tensor | None = None
         self._values: Values = {}
 
@@ -150,24 +151,25 @@ class FeatureTeacher:
         self._batch, self._values = images, values
         return values
 
-    def _find(self, source: FeatureSource) -> nn.Module:
+    def find(self, source: FeatureSource) -> nn.Module:
+        """The teacher's own module at one of its places."""
         name = source.module.removeprefix(self.root).removeprefix(".")
         return FeatureSource(name).find(self.module)
 
     def _run(self, images: Tensor, forward: Forward | None) -> Values:
         """Run the copy as far as the last place."""
-        found: Values = {}
         given: list[Any] = []
+        self._capture.clear()
 
         def keep(source: FeatureSource, value: Any) -> None:
-            found.setdefault(source, value)  # the first, as the tap of the student does
-            if len(found) == len(self.sources):
+            self._capture.keep(source, value)  # the first, as the tap of the student does
+            if len(self._capture) == len(self.sources):
                 raise _EndOfForward
 
         parent = _common_parent(self.sources)
-        watched = None if self.root or not parent else self._find(FeatureSource(parent))
+        watched = None if self.root or not parent else self.find(FeatureSource(parent))
         handles = [] if watched is None else [hook(watched, True, given.append)]
-        handles += [hook(self._find(s), s.of_input, partial(keep, s)) for s in self.sources]
+        handles += [hook(self.find(s), s.of_input, partial(keep, s)) for s in self.sources]
         try:
             if forward is None or self.root:
                 self.module(images)
@@ -178,6 +180,7 @@ class FeatureTeacher:
         finally:
             for handle in handles:
                 handle.remove()
+        found = self._capture.take()
         for source in self.sources:
             if source not in found:
                 raise ValueError(

@@ -69,6 +69,8 @@ class RunConfig:
                 f"strength={self.strength}: {self.method} "
                 + ("needs one" if known.knob else "is plain fine-tuning and has none")
             )
+        # refuses bad strengths and options here, not in the middle of a run
+        known.plugins(self.strength, self.reference, self.seed, dict(self.options))
         if not self.sequence or not self.panel:
             raise ValueError("sequence and panel need at least one data set each")
         both = set(self.sequence) & set(self.panel)
@@ -106,15 +108,19 @@ class RunConfig:
 
 
 class BalancedBatches(SupervisedPlugin[Any]):
-    """Gives every method the batches that FDA's plugins would use by themselves."""
+    """Gives every method the same batches, those that FDA's plugins ask for.
+
+    Related classes are found by the pre-trained tower, which no method has changed.
+    """
 
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.batches = HardClassBatches(16, None, seed)
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Replace the loader; the model as it stands now is what a teacher would be."""
-        self.batches.install(strategy, lambda images: embed(strategy.model.tower, images), kwargs)
+        """Replace the loader."""
+        tower = tiny_clip.load().visual
+        self.batches.install(strategy, lambda images: embed(tower, images), kwargs)
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         """Choose the epoch's batches."""
@@ -122,7 +128,7 @@ class BalancedBatches(SupervisedPlugin[Any]):
 
 
 @torch.no_grad()
-def embed(tower: nn.Module, images: Tensor, batch: int = 250) -> Tensor:
+def embed(tower: nn.Module, images: Tensor, batch: int = 50) -> Tensor:
     """Features of images [N, ...] in eval mode, [N, D]; the mode is put back."""
     was_training = tower.training
     tower.eval()
@@ -193,7 +199,7 @@ def run(config: RunConfig, after_step: Callable[[], None] | None = None) -> dict
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=config.batch,
         train_epochs=config.epochs,
-        eval_mb_size=250,
+        eval_mb_size=50,
         plugins=[timer, BalancedBatches(config.seed), *plugins, WarmUpCosine(config.lr)],
         evaluator=evaluator,
     )

@@ -40,6 +40,7 @@ class Method:
         knob: the argument that the path runs over; None where there is none.
         reference: ``"teacher"`` or ``"anchor"``.
         seeded: whether it draws random numbers of its own.
+        weakens: whether a larger strength means less of the method.
         probed_heads: whether heads start as linear probes. All but plain fine-tuning with
             random heads do, so that methods differ by what they add.
     """
@@ -48,6 +49,7 @@ class Method:
     knob: str | None = None
     reference: str = "teacher"
     seeded: bool = False
+    weakens: bool = False
     probed_heads: bool = True
 
     def plugins(
@@ -73,7 +75,7 @@ METHODS: dict[str, Method] = {
     "rift": Method(RIFTPlugin, "weight"),
     "rkd": Method(RKDPlugin, "weight"),
     "lwf": Method(LwFPlugin, "weight"),
-    "wise-ft": Method(WiSEFTPlugin, "alpha", "anchor"),
+    "wise-ft": Method(WiSEFTPlugin, "alpha", "anchor", weakens=True),
     "fda": Method(FDAPlugin, "weight", seeded=True),
     "proxy-fda": Method(ProxyFDAPlugin, "weight", seeded=True),
 }

@@ -81,7 +81,8 @@ def path_points(records: Iterable[dict[str, Any]]) -> list[PathPoint]:
         for r in found
     ]
     points.sort(key=lambda p: p.strength or 0.0)
-    best = max(points, key=lambda p: p.score)  # the first of equals
+    weakest_first = points[::-1] if METHODS[settings[0]["method"]].weakens else points
+    best = max(weakest_first, key=lambda p: p.score)  # the first of equals
     return [replace(p, chosen=p is best) for p in points]
 
 

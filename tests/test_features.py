@@ -261,6 +261,46 @@ def test_a_teacher_leaves_torch_and_its_weights_as_they_were() -> None:
     assert not any(v.requires_grad for v in values.values())
 
 
+@pytest.mark.parametrize(
+    ("make", "size"),
+    [
+        (lambda: torchvision_model("mobilenet_v3_small"), 64),
+        (lambda: torchvision_model("efficientnet_b0"), 64),
+        (lambda: torchvision_model("mnasnet0_5"), 64),
+    ],
+    ids=["mobilenet_v3", "efficientnet", "mnasnet"],
+)
+def test_dropout_in_place_after_the_embedding_does_not_reach_it(make: Any, size: int) -> None:
+    model = make().train()
+    source, images = find_feature_source(model), torch.randn(4, 3, size, size)
+    tap = FeatureTap((source,))
+    tap.attach(model)
+    kept: list[Tensor] = []
+    before = source.find(model).register_forward_pre_hook(lambda m, a: kept.append(a[0].clone()))
+    for _ in range(3):
+        tap.arm()
+        model(images)
+        rows = tap.take()[source]
+        assert torch.equal(rows, kept[-1])
+        rows.sum().backward()
+    before.remove()
+    assert next(model.parameters()).grad is not None
+
+
+def test_places_changed_in_place_are_copied_for_the_teacher_too() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+    places, images = (FeatureSource("0"), FeatureSource("2")), torch.randn(3, 4)
+    student = FeatureTap(places)
+    student.attach(model)
+    student.arm()
+    expected = model[0](images).detach()
+    student.arm()
+    model(images)
+    teacher = FeatureTeacher(model, places)
+    for values in (student.take(), teacher.values(images), teacher.values(images.clone())):
+        torch.testing.assert_close(values[places[0]].detach(), expected)
+
+
 class Normalising(nn.Module):
     """Changes the images on their way to the tower."""
 

@@ -20,8 +20,10 @@ class _SquaredDistance(torch.autograd.Function):
     def forward(ctx: Any, anchors: Sequence[Tensor], *weights: Tensor) -> Tensor:
         ctx.anchors = anchors
         ctx.save_for_backward(*weights)
-        norms = torch._foreach_norm(torch._foreach_sub(list(weights), list(anchors)))
-        return torch.stack(list(norms)).square().sum()
+        differences: Any = torch._foreach_sub(list(weights), list(anchors))
+        if any(d.dtype in (torch.float16, torch.bfloat16) for d in differences):
+            differences = [d.float() for d in differences]  # squares lose their digits there
+        return torch.stack(list(torch._foreach_norm(differences))).square().sum()
 
     @staticmethod
     @torch.autograd.function.once_differentiable

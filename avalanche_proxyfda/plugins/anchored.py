@@ -42,9 +42,16 @@ class AnchorPlugin(ReferencePlugin[WeightAnchor]):
         """The anchors, while there are any."""
         return self.reference
 
+    def anchored(self, model: nn.Module) -> list[str]:
+        """Names of the tensors of ``model`` (unwrapped) that the method needs anchors of."""
+        return encoder_names(model, self.embedding(model))
+
     def make_reference(self, strategy: Any) -> WeightAnchor:
-        """The weights as they stand."""
-        return WeightAnchor.of(strategy.model)
+        """The weights, as they stand, that this plugin and its fellows need."""
+        model = unwrap(strategy.model)
+        fellows = [p for p in strategy.plugins if isinstance(p, AnchorPlugin)]
+        names = [n for p in fellows if p.choice == self.choice for n in p.anchored(model)]
+        return WeightAnchor.of(model, dict.fromkeys(names))
 
     def restore_reference(self, strategy: Any, state: Any) -> WeightAnchor:
         """The weights of a saved state."""

@@ -101,7 +101,14 @@ class FeaturePlugin(ReferencePlugin[FeatureTeacher]):
     def _all_places(self, strategy: Any) -> list[FeatureSource]:
         model = unwrap(strategy.model)
         fellows = [p for p in strategy.plugins if isinstance(p, FeaturePlugin)]
-        return [s for p in fellows if p.choice == self.choice for s in p.places(model)]
+        return [s for p in fellows if p.choice == self.choice for s in p.checked_places(model)]
+
+    def checked_places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
+        """:meth:`places`, all of which are there; raises ValueError naming the argument."""
+        sources = self.places(model)
+        for source in sources:
+            source.find(model, self.place_option)
+        return sources
 
     def shares_reference_with(self, other: ReferencePlugin[Any]) -> bool:
         """Whether this plugin's teacher is the one that ``other`` needs, places included."""
@@ -129,9 +136,7 @@ class FeaturePlugin(ReferencePlugin[FeatureTeacher]):
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Take the teacher, and start to read the student."""
         model = unwrap(strategy.model)
-        self.sources = self.places(model)
-        for source in self.sources:
-            source.find(model, self.place_option)
+        self.sources = self.checked_places(model)
         if self.named is None:
             _log.info("%s reads %s", self.name, ", ".join(map(repr, map(str, self.sources))))
         super().before_training_exp(strategy, **kwargs)

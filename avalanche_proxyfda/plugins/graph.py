@@ -102,10 +102,6 @@ class GraphPlugin(EmbeddingPlugin):
 
     # ---- an experience ----------------------------------------------------------------
 
-    def needs_the_clock(self, state: Mapping[str, Any]) -> bool:
-        """A place in the batches belongs to its experience."""
-        return state.get("sampler") is not None
-
     def prepare(
         self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:

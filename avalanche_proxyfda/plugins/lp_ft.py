@@ -14,7 +14,7 @@ from avalanche_proxyfda.losses.base import check_amount
 from avalanche_proxyfda.metrics.linear_probe import fit_probe, select_probe
 from avalanche_proxyfda.passes import feature_batches
 from avalanche_proxyfda.plugins.base import TeacherChoice
-from avalanche_proxyfda.plugins.heads import last_linear
+from avalanche_proxyfda.plugins.heads import last_linear, task_head
 from avalanche_proxyfda.plugins.labels import labels_and_tasks, task_classes
 from avalanche_proxyfda.plugins.reference import ReferencePlugin, check_choice, tell
 from avalanche_proxyfda.rng import generator
@@ -32,7 +32,9 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
     enters the head's last linear layer, so a head that normalises is no special case. Then
     training goes on as ever; nothing is added to a step.
 
-    Put it before plugins that look at the head (``WiSEFTPlugin(include_head=True)``).
+    It must stand before the other plugins of this package, whose teachers and anchors would
+    otherwise hold the head of before. In an online stream the probe is fitted to the first
+    part of an experience.
 
     Args:
         feature_module, name: see :class:`ReferencePlugin`.
@@ -41,8 +43,8 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
         l2: the probe's penalty; None chooses it on a fifth of the training data that is held
             out for that, and fits again on all.
         head: name of the head's last linear layer; None finds it.
-        freeze_share: share of the experience's steps, from its first, in which a part of
-            the model gets no update.
+        freeze_share: share of the experience's steps (of its first part's, in an online
+            stream), from its first, in which a part of the model gets no update.
         freeze: that part: the ``"head"``'s last linear layer, or the ``"encoder"``, which
             is all but that layer.
 
@@ -74,6 +76,8 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
         """Training accuracy of the probe of each task of the last experience."""
         self._task = 0  # the task whose head the teacher's features enter
         self._heads: list[nn.Linear] = []
+        self._done = 0  # steps of this experience
+        self._planned: int | None = None  # steps that it began with the plan of
         self._told = False
 
     # ---- the teacher ------------------------------------------------------------------
@@ -104,23 +108,28 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
     ) -> None:
         """Fit the probes and put them into the head."""
         for fellow in strategy.plugins[: strategy.plugins.index(self)]:
-            if getattr(fellow, "include_head", False):
+            if isinstance(fellow, ReferencePlugin):
                 raise ValueError(
-                    f"{type(fellow).__name__}(include_head=True) has taken its anchors before "
-                    "LPFTPlugin changes the head: put LPFTPlugin before it in plugins"
+                    f"{type(fellow).__name__} has taken its {fellow.option} before LPFTPlugin "
+                    "changes the head: put LPFTPlugin before it in plugins"
                 )
         model = unwrap(strategy.model)
-        pairs = task_classes(strategy.adapted_dataset)
-        tasks = sorted({task for task, _ in pairs})
+        labels, groups = labels_and_tasks(strategy.adapted_dataset)
+        if task_head(model, self.embedding(model)) is None:
+            groups = torch.zeros_like(groups)  # one label space, whatever the tasks are called
+        tasks = sorted(set(groups.tolist()))
         layers = {task: self._layer(strategy, model, task) for task in tasks}
         self._heads = list(dict.fromkeys(layers.values()))
         if new:
             self.fitted = {}
             rows = self._features(strategy, loading)
-            labels, groups = labels_and_tasks(strategy.adapted_dataset)
             for task in tasks:
                 mine = groups == task
                 self._fit(task, layers[task], rows[mine], labels[mine])
+        if new:
+            self._done, self._planned = 0, None
+        elif state:
+            self._done, self._planned = state["done"], state["planned"]
         if self.choice == "previous":
             self.reference = None  # nothing in training needs it
 
@@ -179,8 +188,10 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
 
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
         """Take the gradients of the frozen part away, in the first steps."""
-        steps = len(strategy.dataloader) * strategy.train_epochs
-        if strategy.clock.train_exp_iterations >= self.freeze_share * steps:
+        if self._planned is None:
+            self._planned = len(strategy.dataloader) * strategy.train_epochs
+        self._done += 1
+        if self._done > self.freeze_share * self._planned:
             return
         head = {id(p) for layer in self._heads for p in layer.parameters()}
         for parameter in strategy.model.parameters():
@@ -191,6 +202,12 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
         """Let go of the head."""
         super().stop()
         self._heads = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The teacher, and how far the experience is."""
+        own = {"done": self._done, "planned": self._planned}
+        kept = {name: self.pending.get(name, value) for name, value in own.items()}
+        return {**super().state_dict(), **kept}
 
 
 def _held_out(labels: Tensor) -> Tensor:

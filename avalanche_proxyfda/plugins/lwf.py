@@ -69,9 +69,8 @@ class LwFPlugin(FeaturePlugin):
         self._head: nn.Module | None = None
 
     def places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
-        """The output, which makes the teacher keep its heads, and what enters them."""
-        heads = task_head(model, self.named)
-        return (OUTPUT,) if heads is None else (heads, OUTPUT)
+        """The output, or what enters the heads of the tasks."""
+        return (task_head(model, self.named) or OUTPUT,)
 
     def is_active(self) -> bool:
         """Whether there is an old unit."""
@@ -116,7 +115,7 @@ class LwFPlugin(FeaturePlugin):
 
     def _teacher_head(self) -> nn.Module | None:
         assert self.reference is not None
-        return None if self._head is None else self.sources[0].find(self.reference.module)
+        return None if self._head is None else self.reference.find(self.sources[0])
 
     def _logits(self, values: Values, head: nn.Module | None) -> dict[int, Tensor]:
         if head is None:

@@ -55,7 +55,8 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         self.name = name or type(self).__name__.removesuffix("Plugin")
         self.named = None if feature_module is None else FeatureSource.parse(feature_module)
         self.reference: R | None = None
-        self._snapshot_of = -1  # the experience that self.reference was made for
+        self._snapshot_of = -1  # the experience that self.reference is for
+        self._within = -1  # the experience that has begun and not ended; -1 between two
         self._restored: Mapping[str, Any] | None = None
         self._owner: weakref.ReferenceType[Any] | None = None
         self._log, self._watch = TermLog(), FiniteWatch()
@@ -103,21 +104,27 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
                 f"experience {strategy.experience.current_experience} is empty: there is nothing "
                 "to train on; drop it from the stream"
             )
-        state, self._restored = self._restored or {}, None
-        now = strategy.clock.train_exp_counter
-        inside = state.get("experience") == now
-        of_previous = self.choice == "previous" and state.get("reference") is not None
-        if not inside and (of_previous or self.needs_the_clock(state)):
+        for fellow in strategy.plugins[: strategy.plugins.index(self)]:
+            if isinstance(fellow, ReferencePlugin) and fellow.name == self.name:
+                raise ValueError(
+                    f"two plugins are called {self.name!r}, so their metrics would hide each "
+                    "other: give one of them a name, name='...'"
+                )
+        state, now = self.pending, strategy.clock.train_exp_counter
+        inside = bool(state.get("inside"))
+        if inside and state["experience"] != now:
             raise ValueError(
                 f"the loaded state was taken inside experience {state['experience']}, but the "
                 f"strategy is about to train its number {now}: restore the strategy's clock too "
                 f"(strategy.clock.train_exp_counter = {state['experience']}), or load a state that "
                 "was taken between experiences"
             )
-        again, self._snapshot_of = self._snapshot_of == now, now  # after an exception, a new try
-        new = is_first_part(strategy) and not again
+        # not new: after an exception, and the later parts of an online experience
+        new = is_first_part(strategy) and self._within != now
+        self._snapshot_of = now
         self.reference = self._choose(strategy, state.get("reference"), inside, new)
         self.prepare(strategy, state if inside else {}, new and not inside, kwargs)
+        self._within, self._restored = now, None
         if len(strategy.dataloader) == 0:
             raise ValueError(
                 "the training loader is empty, so nothing would be learnt: drop_last=True "
@@ -137,10 +144,6 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
                 try, or the rest of a resumed one.
             loading: the keyword arguments of ``strategy.train``.
         """
-
-    def needs_the_clock(self, state: Mapping[str, Any]) -> bool:
-        """Whether a loaded state can only go on inside the experience it was taken in."""
-        return False
 
     def _choose(self, strategy: Any, restored: Any, inside: bool, new: bool) -> R:
         """The reference from before, a fellow plugin's, a restored one, or a new one."""
@@ -190,8 +193,10 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Leave the model as it was found; drop a reference that is not needed again."""
         self.stop()
-        if self.choice == "previous" and is_last_part(strategy):
-            self.reference = None
+        if is_last_part(strategy):
+            self._within = -1
+            if self.choice == "previous":
+                self.reference = None
 
     def stop(self) -> None:
         """End an experience, or what is left of one that was broken off; safe to repeat."""
@@ -210,7 +215,8 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         kept = None if self.reference is None else self.reference_state(self.reference)
         return {
             "reference": self.pending.get("reference") if kept is None else kept,
-            "experience": self.pending.get("experience", self._snapshot_of),
+            "experience": self.pending.get("experience", self._within),
+            "inside": self.pending.get("inside", self._within >= 0),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -221,7 +227,8 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         it stood before, not the half-trained one, and training goes on where it was. The
         caller trains the epochs that are left.
         """
-        self.reference, self._snapshot_of, self._restored = None, -1, state
+        self.reference, self._restored = None, state
+        self._snapshot_of = self._within = -1
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickling between experiences: without the strategy."""

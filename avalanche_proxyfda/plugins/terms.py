@@ -17,8 +17,8 @@ class TermLog:
         self._steps = 0
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        """Count the scalars of one step."""
-        self._steps += 1
+        """Count the scalars of one step; a step without any does not count."""
+        self._steps += bool(terms)
         for name, value in terms.items():
             value = value.detach()
             self._sums[name] = self._sums[name] + value if name in self._sums else value

@@ -50,6 +50,16 @@ class WiSEFTPlugin(AnchorPlugin):
         self._names: list[str] = []
         self._buffer_names: list[str] = []
 
+    def anchored(self, model: nn.Module) -> list[str]:
+        """The encoder's weights and saved buffers, and the head's weights if they are asked for."""
+        encoder = super().anchored(model)
+        head = [n for n, _ in model.named_parameters() if n not in set(encoder)]
+        return encoder + self._buffers_of(model) + (head if self.include_head else [])
+
+    def _buffers_of(self, model: nn.Module) -> list[str]:
+        inside, saved = encoder_test(model, self.embedding(model)), set(model.state_dict())
+        return [n for n, _ in model.named_buffers() if n in saved and inside(n)]
+
     def prepare(
         self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
@@ -57,11 +67,8 @@ class WiSEFTPlugin(AnchorPlugin):
         super().prepare(strategy, state, new, loading)
         assert self.reference is not None
         model = unwrap(strategy.model)
-        source = self.embedding(model)
-        encoder = encoder_names(model, source)
-        inside = encoder_test(model, source)
-        buffers = [name for name, _ in model.named_buffers() if inside(name)]
-        self._buffer_names = self.reference.matched(model, buffers)
+        encoder = encoder_names(model, self.embedding(model))
+        self._buffer_names = self.reference.matched(model, self._buffers_of(model))
         self._names = self.reference.matched(model, encoder)
         if self.include_head:
             kept, named = self.reference.tensors, dict(model.named_parameters())

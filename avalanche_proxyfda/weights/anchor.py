@@ -7,27 +7,36 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda.feature_source import FeatureSource, unwrap
+from avalanche_proxyfda.feature_source import FeatureSource, is_image_tower, unwrap
 
 
 def encoder_test(model: nn.Module, source: FeatureSource) -> Callable[[str], bool]:
     """Whether a tensor, by its name, helps to make the embedding; what comes after is the head.
 
-    Where the embedding is what a module returns, that module's tensors do. Where it is what a
-    module is given, all do but that module's, and those of what follows it in a Sequential.
+    Where the embedding is what an open_clip image tower returns, the tower's tensors do;
+    where it is what any other module returns, that module's, and those of all that the model
+    registers before it. Where it is what a module is given, all do but that module's, and
+    those of what follows it in a Sequential.
 
     Args:
         model: unwrapped.
         source: the embedding.
     """
-    parent, _, child = source.module.rpartition(".")
-    parts = [source.module]
-    inside = model.get_submodule(parent)
-    if source.of_input and isinstance(inside, nn.Sequential):
-        names = [name for name, _ in inside.named_children()]
-        parts = [f"{parent}.{n}".removeprefix(".") for n in names[names.index(child) :]]
-    starts = tuple(part + "." if part else "" for part in parts)
-    return lambda name: name.startswith(starts) != source.of_input
+    target, parts = source.find(model), [source.module]
+    if source.of_input:
+        parent, _, child = source.module.rpartition(".")
+        around = model.get_submodule(parent)
+        if isinstance(around, nn.Sequential):
+            names = [name for name, _ in around.named_children()]
+            parts = [f"{parent}.{n}".removeprefix(".") for n in names[names.index(child) :]]
+        starts = tuple(part + "." for part in parts)
+        return lambda name: not name.startswith(starts)
+    starts = (source.module + "." if source.module else "",)
+    if is_image_tower(target):
+        return lambda name: name.startswith(starts)
+    order = [name for name, _ in model.named_modules()]
+    before = set(order[: order.index(source.module)])
+    return lambda name: name.startswith(starts) or name.rpartition(".")[0] in before
 
 
 def encoder_names(model: nn.Module, source: FeatureSource) -> list[str]:
@@ -49,7 +58,7 @@ def encoder_names(model: nn.Module, source: FeatureSource) -> list[str]:
 
 
 class WeightAnchor:
-    """Copies of a model's parameters and buffers, by name, on the model's device.
+    """Copies of parameters and buffers of a model, by name, on the model's device.
 
     Args:
         tensors: values by name, which are kept as they are.
@@ -59,11 +68,11 @@ class WeightAnchor:
         self.tensors = dict(tensors)
 
     @staticmethod
-    def of(model: nn.Module) -> WeightAnchor:
-        """The weights and buffers of ``model`` as they stand."""
+    def of(model: nn.Module, names: Iterable[str]) -> WeightAnchor:
+        """The tensors ``names`` of ``model`` as they stand."""
         inner = unwrap(model)
         named = {**dict(inner.named_parameters()), **dict(inner.named_buffers())}
-        return WeightAnchor({name: value.detach().clone() for name, value in named.items()})
+        return WeightAnchor({name: named[name].detach().clone() for name in names})
 
     @staticmethod
     def restore(model: nn.Module, state: Mapping[str, Tensor]) -> WeightAnchor:

@@ -14,10 +14,9 @@ _EPSILON = 1e-8
 _BETAS = (0.9, 0.999)
 
 
-def _vector(numbers: Sequence[Tensor]) -> Tensor:
-    """Scalars as one vector, in float32 at least."""
-    joined = torch.stack(list(numbers))
-    return joined if joined.dtype == torch.float64 else joined.float()
+def _wide(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors in float32 at least: products and squares of half precision lose their digits."""
+    return [t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in tensors]
 
 
 def dots(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
@@ -26,15 +25,15 @@ def dots(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     There is no sum of a list among ``torch._foreach``, but a norm: the sum of |x| less twice
     the sum of the negative parts is the sum.
     """
-    products = torch._foreach_mul(list(left), list(right))
-    total = _vector(torch._foreach_norm(products, 1))
+    products = torch._foreach_mul(_wide(left), _wide(right))
+    total = torch.stack(list(torch._foreach_norm(products, 1)))
     torch._foreach_clamp_max_(products, 0.0)
-    return total - 2 * _vector(torch._foreach_norm(products, 1))
+    return total - 2 * torch.stack(list(torch._foreach_norm(products, 1)))
 
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
     """Norm of each tensor, [P]."""
-    return _vector(torch._foreach_norm(list(tensors)))
+    return torch.stack(list(torch._foreach_norm(_wide(tensors))))
 
 
 @torch.no_grad()
@@ -76,9 +75,10 @@ class GradientProjection:
         step 1:  omega = 0
         later:   omega <- clip(omega - mu AdamStep(h), 0, 1),  h = cos(g_t, c_{t-1})
 
-    after which :func:`project` is applied. Each step launches a constant number of
-    ``torch._foreach`` operations, whatever the number of tensors, and never waits for the
-    device. Memory: one copy of the weights (Delta of the step before), beside the anchors.
+    after which :func:`project` is applied. Each step calls a constant number of
+    ``torch._foreach`` operations, whatever the number of tensors, and does not wait for the
+    device. Memory: one copy of the weights (Delta of the step before) beside the anchors, and
+    about two more while the step runs.
 
     Args:
         mu: learning rate of omega; 0 leaves gradients as they are.
@@ -95,11 +95,13 @@ class GradientProjection:
         self._square: Tensor | None = None
         self._coefficient: Tensor | None = None
         self._differences: list[Tensor] | None = None
+        self._rows: tuple[list[int], Tensor] | None = None
 
     def reset(self) -> None:
         """Begin an experience: omega and its moments are forgotten."""
         self.steps = 0
         self.omega = self._mean = self._square = self._coefficient = self._differences = None
+        self._rows = None
 
     @torch.no_grad()
     def step(self, weights: Sequence[Tensor], anchors: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -126,7 +128,7 @@ class GradientProjection:
                 torch.zeros_like(self.omega) for _ in range(3)
             )
         gradients = [g for w in weights if (g := w.grad) is not None]
-        rows = None if len(live) == len(weights) else torch.tensor(live).to(self.omega.device)
+        rows = None if len(live) == len(weights) else self._index(live)
         if self._differences is not None:
             self._learn(gradients, [self._differences[k] for k in live], rows)
         self.steps += 1
@@ -136,6 +138,13 @@ class GradientProjection:
         self._coefficient = _changed(torch.zeros_like(self.omega), rows, coefficient)
         self._differences = list(differences)
         return {"omega": self.omega.mean(), "conflict": conflict.to(self.omega.dtype).mean()}
+
+    def _index(self, live: list[int]) -> Tensor:
+        """``live`` on the device; copied there when it changes, not in each step."""
+        assert self.omega is not None
+        if self._rows is None or self._rows[0] != live:
+            self._rows = live, torch.tensor(live).to(self.omega.device)
+        return self._rows[1]
 
     def _learn(
         self, gradients: Sequence[Tensor], before: Sequence[Tensor], rows: Tensor | None

@@ -57,10 +57,10 @@ def interpolate(
     made = {}
     for name, end in tuned.items():
         start = anchor[name].to(end.device, end.dtype)
-        if end.is_floating_point() or end.is_complex():
-            made[name] = torch.lerp(start, end, alpha)
-        else:
+        if alpha in (0, 1) or not (end.is_floating_point() or end.is_complex()):
             made[name] = (start if alpha == 0 else end).clone()
+        else:  # where both are infinite (masks), their difference would be NaN
+            made[name] = torch.where(start == end, end, torch.lerp(start, end, alpha))
     return made
 
 

@@ -42,6 +42,9 @@ def test_a_path_has_a_point_a_strength_and_validation_chooses() -> None:
 def test_a_tie_takes_the_weaker_and_plain_fine_tuning_is_a_point() -> None:
     points = lambda_path(RunConfig.of("l2sp"), [1.5, 0.5], fake)
     assert [p.chosen for p in points] == [True, False]
+    points = lambda_path(RunConfig.of("wise-ft"), [0.5, 0.9], lambda c: {**fake(c), "validation": {
+        "stream_accuracy": 0.7, "delta_lp": 0.0}})  # fmt: skip
+    assert [p.chosen for p in points] == [False, True]  # nearer to plain fine-tuning
     (point,) = lambda_path(RunConfig.of("lp-ft"), [0.1, 1.0], fake)
     assert point.chosen and point.strength is None
 

@@ -62,7 +62,7 @@ class Launches(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_as_many_launches_for_two_hundred_tensors_as_for_two() -> None:
+def test_as_many_operations_for_two_hundred_tensors_as_for_two() -> None:
     counts = []
     for number in (2, 200):
         weights = [torch.randn(3).requires_grad_() for _ in range(number)]
@@ -80,3 +80,15 @@ def test_bad_lists(wrong: str) -> None:
     cases = {"none": ([], []), "short": (weights, anchors[1:]), "shape": (weights, anchors[::-1])}
     with pytest.raises(ValueError, match="must be equally many"):
         l2sp(*cases[wrong])
+
+
+def test_half_precision_weights() -> None:
+    weights, anchors = lists()
+    low = [[t.detach().bfloat16() for t in group] for group in (weights, anchors)]
+    expected = reference.l2sp(*[[t.double() for t in group] for group in low])
+    given = [w.requires_grad_() for w in low[0]]
+    value = l2sp(given, low[1])
+    torch.testing.assert_close(value.double(), expected, rtol=1e-2, atol=0)
+    value.backward()
+    for w, a in zip(given, low[1], strict=True):
+        torch.testing.assert_close(w.grad, 2 * (w.detach() - a))

@@ -52,7 +52,7 @@ def all_of_them(**graph: Any) -> list[Any]:
 def test_all_at_once_cost_one_forward_of_each_and_are_named(model: Any, backwards: bool) -> None:
     watcher, plugins = Watcher(), all_of_them()
     if backwards:
-        plugins = plugins[::-1]
+        plugins = plugins[:1] + plugins[:0:-1]  # LP-FT changes the head, so it stands first
     trained = strategy(model(), watcher, *plugins, train_epochs=2, adam=True)
     stream = classic(2, model is Multi).train_stream
     trained.train(stream[0], eval_streams=[])
@@ -131,3 +131,27 @@ def test_two_of_a_kind_and_two_references() -> None:
     assert (
         trained.evaluator.get_last_metrics()["shallow_distance_Epoch/train_phase/train_stream"] > 0
     )
+
+
+def test_two_plugins_of_one_name_are_refused() -> None:
+    trained = strategy(Plain(), RKDPlugin(), RKDPlugin(teacher="initial"))
+    with pytest.raises(ValueError, match=r"two plugins are called 'RKD'.*name='...'"):
+        trained.train(classic(2).train_stream[0], eval_streams=[])
+
+
+def test_a_fellows_missing_tap_is_called_by_its_own_argument() -> None:
+    trained = strategy(Plain(), RIFTPlugin(), LDIFSPlugin(taps=("backbne",)))
+    with pytest.raises(ValueError, match="taps='backbne' is not a module of Plain"):
+        trained.train(classic(2).train_stream[0], eval_streams=[])
+
+
+def test_a_plugin_without_weight_does_not_change_anothers_terms() -> None:
+    def run(*before: Any) -> float:
+        look, after = LossAt(), LossAt()
+        plugins = [LPFTPlugin(), *before, look, LwFPlugin(known_classes=[0, 1, 2]), after]
+        trained = strategy(Plain(dropout=0.0), *plugins, train_mb_size=30)
+        torch.manual_seed(0)
+        trained.train(classic(1).train_stream[0], eval_streams=[])
+        return float(after.values[0] - look.values[0])
+
+    assert run(RIFTPlugin(weight=0.0)) == pytest.approx(run(), rel=1e-5)

@@ -78,3 +78,23 @@ def test_old_heads_without_gradient_and_frozen_weights() -> None:
     own = DiGraPPlugin()
     learn(strategy(model, own, train_epochs=2), classic(3, True))
     assert own.anchor is None
+
+
+def test_means_are_over_the_steps_in_which_it_acts() -> None:
+    own, shares = DiGraPPlugin(), []
+
+    class Look(SupervisedPlugin[Any]):
+        def before_update(self, strategy: Any, **kwargs: Any) -> None:
+            before = [w.grad is not None for w in own.weights]
+            if strategy.clock.train_exp_iterations % 2:
+                for weight in own.weights:
+                    weight.grad = None
+            else:
+                assert all(before)
+
+        def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+            shares.append(own._log._steps)
+
+    trained = strategy(Plain(), Look(), own, train_mb_size=20)
+    trained.train(classic(1).train_stream[0], eval_streams=[])
+    assert shares == [1, 1, 2, 2, 3, 3]

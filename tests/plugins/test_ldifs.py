@@ -43,6 +43,10 @@ FAMILIES: dict[str, tuple[Any, tuple[str, ...], int]] = {
         lambda: timm_model("vit_tiny_patch16_224"),
         after("norm_pre", *(f"blocks.{k}" for k in QUARTERS)), 224,
     ),
+    "timm beit": (
+        lambda: timm_model("beit_base_patch16_224"),
+        after("blocks.0:input", *(f"blocks.{k}" for k in QUARTERS)), 224,
+    ),
     "timm resnet": (lambda: timm_model("resnet10t"), ("act1", *STAGES), 64),
     "timm mobilenet": (
         lambda: timm_model("mobilenetv2_035"),
@@ -74,16 +78,16 @@ def values(model: nn.Module, images: Tensor) -> list[Tensor]:
 def test_taps_exact_zero_and_samples_that_do_not_meet(family: str) -> None:
     torch.manual_seed(0)
     make, expected, size = FAMILIES[family]
-    model = make().eval() if "vit" not in family else make()  # BatchNorm would mix a batch
-    if family == "torchvision vit":
-        model.eval()  # it has dropout
+    # BatchNorm would mix a batch in training, and two of these have dropout
+    model = make().train(family in ("open_clip vit", "open_clip vit of 5", "timm vit"))
     sources = find_feature_maps(model)
     assert tuple(map(str, sources)) == expected
     images = torch.randn(3, 3, size, size)
     student, alone = values(model, images), values(model, images[:1])
     teacher = FeatureTeacher(model, sources).values(images)
     loss = LDIFSLoss()(student, [teacher[s] for s in sources])
-    assert float(loss) == 0 and loss.requires_grad
+    # BEiT's learnt attention bias makes torch choose another kernel where there is no gradient
+    assert float(loss) <= (1e-12 if family == "timm beit" else 0) and loss.requires_grad
     for together, single in zip(student, alone, strict=True):
         assert len(together) == 3
         torch.testing.assert_close(together[:1], single, rtol=1e-4, atol=1e-4)

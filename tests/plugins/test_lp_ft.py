@@ -12,7 +12,7 @@ from avalanche.models.utils import avalanche_forward
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda import LPFTPlugin, WiSEFTPlugin
+from avalanche_proxyfda import LPFTPlugin, RKDPlugin, WiSEFTPlugin
 from avalanche_proxyfda.metrics import fit_probe
 from avalanche_proxyfda.models import TaskHeads
 from tests.plugins.toys import (
@@ -216,15 +216,91 @@ def test_heads_without_bias_and_heads_by_name() -> None:
         strategy(Odd(), LPFTPlugin(head="classifer")).train(experience, eval_streams=[])
 
 
-def test_after_anchors_of_the_head_is_refused() -> None:
-    plugins = WiSEFTPlugin(include_head=True), LPFTPlugin()
+def test_after_a_plugin_with_a_teacher_or_anchors_it_is_refused() -> None:
     experience = classic(1).train_stream[0]
-    trained = strategy(Plain(), *plugins)
-    with pytest.raises(ValueError, match="put LPFTPlugin before it"):
-        trained.train(experience, eval_streams=[])
-    strategy(Plain(), *(WiSEFTPlugin(), LPFTPlugin())).train(experience, eval_streams=[])
+    for other in (WiSEFTPlugin(include_head=True), RKDPlugin()):
+        trained = strategy(Plain(), other, LPFTPlugin())
+        with pytest.raises(ValueError, match=r"has taken its .* put LPFTPlugin before it"):
+            trained.train(experience, eval_streams=[])
     both = LPFTPlugin(), WiSEFTPlugin(include_head=True)
     strategy(Plain(), *both).train(experience, eval_streams=[])
+
+
+def test_one_head_and_several_task_labels_are_one_label_space() -> None:
+    from avalanche.training import Cumulative
+
+    own = LPFTPlugin()
+    benchmark = nc_with_tasks()
+    trained = strategy(Plain(), own, kind=Cumulative)
+    for experience in benchmark.train_stream:
+        trained.train(experience, eval_streams=[])
+    assert set(own.fitted) == {0} and own.fitted[0] > 0.3
+
+
+def nc_with_tasks() -> Any:
+    from avalanche.benchmarks import nc_benchmark
+
+    return nc_benchmark(
+        Blobs(), Blobs(60, seed=1), 3, task_labels=True, fixed_class_order=list(range(6)),
+    )  # fmt: skip
+
+
+def test_a_state_between_experiences_does_not_skip_the_probe() -> None:
+    benchmark, own = classic(2), LPFTPlugin()
+    strategy(Plain(), own).train(benchmark.train_stream[0], eval_streams=[])
+    fresh = LPFTPlugin()
+    fresh.load_state_dict(own.state_dict())
+    again = strategy(Plain(), fresh)  # its clock begins at 0, which the state allows
+    again.train(benchmark.train_stream[1], eval_streams=[])
+    assert set(fresh.fitted) == {0}
+
+
+def test_a_second_try_fits_the_probe_that_the_first_did_not() -> None:
+    class Fails(LPFTPlugin):
+        broken = True
+
+        def _features(self, *args: Any) -> Tensor:
+            if self.broken:
+                raise MemoryError
+            return super()._features(*args)
+
+    own = Fails()
+    trained, experience = strategy(Plain(), own), classic(2).train_stream[0]
+    with pytest.raises(MemoryError):
+        trained.train(experience, eval_streams=[])
+    own.broken = False
+    trained.train(experience, eval_streams=[])
+    assert set(own.fitted) == {0}
+
+
+def test_freezing_goes_on_where_it_was() -> None:
+    """Four epochs of five steps, half of them frozen, broken off after the second epoch."""
+    states: list[Any] = []
+    moved: list[bool] = []
+
+    class Look(SupervisedPlugin[Any]):
+        def __init__(self, own: LPFTPlugin) -> None:
+            super().__init__()
+            self.own = own
+
+        def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+            self.before = strategy.model.backbone[1].weight.detach().clone()
+
+        def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+            moved.append(not torch.equal(self.before, strategy.model.backbone[1].weight))
+            states.append(self.own.state_dict())
+
+    own = LPFTPlugin(freeze_share=0.75, freeze="encoder")
+    experience = classic(1).train_stream[0]
+    strategy(Plain(), own, Look(own), train_epochs=4).train(experience, eval_streams=[])
+    assert moved == [False] * 15 + [True] * 5
+    fresh = LPFTPlugin(freeze_share=0.75, freeze="encoder")
+    fresh.load_state_dict(states[9])
+    fresh.load_state_dict(fresh.state_dict())
+    moved.clear()
+    rest = strategy(Plain(), fresh, Look(fresh), train_epochs=2)
+    rest.train(experience, eval_streams=[])
+    assert moved == [False] * 5 + [True] * 5
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from avalanche.training.plugins import LwFPlugin as AvalanchesLwF
 from avalanche.training.plugins import SupervisedPlugin
 from torch import nn
 
-from avalanche_proxyfda import LwFPlugin
+from avalanche_proxyfda import FDAPlugin, LwFPlugin
 from avalanche_proxyfda.models import TaskHeads
 from tests.plugins.toys import (
     Growing,
@@ -173,6 +173,13 @@ def test_known_classes_are_kept_from_the_first_experience() -> None:
     initial = LwFPlugin(teacher="initial", known_classes={0: [0], 1: [2, 1]})
     learn(strategy(TaskHeads(backbone(), 8, [3, 5]), initial, Look()), tasks())
     assert old == [{0: [0], 1: [1, 2]}] * 2  # what is learnt later is not the initial teacher's
+
+
+def test_the_initial_teacher_of_a_head_that_grows_by_tasks() -> None:
+    own = LwFPlugin(teacher="initial", known_classes={0: [0, 1]})
+    trained = strategy(Multi(), own, FDAPlugin(num_neighbors=4, teacher="initial"))
+    learn(trained, classic(3, True))
+    assert own.teacher_forwards == trained.clock.train_iterations
 
 
 def test_known_classes_that_the_head_does_not_have() -> None:

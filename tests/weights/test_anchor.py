@@ -10,6 +10,7 @@ from torch import nn
 
 from avalanche_proxyfda import FeatureSource, find_feature_source
 from avalanche_proxyfda.models import TaskHeads
+from avalanche_proxyfda.plugins.heads import last_linear
 from avalanche_proxyfda.weights import WeightAnchor, encoder_names
 from tests.plugins.toys import Growing, Multi, Plain, backbone
 from tests.test_features import open_clip_tower, timm_model, torchvision_model
@@ -54,6 +55,44 @@ def test_the_head_is_what_comes_after_the_embedding(name: str) -> None:
     assert {n for n, _ in model.named_parameters()} - set(names) == head
 
 
+@pytest.mark.parametrize("name", ["layer4", "avgpool"])
+def test_a_named_inner_module_ends_the_encoder(name: str) -> None:
+    model = torchvision_model("resnet18")
+    names = encoder_names(model, FeatureSource(name))
+    assert {n for n, _ in model.named_parameters()} - set(names) == {"fc.weight", "fc.bias"}
+    body = encoder_names(Plain(), FeatureSource("backbone.2"))
+    kept = [n for n in body if "classifier" not in n]
+    assert body == kept and len(body) == 4  # a linear layer and a batch normalisation
+
+
+class Stacked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = torchvision_model("resnet18")
+        self.classifier = nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.backbone(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "source", "head"),
+    [
+        (Stacked, "backbone", "classifier"),
+        (lambda: nn.Sequential(timm_model("resnet10t"), nn.Linear(5, 3)), "0", "1"),
+        (lambda: nn.Sequential(torchvision_model("resnet18"), nn.Softmax(1)), "0.fc:input", "0.fc"),
+    ],
+)
+def test_the_classifier_of_a_backbone_is_not_the_head_if_layers_follow(
+    make: Any, source: str, head: str
+) -> None:
+    model = make()
+    found = find_feature_source(model)
+    assert str(found) == source and last_linear(model, 0, found) == head
+    rest = {n for n, _ in model.named_parameters()} - set(encoder_names(model, found))
+    assert rest == {f"{head}.weight", f"{head}.bias"}
+
+
 def test_of_a_whole_clip_the_image_tower_is_the_encoder() -> None:
     clip = open_clip_tower("vit")
     names = encoder_names(clip, find_feature_source(clip))
@@ -67,7 +106,7 @@ def test_a_named_module_that_is_not_there() -> None:
 
 def test_anchors_are_copies_of_weights_and_buffers() -> None:
     model = Plain()
-    anchor = WeightAnchor.of(model)
+    anchor = WeightAnchor.of(model, model.state_dict())
     assert set(anchor.tensors) == set(model.state_dict())
     before = {k: v.clone() for k, v in anchor.tensors.items()}
     model(torch.randn(8, 1, 4, 4))
@@ -78,7 +117,7 @@ def test_anchors_are_copies_of_weights_and_buffers() -> None:
 
 
 def test_shapes_that_do_not_fit_are_all_named() -> None:
-    anchor, model = WeightAnchor.of(Plain()), Plain()
+    anchor, model = WeightAnchor.of(Plain(), Plain().state_dict()), Plain()
     model.backbone[1] = nn.Linear(16, 13)
     with pytest.raises(ValueError, match=r"backbone.1.weight: \(12, 16\), .* is \(13, 16\); backb"):
         anchor.matched(model, ["backbone.1.weight", "backbone.1.bias", "backbone.5.bias"])

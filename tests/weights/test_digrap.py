@@ -71,6 +71,17 @@ def test_scalar_products_by_norms() -> None:
     torch.testing.assert_close(dots(left, right), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_scalar_products_of_lower_precision(dtype: torch.dtype) -> None:
+    left, right = (
+        [t.to(dtype) for t in (features(300, 300, s), features(7, 3, s))] for s in (0, 1)
+    )
+    expected = [float((a.double() * b.double()).sum()) for a, b in zip(left, right, strict=True)]
+    scale = [float((a.double() * b.double()).abs().sum()) for a, b in zip(left, right, strict=True)]
+    for found, right_value, size in zip(dots(left, right).tolist(), expected, scale, strict=True):
+        assert abs(found - right_value) < 1e-5 * size
+
+
 def test_at_full_strength_nothing_of_an_sgd_step_is_left_along_delta() -> None:
     weights, anchors = parameters(), parameters(20)
     deltas = [(p - a).detach() for p, a in zip(weights, anchors, strict=True)]
@@ -152,7 +163,7 @@ def test_state_goes_on_where_it_was() -> None:
             assert torch.equal(p, q)
 
 
-def test_as_many_launches_for_two_hundred_tensors_as_for_two() -> None:
+def test_as_many_operations_for_two_hundred_tensors_as_for_two() -> None:
     counts: list[Any] = []
     for number in (2, 200):
         weights = [nn.Parameter(torch.randn(3)) for _ in range(number)]

@@ -44,6 +44,12 @@ def test_between_each_number_is_the_weighted_mean() -> None:
             assert float(found) == pytest.approx(0.7 * float(a) + 0.3 * float(b), abs=1e-6)
 
 
+def test_masks_with_infinite_entries_stay() -> None:
+    mask = {"mask": torch.full((2, 2), -torch.inf).triu(1)}
+    for alpha in (0, 0.4, 1):
+        assert same(interpolate(mask, mask, alpha), mask)
+
+
 def test_a_path_makes_one_state_at_a_time() -> None:
     anchor, tuned = pair()
     path = list(interpolation_path(anchor, tuned, (0, 0.5, 1)))
