@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.demo import table
 from benchmarks.engine import RunConfig, planned_steps, run, write_json
+from benchmarks.finetune import StepTimer
 from benchmarks.path import path_points
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ def test_every_method_sees_the_same_batches_and_heads(monkeypatch: pytest.Monkey
 
     for method in ("lp-ft", "digrap", "lwf", "wise-ft", "fda", "proxy-fda"):
 
-        class Look(engine.StepTimer):
+        class Look(StepTimer):
             def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
                 super().before_training_iteration(strategy, **kwargs)
                 noted = seen.setdefault(method, [])  # noqa: B023
