@@ -15,7 +15,7 @@ def main() -> int:
     jobs = parser.add_subparsers(dest="job", required=True)
     from benchmarks import demo
 
-    about = "plain fine-tuning, FDA and Proxy-FDA on the embedded stream"
+    about = "methods over their strengths on the embedded stream"
     shape = argparse.ArgumentDefaultsHelpFormatter
     demo.add_options(jobs.add_parser("demo", help=about, description=about, formatter_class=shape))
     args = parser.parse_args()
