@@ -121,6 +121,23 @@ def test_a_live_teacher_costs_a_third_and_the_loss_next_to_nothing(
     assert 1.3 < ratio <= 1.35
 
 
+@pytest.mark.parametrize(
+    ("loss", "most"),
+    [(FDALoss(), 1.001), (ProxyFDALoss(DIM), 1.01), (RIFTLoss(), 1.001), (RKDLoss(), 1.01)],
+    ids=["fda", "proxy-fda", "rift", "rkd"],
+)
+def test_the_losses_alone_are_almost_free(plain_flops: int, loss: nn.Module, most: float) -> None:
+    student, teacher = torch.randn(BATCH, DIM, requires_grad=True), torch.randn(BATCH, DIM)
+
+    def step() -> None:
+        made = loss(student, teacher)
+        (made if isinstance(made, Tensor) else made.alignment + made.generator).backward()
+
+    ratio = 1 + flops_of(step) / plain_flops
+    print(f"{type(loss).__name__}: {ratio:.5f}")
+    assert 1 < ratio <= most
+
+
 @pytest.mark.parametrize("method", ["l2sp", "digrap"])
 def test_methods_on_weights_cost_less_than_a_hundredth(plain_flops: int, method: str) -> None:
     weights = [p for n, p in build().named_parameters() if n.startswith("0.")]
