@@ -1,5 +1,15 @@
 """Backbones with heads, as models for Avalanche strategies."""
 
+from avalanche_proxyfda.models.backbones import Backbone, load_backbone
 from avalanche_proxyfda.models.heads import TaskHeads, UnitHeads
+from avalanche_proxyfda.models.text_head import TEMPLATES, TextHead, text_head
 
-__all__ = ["TaskHeads", "UnitHeads"]
+__all__ = [
+    "TEMPLATES",
+    "Backbone",
+    "TaskHeads",
+    "TextHead",
+    "UnitHeads",
+    "load_backbone",
+    "text_head",
+]

@@ -1,0 +1,199 @@
+"""Pre-trained image towers of open_clip and timm, with the preprocessing that belongs to them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+Transform = Callable[[Any], Tensor]
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """An image tower and what belongs to it.
+
+    Attributes:
+        name: as it was asked for.
+        tower: images [B, 3, H, W] to embeddings [B, D]; in eval mode, to be trained.
+        dim: D.
+        train_transform: of RGB images of PIL, with random crops and flips.
+        eval_transform: of RGB images of PIL.
+        clip: the whole CLIP model, for text; None for timm.
+        tokenizer: texts to token ids; None for timm.
+    """
+
+    name: str
+    tower: nn.Module
+    dim: int
+    train_transform: Transform
+    eval_transform: Transform
+    clip: nn.Module | None = None
+    tokenizer: Callable[[list[str]], Tensor] | None = None
+
+
+def load_backbone(
+    name: str,
+    weights: Path | str | None = None,
+    image_size: int | None = None,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Backbone:
+    """A pre-trained image tower by name.
+
+    Args:
+        name: ``"open_clip:ARCHITECTURE/TAG"`` (``open_clip:ViT-B-16/openai``) or
+            ``"timm:MODEL"`` (``timm:mobilenetv2_100``). The libraries download the weights
+            themselves; with ``weights``, TAG may be left out.
+        weights: a local file instead, ``.safetensors`` or a state dict that torch can read
+            with ``weights_only=True``; ``"random"`` takes none.
+        image_size: side of the images in pixels; None takes the model's.
+        mean: of the images' channels; None takes the model's.
+        std: likewise.
+        options: further arguments of the library's ``create_model``.
+
+    Raises:
+        ValueError: for an unknown architecture, tag or model, near ones named; weights that
+            do not fit.
+        FileNotFoundError: when ``weights`` is not there.
+        ImportError: when timm is needed and not installed.
+        ConnectionError: when weights must be downloaded and cannot be.
+    """
+    family, _, model = name.partition(":")
+    if family not in ("open_clip", "timm") or not model:
+        raise ValueError(
+            f"name={name!r} is unknown: give 'open_clip:ARCHITECTURE/TAG' or 'timm:MODEL'"
+        )
+    if weights is not None and weights != RANDOM and not Path(weights).is_file():
+        raise FileNotFoundError(f"weights={str(weights)!r} is not a file")
+    build = _open_clip if family == "open_clip" else _timm
+    return build(name, model, weights, image_size, (mean, std), dict(options or {}))
+
+
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """A state dict from a file, without running any code that it may hold.
+
+    Raises:
+        ValueError: when the file is not one.
+    """
+    try:
+        if str(path).endswith(".safetensors"):
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        inner = found.get("state_dict", found)
+        return {str(k).removeprefix("module."): v for k, v in inner.items()}
+    except Exception as error:
+        raise ValueError(
+            f"weights={str(path)!r} cannot be read as a state dict: {error}"
+        ) from error
+
+
+def _near(kind: str, value: str, known: Iterable[str]) -> ValueError:
+    names = list(known)
+    near = difflib.get_close_matches(value, names, n=3, cutoff=0.5) or names[:3]
+    return ValueError(f"{kind} {value!r} is unknown; near ones: {', '.join(near)}")
+
+
+def _fit(model: nn.Module, state: dict[str, Tensor], path: object, dropped: str = "") -> None:
+    """Load ``state`` strictly, but for the classifier ``dropped`` that the model lacks."""
+    if dropped:
+        state = {k: v for k, v in state.items() if not k.startswith(dropped + ".")}
+    own = model.state_dict()
+    wrong = [
+        *(f"{k} is missing" for k in sorted(set(own) - set(state))),
+        *(f"{k} is not in the model" for k in sorted(set(state) - set(own))),
+        *(
+            f"{k} is {tuple(state[k].shape)}, the model's {tuple(own[k].shape)}"
+            for k in sorted(set(own) & set(state))
+            if own[k].shape != state[k].shape
+        ),
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ValueError(f"weights={str(path)!r} do not fit: {'; '.join(wrong[:3])}{more}")
+    model.load_state_dict(state)
+
+
+def _downloaded(create: Callable[[], Any], name: str) -> Any:
+    try:
+        return create()
+    except (OSError, RuntimeError) as error:  # hubs raise both, without a class in common
+        raise ConnectionError(
+            f"the weights of {name} could not be downloaded ({type(error).__name__}: {error}): "
+            "fetch them on a machine with a network and pass weights=FILE"
+        ) from error
+
+
+def _open_clip(
+    name: str,
+    model: str,
+    weights: Path | str | None,
+    image_size: int | None,
+    colour: tuple[Any, Any],
+    options: dict[str, Any],
+) -> Backbone:
+    import open_clip
+
+    architecture, _, tag = model.partition("/")
+    if architecture not in open_clip.list_models():
+        raise _near("the open_clip architecture", architecture, open_clip.list_models())
+    if weights is None:
+        tags = open_clip.list_pretrained_tags_by_model(architecture)
+        if tag not in tags:
+            raise _near(f"the tag of {architecture}", tag, tags)
+    settings: dict[str, Any] = {
+        "pretrained": tag if weights is None else None,
+        "force_image_size": image_size,
+        **{k: v for k, v in zip(("image_mean", "image_std"), colour, strict=True) if v},
+        **options,
+    }
+
+    def create() -> Any:
+        return open_clip.create_model_and_transforms(architecture, **settings)
+
+    clip, train_view, eval_view = _downloaded(create, name) if weights is None else create()
+    if weights not in (None, RANDOM):
+        _fit(clip, read_weights(str(weights)), weights)
+    tokenizer = open_clip.get_tokenizer(architecture)
+    dim = int(clip.visual.output_dim)
+    return Backbone(name, clip.visual.eval(), dim, train_view, eval_view, clip.eval(), tokenizer)
+
+
+def _timm(
+    name: str,
+    model: str,
+    weights: Path | str | None,
+    image_size: int | None,
+    colour: tuple[Any, Any],
+    options: dict[str, Any],
+) -> Backbone:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(f"{name} needs timm: pip install 'avalanche-proxyfda[timm]'") from error
+    if not timm.is_model(model):
+        raise _near("the timm model", model, timm.list_models())
+
+    def create() -> Any:
+        return timm.create_model(model, pretrained=weights is None, num_classes=0, **options)
+
+    tower = _downloaded(create, name) if weights is None else create()
+    if weights not in (None, RANDOM):
+        head = tower.pretrained_cfg.get("classifier") or "classifier"
+        _fit(tower, read_weights(str(weights)), weights, head)
+    config = timm.data.resolve_model_data_config(tower)
+    if image_size is not None:
+        config["input_size"] = (3, image_size, image_size)
+    for key, value in zip(("mean", "std"), colour, strict=True):
+        if value is not None:
+            config[key] = value
+    views = [timm.data.create_transform(**config, is_training=on) for on in (True, False)]
+    return Backbone(name, tower.eval(), int(tower.num_features), views[0], views[1])

@@ -1,0 +1,98 @@
+"""Data sets one after the other, as an Avalanche benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from torch import Tensor
+
+from benchmarks.streams.datasets import DataSet
+
+SEQUENCES = {
+    "ldifs": ("SVHN", "CIFAR10", "folder:RESISC45"),
+    "pacs": ("npz:pacs_photo.npz", "npz:pacs_art_painting.npz", "npz:pacs_cartoon.npz",
+             "npz:pacs_sketch.npz"),
+}  # fmt: skip
+"""Named sequences; ``ldifs`` is that of arXiv 2308.13320, ``pacs`` learns by domain."""
+
+Transform = Callable[[Any], Tensor]
+
+
+def dataset_sequence(
+    sets: Sequence[DataSet],
+    train_transforms: Transform | Sequence[Transform],
+    eval_transforms: Transform | Sequence[Transform],
+    shared_labels: bool = False,
+    evaluate_on: Literal["validation", "test"] = "test",
+) -> Any:
+    """A benchmark that learns ``sets`` in order, one experience each.
+
+    Args:
+        sets: data sets with images of any size; see :func:`benchmarks.streams.datasets.load`.
+        train_transforms: of RGB images of PIL; one for all, or one for each.
+        eval_transforms: likewise.
+        shared_labels: one label space for all, without task labels (learning by domain); all
+            sets must then have the same classes. Otherwise each set is a task with labels of
+            its own from 0.
+        evaluate_on: the split of the test stream; ``"validation"`` to choose settings.
+
+    Returns:
+        The benchmark; its ``summary`` says what was built.
+
+    Raises:
+        ValueError: for no set, sets that repeat, transforms that are not as many, or classes
+            that are not shared.
+    """
+    from avalanche.benchmarks import (
+        benchmark_from_datasets,
+        task_incremental_benchmark,
+        with_classes_timeline,
+    )
+    from avalanche.benchmarks.utils import TransformGroups, as_classification_dataset
+
+    names = [data.name for data in sets]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"sets={names} must be different data sets, at least one")
+    if evaluate_on not in ("validation", "test"):
+        raise ValueError(f"evaluate_on={evaluate_on!r} is unknown; choose 'validation' or 'test'")
+    if shared_labels and len({data.classes for data in sets}) > 1:
+        odd = next(data for data in sets if data.classes != sets[0].classes)
+        raise ValueError(
+            f"shared_labels=True, but {odd.name} has other classes than {sets[0].name}: "
+            f"{', '.join(odd.classes[:3])} …"
+        )
+    views = [_each(t, len(sets)) for t in (train_transforms, eval_transforms)]
+
+    def stream(split: str) -> list[Any]:
+        made = []
+        for data, train, evaluation in zip(sets, *views, strict=True):
+            groups = TransformGroups({"train": (train, None), "eval": (evaluation, None)})
+            made.append(as_classification_dataset(getattr(data, split), groups))
+        return made
+
+    plain = benchmark_from_datasets(train=stream("train"), test=stream(evaluate_on))
+    benchmark: Any = with_classes_timeline(
+        plain if shared_labels else task_incremental_benchmark(plain)
+    )
+    benchmark.summary = {
+        "stream": "dataset-sequence",
+        "shared_labels": shared_labels,
+        "evaluate_on": evaluate_on,
+        "sets": [
+            {
+                "name": data.name, "classes": len(data.classes), "train": len(data.train),
+                "validation": len(data.validation), "test": len(data.test), "splits": data.note,
+            }
+            for data in sets
+        ],
+    }  # fmt: skip
+    return benchmark
+
+
+def _each(transforms: Transform | Sequence[Transform], count: int) -> list[Transform]:
+    if callable(transforms):
+        return [transforms] * count
+    if len(transforms) != count:
+        raise ValueError(f"{len(transforms)} transforms were given for {count} data sets")
+    return list(transforms)

@@ -1,0 +1,180 @@
+"""The ways to split ImageNet-R into train and test, each checked and with an identity."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from benchmarks.streams.images import list_hash
+
+CLASSES = 200
+CODA_COUNTS = (24_000, 6_000)
+_WNID = re.compile(r"n\d{8}")
+
+
+@dataclass(frozen=True)
+class Lists:
+    """A split: files relative to a folder each, and the WordNet id of each class.
+
+    Attributes:
+        wnids: sorted; a class's id is its place here.
+        train: ``(path, class)`` pairs, sorted by path.
+        test: as ``train``.
+        coda_ids: CODA-Prompt's own number of each of ``wnids``; None for other splits.
+    """
+
+    wnids: tuple[str, ...]
+    train: tuple[tuple[Path, int], ...]
+    test: tuple[tuple[Path, int], ...]
+    coda_ids: tuple[int, ...] | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the split: of its sorted lines ``train|test <wnid>/<file>``."""
+        return list_hash(
+            [
+                f"{part} {path.parent.name}/{path.name}"
+                for part, pairs in (("train", self.train), ("test", self.test))
+                for path, _ in pairs
+            ]
+        )
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Names of the folders that are called like a WordNet id, sorted."""
+    return sorted(e.name for e in os.scandir(folder) if e.is_dir() and _WNID.fullmatch(e.name))
+
+
+def is_split(folder: Path) -> bool:
+    """Whether there are train and test folders with classes."""
+    return all((folder / p).is_dir() and class_folders(folder / p) for p in ("train", "test"))
+
+
+def _files(folder: Path, wnids: Sequence[str]) -> list[tuple[Path, int]]:
+    found = []
+    for label, wnid in enumerate(wnids):
+        with os.scandir(folder / wnid) as entries:
+            names = sorted(e.name for e in entries if e.is_file() and not e.name.startswith("."))
+        if not names:
+            raise ValueError(f"{folder / wnid} is empty: the archive was extracted in part only")
+        found += [(folder / wnid / name, label) for name in names]
+    return found
+
+
+def _check_classes(wnids: Sequence[str], where: Path, classes: int) -> None:
+    if len(wnids) != classes:
+        raise ValueError(
+            f"{where} has {len(wnids)} class folders, ImageNet-R has {classes}: the archive was "
+            "extracted in part only, or this is another data set"
+        )
+
+
+def hash80(root: Path, classes: int = CLASSES) -> Lists:
+    """Our own 80/20 split of a tree: of each class, the fifth with the smallest name hashes.
+
+    The same for every copy of the data set, whatever the file system's order. It is nobody
+    else's split: results are comparable with each other only.
+    """
+    wnids = class_folders(root)
+    _check_classes(wnids, root, classes)
+    train: list[tuple[Path, int]] = []
+    test: list[tuple[Path, int]] = []
+    by_class: dict[int, list[tuple[Path, int]]] = {}
+    for pair in _files(root, wnids):
+        by_class.setdefault(pair[1], []).append(pair)
+    for pairs in by_class.values():
+        pairs.sort(
+            key=lambda p: hashlib.sha256(f"{p[0].parent.name}/{p[0].name}".encode()).digest()
+        )
+        held = max(1, round(len(pairs) / 5)) if len(pairs) > 1 else 0
+        test += pairs[:held]
+        train += pairs[held:]
+    return Lists(tuple(wnids), tuple(sorted(train)), tuple(sorted(test)))
+
+
+def presplit(root: Path, classes: int = CLASSES) -> Lists:
+    """The split of a folder with ``train`` and ``test`` (the PILOT family's download)."""
+    parts = []
+    wnids = class_folders(root / "train")
+    for part in ("train", "test"):
+        _check_classes(class_folders(root / part), root / part, classes)
+        if class_folders(root / part) != wnids:
+            raise ValueError(f"{root}: train/ and test/ have different classes")
+        parts.append(tuple(_files(root / part, wnids)))
+    return _without_overlap(Lists(tuple(wnids), *parts))
+
+
+def coda(
+    root: Path,
+    lists: tuple[Path, Path],
+    classes: int = CLASSES,
+    counts: tuple[int, int] | None = CODA_COUNTS,
+) -> Lists:
+    """CODA-Prompt's fixed lists, from its YAML files of train and test.
+
+    Args:
+        root: the folder with the class folders.
+        lists: the files of train and test.
+        classes: how many there must be.
+        counts: how many images each list must hold; None does not check.
+
+    Raises:
+        ValueError: when they are not what they should be: counts, classes, labels, files that
+            are not there, or files on both lists.
+    """
+    wnids = class_folders(root)
+    _check_classes(wnids, root, classes)
+    place = {wnid: k for k, wnid in enumerate(wnids)}
+    numbers: dict[str, int] = {}
+    parts = []
+    for file, count in zip(lists, counts or (None, None), strict=True):
+        content = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        if not isinstance(content, dict) or not {"data", "targets"} <= set(content):
+            raise ValueError(f"{file} is not a list of CODA-Prompt: it needs 'data' and 'targets'")
+        data, targets = content["data"], content["targets"]
+        if len(data) != (count or len(data)) or len(targets) != len(data):
+            raise ValueError(
+                f"{file} lists {len(data)} files and {len(targets)} targets; expected "
+                f"{count or len(data)} of each"
+            )
+        pairs, absent = [], []
+        for name, target in zip(data, targets, strict=True):
+            wnid, leaf = str(name).split("/")[-2:]
+            if wnid not in place or numbers.setdefault(wnid, int(target)) != int(target):
+                raise ValueError(f"{file}: {name!r} has target {target}, which is not its class's")
+            path = root / wnid / leaf
+            if not path.is_file():
+                absent.append(str(name))
+            pairs.append((path, place[wnid]))
+        if absent:
+            raise ValueError(
+                f"{file}: {len(absent)} files are not under {root}; the first: "
+                + ", ".join(absent[:5])
+            )
+        parts.append(tuple(sorted(pairs)))
+    if sorted(numbers.values()) != list(range(classes)):
+        raise ValueError(f"{lists[0]}: targets must number {classes} classes from 0 without holes")
+    ids = tuple(numbers[wnid] for wnid in wnids)
+    return _without_overlap(Lists(tuple(wnids), parts[0], parts[1], ids))
+
+
+def _without_overlap(lists: Lists) -> Lists:
+    train, test = (
+        [f"{path.parent.name}/{path.name}" for path, _ in pairs]
+        for pairs in (lists.train, lists.test)
+    )
+    both = sorted(set(train) & set(test))
+    if both:
+        raise ValueError(
+            f"{len(both)} files are in train and in test; the first: {', '.join(both[:5])}"
+        )
+    for part, names in (("train", train), ("test", test)):
+        if len(set(names)) < len(names):
+            raise ValueError(f"the {part} list holds {len(names) - len(set(names))} files twice")
+    return lists
