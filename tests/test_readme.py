@@ -64,6 +64,30 @@ def test_the_loss_example() -> None:
     assert space["loss"].ndim == 0
 
 
+def test_the_data_example(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import tarfile
+
+    from PIL import Image
+
+    from avalanche_proxyfda import models
+
+    for k in range(200):
+        for n in range(3):
+            file = tmp_path / "imagenet-r" / f"n{10_000_000 + k:08d}" / f"{n}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (4, 4)).save(file)
+    with tarfile.open(tmp_path / "imagenet-r.tar", "w") as tar:
+        tar.add(tmp_path / "imagenet-r", "imagenet-r")
+    real = models.load_backbone
+    monkeypatch.setattr(models, "load_backbone", lambda name: real(name, "random", image_size=32))
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, Any] = {}
+    exec(python_blocks()[2], space)
+    assert space["benchmark"].summary["train"] == 400
+    image, label, _ = space["benchmark"].train_stream[0].dataset[0]
+    assert image.shape == (3, 32, 32) and 0 <= label < 20
+
+
 def test_links_lead_somewhere_and_nothing_is_left_to_fill_in() -> None:
     text = (ROOT / "README.md").read_text()
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
