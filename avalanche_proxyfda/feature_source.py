@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 _INPUT = ":input"
-_HEADS = ("classifier", "head", "heads", "fc", "linear", "output")
+HEADS = ("classifier", "head", "heads", "fc", "linear", "output")
 _TOWERS = ("VisionTransformer", "ModifiedResNet", "TimmModel")
 
 
@@ -109,7 +109,7 @@ def _timm(name: str, module: nn.Module) -> FeatureSource | None:
 
 def _by_head_name(name: str, module: nn.Module) -> FeatureSource | None:
     for child, head in module.named_children():
-        if child in _HEADS:
+        if child in HEADS:
             if isinstance(head, nn.Identity):  # a backbone whose head was taken off
                 return FeatureSource(name) if name else None
             return _before_head(_below(name, child), head)

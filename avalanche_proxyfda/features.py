@@ -68,11 +68,15 @@ class Capture:
         """Keep ``value``, unless the place was seen before."""
         if source in self._seen:
             return
-        if not isinstance(value, Tensor):
+        part = value[0] if isinstance(value, (tuple, list)) and value else value
+        if not isinstance(part, Tensor):
             self._seen[source] = (value, None, 0)
             return
-        kept = value if source in self._safe else value.clone()
-        self._seen[source] = (kept, value, value._version)
+        kept = value
+        # in a traced graph versions mean nothing, so there every value is copied
+        if torch.compiler.is_compiling() or source not in self._safe:
+            kept = part.clone() if part is value else (part.clone(), *value[1:])
+        self._seen[source] = (kept, part, part._version)
 
     def take(self) -> dict[FeatureSource, Any]:
         """What was kept; nothing is, after that.
@@ -85,7 +89,8 @@ class Capture:
             if value is None:
                 continue
             changed = value._version != version
-            if changed and kept is value:
+            inner = kept[0] if isinstance(kept, (tuple, list)) else kept
+            if changed and inner is value:
                 raise ValueError(
                     f"what {str(source)!r} holds was changed in place by a later module, which it "
                     "was not in the first batch: use inplace=False there"

@@ -301,6 +301,33 @@ def test_places_changed_in_place_are_copied_for_the_teacher_too() -> None:
         torch.testing.assert_close(values[places[0]].detach(), expected)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_first_of_several_outputs_is_copied_too(compiled: bool) -> None:
+    class Pair(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, None]:
+            return x * 1, None
+
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pair, self.act = Pair(), nn.ReLU(inplace=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.pair(x)[0])
+
+    torch.compiler.reset()
+    model, source = Odd(), FeatureSource("pair")
+    tap = FeatureTap((source,))
+    tap.attach(model)
+    run = torch.compile(model, backend="aot_eager") if compiled else model
+    for _ in range(3):
+        images = torch.randn(3, 4, requires_grad=True)
+        tap.arm()
+        run(images)
+        assert torch.equal(tap.take()[source][0], images)
+    torch.compiler.reset()
+
+
 class Normalising(nn.Module):
     """Changes the images on their way to the tower."""
 

@@ -41,7 +41,7 @@ def test_the_strategy_example(monkeypatch: pytest.MonkeyPatch) -> None:
     clip = CLIP(512, vision, text)
 
     def from_hub(name: str, pretrained: str) -> tuple[Any, None, None]:
-        assert (name, pretrained) == ("ViT-B-32", "openai")
+        assert (name, pretrained) == ("ViT-B-32-quickgelu", "openai")
         return clip, None, None
 
     monkeypatch.setattr(open_clip, "create_model_and_transforms", from_hub)

@@ -102,10 +102,28 @@ def _near(kind: str, value: str, known: Iterable[str]) -> ValueError:
     return ValueError(f"{kind} {value!r} is unknown; near ones: {', '.join(near)}")
 
 
-def _fit(model: nn.Module, state: dict[str, Tensor], path: object, dropped: str = "") -> None:
-    """Load ``state`` strictly, but for the classifier ``dropped`` that the model lacks."""
-    if dropped:
-        state = {k: v for k, v in state.items() if not k.startswith(dropped + ".")}
+@torch.no_grad()
+def _width(tower: nn.Module, side: int, name: str) -> int:
+    """Width of the embeddings, as a blank image shows it."""
+    try:
+        found: Tensor = tower(torch.zeros(1, 3, side, side))
+    except Exception as error:
+        raise ValueError(
+            f"{name} does not take images of {side} x {side} ({error}): choose another image_size, "
+            "or tell the library by options (timm's ViTs: {'img_size': SIDE})"
+        ) from error
+    if not isinstance(found, Tensor) or found.ndim != 2:
+        raise ValueError(f"{name} does not give one vector an image")
+    return found.shape[1]
+
+
+def _fit(
+    model: nn.Module, state: dict[str, Tensor], path: object, dropped: tuple[str, ...] = ()
+) -> None:
+    """Load ``state`` strictly, but for the classifiers ``dropped`` that the model lacks."""
+    starts = tuple(f"{name}." for name in dropped)
+    if starts:
+        state = {k: v for k, v in state.items() if not k.startswith(starts)}
     own = model.state_dict()
     wrong = [
         *(f"{k} is missing" for k in sorted(set(own) - set(state))),
@@ -145,16 +163,23 @@ def _open_clip(
     architecture, _, tag = model.partition("/")
     if architecture not in open_clip.list_models():
         raise _near("the open_clip architecture", architecture, open_clip.list_models())
-    if weights is None:
+    if weights is None and not tag:
         tags = open_clip.list_pretrained_tags_by_model(architecture)
-        if tag not in tags:
-            raise _near(f"the tag of {architecture}", tag, tags)
+        raise _near(f"the tag of {architecture}", tag, tags)
+    known: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
+    if tag and not known:
+        tags = open_clip.list_pretrained_tags_by_model(architecture)
+        raise _near(f"the tag of {architecture}", tag, tags)
     settings: dict[str, Any] = {
         "pretrained": tag if weights is None else None,
         "force_image_size": image_size,
-        **{k: v for k, v in zip(("image_mean", "image_std"), colour, strict=True) if v},
-        **options,
+        # open_clip itself builds some tags' towers with another activation, and only warns
+        "force_quick_gelu": bool(known.get("quick_gelu", False)),
     }
+    for key, value in zip(("mean", "std"), colour, strict=True):
+        if value or known.get(key):
+            settings[f"image_{key}"] = tuple(value or known[key])
+    settings |= options
 
     def create() -> Any:
         return open_clip.create_model_and_transforms(architecture, **settings)
@@ -162,9 +187,15 @@ def _open_clip(
     clip, train_view, eval_view = _downloaded(create, name) if weights is None else create()
     if weights not in (None, RANDOM):
         _fit(clip, read_weights(str(weights)), weights)
-    tokenizer = open_clip.get_tokenizer(architecture)
-    dim = int(clip.visual.output_dim)
-    return Backbone(name, clip.visual.eval(), dim, train_view, eval_view, clip.eval(), tokenizer)
+
+    def tokenize(texts: list[str]) -> Tensor:  # some need another library, and only for texts
+        ids: Tensor = open_clip.get_tokenizer(architecture)(texts)
+        return ids
+
+    size = clip.visual.image_size
+    side = int(size[0] if isinstance(size, (tuple, list)) else size)
+    dim = _width(clip.visual.eval(), side, name)
+    return Backbone(name, clip.visual, dim, train_view, eval_view, clip.eval(), tokenize)
 
 
 def _timm(
@@ -188,7 +219,8 @@ def _timm(
     tower = _downloaded(create, name) if weights is None else create()
     if weights not in (None, RANDOM):
         head = tower.pretrained_cfg.get("classifier") or "classifier"
-        _fit(tower, read_weights(str(weights)), weights, head)
+        heads = (head,) if isinstance(head, str) else tuple(head)
+        _fit(tower, read_weights(str(weights)), weights, heads)
     config = timm.data.resolve_model_data_config(tower)
     if image_size is not None:
         config["input_size"] = (3, image_size, image_size)
@@ -196,4 +228,5 @@ def _timm(
         if value is not None:
             config[key] = value
     views = [timm.data.create_transform(**config, is_training=on) for on in (True, False)]
-    return Backbone(name, tower.eval(), int(tower.num_features), views[0], views[1])
+    dim = _width(tower.eval(), int(config["input_size"][-1]), name)
+    return Backbone(name, tower, dim, views[0], views[1])

@@ -53,6 +53,15 @@ class AnchorPlugin(ReferencePlugin[WeightAnchor]):
         names = [n for p in fellows if p.choice == self.choice for n in p.anchored(model)]
         return WeightAnchor.of(model, dict.fromkeys(names))
 
+    def shares_reference_with(self, other: ReferencePlugin[Any]) -> bool:
+        """Whether this plugin's anchors are the ones that ``other`` needs, all of them."""
+        if not isinstance(other, AnchorPlugin) or not super().shares_reference_with(other):
+            return False
+        owner = other._owner() if other._owner else None
+        if owner is None or self.reference is None:
+            return False
+        return set(other.anchored(unwrap(owner.model))) <= set(self.reference.tensors)
+
     def restore_reference(self, strategy: Any, state: Any) -> WeightAnchor:
         """The weights of a saved state."""
         return WeightAnchor.restore(strategy.model, state)

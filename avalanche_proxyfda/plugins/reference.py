@@ -56,7 +56,8 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         self.named = None if feature_module is None else FeatureSource.parse(feature_module)
         self.reference: R | None = None
         self._snapshot_of = -1  # the experience that self.reference is for
-        self._within = -1  # the experience that has begun and not ended; -1 between two
+        self._within: int | None = None  # the experience that has begun and not ended
+        self._at = -1  # the clock's count at which that one goes on
         self._restored: Mapping[str, Any] | None = None
         self._owner: weakref.ReferenceType[Any] | None = None
         self._log, self._watch = TermLog(), FiniteWatch()
@@ -120,11 +121,12 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
                 "was taken between experiences"
             )
         # not new: after an exception, and the later parts of an online experience
-        new = is_first_part(strategy) and self._within != now
+        whole = whole_experience(strategy)
+        new = is_first_part(strategy) and self._within != whole
         self._snapshot_of = now
         self.reference = self._choose(strategy, state.get("reference"), inside, new)
         self.prepare(strategy, state if inside else {}, new and not inside, kwargs)
-        self._within, self._restored = now, None
+        self._within, self._at, self._restored = whole, now, None
         if len(strategy.dataloader) == 0:
             raise ValueError(
                 "the training loader is empty, so nothing would be learnt: drop_last=True "
@@ -193,8 +195,9 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Leave the model as it was found; drop a reference that is not needed again."""
         self.stop()
+        self._at = strategy.clock.train_exp_counter + 1
         if is_last_part(strategy):
-            self._within = -1
+            self._within = None
             if self.choice == "previous":
                 self.reference = None
 
@@ -215,8 +218,8 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         kept = None if self.reference is None else self.reference_state(self.reference)
         return {
             "reference": self.pending.get("reference") if kept is None else kept,
-            "experience": self.pending.get("experience", self._within),
-            "inside": self.pending.get("inside", self._within >= 0),
+            "experience": self.pending.get("experience", self._at),
+            "inside": self.pending.get("inside", self._within is not None),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -228,11 +231,18 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         caller trains the epochs that are left.
         """
         self.reference, self._restored = None, state
-        self._snapshot_of = self._within = -1
+        self._snapshot_of = self._at = -1
+        self._within = None
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickling between experiences: without the strategy."""
         return {**self.__dict__, "_owner": None}
+
+
+def whole_experience(strategy: Any) -> int:
+    """Number of the experience; for a part of an online one, of the whole."""
+    experience = strategy.experience
+    return int(getattr(experience, "origin_experience", experience).current_experience)
 
 
 def is_first_part(strategy: Any) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda.feature_source import FeatureSource, is_image_tower, unwrap
+from avalanche_proxyfda.feature_source import HEADS, FeatureSource, is_image_tower, unwrap
 
 
 def encoder_test(model: nn.Module, source: FeatureSource) -> Callable[[str], bool]:
@@ -15,8 +15,8 @@ def encoder_test(model: nn.Module, source: FeatureSource) -> Callable[[str], boo
 
     Where the embedding is what an open_clip image tower returns, the tower's tensors do;
     where it is what any other module returns, that module's, and those of all that the model
-    registers before it. Where it is what a module is given, all do but that module's, and
-    those of what follows it in a Sequential.
+    registers before it, but for siblings that are called like heads. Where it is what a
+    module is given, all do but that module's, and those of what follows it in a Sequential.
 
     Args:
         model: unwrapped.
@@ -35,7 +35,14 @@ def encoder_test(model: nn.Module, source: FeatureSource) -> Callable[[str], boo
     if is_image_tower(target):
         return lambda name: name.startswith(starts)
     order = [name for name, _ in model.named_modules()]
-    before = set(order[: order.index(source.module)])
+    steps = source.module.split(".")
+    path = {".".join(steps[:k]) for k in range(len(steps) + 1)}  # it, and what it is in
+    heads = tuple(
+        f"{name}."
+        for name in order
+        if name.rpartition(".")[2] in HEADS and name.rpartition(".")[0] in path and name not in path
+    )
+    before = {n for n in order[: order.index(source.module)] if not f"{n}.".startswith(heads)}
     return lambda name: name.startswith(starts) or name.rpartition(".")[0] in before
 
 

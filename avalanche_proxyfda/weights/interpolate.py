@@ -59,8 +59,11 @@ def interpolate(
         start = anchor[name].to(end.device, end.dtype)
         if alpha in (0, 1) or not (end.is_floating_point() or end.is_complex()):
             made[name] = (start if alpha == 0 else end).clone()
-        else:  # where both are infinite (masks), their difference would be NaN
-            made[name] = torch.where(start == end, end, torch.lerp(start, end, alpha))
+        else:  # where an end is infinite (masks), the difference of both would be NaN
+            between = torch.lerp(start, end, alpha)
+            infinite = start.isinf() | end.isinf()
+            plain = (1 - alpha) * start + alpha * end
+            made[name] = torch.where(start == end, end, torch.where(infinite, plain, between))
     return made
 
 

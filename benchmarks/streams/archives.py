@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import lzma
 import os
 import shutil
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
 GIB = 1 << 30
+_MARK = ".extracted-from.json"
 
 
 class UnsafeArchive(ValueError):  # noqa: N818 (it says what is wrong)
@@ -57,12 +61,35 @@ def extract(
                 )
             for member in tqdm(members, desc=f"extracting {archive.name}", delay=2, leave=False):
                 _write(tar, member, staged)
+        (staged / _MARK).write_text(json.dumps(_identity(archive)))
+        staged.chmod(0o755)  # a temporary folder is its maker's alone
         os.replace(staged, into)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, FileExistsError) as error:
         raise ValueError(f"{archive} is damaged, or no tar archive: {error}") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return into
+
+
+def is_extracted(archive: Path, into: Path) -> bool:
+    """Whether ``into`` was extracted from ``archive`` as it stands.
+
+    Raises:
+        ValueError: when it is there, but was made of another file.
+    """
+    if not into.exists():
+        return False
+    mark = into / _MARK
+    if not mark.is_file() or json.loads(mark.read_text()) != _identity(archive):
+        raise ValueError(
+            f"{into} was not extracted from {archive} as it stands: remove it, or give it as root"
+        )
+    return True
+
+
+def _identity(archive: Path) -> dict[str, int]:
+    found = archive.stat()
+    return {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}
 
 
 def _checked(
@@ -88,7 +115,19 @@ def _checked(
                 f"{archive} holds more than {max_bytes / GIB:.1f} GiB or {max_files} files: raise "
                 "the bound if that is right"
             )
+    _check_the_end(tar)
     return members
+
+
+def _check_the_end(tar: tarfile.TarFile) -> None:
+    """Raise unless the archive is closed; reading on to its end checks compressed sums too."""
+    stream = tar.fileobj
+    assert stream is not None
+    stream.seek(tar.offset)
+    if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it ends before its end mark")
+    while stream.read(1 << 20):
+        pass
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:

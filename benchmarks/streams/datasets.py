@@ -13,10 +13,8 @@ import numpy as np
 import torchvision
 from torch.utils.data import Dataset
 
-from benchmarks.streams.images import ImageFiles
+from benchmarks.streams.images import ImageFiles, is_image_name
 from benchmarks.streams.packs import read_pack
-
-_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +120,7 @@ def load(
             FILE and FOLDER may be relative to ``root``.
         root: where data sets are.
         validation_share: of each class's training images, where there is no validation split.
-        seed: of the splits that we make.
+        seed: of the validation split, where we make it.
         download: let torchvision fetch what is missing.
 
     Raises:
@@ -187,9 +185,11 @@ def _folders(folder: Path) -> tuple[Splits, tuple[str, ...]]:
             (path, label)
             for label, name in enumerate(own)
             for path in sorted((inside / name).iterdir())
-            if path.suffix.lower() in _ENDINGS
+            if is_image_name(path.name)
         ]
         labels = [label for _, label in files]
+        if len(set(labels)) < len(own):
+            raise ValueError(f"{inside} has a class without images")
         splits[split] = (ImageFiles([path for path, _ in files], labels), labels)
     return splits, tuple(names or ())
 
@@ -211,7 +211,7 @@ def _with_three_splits(
     note = "validation and test as published"
     if "all" in splits:  # nothing is published: a fifth is held for the test
         data, labels = splits["all"]
-        test = _held(labels, 0.2, seed)
+        test = _held(labels, 0.2, 0)  # whatever the seed, so that no seed is tuned on it
         rest = [r for r in range(len(labels)) if r not in test]
         made = {"test": _part(data, labels, sorted(test))}
         note = "test: a fifth of each class, ours; validation: ours"
@@ -226,6 +226,8 @@ def _with_three_splits(
         made["validation"] = _part(data, labels, [rest[k] for k in sorted(inside)])
         rest = [r for k, r in enumerate(rest) if k not in inside]
         note = note if "all" in splits else "test as published; validation: of train, ours"
+        if name == "GTSRB":
+            note += " (single frames: others of the same sign stay in train)"
     made["train"] = _part(data, labels, rest)
     for split, part in made.items():
         holes = sorted(set(range(len(classes))) - set(part.targets))

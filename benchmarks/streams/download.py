@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import shutil
 import urllib.error
@@ -93,6 +94,11 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
             f"put it at {part.with_suffix('')}"
         ) from error
     with answer:
+        begins = str(answer.headers.get("Content-Range", "")).removeprefix("bytes ").split("-")[0]
+        if answer.status == 206 and begins != str(done):
+            raise OSError(
+                f"{url} sends other bytes than were asked for: remove {part} and try again"
+            )
         if answer.status != 206:  # a server that cannot resume sends all of it
             done = 0
         left = int(answer.headers.get("Content-Length") or 0)
@@ -106,9 +112,12 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
                 desc=part.stem,
             ) as bar,
         ):  # fmt: skip
-            while block := answer.read(_BLOCK):
-                sink.write(block)
-                bar.update(len(block))
+            try:
+                while block := answer.read1(_BLOCK):
+                    sink.write(block)
+                    bar.update(len(block))
+            except http.client.HTTPException as error:
+                raise OSError(f"{url} broke off: run it again to go on") from error
             sink.flush()
             os.fsync(sink.fileno())
     if left and part.stat().st_size < done + left:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.streams.images import list_hash
+from benchmarks.streams.images import is_image_name, list_hash
 
 CLASSES = 200
 CODA_COUNTS = (24_000, 6_000)
+IMAGES = sum(CODA_COUNTS)
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -60,7 +61,7 @@ def _files(folder: Path, wnids: Sequence[str]) -> list[tuple[Path, int]]:
     found = []
     for label, wnid in enumerate(wnids):
         with os.scandir(folder / wnid) as entries:
-            names = sorted(e.name for e in entries if e.is_file() and not e.name.startswith("."))
+            names = sorted(e.name for e in entries if e.is_file() and is_image_name(e.name))
         if not names:
             raise ValueError(f"{folder / wnid} is empty: the archive was extracted in part only")
         found += [(folder / wnid / name, label) for name in names]

@@ -6,58 +6,83 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
 from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 MAX_PIXELS = 50_000_000  # 200 MB as RGBA: above any photograph of a data set
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 class UnreadableImage(ValueError):  # noqa: N818 (it says what is wrong)
     """An image that cannot be used; the message begins with its path."""
 
 
-def load_rgb(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The image at ``path``, upright and in RGB.
+def is_image_name(name: str) -> bool:
+    """Whether a file is called like an image."""
+    return Path(name).suffix.lower() in ENDINGS and not name.startswith(".")
 
-    Grey, palette, CMYK, 16-bit and transparent images are converted (transparency is put on
-    white), and EXIF's orientation is applied.
+
+def load_rgb(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The image at ``path``, upright and in RGB; see :func:`decode`.
 
     Raises:
-        UnreadableImage: when the file is missing, empty, damaged, not an image, or has more
-            than ``max_pixels`` pixels, which is found before they are decoded.
+        UnreadableImage: also when the file is missing or empty.
     """
     path = Path(path)
     try:
         if path.stat().st_size == 0:
             raise UnreadableImage(f"{path}: the file is empty")
-        with Image.open(path) as opened:
-            pixels = opened.width * opened.height
-            if pixels > max_pixels:
-                raise UnreadableImage(
-                    f"{path}: {opened.width} x {opened.height} are more than {max_pixels} pixels"
-                )
-            image = ImageOps.exif_transpose(opened)
-            return _flattened(image)
-    except UnreadableImage:
-        raise
+        with path.open("rb") as file:
+            return decode(file, str(path), max_pixels)
     except FileNotFoundError as error:
         raise UnreadableImage(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise UnreadableImage(f"{path}: {error}") from error
+
+
+def decode(file: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """An encoded image, upright and in RGB.
+
+    Grey, palette, CMYK, 16-bit and transparent images are converted (transparency is put on
+    white), and EXIF's orientation is applied.
+
+    Args:
+        file: where it is read from.
+        name: what errors call it.
+        max_pixels: the most it may have, which is looked at before they are decoded.
+
+    Raises:
+        UnreadableImage: when it is damaged, no image, too large, or of numbers that have no
+            agreed range (floating point, negative).
+    """
+    try:
+        with Image.open(file) as opened:
+            if opened.width * opened.height > max_pixels:
+                raise UnreadableImage(
+                    f"{name}: {opened.width} x {opened.height} are more than {max_pixels} pixels"
+                )
+            return _flattened(ImageOps.exif_transpose(opened), name)
+    except UnreadableImage:
+        raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"{path}: {error or type(error).__name__}") from error
+        raise UnreadableImage(f"{name}: {error or type(error).__name__}") from error
 
 
-def _flattened(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "I;16", "I;16B", "F"):  # 16 bits: PIL's own conversion would clip
-        low, high = (float(v) for v in image.getextrema())
-        top = 65535.0 if high > 255 else 255.0
-        image = image.point(lambda v: v * (255.0 / top)).convert("L") if low >= 0 else image
+def _flattened(image: Image.Image, name: str) -> Image.Image:
+    if image.mode == "F":
+        raise UnreadableImage(f"{name}: floating-point pixels have no agreed range")
+    if image.mode.startswith("I"):  # 16 bits, which PIL's own conversion would clip
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise UnreadableImage(f"{name}: pixels are not numbers of 16 bits")
+        image = Image.fromarray(np.round(values / 257.0).astype(np.uint8))
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch.utils.data import Dataset
 
-from benchmarks.streams.images import UnreadableImage
+from benchmarks.streams.images import decode
 
 
 class PackedImages(Dataset[tuple[Any, int]]):
@@ -35,10 +35,7 @@ class PackedImages(Dataset[tuple[Any, int]]):
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         encoded = self.buffer[self.offsets[index] : self.offsets[index + 1]].tobytes()
-        try:
-            return Image.open(io.BytesIO(encoded)).convert("RGB"), self.targets[index]
-        except (OSError, UnidentifiedImageError) as error:
-            raise UnreadableImage(f"{self.name}: image {index} cannot be read: {error}") from error
+        return decode(io.BytesIO(encoded), f"{self.name}, image {index}"), self.targets[index]
 
 
 def read_pack(path: Path) -> tuple[PackedImages, PackedImages, tuple[str, ...], dict[str, Any]]:
@@ -46,7 +43,7 @@ def read_pack(path: Path) -> tuple[PackedImages, PackedImages, tuple[str, ...], 
 
     Raises:
         FileNotFoundError: when it is not there.
-        ValueError: when keys are missing, offsets or labels do not fit, or labels have holes.
+        ValueError: when keys are missing, offsets or labels do not fit, or names repeat.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no pack at {path}")
@@ -54,15 +51,19 @@ def read_pack(path: Path) -> tuple[PackedImages, PackedImages, tuple[str, ...], 
         opened = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no pack of images: {error}") from error
+    if not isinstance(opened, np.lib.npyio.NpzFile):
+        raise ValueError(f"{path} is no pack of images, but a single array")
     with opened as pack:
         needed = {f"{s}_{k}" for s in ("train", "test") for k in ("buf", "off", "y")}
         missing = sorted((needed | {"class_names"}) - set(pack.files))
         if missing:
             raise ValueError(f"{path} is no pack of images: it lacks {', '.join(missing)}")
         names = tuple(str(name) for name in pack["class_names"])
+        if len(set(names)) < len(names):
+            raise ValueError(f"{path}: names of classes repeat")
         parts = []
         for split in ("train", "test"):
-            buffer, offsets = pack[f"{split}_buf"], pack[f"{split}_off"]
+            buffer, offsets = pack[f"{split}_buf"], pack[f"{split}_off"].astype(np.int64)
             targets = [int(y) for y in pack[f"{split}_y"]]
             steady = len(offsets) == len(targets) + 1 and offsets[0] == 0
             if not steady or offsets[-1] != len(buffer) or (np.diff(offsets) <= 0).any():

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.streams.archives import extract
+from benchmarks.streams.archives import extract, is_extracted
 from benchmarks.streams.imagenet_r_splits import (
     CLASSES,
     CODA_COUNTS,
+    IMAGES,
     Lists,
     class_folders,
     coda,
@@ -75,7 +78,7 @@ def find_root(root: Path | str) -> Path:
     root = Path(root)
     if root.is_file():
         into = root.with_name(root.name.split(".tar")[0] + "-extracted")
-        root = into if into.is_dir() else extract(root, into)
+        root = into if is_extracted(root, into) else extract(root, into)
     for folder in (root, root / "imagenet-r", root / "imagenet-r" / "imagenet-r"):
         if folder.is_dir() and (class_folders(folder) or is_split(folder)):
             return folder
@@ -129,7 +132,7 @@ def split_imagenet_r(
     """
     from avalanche.benchmarks import nc_benchmark
 
-    if classes % num_experiences:
+    if num_experiences < 1 or classes % num_experiences:
         raise ValueError(
             f"num_experiences={num_experiences} must divide the {classes} classes: 5, 10, 20, 40 …"
         )
@@ -153,11 +156,19 @@ def split_imagenet_r(
             raise ValueError(f"{folder} is split already: split='hash80' needs the plain folders")
         made = hash80(folder, classes)
     learnt = class_order(order, made)
+    found = len(made.train) + len(made.test)
+    if classes == CLASSES and found != IMAGES:
+        warnings.warn(
+            f"{folder} holds {found} images, ImageNet-R has {IMAGES}: results are comparable with "
+            "the same files only (split_sha256 says which)",
+            stacklevel=2,
+        )
     dropped: dict[Path, str] = {}
     pairs = {"train": made.train, "test": made.test}
     if on_corrupt == "drop":
         dropped = scan([path for part in pairs.values() for path, _ in part], max_pixels)
         pairs = {n: tuple(p for p in part if p[0] not in dropped) for n, part in pairs.items()}
+        made = replace(made, train=pairs["train"], test=pairs["test"])
     sets = {
         name: ImageFiles([p for p, _ in part], [k for _, k in part], max_pixels)
         for name, part in pairs.items()

@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks.streams import archives
 from benchmarks.streams import download as downloads
-from benchmarks.streams.archives import UnsafeArchive, extract
+from benchmarks.streams.archives import UnsafeArchive, extract, is_extracted
 from benchmarks.streams.download import download
 
 CONTENT = bytes(range(256)) * 5000
@@ -44,6 +44,9 @@ class Files(BaseHTTPRequestHandler):
             return
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(CONTENT) - start))
+        if start:
+            shift = 7 if self.path == "/shifted" else 0
+            self.send_header("Content-Range", f"bytes {start - shift}-{len(CONTENT) - 1}/*")
         self.end_headers()
         end = len(CONTENT)
         if self.path == "/broken" and Files.broken:
@@ -84,6 +87,13 @@ def test_a_server_that_cannot_resume_sends_all_again(server: str, tmp_path: Path
     (tmp_path / "x.tar.part").write_bytes(b"something else")
     download(f"{server}/plain", tmp_path / "x.tar", sha256=SHA)
     assert (tmp_path / "x.tar").read_bytes() == CONTENT
+
+
+def test_a_server_that_answers_another_range_is_not_believed(server: str, tmp_path: Path) -> None:
+    (tmp_path / "x.tar.part").write_bytes(CONTENT[:1000])
+    with pytest.raises(OSError, match="other bytes than were asked for"):
+        download(f"{server}/shifted", tmp_path / "x.tar", sha256=SHA)
+    assert (tmp_path / "x.tar.part").read_bytes() == CONTENT[:1000]
 
 
 def test_a_part_that_is_complete_only_has_to_be_checked(server: str, tmp_path: Path) -> None:
@@ -134,6 +144,7 @@ def test_a_good_archive(tmp_path: Path, ending: str) -> None:
     )
     into = extract(made, tmp_path / "out")
     assert (into / "r/a/1.txt").read_bytes() == b"one" and (into / "r/b/2.txt").stat().st_size == 4
+    assert is_extracted(made, into) and not is_extracted(made, tmp_path / "other")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", f"x.{ending}"]
     with pytest.raises(FileExistsError, match="is there already"):
         extract(made, tmp_path / "out")
@@ -160,6 +171,31 @@ def test_hostile_archives_leave_nothing(tmp_path: Path, member: Any, words: str)
         extract(made, folder / "out")
     assert [p.name for p in folder.iterdir()] == ["x.tar"]
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_archives_that_end_too_early_or_changed_on_the_way(tmp_path: Path) -> None:
+    files = [(f"{k}.txt", bytes([k]) * 700) for k in range(1, 20)]
+    whole = archive(tmp_path / "x.tar", *files).read_bytes()
+    packed = bytearray(archive(tmp_path / "x.tar.gz", *files).read_bytes())
+    for end in (1536 * 7, 1536 * 7 + 300, 1536 * 7 + 512, 1536 * 7 + 900):  # members take 3 blocks
+        (tmp_path / "cut.tar").write_bytes(whole[:end])
+        with pytest.raises(ValueError, match="is damaged"):
+            extract(tmp_path / "cut.tar", tmp_path / "out")
+    (tmp_path / "cut.tar.gz").write_bytes(packed[: len(packed) - 10])
+    packed[-6] ^= 1  # the sum of the content
+    (tmp_path / "bad.tar.gz").write_bytes(packed)
+    for name in ("cut.tar.gz", "bad.tar.gz"):
+        with pytest.raises((ValueError, OSError)):
+            extract(tmp_path / name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_another_archive_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    made = archive(tmp_path / "x.tar", ("a.txt", b"12345"))
+    extract(made, tmp_path / "out")
+    archive(made, ("a.txt", b"12345"), ("b.txt", b"67890"))
+    with pytest.raises(ValueError, match=r"out was not extracted from .*x.tar as it stands"):
+        is_extracted(made, tmp_path / "out")
 
 
 def test_bounds_damage_and_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ def test_bad_packs(tmp_path: Path) -> None:
     broken = dict(np.load(tmp_path / "good.npz"))
     broken["train_buf"] = np.zeros_like(broken["train_buf"])
     np.savez(tmp_path / "bad.npz", **broken)
-    with pytest.raises(ValueError, match=r"bad.npz/train: image 0 cannot be read"):
+    with pytest.raises(ValueError, match=r"bad.npz/train, image 0: cannot identify"):
         read_pack(tmp_path / "bad.npz")[0][0]
 
 
@@ -195,6 +195,8 @@ def test_torchvisions_sets(tmp_path: Path, name: str) -> None:
     assert sizes == expected
     picture, label = data.train[0]
     assert picture.mode == "RGB" and 0 <= label < len(data.classes)
+    other = load(name, tmp_path, seed=5)  # tunes on other rows, and is tested on the same
+    assert other.test.rows == data.test.rows
 
 
 @pytest.mark.parametrize("name", TORCHVISION)

@@ -48,6 +48,18 @@ def test_sixteen_bits_keep_their_range(tmp_path: Path) -> None:
     assert found[0] == 0 and abs(found[1] - 128) <= 1 and found[2] == 255
 
 
+def test_numbers_without_an_agreed_range_are_refused(tmp_path: Path) -> None:
+    dark = np.array([[0, 100, 200]], dtype=np.uint16)  # dark, and not a bright picture of 8 bits
+    Image.fromarray(dark).save(tmp_path / "x.png")
+    assert load_rgb(tmp_path / "x.png").getpixel((2, 0)) == (1, 1, 1)
+    Image.fromarray(np.array([[0.5]], dtype=np.float32)).save(tmp_path / "x.tif")
+    with pytest.raises(UnreadableImage, match="floating-point pixels"):
+        load_rgb(tmp_path / "x.tif")
+    Image.fromarray(np.array([[-5]], dtype=np.int32)).save(tmp_path / "y.tif")
+    with pytest.raises(UnreadableImage, match="not numbers of 16 bits"):
+        load_rgb(tmp_path / "y.tif")
+
+
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter

@@ -17,6 +17,7 @@ from PIL import Image
 from benchmarks.streams.imagenet_r_splits import CLASSES, coda, hash80, presplit
 from benchmarks.streams.split_imagenet_r import class_order, split_imagenet_r
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* ImageNet-R has 30000")
 WNIDS = [f"n{10_000_000 + 37 * k:08d}" for k in range(CLASSES)]
 
 
@@ -69,6 +70,11 @@ def test_every_class_is_in_one_experience_and_parts_are_disjoint(tree: Path, num
     assert summary["wnids"][0] == WNIDS[168] and summary["split"] == "hash80"
     assert count(benchmark) == (summary["train"], summary["test"])
     assert summary["train"] + summary["test"] == sum(3 + k % 3 for k in range(CLASSES))
+
+
+def test_fewer_images_than_the_real_one_are_said(tree: Path) -> None:
+    with pytest.warns(UserWarning, match="holds 799 images, ImageNet-R has 30000"):
+        split_imagenet_r(tree, 10)
 
 
 def test_labels_belong_to_their_images(tree: Path) -> None:
@@ -187,6 +193,9 @@ def test_broken_images_stop_or_are_dropped_and_noted(tree: Path, tmp_path: Path)
     dropped = split_imagenet_r(copy, 10, on_corrupt="drop")
     assert list(dropped.summary["dropped"]) == [f"{bad.parent.name}/{bad.name}"]
     assert dropped.summary["train"] == benchmark.summary["train"] - 1
+    assert dropped.summary["split_sha256"] != benchmark.summary["split_sha256"]
+    (copy / WNIDS[0] / "Thumbs.db").write_text("no image")
+    assert hash80(copy).sha256 == benchmark.summary["split_sha256"]
     for path, label in made.test:
         if label == 4:
             path.write_bytes(b"")
@@ -213,6 +222,7 @@ def test_folders_that_are_not_imagenet_r(tree: Path, tmp_path: Path) -> None:
     ("options", "words"),
     [
         ({"num_experiences": 7}, "num_experiences=7 must divide the 200"),
+        ({"num_experiences": 0}, "num_experiences=0 must divide the 200"),
         ({"split": "random"}, "split='random' is unknown"),
         ({"split": "presplit"}, "needs train/ and test/"),
         ({"on_corrupt": "skip"}, "on_corrupt='skip' is unknown"),

@@ -74,6 +74,34 @@ def test_timm_with_weights_of_a_classifier(tmp_path: Path) -> None:
     assert made.clip is None
 
 
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "ghostnet_100", "lcnet_050"])
+def test_the_width_is_what_the_tower_gives(name: str) -> None:
+    pytest.importorskip("timm")
+    made = load_backbone(f"timm:{name}", "random", image_size=64)
+    assert made.tower(torch.zeros(2, 3, 64, 64)).shape == (2, made.dim)
+
+
+def test_an_image_size_that_the_model_does_not_take() -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(ValueError, match=r"does not take images of 64 x 64 .*'img_size': SIDE"):
+        load_backbone("timm:vit_tiny_patch16_224", "random", image_size=64)
+    options = {"img_size": 64}
+    made = load_backbone("timm:vit_tiny_patch16_224", "random", image_size=64, options=options)
+    assert made.eval_transform(PICTURE).shape == (3, 64, 64) and made.dim == 192
+
+
+def test_the_activation_and_colours_of_a_tag_belong_to_its_weights() -> None:
+    from open_clip.transformer import QuickGELU
+
+    made = load_backbone("open_clip:ViT-B-32/openai", "random")
+    assert any(isinstance(m, QuickGELU) for m in made.tower.modules())
+    other = load_backbone("open_clip:ViT-B-32/laion2b_s34b_b79k", "random")
+    assert not any(isinstance(m, QuickGELU) for m in other.tower.modules())
+    given = load_backbone("open_clip:ViT-B-32/openai", "random", mean=(0.5,) * 3, std=(0.5,) * 3)
+    white = given.eval_transform(Image.new("RGB", (224, 224), "white"))
+    assert torch.allclose(white, torch.ones_like(white))
+
+
 def test_weights_that_do_not_fit(small_clip: str, tmp_path: Path) -> None:
     state = open_clip.create_model(small_clip).state_dict()
     cases: list[tuple[Any, str]] = [

@@ -295,3 +295,49 @@ def test_online_streams_keep_one_reference_for_an_experience(method: str) -> Non
     if method != "lp-ft":  # which drops its teacher when the probe is fitted
         assert len({id(r) for r in made[:4]}) == len({id(r) for r in made[4:]}) == 1
         assert made[0] is not made[4]
+
+
+@every
+def test_a_state_between_two_parts_of_an_online_experience_goes_on(method: str) -> None:
+    from avalanche.benchmarks.scenarios.online import split_online_stream
+
+    parts = list(split_online_stream(classic(2).train_stream, 30))
+    own, fresh = RIVALS[method](), RIVALS[method]()
+    trained = strategy(Plain(), own)
+    trained.train(parts[0], eval_streams=[])
+    fresh.load_state_dict(copy.deepcopy(own.state_dict()))
+    resumed = strategy(Plain(), fresh)
+    resumed.clock.train_exp_counter = 1
+    resumed.train(parts[1], eval_streams=[])
+    if method != "lp-ft":
+        assert fresh.reference is not None and own.reference is not None
+    else:
+        assert fresh.fitted == {}  # fitted to the first part
+
+
+@every
+def test_the_next_experience_after_a_failed_one_is_no_second_try(method: str) -> None:
+    class Fails(SupervisedPlugin[Any]):
+        armed = True
+
+        def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+            if self.armed and strategy.clock.train_exp_iterations:
+                raise KeyboardInterrupt
+
+    own, fails = RIVALS[method](), Fails()
+    trained, benchmark = strategy(Plain(), own, fails), classic(2)
+    with pytest.raises(KeyboardInterrupt):
+        trained.train(benchmark.train_stream[0], eval_streams=[])
+    first, fails.armed = own.reference, False
+    seen: list[Any] = []
+
+    class Look(SupervisedPlugin[Any]):
+        def before_forward(self, strategy: Any, **kwargs: Any) -> None:
+            seen.append(own.reference)
+
+    trained.plugins.insert(0, Look())
+    trained.train(benchmark.train_stream[1], eval_streams=[])
+    if method == "lp-ft":
+        assert own.fitted
+    else:
+        assert seen[0] is not first

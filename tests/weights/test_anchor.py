@@ -93,6 +93,19 @@ def test_the_classifier_of_a_backbone_is_not_the_head_if_layers_follow(
     assert rest == {f"{head}.weight", f"{head}.bias"}
 
 
+def test_a_head_that_is_registered_first_is_a_head() -> None:
+    class HeadFirst(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+            self.classifier = nn.Linear(8, 3)
+            self.stem, self.backbone = nn.Linear(16, 16), backbone()
+
+    names = encoder_names(HeadFirst(), FeatureSource("backbone"))
+    assert "stem.weight" in names and "backbone.5.weight" in names and "scale" in names
+    assert not [n for n in names if n.startswith("classifier")]
+
+
 def test_of_a_whole_clip_the_image_tower_is_the_encoder() -> None:
     clip = open_clip_tower("vit")
     names = encoder_names(clip, find_feature_source(clip))

@@ -50,6 +50,11 @@ def test_masks_with_infinite_entries_stay() -> None:
         assert same(interpolate(mask, mask, alpha), mask)
 
 
+def test_one_infinite_end() -> None:
+    start, end = torch.tensor([1.0, -torch.inf]), torch.tensor([torch.inf, 1.0])
+    assert interpolate({"x": start}, {"x": end}, 0.4)["x"].tolist() == [torch.inf, -torch.inf]
+
+
 def test_a_path_makes_one_state_at_a_time() -> None:
     anchor, tuned = pair()
     path = list(interpolation_path(anchor, tuned, (0, 0.5, 1)))
