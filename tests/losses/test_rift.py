@@ -65,10 +65,8 @@ def test_procrustes_is_the_least_over_rotations_of_rows(batch: int, dim: int) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("batch", "dim"), SIZES)
+@pytest.mark.parametrize(("batch", "dim"), SIZES[:-1])  # the last is B > D again, and slow
 def test_gradcheck(kind: Any, batch: int, dim: int) -> None:
-    if batch * dim > 60:
-        pytest.skip("the same branch as B = 9, D = 4, and slow")
     loss, teacher = RIFTLoss(kind, mean_weight=0.5), features(batch, dim, 1)
     assert torch.autograd.gradcheck(
         lambda s: loss(s, teacher), features(batch, dim).requires_grad_()

@@ -76,8 +76,18 @@ def test_old_heads_without_gradient_and_frozen_weights() -> None:
     model = Multi()
     model.backbone[1].requires_grad_(False)
     own = DiGraPPlugin()
-    learn(strategy(model, own, train_epochs=2), classic(3, True))
-    assert own.anchor is None
+    shapes: list[list[tuple[int, ...]]] = []
+
+    class Look(SupervisedPlugin[Any]):
+        def before_update(self, strategy: Any, **kwargs: Any) -> None:
+            shapes.append([tuple(w.shape) for w in own.weights])
+            heads = strategy.model.classifier.parameters()
+            idle.append(sum(p.grad is None for p in heads))
+
+    idle: list[int] = []
+    learn(strategy(model, own, Look(), train_epochs=2), classic(3, True))
+    assert all(s == [(12,), (12,), (8, 12), (8,)] for s in shapes)  # neither frozen nor heads
+    assert max(idle) == 4 and own.anchor is None  # two old heads lie idle in the last experience
 
 
 def test_means_are_over_the_steps_in_which_it_acts() -> None:
