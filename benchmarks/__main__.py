@@ -1,4 +1,4 @@
-"""``python -m benchmarks demo``."""
+"""``python -m benchmarks demo | run``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ def main() -> int:
     quiet()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run benchmarks.")
     jobs = parser.add_subparsers(dest="job", required=True)
-    from benchmarks import demo
+    from benchmarks import demo, run
 
     about = "methods over their strengths on the embedded stream"
     shape = argparse.ArgumentDefaultsHelpFormatter
     demo.add_options(jobs.add_parser("demo", help=about, description=about, formatter_class=shape))
+    about = "a recipe: a method on a stream, or the methods that it lists"
+    run.add_options(jobs.add_parser("run", help=about, description=about))
     args = parser.parse_args()
+    work = {"demo": demo.main, "run": run.main}
     try:
-        return demo.main(args)
-    except ValueError as error:
+        return work[args.job](args)
+    except (ValueError, FileNotFoundError, ConnectionError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

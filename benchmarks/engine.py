@@ -1,4 +1,4 @@
-"""One run on the ``concepts`` stream: a configuration in, everything that happened out."""
+"""One run: a configuration in, everything that happened out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from functools import cache
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,245 +15,205 @@ from typing import Any
 import torch
 from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics
 from avalanche.training import Naive
-from avalanche.training.plugins import EvaluationPlugin, SupervisedPlugin
-from torch import Tensor, nn
+from avalanche.training.plugins import EvaluationPlugin
+from torch import nn
 
-from avalanche_proxyfda import __version__
-from avalanche_proxyfda.metrics import Probe, select_probe
-from avalanche_proxyfda.models import TaskHeads
+from avalanche_proxyfda import LPFTPlugin, __version__
 from avalanche_proxyfda.plugins.base import FeaturePlugin
-from avalanche_proxyfda.plugins.batches import HardClassBatches
-from benchmarks import tiny_clip
-from benchmarks.finetune import StepTimer, WarmUpCosine
-from benchmarks.methods import METHODS, recipe
-from benchmarks.streams.concepts import COUNTS, PANEL, SEQUENCE, Split, concept, concepts
+from benchmarks.backbones import build_backbone, build_views
+from benchmarks.config import Config, plain
+from benchmarks.finetune import (
+    BalancedBatches,
+    KeptInEval,
+    StepTimer,
+    WarmUpCosine,
+    steps_per_epoch,
+)
+from benchmarks.loggers import open_loggers
+from benchmarks.measure import MEASURED, accuracy, device_of, pretrained_panel, probe_panel
+from benchmarks.model import build_model, build_optimizer
+from benchmarks.streams.build import Stream, load_panel, load_stream
+from benchmarks.streams.concepts import Split
 
-MEASURED: tuple[Split, ...] = ("validation", "test")
-_WIDTH = 128  # of the embedded model's embedding
+Row = list[float | None]
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """What decides a run; the same configuration gives the same numbers on one machine.
+def epochs_of(config: Config, stream: Stream) -> list[int]:
+    """Epochs of each experience.
 
-    Attributes:
-        method: one of :data:`~benchmarks.methods.METHODS`.
-        strength: lambda, or whatever the method's knob is; None for plain fine-tuning.
-        options: further arguments of the method's plugin, sorted pairs.
-        reference: ``"previous"`` or ``"initial"``: the teacher, or the anchors.
-        lr: peak learning rate of AdamW.
-        epochs: of each experience.
-        batch: samples a step.
-        seed: of heads and batches.
-        sequence: data sets to learn, in order.
-        panel: data sets to probe before and after.
+    Raises:
+        ValueError: when ``train.epochs`` has another number of entries.
     """
-
-    method: str
-    strength: float | None = None
-    options: tuple[tuple[str, Any], ...] = ()
-    reference: str = "previous"
-    lr: float = 3e-4
-    epochs: int = 2
-    batch: int = 64
-    seed: int = 0
-    sequence: tuple[str, ...] = SEQUENCE
-    panel: tuple[str, ...] = PANEL
-
-    def __post_init__(self) -> None:
-        known = METHODS[recipe(self.method).method]  # refuses an unknown one
-        if (known.knob is None) != (self.strength is None):
-            raise ValueError(
-                f"strength={self.strength}: {self.method} "
-                + ("needs one" if known.knob else "is plain fine-tuning and has none")
-            )
-        # refuses bad strengths and options here, not in the middle of a run
-        known.plugins(self.strength, self.reference, self.seed, dict(self.options))
-        if not self.sequence or not self.panel:
-            raise ValueError("sequence and panel need at least one data set each")
-        both = set(self.sequence) & set(self.panel)
-        if both:
-            raise ValueError(f"{sorted(both)} cannot be learnt and be on the panel at once")
-
-    @staticmethod
-    def of(
-        method: str,
-        strength: float | None = None,
-        options: Mapping[str, Any] | None = None,
-        **settings: Any,
-    ) -> RunConfig:
-        """The configuration of the method's recipe, but for what is given.
-
-        Raises:
-            ValueError: for an unknown method, or a strength where there is none.
-        """
-        made = recipe(method)
-        merged = {**dict(made.options), **(options or {})}
-        strength = made.strength if strength is None else strength
-        return RunConfig(method, strength, tuple(sorted(merged.items())), **settings)
-
-    @property
-    def label(self) -> str:
-        """A file name for the run."""
-        at = "" if self.strength is None else f"-{self.strength:g}"
-        return f"{self.method}{at}-seed{self.seed}"
-
-    @property
-    def about(self) -> str:
-        """The method and its strength, to read."""
-        knob = METHODS[self.method].knob
-        return self.method if knob is None else f"{self.method}, {knob} = {self.strength:g}"
+    asked, count = config.train.epochs, len(stream.train)
+    if isinstance(asked, int):
+        return [asked] * count
+    if len(asked) != count:
+        raise ValueError(f"train.epochs has {len(asked)} entries, the stream {count} experiences")
+    return list(asked)
 
 
-class BalancedBatches(SupervisedPlugin[Any]):
-    """Gives every method the same batches, those that FDA's plugins ask for.
-
-    Related classes are found by the pre-trained tower, which no method has changed.
-    """
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.batches = HardClassBatches(16, None, seed)
-
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Replace the loader."""
-        tower = tiny_clip.load().visual
-        self.batches.install(strategy, lambda images: embed(tower, images), kwargs)
-
-    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        """Choose the epoch's batches."""
-        self.batches.start_epoch(strategy)
-
-
-@torch.no_grad()
-def embed(tower: nn.Module, images: Tensor, batch: int = 50) -> Tensor:
-    """Features of images [N, ...] in eval mode, [N, D]; the mode is put back."""
-    was_training = tower.training
-    tower.eval()
-    rows = torch.cat([tower(part) for part in images.split(batch)])
-    tower.train(was_training)
-    return rows
-
-
-def probe_accuracies(tower: nn.Module, name: str) -> dict[Split, float]:
-    """A_LP of a data set by split: fitted on train, its penalty chosen on validation."""
-    labels = {split: torch.tensor(concept(name, split).targets) for split in COUNTS}
-    rows = {split: embed(tower, concept(name, split).images) for split in COUNTS}
-    probe: Probe = select_probe(
-        (rows["train"], labels["train"]), (rows["validation"], labels["validation"]),
-        len(concept(name, "train").classes),
-    )  # fmt: skip
-    return {split: probe.accuracy(rows[split], labels[split]) for split in MEASURED}
-
-
-@cache
-def pretrained_accuracies(name: str) -> dict[Split, float]:
-    """A_LP of a data set under the pre-trained tower; the same for every method."""
-    return probe_accuracies(tiny_clip.load().visual, name)
-
-
-@torch.no_grad()
-def accuracy(model: TaskHeads, name: str, task: int, split: Split) -> float:
-    """Share of a data set's labels that the model predicts, in eval mode."""
-    data, training = concept(name, split), model.training
-    model.eval()
-    logits = model.head(embed(model.tower, data.images), task)
-    model.train(training)
-    return float((logits.argmax(dim=1) == torch.tensor(data.targets)).double().mean())
-
-
-def planned_steps(config: RunConfig) -> int:
+def planned_steps(config: Config, stream: Stream) -> int:
     """How many training steps the run will take."""
-    per_epoch = 0
-    for name in config.sequence:
-        classes = min(16, len(concept(name, "train").classes))
-        size = config.batch // classes * classes
-        per_epoch += -(-len(concept(name, "train")) // size)
-    return per_epoch * config.epochs
+    total = 0
+    for experience, epochs in zip(stream.train, epochs_of(config, stream), strict=True):
+        total += epochs * steps_per_epoch(
+            len(experience.dataset),
+            len(set(experience.classes_in_this_experience)),
+            config.train.batch,
+            config.train.batches == "balanced",
+        )
+    return total
 
 
-def run(config: RunConfig, after_step: Callable[[], None] | None = None) -> dict[str, Any]:
+def run(
+    config: Config, after_step: Callable[[], None] | None = None, folder: Path | None = None
+) -> dict[str, Any]:
     """Learn the stream by the method; measure accuracy, forgetting, the panel and cost.
 
-    Figures of the validation splits are for choosing settings, those of the test splits for
+    Figures of the validation split are for choosing settings, those of the test split for
     reporting; both come from the one training.
+
+    Args:
+        config: what to run.
+        after_step: called after each training step.
+        folder: where ``where.loggers`` write.
+
+    Raises:
+        FileNotFoundError, ValueError: when data, weights or settings are not what they should be.
     """
     started = time.perf_counter()
-    tower = tiny_clip.load().visual
+    device = device_of(config)
+    backbone = build_backbone(config)
+    views = build_views(config, backbone)
+    stream, panel = load_stream(config, views), load_panel(config, views)
+    epochs = epochs_of(config, stream)
     torch.manual_seed(config.seed)
-    sizes = [len(concept(name, "train").classes) for name in config.sequence]
-    model = TaskHeads(tower, _WIDTH, sizes)
-    before = {name: pretrained_accuracies(name) for name in config.panel}
-    plugins = METHODS[config.method].plugins(
-        config.strength, config.reference, config.seed, dict(config.options)
-    )
-    timer = StepTimer(after_step)
-    evaluator = EvaluationPlugin(
-        accuracy_metrics(experience=True), forgetting_metrics(stream=True), loggers=[]
-    )
-    strategy = Naive(
-        model=model,
-        optimizer=torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.1),
-        criterion=nn.CrossEntropyLoss(),
-        train_mb_size=config.batch,
-        train_epochs=config.epochs,
-        eval_mb_size=50,
-        plugins=[timer, BalancedBatches(config.seed), *plugins, WarmUpCosine(config.lr)],
-        evaluator=evaluator,
-    )
-    benchmark = concepts("test", config.sequence)
-    matrix, terms, learnt = [], [], []
-    for task, experience in enumerate(benchmark.train_stream):
-        trained = strategy.train(experience, eval_streams=[], reset_optimizer_state=True)
-        terms.append({k.split("/")[0]: v for k, v in trained.items() if "_Epoch/" in k})
-        found = strategy.eval(benchmark.test_stream[: task + 1])  # later heads are not fitted
-        row = [
-            next(v for k, v in found.items() if k.startswith("Top1_Acc_Exp") and k.endswith(end))
-            for end in (f"Exp{number:03d}" for number in range(task + 1))
-        ]
-        matrix.append([float(v) for v in row])
-        learnt.append(accuracy(model, config.sequence[task], task, "validation"))
-    after = {name: probe_accuracies(tower, name) for name in config.panel}
-    kept = [accuracy(model, n, task, "validation") for task, n in enumerate(config.sequence)]
-    # one data set alone cannot be forgotten, and Avalanche then reports 0
+    model: Any = build_model(config, backbone, stream)
+    if config.train.channels_last:
+        model.to(memory_format=torch.channels_last)
+    model.to(device)
+    before = pretrained_panel(model.tower, panel, config, device)
+    optimizer = build_optimizer(config, model)  # which may freeze the tower
+    timer, method = StepTimer(after_step), config.make_plugins()
+    shared: list[Any] = [timer]
+    if config.train.batches == "balanced":
+        shared.append(BalancedBatches(model.tower, config.seed))
+    if config.train.lr == 0 or config.train.batch_norm == "frozen":
+        shared.append(KeptInEval(all_of_it=config.train.lr == 0))
+    if config.head.kind == "probe":
+        shared.append(LPFTPlugin(l2=config.head.l2, refit=False))
+    fixed = config.head.kind == "zero-shot" or not (stream.tasks or stream.grows)
+    matrix: list[Row] = [_row(model, stream, 0, fixed, config, device)]
+    with open_loggers(config, folder) as loggers:
+        strategy = Naive(
+            model=model,
+            optimizer=optimizer,
+            criterion=nn.CrossEntropyLoss(),
+            train_mb_size=config.train.batch,
+            eval_mb_size=config.train.eval_batch,
+            device=device,
+            plugins=[*shared, *method, WarmUpCosine(config.train.warm_up, config.train.clip)],
+            evaluator=EvaluationPlugin(
+                accuracy_metrics(experience=True, stream=True),
+                forgetting_metrics(stream=True),
+                loggers=loggers,
+            ),
+        )
+        loading = {"num_workers": config.where.workers}
+        terms, learnt = [], []
+        for number, experience in enumerate(stream.train):
+            strategy.train_epochs = epochs[number]
+            trained = strategy.train(
+                experience, eval_streams=[], reset_optimizer_state=True, **loading
+            )
+            terms.append({k.split("/")[0]: v for k, v in trained.items() if "_Epoch/" in k})
+            found = strategy.eval(stream.test[: number + 1], **loading)  # later heads do not exist
+            seen: Row = [
+                next(
+                    float(v)
+                    for k, v in found.items()
+                    if k.startswith("Top1_Acc_Exp") and k.endswith(f"Exp{place:03d}")
+                )
+                for place in range(number + 1)
+            ]
+            matrix.append(seen + _row(model, stream, number + 1, fixed, config, device))
+            learnt.append(_validated(model, stream, number, config, device))
+    after = probe_panel(model.tower, panel, config, device)
+    kept = [_validated(model, stream, n, config, device) for n in range(len(stream.train))]
+    # one experience alone cannot be forgotten, and Avalanche then reports 0
     forgetting = next(v for k, v in found.items() if k.startswith("StreamForgetting"))
+    counts = [len(e.dataset) for e in stream.test]
+    weights = counts if stream.grows else [1] * len(counts)
 
-    def panel(split: Split) -> dict[str, Any]:
-        first, last = ({n: v[n][split] for n in config.panel} for v in (before, after))
-        change = statistics.mean(last[n] - first[n] for n in config.panel)
+    def panel_part(split: Split) -> dict[str, Any]:
+        first, last = ({n: v[n][split] for n in v} for v in (before, after))
+        changes = [last[n] - first[n] for n in first]
+        change = statistics.mean(changes) if changes else None
         return {"panel_before": first, "panel_after": last, "delta_lp": change}
 
+    parts: dict[Split, dict[str, Any]] = {split: panel_part(split) for split in MEASURED}
     return {
-        "config": asdict(config),
+        "run_id": config.identity,
+        "config": plain(config),
+        "stream": {**stream.summary, "names": list(stream.names), "test_counts": counts},
+        "feature_source": next((str(p.source) for p in method if hasattr(p, "source")), None),
         "test": {
             "accuracy_matrix": matrix,
-            "stream_accuracy": statistics.mean(matrix[-1]),
+            "weighted_by": "image" if stream.grows else "experience",
+            "stream_accuracy": _weighted(matrix[-1], weights),
+            "average_accuracy": statistics.mean(
+                _weighted(row[: k + 1], weights[: k + 1]) for k, row in enumerate(matrix[1:])
+            ),
             "forgetting_avalanche": float(forgetting),
-            **panel("test"),
+            **parts["test"],
         },
         "validation": {
-            "learning_accuracy": statistics.mean(learnt),
-            "stream_accuracy": statistics.mean(kept),
-            **panel("validation"),
+            "learning_accuracy": None if None in learnt else statistics.mean(map(float, learnt)),
+            "stream_accuracy": None if None in kept else statistics.mean(map(float, kept)),
+            **parts["validation"],
         },
         "loss_terms": terms,
         "steps": len(timer.seconds),
         "seconds_per_step": statistics.median(timer.seconds),
         "seconds": time.perf_counter() - started,
-        "teacher_forwards": sum(
-            p.teacher_forwards for p in plugins if isinstance(p, FeaturePlugin)
-        ),
+        "teacher_forwards": sum(p.teacher_forwards for p in method if isinstance(p, FeaturePlugin)),
+        "peak_gpu_bytes": torch.cuda.max_memory_allocated(device)
+        if device.type == "cuda"
+        else None,
         "versions": {
             "avalanche-proxyfda": __version__,
             **{n: version(n) for n in ("torch", "avalanche-lib", "open_clip_torch", "numpy")},
         },
         "machine": {
             "processor": platform.machine(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "python": platform.python_version(),
         },
     }
+
+
+def _row(
+    model: nn.Module, stream: Stream, first: int, fixed: bool, config: Config, device: torch.device
+) -> Row:
+    """Test accuracy from experience ``first`` on; None where there is no head yet."""
+    return [
+        accuracy(model, e.dataset, config, device) if fixed else None for e in stream.test[first:]
+    ]
+
+
+def _validated(
+    model: nn.Module, stream: Stream, number: int, config: Config, device: torch.device
+) -> float | None:
+    if stream.validation is None:
+        return None
+    return accuracy(model, stream.validation[number].dataset, config, device)
+
+
+def _weighted(values: Row, weights: list[int]) -> float:
+    total = sum(float(v or 0.0) * w for v, w in zip(values, weights, strict=True))
+    return total / sum(weights)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,27 +1,39 @@
-"""The fine-tuning recipe shared by all methods: warm-up, cosine decay, gradient clipping."""
+"""What all methods share in training: learning rates, clipping, batches, the clock."""
 
 from __future__ import annotations
 
+import copy
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from avalanche.training.plugins import SupervisedPlugin
+from torch import Tensor, nn
+
+from avalanche_proxyfda.plugins.batches import HardClassBatches
 
 
 class WarmUpCosine(SupervisedPlugin[Any]):
     """Sets the learning rate of every step of an experience, and clips gradients.
 
+    The peak of a parameter group is the rate that it has before the first experience.
+
     Args:
-        peak: the learning rate after warm-up.
         warm_up: share of an experience's steps that the rate rises in.
         clip: largest norm of the gradient.
     """
 
-    def __init__(self, peak: float, warm_up: float = 0.1, clip: float = 1.0) -> None:
+    def __init__(self, warm_up: float = 0.1, clip: float = 1.0) -> None:
         super().__init__()
-        self.peak, self.warm_up, self.clip = peak, warm_up, clip
+        self.warm_up, self.clip = warm_up, clip
+        self._peaks: list[float] | None = None
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Note the peaks, once."""
+        if self._peaks is None:
+            self._peaks = [group["lr"] for group in strategy.optimizer.param_groups]
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Set this step's learning rate."""
@@ -29,8 +41,9 @@ class WarmUpCosine(SupervisedPlugin[Any]):
         done = strategy.clock.train_exp_iterations
         rising = max(1.0, self.warm_up * total)
         decay = 0.5 * (1 + math.cos(math.pi * min(1.0, done / total)))
-        for group in strategy.optimizer.param_groups:
-            group["lr"] = self.peak * min((done + 1) / rising, decay)
+        assert self._peaks is not None
+        for group, peak in zip(strategy.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * min((done + 1) / rising, decay)
 
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
         """Clip the model's gradient."""
@@ -40,7 +53,7 @@ class WarmUpCosine(SupervisedPlugin[Any]):
 class StepTimer(SupervisedPlugin[Any]):
     """Seconds of each training step, from its start to its end, and a call after each."""
 
-    def __init__(self, after_step: Any = None) -> None:
+    def __init__(self, after_step: Callable[[], None] | None = None) -> None:
         super().__init__()
         self.seconds: list[float] = []
         self._after_step = after_step
@@ -55,3 +68,68 @@ class StepTimer(SupervisedPlugin[Any]):
         self.seconds.append(time.perf_counter() - self._start)
         if self._after_step is not None:
             self._after_step()
+
+
+class KeptInEval(SupervisedPlugin[Any]):
+    """Keeps modules of the tower in eval mode in training, which ``train`` undoes.
+
+    Args:
+        all_of_it: the whole tower, as when it is frozen; else its batch norms alone, which
+            then normalise by the statistics of pre-training.
+    """
+
+    def __init__(self, all_of_it: bool) -> None:
+        super().__init__()
+        self.all_of_it = all_of_it
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        """Put them back."""
+        tower = strategy.model.tower
+        for module in tower.modules():
+            if self.all_of_it or isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.training = False
+
+
+class BalancedBatches(SupervisedPlugin[Any]):
+    """Gives every method the same batches, those that FDA's plugins ask for.
+
+    Related classes are found by the pre-trained tower, which no method has changed.
+
+    Args:
+        tower: pre-trained; copied.
+        seed: of the batches.
+    """
+
+    def __init__(self, tower: nn.Module, seed: int) -> None:
+        super().__init__()
+        self.batches = HardClassBatches(16, None, seed)
+        self._tower = copy.deepcopy(tower).eval().requires_grad_(False)
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Replace the loader."""
+        tower = self._tower.to(strategy.device)
+
+        def features(images: Tensor) -> Tensor:
+            rows: Tensor = tower(images)
+            return rows
+
+        self.batches.install(strategy, features, kwargs)
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        """Choose the epoch's batches."""
+        self.batches.start_epoch(strategy)
+
+
+def steps_per_epoch(images: int, classes: int, batch: int, balanced: bool) -> int:
+    """Training steps of one epoch of an experience.
+
+    Args:
+        images: in the experience.
+        classes: in the experience.
+        batch: samples a step, at most.
+        balanced: whether batches are :class:`BalancedBatches`'.
+    """
+    if balanced:
+        m, n = HardClassBatches(16, None, 0).sizes(classes, batch)
+        batch = m * n
+    return -(-images // batch)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from avalanche_proxyfda.losses.base import check_amount
-from benchmarks.engine import RunConfig, run
+from benchmarks.config import Config, changed
+from benchmarks.engine import run
 from benchmarks.methods import METHODS
 
 
@@ -41,7 +42,7 @@ class PathPoint:
         return self.validation_accuracy + self.validation_delta_lp
 
 
-def path_configs(config: RunConfig, strengths: Sequence[float]) -> list[RunConfig]:
+def path_configs(config: Config, strengths: Sequence[float]) -> list[Config]:
     """``config`` at each strength; itself alone for a method that has none.
 
     Raises:
@@ -52,7 +53,7 @@ def path_configs(config: RunConfig, strengths: Sequence[float]) -> list[RunConfi
     values = [check_amount("strengths", value) for value in strengths]
     if not values or len(set(values)) < len(values):
         raise ValueError(f"strengths={list(strengths)} must hold different numbers, at least one")
-    return [replace(config, strength=value) for value in values]
+    return [changed(config, strength=value) for value in values]
 
 
 def path_points(records: Iterable[dict[str, Any]]) -> list[PathPoint]:
@@ -87,9 +88,9 @@ def path_points(records: Iterable[dict[str, Any]]) -> list[PathPoint]:
 
 
 def lambda_path(
-    config: RunConfig,
+    config: Config,
     strengths: Sequence[float],
-    execute: Callable[[RunConfig], dict[str, Any]] = run,
+    execute: Callable[[Config], dict[str, Any]] = run,
 ) -> list[PathPoint]:
     """Run one method over a grid of strengths.
 

@@ -1,7 +1,7 @@
 """Backbones with heads, as models for Avalanche strategies."""
 
 from avalanche_proxyfda.models.backbones import Backbone, load_backbone
-from avalanche_proxyfda.models.heads import TaskHeads, UnitHeads
+from avalanche_proxyfda.models.heads import TaskHeads, TextHeads, UnitHeads
 from avalanche_proxyfda.models.text_head import TEMPLATES, TextHead, text_head
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Backbone",
     "TaskHeads",
     "TextHead",
+    "TextHeads",
     "UnitHeads",
     "load_backbone",
     "text_head",

@@ -11,7 +11,7 @@ from avalanche.models.dynamic_modules import (
 from torch import Tensor, nn
 
 from avalanche_proxyfda.feature_source import FeatureSource
-from avalanche_proxyfda.models.heads import UnitHeads
+from avalanche_proxyfda.models.heads import TextHeads, UnitHeads
 from avalanche_proxyfda.weights.anchor import encoder_test
 
 
@@ -28,7 +28,7 @@ def task_head(model: nn.Module, named: FeatureSource | None = None) -> FeatureSo
     """
     if named is not None and named.of_input and isinstance(named.find(model), MultiTaskModule):
         return named
-    known = (MultiHeadClassifier, UnitHeads)
+    known = (MultiHeadClassifier, UnitHeads, TextHeads)
     for name, module in model.named_modules():
         if name and isinstance(module, known):
             return FeatureSource(name, of_input=True)

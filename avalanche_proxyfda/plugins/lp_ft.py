@@ -47,6 +47,8 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
             stream), from its first, in which a part of the model gets no update.
         freeze: that part: the ``"head"``'s last linear layer, or the ``"encoder"``, which
             is all but that layer.
+        refit: whether classes that were fitted before are fitted again when they come back
+            (with new images: learning by domain); otherwise their rows stay.
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
@@ -62,6 +64,7 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
         head: str | None = None,
         freeze_share: float = 0.0,
         freeze: Frozen = "head",
+        refit: bool = True,
         name: str | None = None,
     ) -> None:
         check_choice("teacher", teacher, ("previous", "initial"))
@@ -72,6 +75,8 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
             raise ValueError(f"freeze_share={freeze_share} must lie in [0, 1]")
         check_choice("freeze", freeze, get_args(Frozen))
         self.l2, self.head, self.freeze_share, self.freeze = l2, head, freeze_share, freeze
+        self.refit = refit
+        self._known: dict[int, list[int]] = {}  # classes fitted so far, by task
         self.fitted: dict[int, float] = {}
         """Training accuracy of the probe of each task of the last experience."""
         self._task = 0  # the task whose head the teacher's features enter
@@ -122,8 +127,11 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
         self._heads = list(dict.fromkeys(layers.values()))
         if new:
             self.fitted = {}
-            rows = self._features(strategy, loading)
-            for task in tasks:
+            present = {task: set(labels[groups == task].tolist()) for task in tasks}
+            due = [t for t in tasks if self.refit or present[t] - set(self._known.get(t, ()))]
+            rows = self._features(strategy, loading) if due else None
+            for task in due:
+                assert rows is not None
                 mine = groups == task
                 self._fit(task, layers[task], rows[mine], labels[mine])
         if new:
@@ -180,9 +188,12 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
             l2 = chosen.l2
         probe = fit_probe(rows, found, count, l2, normalize=False, bias=bias)
         self.fitted[task] = probe.accuracy(rows, found)
-        layer.weight[classes] = probe.weight.to(layer.weight)
+        before = set(self._known.get(task, ()))
+        put = torch.tensor([self.refit or c not in before for c in classes.tolist()])
+        layer.weight[classes[put]] = probe.weight[put].to(layer.weight)
         if bias:
-            layer.bias[classes] = probe.bias.to(layer.bias)
+            layer.bias[classes[put]] = probe.bias[put].to(layer.bias)
+        self._known[task] = sorted(before | set(classes.tolist()))
 
     # ---- a step -----------------------------------------------------------------------
 
@@ -207,7 +218,13 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
         """The teacher, and how far the experience is."""
         own = {"done": self._done, "planned": self._planned}
         kept = {name: self.pending.get(name, value) for name, value in own.items()}
-        return {**super().state_dict(), **kept}
+        known = {str(task): list(classes) for task, classes in self._known.items()}
+        return {**super().state_dict(), **kept, "known": known}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over ``state``."""
+        super().load_state_dict(state)
+        self._known = {int(task): list(classes) for task, classes in state["known"].items()}
 
 
 def _held_out(labels: Tensor) -> Tensor:

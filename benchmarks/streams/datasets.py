@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import torchvision
 from torch.utils.data import Dataset
 
-from benchmarks.streams.images import ImageFiles, is_image_name
+from benchmarks.streams.images import ImageFiles, is_image_name, list_hash, scan_items
 from benchmarks.streams.packs import read_pack
 
 
@@ -31,6 +31,22 @@ class Labelled(Dataset[tuple[Any, int]]):
     def __getitem__(self, index: int) -> tuple[Any, int]:
         image = self.source[self.rows[index]][0]
         return image.convert("RGB"), self.targets[index]
+
+    def placed(self) -> list[tuple[str, int]]:
+        """Where each image comes from (``class/file``, or its row there), and its label."""
+        paths = getattr(self.source, "paths", None)
+
+        def where(row: int) -> str:
+            return str(row) if paths is None else "/".join(paths[row].parts[-2:])
+
+        return [(where(r), label) for r, label in zip(self.rows, self.targets, strict=True)]
+
+    def without(self, places: Container[int]) -> Labelled:
+        """All but the images at ``places``."""
+        kept = [k for k in range(len(self)) if k not in places]
+        return Labelled(
+            self.source, tuple(self.rows[k] for k in kept), tuple(self.targets[k] for k in kept)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +69,19 @@ class DataSet:
     test: Labelled
     note: str
 
+    @property
+    def sha256(self) -> str:
+        """Identity of the splits: of which rows are in which, and their labels."""
+        return list_hash(
+            [
+                f"{split} {where} {label}"
+                for split in SPLITS
+                for where, label in getattr(self, split).placed()
+            ]
+        )
 
+
+SPLITS = ("train", "validation", "test")
 Splits = dict[str, tuple[Any, Sequence[int]]]
 
 
@@ -64,6 +92,12 @@ class _Kind:
     splits: dict[str, dict[str, Any]]
     labels: Callable[[Any], Sequence[int]]
     classes: Callable[[Any], Sequence[str]]
+    groups: Callable[[Any], Sequence[str]] | None = None  # rows that must not be parted
+
+
+def _tracks(data: Any) -> list[str]:
+    """GTSRB: which sign each frame was taken of; files are called ``<track>_<frame>.ppm``."""
+    return [f"{Path(path).parent.name}/{Path(path).name[:5]}" for path, _ in data._samples]
 
 
 def _pairs(data: Any) -> list[int]:
@@ -96,7 +130,7 @@ TORCHVISION: dict[str, _Kind] = {
     "STL10": _Kind(_BY_SPLIT, _LABELS, _CLASSES),
     "DTD": _Kind(_WITH_VAL, _HIDDEN, _CLASSES),
     "Flowers102": _Kind(_WITH_VAL, _HIDDEN, _numbered(102)),
-    "GTSRB": _Kind(_BY_SPLIT, _pairs, _numbered(43)),
+    "GTSRB": _Kind(_BY_SPLIT, _pairs, _numbered(43), _tracks),
     "StanfordCars": _Kind(_BY_SPLIT, _pairs, _CLASSES),
     "Food101": _Kind(_BY_SPLIT, _HIDDEN, _CLASSES),
     "OxfordIIITPet": _Kind(
@@ -131,6 +165,7 @@ def load(
     if not 0 < validation_share <= 0.5:
         raise ValueError(f"validation_share={validation_share} must lie in (0, 0.5]")
     kind, _, place = name.partition(":")
+    groups: Sequence[str] | None = None
     if kind == "npz" and place:
         train, test, classes, _ = read_pack(root / place)
         splits: Splits = {"train": (train, train.targets), "test": (test, test.targets)}
@@ -138,6 +173,8 @@ def load(
         splits, classes = _folders(root / place)
     elif name in TORCHVISION:
         splits, classes = _torchvision(name, root, download)
+        by = TORCHVISION[name].groups
+        groups = None if by is None else by(splits["train"][0])
     else:
         near = difflib.get_close_matches(name, TORCHVISION, n=3)
         raise ValueError(
@@ -145,7 +182,7 @@ def load(
             + (f"near ones: {', '.join(near)}; " if near else "")
             + "give one of torchvision's, 'npz:FILE' or 'folder:FOLDER'"
         )
-    return _with_three_splits(name, splits, classes, validation_share, seed)
+    return _with_three_splits(name, splits, classes, validation_share, seed, groups)
 
 
 def _torchvision(name: str, root: Path, download: bool) -> tuple[Splits, tuple[str, ...]]:
@@ -194,19 +231,54 @@ def _folders(folder: Path) -> tuple[Splits, tuple[str, ...]]:
     return splits, tuple(names or ())
 
 
-def _held(labels: Sequence[int], share: float, seed: int) -> set[int]:
-    """Rows of about ``share`` of each class, at least one where there are two; repeatable."""
+def _held(
+    labels: Sequence[int], share: float, seed: int, groups: Sequence[str] | None = None
+) -> set[int]:
+    """Rows of about ``share`` of each class, at least one where there are two; repeatable.
+
+    Rows of one group stay together, and a class keeps one group at least.
+    """
     rng, held = np.random.default_rng((seed, 20260)), set()
     array = np.asarray(labels)
+    names = np.arange(len(array)) if groups is None else np.asarray(groups)
     for label in np.unique(array):
-        rows = rng.permutation(np.flatnonzero(array == label))
-        count = max(1, round(share * len(rows))) if len(rows) > 1 else 0
-        held |= {int(r) for r in rows[:count]}
+        rows = np.flatnonzero(array == label)
+        own = rng.permutation(np.unique(names[rows]))
+        count = max(1, round(share * len(own))) if len(own) > 1 else 0
+        held |= {int(r) for r in rows[np.isin(names[rows], own[:count])]}
     return held
 
 
+def without_broken(data: DataSet) -> tuple[DataSet, dict[str, str]]:
+    """The data set without the images that cannot be read, and what was wrong with each.
+
+    Raises:
+        ValueError: when a class has no training image left.
+    """
+    reasons = broken(data)
+    parts = {split: getattr(data, split).without(found) for split, found in reasons.items()}
+    lost = sorted(set(range(len(data.classes))) - set(parts["train"].targets))
+    if lost:
+        raise ValueError(f"{data.name}: no readable training image of the classes {lost[:5]}")
+    told = {}
+    for split, found in reasons.items():
+        places = getattr(data, split).placed()
+        told |= {f"{data.name} {split} {places[k][0]}": reason for k, reason in found.items()}
+    return replace(data, **parts), told
+
+
+def broken(data: DataSet) -> dict[str, dict[int, str]]:
+    """Of each split, the places of the images that cannot be read, and why; reads them all."""
+    return {split: scan_items(getattr(data, split), f"{data.name} {split}") for split in SPLITS}
+
+
 def _with_three_splits(
-    name: str, splits: Splits, classes: tuple[str, ...], share: float, seed: int
+    name: str,
+    splits: Splits,
+    classes: tuple[str, ...],
+    share: float,
+    seed: int,
+    groups: Sequence[str] | None,
 ) -> DataSet:
     note = "validation and test as published"
     if "all" in splits:  # nothing is published: a fifth is held for the test
@@ -222,12 +294,13 @@ def _with_three_splits(
     if "validation" in splits:
         made["validation"] = _part(*splits["validation"], range(len(splits["validation"][1])))
     else:
-        inside = _held([labels[r] for r in rest], share, seed)
+        own = None if groups is None else [groups[r] for r in rest]
+        inside = _held([labels[r] for r in rest], share, seed, own)
         made["validation"] = _part(data, labels, [rest[k] for k in sorted(inside)])
         rest = [r for k, r in enumerate(rest) if k not in inside]
         note = note if "all" in splits else "test as published; validation: of train, ours"
-        if name == "GTSRB":
-            note += " (single frames: others of the same sign stay in train)"
+        if groups is not None:
+            note += ", whole tracks"
     made["train"] = _part(data, labels, rest)
     for split, part in made.items():
         holes = sorted(set(range(len(classes))) - set(part.targets))

@@ -17,6 +17,8 @@ CLASSES = 200
 CODA_COUNTS = (24_000, 6_000)
 IMAGES = sum(CODA_COUNTS)
 _WNID = re.compile(r"n\d{8}")
+Pair = tuple[Path, int]
+Pairs = tuple[Pair, ...]
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Lists:
     """
 
     wnids: tuple[str, ...]
-    train: tuple[tuple[Path, int], ...]
-    test: tuple[tuple[Path, int], ...]
+    train: Pairs
+    test: Pairs
     coda_ids: tuple[int, ...] | None = None
 
     @property
@@ -84,19 +86,31 @@ def hash80(root: Path, classes: int = CLASSES) -> Lists:
     """
     wnids = class_folders(root)
     _check_classes(wnids, root, classes)
-    train: list[tuple[Path, int]] = []
-    test: list[tuple[Path, int]] = []
-    by_class: dict[int, list[tuple[Path, int]]] = {}
-    for pair in _files(root, wnids):
+    test, train = held_out(_files(root, wnids), 0.2)
+    return Lists(tuple(wnids), train, test)
+
+
+def held_out(pairs: Sequence[Pair], share: float, salt: str = "") -> tuple[Pairs, Pairs]:
+    """``share`` of each class, those with the smallest name hashes, and the rest; by path.
+
+    At least one of a class is held where it has two, and none where it has one.
+    """
+    by_class: dict[int, list[Pair]] = {}
+    for pair in pairs:
         by_class.setdefault(pair[1], []).append(pair)
-    for pairs in by_class.values():
-        pairs.sort(
-            key=lambda p: hashlib.sha256(f"{p[0].parent.name}/{p[0].name}".encode()).digest()
-        )
-        held = max(1, round(len(pairs) / 5)) if len(pairs) > 1 else 0
-        test += pairs[:held]
-        train += pairs[held:]
-    return Lists(tuple(wnids), tuple(sorted(train)), tuple(sorted(test)))
+
+    def by_hash(pair: Pair) -> bytes:
+        name = f"{salt}{pair[0].parent.name}/{pair[0].name}"
+        return hashlib.sha256(name.encode()).digest()
+
+    held: list[Pair] = []
+    rest: list[Pair] = []
+    for own in by_class.values():
+        own.sort(key=by_hash)
+        count = max(1, round(share * len(own))) if len(own) > 1 else 0
+        held += own[:count]
+        rest += own[count:]
+    return tuple(sorted(held)), tuple(sorted(rest))
 
 
 def presplit(root: Path, classes: int = CLASSES) -> Lists:

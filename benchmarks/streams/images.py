@@ -119,19 +119,29 @@ def scan(paths: Sequence[Path], max_pixels: int = MAX_PIXELS, workers: int = 4) 
 
     A progress bar appears after five seconds.
     """
+    files = ImageFiles(paths, [0] * len(paths), max_pixels)
+    return {paths[k]: reason for k, reason in scan_items(files, "images", workers).items()}
 
-    def check(path: Path) -> str:
+
+def scan_items(data: Any, about: str, workers: int = 4) -> dict[int, str]:
+    """Read every item of a data set of images once; why those that fail cannot be read.
+
+    A progress bar, called ``about``, appears after five seconds.
+    """
+
+    def check(place: int) -> str:
         try:
-            load_rgb(path, max_pixels)
+            data[place]
         except UnreadableImage as error:
             return str(error)
+        except (OSError, SyntaxError, ValueError) as error:  # torchvision's own readers
+            return f"{type(error).__name__}: {error}"
         return ""
 
+    places = range(len(data))
     with ThreadPoolExecutor(workers) as pool:
-        found = list(
-            tqdm(pool.map(check, paths), total=len(paths), desc="images", delay=5, leave=False)
-        )
-    return {path: reason for path, reason in zip(paths, found, strict=True) if reason}
+        bar = tqdm(pool.map(check, places), total=len(data), desc=about, delay=5, leave=False)
+        return {place: reason for place, reason in zip(places, bar, strict=True) if reason}
 
 
 def list_hash(lines: Sequence[str]) -> str:

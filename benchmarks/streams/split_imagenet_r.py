@@ -20,10 +20,11 @@ from benchmarks.streams.imagenet_r_splits import (
     class_folders,
     coda,
     hash80,
+    held_out,
     is_split,
     presplit,
 )
-from benchmarks.streams.images import MAX_PIXELS, ImageFiles, scan
+from benchmarks.streams.images import MAX_PIXELS, ImageFiles, is_image_name, scan
 
 SplitName = Literal["hash80", "coda", "presplit"]
 OnCorrupt = Literal["raise", "drop"]
@@ -94,6 +95,19 @@ def find_root(root: Path | str) -> Path:
     )
 
 
+def image_paths(root: Path | str) -> list[Path]:
+    """All images under the class folders of ``root``, whatever the split."""
+    folder = find_root(root)
+    parts = [folder / "train", folder / "test"] if is_split(folder) else [folder]
+    return [
+        path
+        for part in parts
+        for wnid in class_folders(part)
+        for path in sorted((part / wnid).iterdir())
+        if is_image_name(path.name)
+    ]
+
+
 def split_imagenet_r(
     root: Path | str,
     num_experiences: int = 10,
@@ -105,11 +119,13 @@ def split_imagenet_r(
     on_corrupt: OnCorrupt = "raise",
     max_pixels: int = MAX_PIXELS,
     classes: int = CLASSES,
+    validation_share: float = 0.0,
 ) -> Any:
     """An Avalanche benchmark of ImageNet-R in ``num_experiences`` groups of classes.
 
     Labels are numbered in the order of learning, and there is no task label: one head that
-    grows fits. What was built is in the benchmark's ``summary``.
+    grows fits. What was built is in the benchmark's ``summary``; its ``validation_stream`` has
+    the held-out training images, or is None.
 
     Args:
         root: ``imagenet-r.tar``, the folder with 200 class folders, or one with ``train/``
@@ -126,6 +142,8 @@ def split_imagenet_r(
             reads all images once before, leaves broken ones out, and notes them.
         max_pixels: images above it are broken.
         classes: how many there must be; for miniatures.
+        validation_share: of each class's training images, those with the smallest hash of
+            their name; they are not trained on. Zero for figures to compare with others'.
 
     Raises:
         FileNotFoundError, ValueError: when the files are not what they should be.
@@ -140,6 +158,8 @@ def split_imagenet_r(
         raise ValueError(f"split={split!r} is unknown; choose 'hash80', 'coda' or 'presplit'")
     if on_corrupt not in ("raise", "drop"):
         raise ValueError(f"on_corrupt={on_corrupt!r} is unknown; choose 'raise' or 'drop'")
+    if not 0 <= validation_share <= 0.5:
+        raise ValueError(f"validation_share={validation_share} must lie in [0, 0.5]")
     folder = find_root(root)
     split = split or ("presplit" if is_split(folder) else "hash80")
     if split == "coda":
@@ -169,6 +189,8 @@ def split_imagenet_r(
         dropped = scan([path for part in pairs.values() for path, _ in part], max_pixels)
         pairs = {n: tuple(p for p in part if p[0] not in dropped) for n, part in pairs.items()}
         made = replace(made, train=pairs["train"], test=pairs["test"])
+    if validation_share:
+        pairs["validation"], pairs["train"] = held_out(made.train, validation_share, "validation")
     sets = {
         name: ImageFiles([p for p, _ in part], [k for _, k in part], max_pixels)
         for name, part in pairs.items()
@@ -178,12 +200,19 @@ def split_imagenet_r(
             missing = sorted(set(range(classes)) - set(data.targets))
             raise ValueError(
                 f"no usable {name} image of {', '.join(made.wnids[k] for k in missing[:5])}"
+                + (": take validation_share=0" if name == "validation" else "")
             )
-    benchmark: Any = nc_benchmark(
-        sets["train"], sets["test"], num_experiences, task_labels=False, shuffle=False,
-        fixed_class_order=learnt, class_ids_from_zero_from_first_exp=True,
-        train_transform=train_transform, eval_transform=eval_transform,
-    )  # fmt: skip
+
+    def build(evaluated: ImageFiles) -> Any:
+        return nc_benchmark(
+            sets["train"], evaluated, num_experiences, task_labels=False, shuffle=False,
+            fixed_class_order=learnt, class_ids_from_zero_from_first_exp=True,
+            train_transform=train_transform, eval_transform=eval_transform,
+        )  # fmt: skip
+
+    benchmark = build(sets["test"])
+    held = sets.get("validation")
+    benchmark.validation_stream = None if held is None else build(held).test_stream
     benchmark.summary = {
         "stream": "split-imagenet-r",
         "split": split,
@@ -193,6 +222,7 @@ def split_imagenet_r(
         "wnids": [made.wnids[k] for k in learnt],
         "num_experiences": num_experiences,
         "train": len(sets["train"]),
+        "validation": len(sets["validation"]) if "validation" in sets else 0,
         "test": len(sets["test"]),
         "dropped": {str(path.relative_to(folder)): reason for path, reason in dropped.items()},
     }

@@ -11,25 +11,36 @@ from typing import Any
 
 import pytest
 
-from benchmarks.demo import table
-from benchmarks.engine import RunConfig, planned_steps, run, write_json
+from benchmarks.backbones import Views
+from benchmarks.config import Config
+from benchmarks.engine import planned_steps, run, write_json
 from benchmarks.finetune import StepTimer
 from benchmarks.path import path_points
+from benchmarks.recipe_files import RECIPES, load_recipe
+from benchmarks.streams.build import load_stream
+from benchmarks.tables import path_table, run_table
 
 ROOT = Path(__file__).parents[2]
-SHORT: dict[str, Any] = {"epochs": 1, "sequence": ("digits", "textures"), "panel": ("colours",)}
+SHORT = {"train.epochs": 1, "stream.sets": ["digits", "textures"], "panel.sets": ["colours"]}
 NUMBERS = ("test", "validation", "loss_terms")
+
+
+def short_config(method: str) -> Config:
+    return load_recipe(RECIPES / "concepts" / f"{method}.yaml", SHORT).config
 
 
 @pytest.fixture(scope="module")
 def short() -> dict[str, Any]:
-    return run(RunConfig.of("proxy-fda", **SHORT))
+    return run(short_config("proxy-fda"))
 
 
 def test_a_run_measures_the_stream_the_panel_and_the_cost(short: dict[str, Any]) -> None:
     test, validation = short["test"], short["validation"]
-    first, last = test["accuracy_matrix"]
-    assert len(first) == 1 and len(last) == 2 and min(first + last) > 0.5
+    before, first, last = test["accuracy_matrix"]
+    assert before == [None, None] and first[1] is None  # no head is fitted yet
+    assert min(first[0], *last) > 0.5
+    assert short["stream"]["test_counts"] == [400, 400] and len(short["run_id"]) == 64
+    assert test["average_accuracy"] == pytest.approx((first[0] + sum(last) / 2) / 2)
     assert test["stream_accuracy"] == pytest.approx(sum(last) / 2)
     assert test["forgetting_avalanche"] == pytest.approx(first[0] - last[0], abs=1e-6)
     assert abs(validation["stream_accuracy"] - test["stream_accuracy"]) < 0.15
@@ -38,14 +49,15 @@ def test_a_run_measures_the_stream_the_panel_and_the_cost(short: dict[str, Any])
         change = split["panel_after"]["colours"] - split["panel_before"]["colours"]
         assert split["delta_lp"] == pytest.approx(change)
         assert split["panel_before"]["colours"] > 0.8
-    planned = planned_steps(RunConfig.of("proxy-fda", **SHORT))
+    config = short_config("proxy-fda")
+    planned = planned_steps(config, load_stream(config, Views(abs, abs)))
     assert short["steps"] == planned == 28
     assert short["teacher_forwards"] == planned
     assert all("ProxyFDA_generator_Epoch" in terms for terms in short["loss_terms"])
 
 
 def test_the_same_configuration_gives_the_same_numbers(short: dict[str, Any]) -> None:
-    again = run(RunConfig.of("proxy-fda", **SHORT))
+    again = run(short_config("proxy-fda"))
     assert {k: again[k] for k in NUMBERS} == {k: short[k] for k in NUMBERS}
 
 
@@ -71,29 +83,21 @@ def test_every_method_sees_the_same_batches_and_heads(monkeypatch: pytest.Monkey
 
         monkeypatch.setattr(engine, "StepTimer", Look)
         with pytest.raises(Stop):
-            run(RunConfig.of(method, **SHORT))
+            run(short_config(method))
     assert len(seen["lp-ft"]) > 10 and all(noted == seen["lp-ft"] for noted in seen.values())
 
 
 def test_the_table_has_a_row_a_run(short: dict[str, Any]) -> None:
-    text = table({"proxy-fda": path_points([short])})
+    text = path_table({"proxy-fda": path_points([short])})
     assert f"| proxy-fda | {short['config']['strength']:g} |" in text
     assert f"{100 * short['test']['delta_lp']:+.1f}" in text
 
 
-@pytest.mark.parametrize(
-    ("method", "options", "words"),
-    [
-        ("ewc", {}, "method='ewc' is unknown; choose one of"),
-        ("proxy-fd", {}, "did you mean 'proxy-fda'"),
-        ("fda", {"sequence": ()}, "at least one data set each"),
-        ("fda", {"panel": ("digits",)}, r"\['digits'\] cannot be learnt and be on the panel"),
-        ("lp-ft", {"strength": 1.0}, "lp-ft is plain fine-tuning and has none"),
-    ],
-)
-def test_bad_configurations(method: str, options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        RunConfig.of(method, **options)
+def test_a_table_of_runs_is_the_mean_over_seeds(short: dict[str, Any]) -> None:
+    other = {**short, "test": {**short["test"], "stream_accuracy": 0.0}}
+    text = run_table([short, other])
+    assert f"| 2 | {50 * short['test']['stream_accuracy']:.1f} |" in text
+    assert "| seeds |" in text and "| seeds |" not in run_table([short])
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -117,8 +121,10 @@ def test_the_command_writes_a_record_for_each_run_and_the_paths(tmp_path: Path) 
     done = demo(tmp_path, "--methods", "finetune", "l2sp", "--strengths", "0.1", "0.5")
     assert done.returncode == 0, done.stderr
     assert "| finetune |" in done.stdout and "| l2sp | 0.1 |" in done.stdout.replace("**", "")
-    record = json.loads((tmp_path / "l2sp-0.5-seed0.json").read_text())
-    assert record["config"]["strength"] == 0.5 and record["config"]["epochs"] == 1
+    (file,) = tmp_path.glob("l2sp-0.5-seed0-*.json")
+    record = json.loads(file.read_text())
+    assert record["config"]["strength"] == 0.5 and record["config"]["train"]["epochs"] == 1
+    assert file.stem.endswith(record["run_id"][:8])
     assert "steps: 100%" in done.stderr
     assert (tmp_path / "paths.svg").read_text().startswith("<?xml")
     assert len(list(tmp_path.iterdir())) == 4
@@ -128,7 +134,8 @@ def test_a_run_that_fails_is_named_and_does_not_stop_the_others(tmp_path: Path) 
     done = demo(tmp_path, "--chosen", "--methods", "lp-ft", "fda", "--neighbors", "500")
     assert done.returncode == 1
     assert "fda, weight = " in done.stderr and "num_neighbors=500 must be below" in done.stderr
-    assert {p.name for p in tmp_path.iterdir()} == {"lp-ft-seed0.json", "paths.svg"}
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert len(names) == 2 and names[0].startswith("lp-ft-seed0-") and names[1] == "paths.svg"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""Avalanche's loggers by name, writing into a run's own folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.config import Config
+
+
+@contextmanager
+def open_loggers(config: Config, folder: Path | None) -> Iterator[list[Any]]:
+    """The loggers of ``where.loggers``; ``text`` fills ``log.txt``, and all are closed at the end.
+
+    Raises:
+        ValueError: when there is no folder to write to.
+        ImportError: when Weights & Biases is asked for and not installed.
+    """
+    names = dict.fromkeys(config.where.loggers)
+    if names and folder is None:
+        raise ValueError(f"where.loggers={list(names)} need a folder to write to")
+    with ExitStack() as stack:
+        made: list[Any] = []
+        for name in names:
+            assert folder is not None
+            folder.mkdir(parents=True, exist_ok=True)
+            made.append(_open(name, folder, config, stack))
+        yield made
+
+
+def _open(name: str, folder: Path, config: Config, stack: ExitStack) -> Any:
+    from avalanche import logging
+
+    if name == "text":
+        return logging.TextLogger(stack.enter_context((folder / "log.txt").open("w")))
+    if name == "csv":
+        logger = logging.CSVLogger(str(folder / "csv"))
+        stack.callback(logger.close)
+        return logger
+    if name == "tensorboard":
+        board = logging.TensorboardLogger(str(folder / "tensorboard"))
+        stack.callback(board.writer.close)
+        return board
+    try:
+        import wandb
+    except ImportError as error:
+        raise ImportError("where.loggers: wandb is not installed: pip install wandb") from error
+    made = logging.WandBLogger(
+        project_name="avalanche-proxyfda", run_name=config.label, dir=str(folder)
+    )
+    stack.callback(wandb.finish)
+    return made

@@ -1,0 +1,75 @@
+"""The model of a run: the pre-trained tower with the head that the stream needs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from avalanche.models import IncrementalClassifier
+from torch import nn
+
+from avalanche_proxyfda.models import Backbone, TaskHeads, TextHead, TextHeads, text_head
+from benchmarks.config import Config
+from benchmarks.streams.build import Stream, class_names
+
+
+def build_model(config: Config, backbone: Backbone, stream: Stream) -> nn.Module:
+    """``tower`` and ``head``; what the head is, ``head.kind`` and the stream's labels decide.
+
+    One head a task where tasks have labels of their own; one that grows where experiences
+    bring classes; else one of fixed size. The zero-shot head knows all classes at once.
+
+    Raises:
+        ValueError: for a zero-shot head on a backbone without texts.
+    """
+    tower, dim = backbone.tower, backbone.dim
+    sizes = [len(names) for names in stream.classes]
+    if config.head.kind == "zero-shot":
+        texts = [_text_head(config, backbone, names) for names in class_names(stream)]
+        if stream.tasks:
+            return TaskHeads(tower, dim, sizes, TextHeads(texts))
+        return _joined(tower, texts[0])
+    if stream.tasks:
+        return TaskHeads(tower, dim, sizes)
+    if stream.grows:
+        return _joined(tower, IncrementalClassifier(dim))
+    return _joined(tower, nn.Linear(dim, sizes[0]))
+
+
+def _joined(tower: nn.Module, head: nn.Module) -> nn.Module:
+    return nn.Sequential(OrderedDict(tower=tower, head=head))
+
+
+def _text_head(config: Config, backbone: Backbone, names: tuple[str, ...]) -> TextHead:
+    if backbone.clip is None or backbone.tokenizer is None:
+        raise ValueError(
+            f"head.kind='zero-shot': {backbone.name} has no text tower; take an open_clip "
+            "backbone, or head.kind=probe"
+        )
+    return text_head(backbone.clip, backbone.tokenizer, names, config.head.templates)
+
+
+def build_optimizer(config: Config, model: Any) -> torch.optim.Optimizer:
+    """AdamW: one group, or two with ``train.head_lr``; a rate of 0 freezes the tower.
+
+    Groups are by module, which Avalanche can follow when heads grow.
+
+    Raises:
+        ValueError: when nothing is left to be trained.
+    """
+    train = config.train
+    if train.lr == 0:
+        model.tower.requires_grad_(False)
+    head = [p for p in model.head.parameters() if p.requires_grad]
+    tower = [p for p in model.tower.parameters() if p.requires_grad]
+    if not head and not tower:
+        raise ValueError("train.lr=0 and a zero-shot head: nothing is left to be trained")
+    groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "lr": train.lr}]
+    if train.head_lr is not None or train.lr == 0:
+        rate = train.head_lr
+        if rate is None and head:
+            raise ValueError("train.lr=0 freezes the tower: say the head's rate, train.head_lr=…")
+        groups = [{"params": tower, "lr": train.lr}, {"params": head, "lr": rate}]
+        groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, weight_decay=train.weight_decay)

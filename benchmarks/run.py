@@ -1,0 +1,176 @@
+"""``python -m benchmarks run``: a recipe's configuration, or its methods side by side."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+
+if TYPE_CHECKING:
+    from benchmarks.config import Config
+    from benchmarks.recipe_files import Recipe
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of ``python -m benchmarks run``."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _keys()
+    parser.add_argument(
+        "--config", required=True, metavar="FILE",
+        help="a recipe, from here or from benchmarks/: of a stream, or of a method on a stream",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="change keys, listed below; values are YAML: train.lr=1e-4 panel.sets=[]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--methods", nargs="+", default=None, metavar="METHOD",
+        help="of a stream's recipe; default: those that it lists",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=None, metavar="SEED", help="default: the recipe's"
+    )
+    parser.add_argument(
+        "--on-corrupt", choices=("raise", "drop"), default=None,
+        help="stop at a broken image, with its path, or leave broken ones out and note them",
+    )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+    parser.add_argument(
+        "--scan", action="store_true", help="read every image once, list the broken ones, and stop"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; default: 1")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="folder of the records; default: runs/RECIPE"
+    )
+
+
+def _keys() -> str:
+    """All keys with their defaults, from the dataclasses themselves."""
+    from benchmarks.config import Config
+
+    return "\n".join(["keys, with their defaults:", *_keys_of(Config, "")])
+
+
+def _keys_of(kind: Any, path: str) -> list[str]:
+    lines: list[str] = []
+    hints, notes = get_type_hints(kind), get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        annotation = hints[field.name]
+        nested = [k for k in (annotation, *get_args(annotation)) if is_dataclass(k)]
+        for one in nested:
+            lines.append(f"  {path}{field.name}: {(one.__doc__ or '').splitlines()[0]}")
+            lines += _keys_of(one, f"{path}{field.name}.")
+        if nested:
+            continue
+        about = next((m.description for m in getattr(notes[field.name], "__metadata__", ())), "")
+        if get_origin(annotation) is Literal:
+            about = f"{' | '.join(get_args(annotation))}  {about}".rstrip()
+        lines.append(f"    {path}{field.name} = {_default(field)}    {about}")
+    return lines
+
+
+def _default(field: Any) -> str:
+    value, make = field.default, field.default_factory
+    if make is MISSING:  # pydantic keeps a factory inside the default
+        make = getattr(value, "default_factory", None) or MISSING
+    if value is MISSING and make is MISSING:
+        return "(needed)"
+    value = value if make is MISSING else make()
+    value = list(value) if isinstance(value, tuple) else value
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=1000)
+    return text.strip().removesuffix("...").strip()
+
+
+def planned(args: argparse.Namespace) -> tuple[Recipe, list[Config]]:
+    """The runs that the options ask for."""
+    from benchmarks.recipe_files import find_recipe, load_recipe, parse_overrides
+
+    overrides = parse_overrides(args.overrides)
+    if args.on_corrupt is not None:
+        overrides["stream.on_corrupt"] = args.on_corrupt
+    recipe = load_recipe(find_recipe(args.config), overrides)
+    if args.methods and not recipe.path.with_suffix("").is_dir():
+        raise ValueError(f"--methods: {recipe.path.name} is the recipe of one method already")
+    files = [recipe.of_method(m) for m in args.methods or recipe.methods] or [recipe.path]
+    configs = []
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"{recipe.path.name} has no recipe of the method: {file} is no file")
+        for seed in args.seeds or [None]:
+            own = overrides if seed is None else {**overrides, "seed": seed}
+            configs.append(load_recipe(file, own).config)
+    return recipe, configs
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run, or say what would be run; 0 if every run finished."""
+    from benchmarks.backbones import build_backbone, build_views
+    from benchmarks.engine import planned_steps, write_json
+    from benchmarks.pool import run_all
+    from benchmarks.streams.build import load_stream
+    from benchmarks.tables import run_table
+
+    started = time.perf_counter()
+    recipe, configs = planned(args)
+    if args.jobs < 1:
+        raise ValueError(f"--jobs {args.jobs}: at least one")
+    if args.scan:
+        return _scan(configs[0])
+    # all share one stream; building it here finds what is wrong before hours of training
+    config = configs[0]
+    stream = load_stream(config, build_views(config, build_backbone(config)))
+    steps = [planned_steps(each, stream) for each in configs]
+    if args.dry_run:
+        _show(configs, stream.summary, steps)
+        return 0
+    out = args.out or Path("runs") / recipe.path.stem
+    print(f"{len(configs)} runs, {sum(steps)} steps in all; records go to {out}/.", flush=True)
+    records: list[dict[str, Any]] = []
+    failed: list[str] = []
+
+    def done(config: Config, found: dict[str, Any] | BaseException) -> None:
+        if isinstance(found, BaseException):
+            failed.append(config.about)
+            print(f"\n{config.about} (seed {config.seed}) failed:", file=sys.stderr)
+            traceback.print_exception(found)
+            return
+        write_json(out / f"{config.label}.json", found)
+        records.append(found)
+
+    run_all(configs, sum(steps), out, args.jobs, 1 if args.jobs > 1 else None, done)
+    if records:
+        print(run_table(records))
+        print(f"\nEach run's record is in {out}/.")
+    print(f"Took {time.perf_counter() - started:.0f} s.")
+    return int(bool(failed))
+
+
+def _show(configs: list[Config], summary: dict[str, Any], steps: list[int]) -> None:
+    """The resolved configurations, the stream, and the steps, as YAML."""
+    from benchmarks.config import plain
+
+    for config, count in zip(configs, steps, strict=True):
+        shown = {"run": config.label, "steps": count, **plain(config)}
+        print("---")
+        print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).strip())
+    print("---")
+    print(yaml.safe_dump({"stream_summary": summary}, sort_keys=False, default_flow_style=None))
+
+
+def _scan(config: Config) -> int:
+    """List the images that cannot be read; 1 if there are any."""
+    from benchmarks.scan import scan_images
+
+    count, found = scan_images(config)
+    for where, reason in found.items():
+        print(f"{where}: {reason}")
+    print(f"{count} images read, {len(found)} of them broken.")
+    if found:
+        print("Leave them out with --on-corrupt drop, which the record notes.")
+    return int(bool(found))

@@ -1,0 +1,179 @@
+"""``python -m benchmarks run`` on miniatures: from the archive to the table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmarks.run import add_options, main
+from tests.benchmarks.miniature import imagenet_wnids, write_folder, write_imagenet_r
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* ImageNet-R has 30000")
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+stream: {kind: imagenet-r, root: imagenet-r.tar, num_experiences: 5, validation_share: 0.34}
+backbone: {name: tiny-clip}
+head: {kind: probe, l2: 1e-3}
+train: {lr: 1e-4, batch: 64}
+panel: {sets: [colours], train: 40, test: 40}
+methods: [lp-ft, fda]
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of the miniature, and recipes that build on it."""
+    pytest.importorskip("timm")
+    root = tmp_path_factory.mktemp("data")
+    write_imagenet_r(root / "made" / "imagenet-r", imagenet_wnids())
+    with tarfile.open(root / "imagenet-r.tar", "w") as tar:
+        tar.add(root / "made" / "imagenet-r", "imagenet-r")
+    (root / "mini.yaml").write_text(f"{RECIPE}where: {{data: {root}}}\n")
+    for method, extra in (("lp-ft", ""), ("fda", "strength: 1\noptions: {num_neighbors: 8}\n")):
+        file = root / "mini" / f"{method}.yaml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"base: ../mini.yaml\nmethod: {method}\n{extra}")
+    return root
+
+
+def options(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    return parser.parse_args(words)
+
+
+def call(*words: object) -> int:
+    return main(options(*map(str, words)))
+
+
+def test_from_the_archive_to_the_table(data: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "run", "--config", str(data / "mini.yaml")]
+    loggers = "where.loggers=[text, csv, tensorboard]"
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path), "--set", loggers], cwd=ROOT, capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 runs, " in done.stdout and "100%" in done.stderr
+    assert "| lp-ft |  |" in done.stdout and "| fda | 1 |" in done.stdout
+    assert "| last | average | forgetting | Δ_LP panel | colours |" in done.stdout
+    files = sorted(tmp_path.glob("*.json"))
+    assert [f.name.split("-seed0-")[0] for f in files] == ["fda-1", "lp-ft"]
+    record = json.loads(files[0].read_text())
+    assert record["stream"]["split"] == "hash80" and len(record["stream"]["class_order"]) == 200
+    assert record["config"]["method"] == "fda" and record["config"]["where"]["data"] == str(data)
+    folder = files[0].with_suffix("")
+    assert "FDA_alignment_Epoch" in (folder / "log.txt").read_text()
+    assert list((folder / "csv").glob("*.csv"))
+    assert list((folder / "tensorboard").rglob("events*"))
+
+
+def test_dry_run_shows_the_configuration_the_stream_and_the_steps(
+    data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call("--config", data / "mini.yaml", "--dry-run", "--out", tmp_path / "x") == 0
+    *runs, summary = list(yaml.safe_load_all(capsys.readouterr().out))[0:]
+    assert [r["method"] for r in runs] == ["lp-ft", "fda"] and runs[0]["steps"] == 10
+    assert runs[1]["options"] == {"num_neighbors": 8} and runs[1]["stream"]["order"] == "pilot-1993"
+    shown = summary["stream_summary"]
+    assert len(shown["split_sha256"]) == 64 and shown["class_order"][0] == 168
+    assert (shown["train"], shown["validation"], shown["test"]) == (400, 200, 200)
+    assert not (tmp_path / "x").exists()
+    words = (
+        "--config",
+        data / "mini/fda.yaml",
+        "--dry-run",
+        "--seeds",
+        1,
+        2,
+        "--set",
+        "strength=3",
+    )
+    assert call(*words) == 0
+    *runs, _ = yaml.safe_load_all(capsys.readouterr().out)
+    assert [(r["seed"], r["strength"]) for r in runs] == [(1, 3.0), (2, 3.0)]
+
+
+def test_broken_images_are_scanned_for_dropped_or_stopped_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path / "stripes", ["one", "two", "three"], (32, 32), "RGB", 0)
+    broken = [tmp_path / "stripes" / part for part in ("train/one/003.png", "test/two/000.png")]
+    broken[0].write_bytes(broken[0].read_bytes()[:60])
+    broken[1].write_bytes(b"")
+    recipe = {
+        "stream": {"kind": "sequence", "sets": ["folder:stripes"]},
+        "head": {"kind": "random"},
+        "train": {"batch": 12},
+        "panel": {"sets": []},
+        "where": {"data": str(tmp_path)},
+    }
+    file = tmp_path / "r.yaml"
+    file.write_text(yaml.safe_dump(recipe))
+    assert call("--config", file, "--scan") == 1
+    shown = capsys.readouterr().out
+    assert "48 images read, 2 of them broken" in shown
+    for path in broken:
+        assert str(path) in shown
+    out = tmp_path / "out"
+    assert call("--config", file, "--out", out) == 1
+    shown = capsys.readouterr().err
+    assert any(f"UnreadableImage: {path}" in shown for path in broken)
+    assert not list(out.glob("*.json"))
+    assert call("--config", file, "--out", out, "--on-corrupt", "drop") == 0
+    (made,) = out.glob("*.json")
+    record = json.loads(made.read_text())
+    found = [where.split()[-1] for where in record["stream"]["dropped"]]
+    assert sorted(found) == ["one/003.png", "two/000.png"]
+    assert record["stream"]["test_counts"] == [11]
+    assert record["test"]["delta_lp"] is None and record["config"]["panel"]["sets"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--methods", "fdaa"), "method='fdaa' is unknown"),
+        (("--methods", "rift"), "has no recipe of the method"),
+        (("--jobs", "0"), "--jobs 0: at least one"),
+        (("--set", "seed"), "give key=value"),
+        (("--set", "stream.num_experiences=7"), "num_experiences=7 must divide the 200 classes"),
+        (("--set", "stream.root=nowhere"), "nowhere"),
+        (("--set", "stream.order=pilot"), "order='pilot' is unknown"),
+        (("--set", "backbone.name=timm:mobilenetv2_10"), "near ones: mobilenetv2_1"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_trained(
+    data: Path, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        call("--config", data / "mini.yaml", "--out", tmp_path / "x", *words)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_recipe_of_one_method_has_no_others(data: Path) -> None:
+    with pytest.raises(ValueError, match=r"fda\.yaml is the recipe of one method already"):
+        call("--config", data / "mini/fda.yaml", "--methods", "lp-ft")
+
+
+def test_help_lists_every_key_with_its_default() -> None:
+    from benchmarks.config import Config, plain
+
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    text = parser.format_help()
+    made: Any = plain(Config())
+    for part in ("backbone", "head", "train", "panel", "where"):
+        for key in made[part]:
+            assert f"{part}.{key} = " in text, key
+    for line in ("train.lr = 1.0e-05", "stream.order = pilot-1993", "stream.sets = (needed)"):
+        assert line in text
+    assert "None\n" not in text
