@@ -88,6 +88,39 @@ def test_the_data_example(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert image.shape == (3, 32, 32) and 0 <= label < 20
 
 
+@pytest.mark.timeout(900)  # nine runs
+def test_the_four_commands_on_a_miniature(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shlex
+    import tarfile
+
+    from benchmarks import __main__
+    from tests.benchmarks.miniature import imagenet_wnids, write_imagenet_r
+
+    pytest.importorskip("timm")
+    text = (ROOT / "README.md").read_text().partition("### On your data")[2]
+    (block, *_) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    commands = [shlex.split(line, comments=True) for line in block.strip().splitlines()]
+    assert len(commands) == 4
+    write_imagenet_r(tmp_path / "made/imagenet-r", imagenet_wnids(), 3)
+    (tmp_path / "data").mkdir()
+    with tarfile.open(tmp_path / "data/imagenet-r.tar", "w") as tar:
+        tar.add(tmp_path / "made/imagenet-r", "imagenet-r")
+    monkeypatch.chdir(tmp_path)
+    small = ["backbone.name=tiny-clip", "train.epochs=1", "where.workers=0", "where.device=cpu"]
+    for command in commands:
+        assert command[:3] == ["python", "-m", "benchmarks"]
+        monkeypatch.setattr("sys.argv", ["benchmarks", *command[3:], "--set", *small])
+        assert __main__.main() == 0
+    shown = capsys.readouterr().out
+    assert "600 images read, 0 of them broken" in shown and "split_sha256: " in shown
+    for method in ("lp-ft", "l2sp", "ldifs", "fda", "proxy-fda"):
+        assert len(re.findall(rf"^\| {method} \|", shown, re.MULTILINE)) >= 1
+    assert "| ldifs | 10 | 2 |" in shown  # two seeds
+    assert len(list((tmp_path / "runs/imagenet_r").glob("*.json"))) == 9
+
+
 def test_links_lead_somewhere_and_nothing_is_left_to_fill_in() -> None:
     text = (ROOT / "README.md").read_text()
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):

@@ -20,7 +20,7 @@ from torchvision import transforms
 from avalanche_proxyfda import FDAPlugin
 from avalanche_proxyfda.models import TaskHeads
 from benchmarks.streams.dataset_sequence import SEQUENCES, dataset_sequence
-from benchmarks.streams.datasets import TORCHVISION, load
+from benchmarks.streams.datasets import TORCHVISION, load, without_broken
 from benchmarks.streams.packs import read_pack
 from tests.plugins.toys import Growing, learn, strategy
 
@@ -176,6 +176,20 @@ def food101(root: Path) -> None:
                 image(base / "images" / f"{name}.jpg", 9)
 
 
+def gtsrb(root: Path) -> None:
+    """43 signs: three tracks of four frames each to train on, one image each to test."""
+    base = root / "gtsrb"
+    for sign in range(43):
+        for track in range(3):
+            for frame in range(4):
+                name = f"{track:05d}_{frame:05d}.ppm"
+                image(base / "GTSRB/Training" / f"{sign:05d}" / name, sign)
+        image(base / "GTSRB/Final_Test/Images" / f"{sign:05d}.ppm", sign)
+    rows = [f"{sign:05d}.ppm;9;9;0;0;9;9;{sign}" for sign in range(43)]
+    head = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"
+    (base / "GT-final_test.csv").write_text("\n".join([head, *rows]))
+
+
 MINIATURES: dict[str, tuple[Any, tuple[int, int, int, int]]] = {
     "MNIST": (mnist, (10, 30, 10, 40)),
     "EuroSAT": (eurosat, (10, 70, 10, 20)),
@@ -183,6 +197,7 @@ MINIATURES: dict[str, tuple[Any, tuple[int, int, int, int]]] = {
     "DTD": (dtd, (2, 4, 2, 2)),
     "OxfordIIITPet": (pets, (2, 8, 2, 10)),
     "Food101": (food101, (2, 8, 2, 10)),
+    "GTSRB": (gtsrb, (43, 43 * 8, 43 * 4, 43)),
 }
 
 
@@ -197,6 +212,40 @@ def test_torchvisions_sets(tmp_path: Path, name: str) -> None:
     assert picture.mode == "RGB" and 0 <= label < len(data.classes)
     other = load(name, tmp_path, seed=5)  # tunes on other rows, and is tested on the same
     assert other.test.rows == data.test.rows
+
+
+def test_frames_of_one_sign_are_all_on_one_side(tmp_path: Path) -> None:
+    gtsrb(tmp_path)
+    data = load("GTSRB", tmp_path)
+    assert data.note.endswith("whole tracks")
+    files = data.train.source._samples
+    tracks = [
+        {
+            (label, Path(files[r][0]).name[:5])
+            for r, label in zip(part.rows, part.targets, strict=True)
+        }
+        for part in (data.train, data.validation)
+    ]
+    assert len(tracks[0]) == 86 and len(tracks[1]) == 43 and not tracks[0] & tracks[1]
+
+
+def test_broken_images_are_left_out_and_told(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            for n in range(6):
+                image(tmp_path / "a" / part / name / f"{n}.png", n)
+    data = load("folder:a", tmp_path)
+    same, told = without_broken(data)
+    assert told == {} and same.sha256 == data.sha256
+    (tmp_path / "a/test/dog/4.png").write_bytes(b"x")
+    kept, told = without_broken(load("folder:a", tmp_path))
+    assert list(told) == ["folder:a test dog/4.png"] and "dog/4.png" in next(iter(told.values()))
+    assert len(kept.test) == 11 and kept.test.targets == (0,) * 6 + (1,) * 5
+    assert kept.sha256 != data.sha256
+    for n in range(6):
+        (tmp_path / f"a/train/cat/{n}.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no readable training image of the classes \[0\]"):
+        without_broken(load("folder:a", tmp_path))
 
 
 @pytest.mark.parametrize("name", TORCHVISION)

@@ -85,6 +85,30 @@ def test_labels_belong_to_their_images(tree: Path) -> None:
             assert order[label] == pixel  # the red of an image is its class
 
 
+def test_validation_images_are_of_train_and_of_no_other_part(tree: Path) -> None:
+    plain = split_imagenet_r(tree, 10)
+    assert plain.validation_stream is None and plain.summary["validation"] == 0
+    benchmark = split_imagenet_r(
+        tree, 10, validation_share=0.4, eval_transform=lambda image: image.getpixel((0, 0))[:2]
+    )
+    streams = benchmark.train_stream, benchmark.validation_stream, benchmark.test_stream
+    parts = []
+    for stream in streams:
+        seen = set()
+        for experience in stream:
+            for (red, number), label, *_ in experience.dataset.eval():
+                assert benchmark.summary["class_order"][label] == red
+                seen.add((red, number))
+        parts.append(seen)
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    assert len(parts[2]) == plain.summary["test"]  # the test stays as it was
+    assert len(parts[0]) + len(parts[1]) == plain.summary["train"]
+    assert {red for red, _ in parts[1]} == set(range(CLASSES))
+    assert benchmark.summary["split_sha256"] == plain.summary["split_sha256"]
+    with pytest.raises(ValueError, match=r"validation_share=0.9 must lie in \[0, 0.5\]"):
+        split_imagenet_r(tree, 10, validation_share=0.9)
+
+
 def test_hash80_is_ours_and_the_same_everywhere(tree: Path, tmp_path: Path) -> None:
     made = hash80(tree)
     wnid = WNIDS[7]

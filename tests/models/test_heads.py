@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from avalanche_proxyfda import FDAPlugin
 from avalanche_proxyfda.metrics import fit_probe
-from avalanche_proxyfda.models import TaskHeads
+from avalanche_proxyfda.models import TaskHeads, TextHead, TextHeads
+from tests.plugins.toys import backbone, learn, strategy, tasks
 
 
 def model() -> TaskHeads:
@@ -43,3 +45,23 @@ def test_a_probe_becomes_a_head() -> None:
 def test_bad_class_counts() -> None:
     with pytest.raises(ValueError, match="classes=0"):
         TaskHeads(nn.Flatten(), 4, [0])
+
+
+def test_text_heads_answer_by_task_and_are_not_trained() -> None:
+    torch.manual_seed(0)
+    texts = [TextHead(torch.randn(c, 8), 5.0) for c in (3, 5, 2)]
+    made = TaskHeads(nn.Sequential(nn.Flatten(), nn.LazyLinear(8)), 8, [3, 5, 2], TextHeads(texts))
+    images = torch.randn(5, 1, 4, 4)
+    rows = nn.functional.normalize(made.tower(images), dim=1)
+    for task, text in enumerate(texts):
+        torch.testing.assert_close(made(images, task), 5.0 * rows @ text.weight.T)
+    mixed = made(images, torch.tensor([0, 1, 2, 1, 0]))
+    torch.testing.assert_close(mixed[1:2, :5], made(images[1:2], 1))
+    with pytest.raises(ValueError, match="the head of task 1 is a TextHead, not linear"):
+        made.set_head(1, torch.zeros(2, 8), torch.zeros(2))
+    before = [text.weight.clone() for text in texts]
+    own = FDAPlugin(num_neighbors=3, hard_class_batches=False)
+    model = TaskHeads(backbone(), 8, [3, 5, 2], TextHeads(texts))
+    learn(strategy(model, own), tasks())
+    assert str(own.source) == "head:input" and not list(model.head.parameters())
+    assert all(torch.equal(a, text.weight) for a, text in zip(before, texts, strict=True))

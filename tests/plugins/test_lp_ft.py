@@ -255,6 +255,54 @@ def test_a_state_between_experiences_does_not_skip_the_probe() -> None:
     assert set(fresh.fitted) == {0}
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_classes_that_come_back_are_refitted_or_kept(resumed: bool) -> None:
+    """Learning by domain: the same classes again, with other images."""
+    from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline
+    from avalanche.benchmarks.utils import as_classification_dataset
+
+    sets = [as_classification_dataset(Blobs(60, seed=s)) for s in (0, 1)]
+    benchmark = with_classes_timeline(benchmark_from_datasets(train=sets, test=sets))
+    for refit in (True, False):
+        own, heads = LPFTPlugin(l2=1e-3, refit=refit), Heads()
+        model = Plain()
+        strategy(model, own, heads).train(benchmark.train_stream[0], eval_streams=[])
+        trained = model.classifier.weight.detach().clone()
+        if resumed:
+            state, own = own.state_dict(), LPFTPlugin(l2=1e-3, refit=refit)
+            own.load_state_dict(state)
+        second = strategy(model, own, heads)
+        second.train(benchmark.train_stream[1], eval_streams=[])
+        assert torch.equal(heads.weights[1], trained) is not refit
+        assert bool(own.fitted) is refit
+
+
+def test_without_refit_new_classes_are_fitted_and_old_ones_stay() -> None:
+    from avalanche.training import Cumulative
+
+    own, heads = LPFTPlugin(l2=1e-3, refit=False), Heads()
+    model = Plain()
+    trained = strategy(model, own, heads, kind=Cumulative)
+    benchmark = classic(3)
+    trained.train(benchmark.train_stream[0], eval_streams=[])
+    before = model.classifier.weight.detach().clone()
+    trained.train(benchmark.train_stream[1], eval_streams=[])
+    changed = (heads.weights[1] != before).any(dim=1).tolist()
+    assert changed == [False, False, True, True, False, False]  # all four classes were there
+
+
+class Heads(SupervisedPlugin[Any]):
+    """The head's weight as each experience's training begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights: list[Tensor] = []
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        if not strategy.clock.train_exp_epochs:
+            self.weights.append(strategy.model.classifier.weight.detach().clone())
+
+
 def test_a_second_try_fits_the_probe_that_the_first_did_not() -> None:
     class Fails(LPFTPlugin):
         broken = True
