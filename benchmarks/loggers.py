@@ -1,4 +1,4 @@
-"""Avalanche's loggers by name, writing into a run's own folder."""
+"""Loggers of Avalanche's metrics by name, writing into a run's own folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.config import Config
+from avalanche.logging import BaseLogger
+
+from benchmarks.config import Config, plain
 
 
 @contextmanager
@@ -47,8 +49,22 @@ def _open(name: str, folder: Path, config: Config, stack: ExitStack) -> Any:
         import wandb
     except ImportError as error:
         raise ImportError("where.loggers: wandb is not installed: pip install wandb") from error
-    made = logging.WandBLogger(
-        project_name="avalanche-proxyfda", run_name=config.label, dir=str(folder)
-    )
-    stack.callback(wandb.finish)
-    return made
+    run = wandb.init(
+        project="avalanche-proxyfda", name=config.label, dir=str(folder), config=plain(config),
+        save_code=False,
+    )  # fmt: skip
+    stack.callback(run.finish)
+    return _WandB(run)
+
+
+class _WandB(BaseLogger):
+    """Numbers to Weights & Biases; Avalanche's own logger needs functions that it has dropped."""
+
+    def __init__(self, run: Any) -> None:
+        super().__init__()
+        self.run = run
+
+    def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
+        """One number at one step."""
+        if isinstance(value, (int, float)):
+            self.run.log({name: value}, step=x_plot)

@@ -9,13 +9,6 @@ from torch import Tensor
 
 from benchmarks.streams.datasets import DataSet
 
-SEQUENCES = {
-    "ldifs": ("SVHN", "CIFAR10", "folder:RESISC45"),
-    "pacs": ("npz:pacs_photo.npz", "npz:pacs_art_painting.npz", "npz:pacs_cartoon.npz",
-             "npz:pacs_sketch.npz"),
-}  # fmt: skip
-"""Named sequences; ``ldifs`` is that of arXiv 2308.13320, ``pacs`` learns by domain."""
-
 Transform = Callable[[Any], Tensor]
 
 

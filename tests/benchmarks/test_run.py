@@ -159,6 +159,38 @@ def test_what_is_wrong_is_said_before_anything_is_trained(
     assert not (tmp_path / "x").exists()
 
 
+def test_weights_and_biases_gets_the_numbers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from benchmarks.loggers import open_loggers
+    from benchmarks.recipe_files import RECIPES, load_recipe
+
+    wandb = pytest.importorskip("wandb")
+    logged: list[tuple[dict[str, float], int]] = []
+    ended: list[bool] = []
+
+    class Run:
+        def log(self, values: dict[str, float], step: int) -> None:
+            logged.append((values, step))
+
+        def finish(self) -> None:
+            ended.append(True)
+
+    def init(**given: Any) -> Run:
+        assert given["config"]["method"] == "fda" and given["dir"] == str(tmp_path)
+        return Run()
+
+    monkeypatch.setattr(wandb, "init", init)
+    own = {"where.loggers": ["wandb"]}
+    config = load_recipe(RECIPES / "concepts/fda.yaml", own).config
+    with open_loggers(config, tmp_path) as (logger,):
+        logger.log_single_metric("Top1_Acc_Stream", 0.5, 7)
+        logger.log_single_metric("picture", object(), 7)
+    assert logged == [({"Top1_Acc_Stream": 0.5}, 7)] and ended == [True]
+    with pytest.raises(ValueError, match="need a folder"), open_loggers(config, None):
+        pass
+
+
 def test_a_recipe_of_one_method_has_no_others(data: Path) -> None:
     with pytest.raises(ValueError, match=r"fda\.yaml is the recipe of one method already"):
         call("--config", data / "mini/fda.yaml", "--methods", "lp-ft")
