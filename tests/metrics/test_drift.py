@@ -1,0 +1,132 @@
+"""Distances between features against plain loops, and what must not change them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from avalanche_proxyfda.metrics import knn_accuracy, linear_cka, mean_l2, neighbor_overlap, otdd
+from tests.reference import drift as judge
+
+
+def pair(count: int = 30, width: int = 6, other: int | None = None) -> tuple[Tensor, Tensor]:
+    source = torch.Generator().manual_seed(count * 100 + width)
+    first = torch.randn(count, width, generator=source, dtype=torch.float64)
+    noise = torch.randn(count, other or width, generator=source, dtype=torch.float64)
+    return first, (first if other is None else noise) * 0.7 + noise
+
+
+def rotation(width: int) -> Tensor:
+    source = torch.Generator().manual_seed(5)
+    made: Tensor = torch.linalg.qr(
+        torch.randn(width, width, generator=source, dtype=torch.float64)
+    ).Q
+    return made
+
+
+def test_mean_l2() -> None:
+    a, b = pair()
+    assert mean_l2(a, b) == pytest.approx(judge.mean_l2(a.numpy(), b.numpy()))
+    assert mean_l2(a, a * 3) == pytest.approx(0, abs=1e-12) and mean_l2(a, -a) == pytest.approx(2)
+    assert mean_l2(torch.zeros(2, 3), torch.zeros(2, 3)) == 0  # zero rows are not NaN
+
+
+@pytest.mark.parametrize(("count", "width", "other"), [(30, 6, None), (30, 6, 9), (8, 20, 12)])
+def test_linear_cka(count: int, width: int, other: int | None) -> None:
+    a, b = pair(count, width, other)
+    value = linear_cka(a, b)
+    assert value == pytest.approx(judge.linear_cka(a.numpy(), b.numpy())) and 0 < value < 1
+    assert value == pytest.approx(linear_cka(b, a))
+    assert linear_cka(a, 3 * a @ rotation(width) + 5) == pytest.approx(1)
+    assert linear_cka(a.float(), b.float()) == pytest.approx(value, abs=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 5, 29])
+def test_neighbor_overlap(k: int) -> None:
+    a, b = pair()
+    expected = judge.neighbor_overlap(a.numpy(), b.numpy(), k)
+    assert neighbor_overlap(a, b, k) == pytest.approx(expected)
+    norms = torch.rand(30, 1, dtype=torch.float64) + 0.1
+    assert neighbor_overlap(a, norms * a @ rotation(6), k) == 1
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
+    assert neighbor_overlap(a[order], b[order], k) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("k", [1, 4, 500])
+def test_knn(k: int) -> None:
+    rows, _ = pair(60, 4)
+    labels = torch.arange(60) % 3
+    rows = rows + 1.5 * torch.nn.functional.one_hot(labels, 4)
+    train, test = (rows[:40], labels[:40]), (rows[40:], labels[40:])
+    expected = judge.knn_accuracy(
+        train[0].numpy(), train[1].tolist(), test[0].numpy(), test[1].tolist(), k, 0.07
+    )
+    assert knn_accuracy(train, test, k) == pytest.approx(expected)
+    assert knn_accuracy(train, train, 1) == 1
+    many = test[0].repeat(120, 1), test[1].repeat(120)  # more than one chunk
+    assert knn_accuracy(train, many, k) == pytest.approx(expected)
+
+
+def labelled(count: int, seed: int, classes: int = 3) -> tuple[Tensor, Tensor]:
+    source = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % classes
+    rows = torch.randn(count, 5, generator=source, dtype=torch.float64)
+    return rows + 2 * torch.nn.functional.one_hot(labels, 5), labels
+
+
+def test_otdd_against_matrix_roots_and_an_assignment() -> None:
+    pytest.importorskip("ot")
+    first, second = labelled(30, 0), labelled(30, 1)
+    value = otdd(*first, *second)
+    expected = judge.otdd(
+        first[0].numpy(), first[1].tolist(), second[0].numpy(), second[1].tolist()
+    )
+    assert value == pytest.approx(expected, rel=1e-6) and value > 0.1
+    assert otdd(*second, *first) == pytest.approx(value, rel=1e-9)
+    turn = rotation(5)
+    assert otdd(first[0] @ turn, first[1], second[0] @ turn, second[1]) == pytest.approx(value)
+
+
+def test_otdd_is_zero_on_the_same_set_in_any_order_and_sizes_may_differ() -> None:
+    pytest.importorskip("ot")
+    rows, labels = labelled(40, 0)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(2))
+    assert otdd(rows, labels, rows[order], labels[order] * 7 + 3) == pytest.approx(0, abs=1e-6)
+    assert otdd(rows, labels, *labelled(25, 1, 5)) > 0
+    assert otdd(rows, labels, rows, labels, max_points=15) == pytest.approx(0, abs=1e-6)
+    single = torch.ones(1, 5), torch.zeros(1)
+    assert otdd(*single, *single) == 0
+
+
+NAN = torch.full((4, 2), torch.nan)
+ONES = torch.ones(4, 2)
+LABELS = torch.zeros(4)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: mean_l2(ONES, torch.ones(4, 3)), "must have the same width"),
+        (lambda: mean_l2(torch.ones(0, 2), torch.ones(0, 2)), "have 0 rows; 1 are needed"),
+        (lambda: mean_l2(ONES, torch.ones(3, 2)), "of the same N"),
+        (lambda: linear_cka(ONES, ONES), "the same for every image"),
+        (lambda: linear_cka(ONES[:1], ONES[:1]), "have 1 rows; 2 are needed"),
+        (lambda: linear_cka(ONES, NAN), "after holds NaN or Inf"),
+        (lambda: neighbor_overlap(NAN, ONES, 2), "before holds NaN or Inf"),
+        (lambda: neighbor_overlap(ONES, ONES, 4), "num_neighbors=4 must be below the number"),
+        (lambda: neighbor_overlap(ONES, ONES, 0), "num_neighbors=0"),
+        (lambda: knn_accuracy((ONES, LABELS[:3]), (ONES, LABELS)), "train has features"),
+        (lambda: knn_accuracy((ONES, LABELS), (NAN, LABELS)), "the features of test hold NaN"),
+        (lambda: knn_accuracy((ONES, LABELS), (ONES, LABELS), 3, 0), "temperature=0"),
+        (lambda: otdd(ONES, LABELS[:2], ONES, LABELS), "before has shape"),
+        (lambda: otdd(ONES, LABELS, NAN, LABELS), "after holds NaN or Inf"),
+        (lambda: otdd(ONES, LABELS, torch.ones(4, 3), LABELS), "before has width 2, after 3"),
+    ],
+)
+def test_bad_features(call: Any, words: str) -> None:
+    pytest.importorskip("ot")
+    with pytest.raises(ValueError, match=words):
+        call()
