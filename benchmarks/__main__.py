@@ -24,7 +24,7 @@ def main() -> int:
     work = {"demo": demo.main, "run": run.main}
     try:
         return work[args.job](args)
-    except (ValueError, FileNotFoundError, ConnectionError, ImportError) as error:
+    except (ValueError, OSError, ImportError) as error:  # of what was asked for
         print(f"error: {error}", file=sys.stderr)
         return 2
 

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from avalanche_proxyfda.models.text_head import TEMPLATES
 from benchmarks.methods import METHODS, check_method
-from benchmarks.streams.concepts import PANEL, SEQUENCE
+from benchmarks.streams.concepts import SEQUENCE
 
 _STRICT = ConfigDict(extra="forbid")
 Colour = tuple[float, float, float]
@@ -129,6 +129,13 @@ class Train:
         Literal["balanced", "shuffled"],
         _about("class-balanced ones of related classes for every method, or shuffled images"),
     ] = "balanced"
+    classes_per_batch: Annotated[int, _about("of balanced batches, at most", ge=2)] = 16
+    samples_per_class: Annotated[
+        int | None, _about("of balanced batches; null: as many as fill the batch", ge=1)
+    ] = None
+    workers: Annotated[
+        int, _about("processes that load images; random views differ with their number", ge=0)
+    ] = 0
     warm_up: Annotated[float, _about("share of an experience's steps", ge=0, lt=1)] = 0.1
     clip: Annotated[float, _about("largest norm of the gradient", gt=0)] = 1.0
     batch_norm: Annotated[
@@ -144,11 +151,10 @@ class Train:
 
 @dataclass(frozen=True, config=_STRICT)
 class Where:
-    """What does not decide the numbers: where data are, what it runs on, what it tells."""
+    """What is not part of a run's identity: where data are, what it runs on, what it tells."""
 
     data: Annotated[str, _about("where data sets and weights are looked for")] = "data"
     device: Annotated[str, _about("auto, cpu, cuda, cuda:1 …")] = "auto"
-    workers: Annotated[int, _about("processes that load images", ge=0)] = 0
     loggers: Annotated[
         tuple[Literal["text", "csv", "tensorboard", "wandb"], ...],
         _about("Avalanche's, into a folder beside the record"),
@@ -157,7 +163,7 @@ class Where:
 
 @dataclass(frozen=True, config=_STRICT)
 class Config:
-    """One run. The same configuration gives the same numbers on one machine."""
+    """One run. On a CPU the same configuration gives the same numbers again."""
 
     method: Annotated[str, _about(f"of {', '.join(METHODS)}")] = "finetune"
     strength: Annotated[float | None, _about("λ; mu of DiGraP, alpha of WiSE-FT")] = None
@@ -174,7 +180,7 @@ class Config:
     backbone: Backbone = Field(default_factory=Backbone)
     head: Head = Field(default_factory=Head)
     train: Train = Field(default_factory=Train)
-    panel: Panel = Field(default_factory=lambda: Panel(sets=PANEL))
+    panel: Panel = Field(default_factory=Panel)
     where: Where = Field(default_factory=Where)
 
     def __post_init__(self) -> None:
@@ -198,14 +204,21 @@ class Config:
     def make_plugins(self) -> list[Any]:
         """The plugin of the method, in a list, which is empty for plain fine-tuning."""
         known = METHODS[self.method]
-        options = dict(self.options)
-        if known.seeded and self.train.batches == "shuffled":  # it would bring batches of its own
+        options, train = dict(self.options), self.train
+        if known.seeded and train.batches == "shuffled":  # it would bring batches of its own
             options.setdefault("hard_class_batches", False)
+        elif known.seeded:  # every method has the same batches, which these plugins adopt
+            for name in ("classes_per_batch", "samples_per_class"):
+                if name in options:
+                    raise ValueError(
+                        f"options.{name}: every method has the same batches; set train.{name}"
+                    )
+                options[name] = getattr(train, name)
         return known.plugins(self.strength, self.reference, self.seed, options)
 
     @property
     def identity(self) -> str:
-        """SHA-256 of all that decides the numbers, as canonical JSON."""
+        """SHA-256 of the configuration but for ``where``, as canonical JSON."""
         content = plain(self)
         del content["where"]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -225,7 +238,7 @@ class Config:
 
     def at(self, name: str) -> Path:
         """A path of the configuration: itself, or inside ``where.data``."""
-        return Path(self.where.data).expanduser() / name
+        return Path(self.where.data).expanduser() / Path(name).expanduser()
 
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)

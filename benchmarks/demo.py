@@ -79,10 +79,11 @@ def planned(args: argparse.Namespace) -> list[Config]:
 def main(args: argparse.Namespace) -> int:
     """Run the paths, print the table; 0 if every run finished."""
     from benchmarks.backbones import Views
-    from benchmarks.engine import planned_steps, write_json
+    from benchmarks.engine import write_json
     from benchmarks.figure import draw_paths
     from benchmarks.path import path_points
     from benchmarks.pool import run_all
+    from benchmarks.prepare import planned_steps
     from benchmarks.streams.build import load_stream
     from benchmarks.tables import path_table
 

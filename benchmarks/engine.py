@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -9,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,49 +22,24 @@ from torch import nn
 
 from avalanche_proxyfda import LPFTPlugin, __version__
 from avalanche_proxyfda.plugins.base import FeaturePlugin
-from benchmarks.backbones import build_backbone, build_views
 from benchmarks.config import Config, plain
 from benchmarks.finetune import (
     BalancedBatches,
     KeptInEval,
     StepTimer,
     WarmUpCosine,
-    steps_per_epoch,
 )
 from benchmarks.loggers import open_loggers
-from benchmarks.measure import MEASURED, accuracy, device_of, pretrained_panel, probe_panel
-from benchmarks.model import build_model, build_optimizer
-from benchmarks.streams.build import Stream, load_panel, load_stream
+from benchmarks.measure import MEASURED, accuracy, pretrained_panel, probe_panel
+from benchmarks.prepare import prepare
+from benchmarks.streams.build import Stream
 from benchmarks.streams.concepts import Split
 
 Row = list[float | None]
-
-
-def epochs_of(config: Config, stream: Stream) -> list[int]:
-    """Epochs of each experience.
-
-    Raises:
-        ValueError: when ``train.epochs`` has another number of entries.
-    """
-    asked, count = config.train.epochs, len(stream.train)
-    if isinstance(asked, int):
-        return [asked] * count
-    if len(asked) != count:
-        raise ValueError(f"train.epochs has {len(asked)} entries, the stream {count} experiences")
-    return list(asked)
-
-
-def planned_steps(config: Config, stream: Stream) -> int:
-    """How many training steps the run will take."""
-    total = 0
-    for experience, epochs in zip(stream.train, epochs_of(config, stream), strict=True):
-        total += epochs * steps_per_epoch(
-            len(experience.dataset),
-            len(set(experience.classes_in_this_experience)),
-            config.train.batch,
-            config.train.batches == "balanced",
-        )
-    return total
+_LIBRARIES = {  # distribution: module
+    "torch": "torch", "torchvision": "torchvision", "avalanche-lib": "avalanche",
+    "open_clip_torch": "open_clip", "timm": "timm", "numpy": "numpy", "pillow": "PIL",
+}  # fmt: skip
 
 
 def run(
@@ -82,22 +59,17 @@ def run(
         FileNotFoundError, ValueError: when data, weights or settings are not what they should be.
     """
     started = time.perf_counter()
-    device = device_of(config)
-    backbone = build_backbone(config)
-    views = build_views(config, backbone)
-    stream, panel = load_stream(config, views), load_panel(config, views)
-    epochs = epochs_of(config, stream)
-    torch.manual_seed(config.seed)
-    model: Any = build_model(config, backbone, stream)
-    if config.train.channels_last:
-        model.to(memory_format=torch.channels_last)
-    model.to(device)
-    before = pretrained_panel(model.tower, panel, config, device)
-    optimizer = build_optimizer(config, model)  # which may freeze the tower
+    made = prepare(config)
+    device, stream, model = made.device, made.stream, made.model
+    weights_hash = state_hash(model.tower)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    before = pretrained_panel(model.tower, made.panel, config, device)
     timer, method = StepTimer(after_step), config.make_plugins()
     shared: list[Any] = [timer]
     if config.train.batches == "balanced":
-        shared.append(BalancedBatches(model.tower, config.seed))
+        size = config.train.classes_per_batch, config.train.samples_per_class
+        shared.append(BalancedBatches(model.tower, *size, config.seed))
     if config.train.lr == 0 or config.train.batch_norm == "frozen":
         shared.append(KeptInEval(all_of_it=config.train.lr == 0))
     if config.head.kind == "probe":
@@ -107,7 +79,7 @@ def run(
     with open_loggers(config, folder) as loggers:
         strategy = Naive(
             model=model,
-            optimizer=optimizer,
+            optimizer=made.optimizer,
             criterion=nn.CrossEntropyLoss(),
             train_mb_size=config.train.batch,
             eval_mb_size=config.train.eval_batch,
@@ -119,10 +91,10 @@ def run(
                 loggers=loggers,
             ),
         )
-        loading = {"num_workers": config.where.workers}
+        loading = {"num_workers": config.train.workers}
         terms, learnt = [], []
         for number, experience in enumerate(stream.train):
-            strategy.train_epochs = epochs[number]
+            strategy.train_epochs = made.epochs[number]
             trained = strategy.train(
                 experience, eval_streams=[], reset_optimizer_state=True, **loading
             )
@@ -138,12 +110,14 @@ def run(
             ]
             matrix.append(seen + _row(model, stream, number + 1, fixed, config, device))
             learnt.append(_validated(model, stream, number, config, device))
-    after = probe_panel(model.tower, panel, config, device)
+    after = probe_panel(model.tower, made.panel, config, device)
     kept = [_validated(model, stream, n, config, device) for n in range(len(stream.train))]
     # one experience alone cannot be forgotten, and Avalanche then reports 0
     forgetting = next(v for k, v in found.items() if k.startswith("StreamForgetting"))
     counts = [len(e.dataset) for e in stream.test]
+    held = None if stream.validation is None else [len(e.dataset) for e in stream.validation]
     weights = counts if stream.grows else [1] * len(counts)
+    held_weights = held if stream.grows and held else weights
 
     def panel_part(split: Split) -> dict[str, Any]:
         first, last = ({n: v[n][split] for n in v} for v in (before, after))
@@ -155,7 +129,18 @@ def run(
     return {
         "run_id": config.identity,
         "config": plain(config),
-        "stream": {**stream.summary, "names": list(stream.names), "test_counts": counts},
+        "stream": {
+            **stream.summary,
+            "names": list(stream.names),
+            "test_counts": counts,
+            "validation_counts": held,
+        },
+        "panel": {
+            data.name: {"sha256": data.sha256, "dropped": data.dropped}
+            | {split: len(rows) for split, rows in data.targets.items()}
+            for data in made.panel
+        },
+        "initial_tower_sha256": weights_hash,
         "feature_source": next((str(p.source) for p in method if hasattr(p, "source")), None),
         "test": {
             "accuracy_matrix": matrix,
@@ -168,8 +153,8 @@ def run(
             **parts["test"],
         },
         "validation": {
-            "learning_accuracy": None if None in learnt else statistics.mean(map(float, learnt)),
-            "stream_accuracy": None if None in kept else statistics.mean(map(float, kept)),
+            "learning_accuracy": None if held is None else _weighted(learnt, held_weights),
+            "stream_accuracy": None if held is None else _weighted(kept, held_weights),
             **parts["validation"],
         },
         "loss_terms": terms,
@@ -182,7 +167,7 @@ def run(
         else None,
         "versions": {
             "avalanche-proxyfda": __version__,
-            **{n: version(n) for n in ("torch", "avalanche-lib", "open_clip_torch", "numpy")},
+            **{name: version(name) for name in _LIBRARIES if find_spec(_LIBRARIES[name])},
         },
         "machine": {
             "processor": platform.machine(),
@@ -214,6 +199,15 @@ def _validated(
 def _weighted(values: Row, weights: list[int]) -> float:
     total = sum(float(v or 0.0) * w for v, w in zip(values, weights, strict=True))
     return total / sum(weights)
+
+
+def state_hash(module: nn.Module) -> str:
+    """SHA-256 of a module's weights and buffers, names and all."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

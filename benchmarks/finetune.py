@@ -61,13 +61,19 @@ class StepTimer(SupervisedPlugin[Any]):
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Start the clock."""
-        self._start = time.perf_counter()
+        self._start = self._now(strategy.device)
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Stop the clock."""
-        self.seconds.append(time.perf_counter() - self._start)
+        self.seconds.append(self._now(strategy.device) - self._start)
         if self._after_step is not None:
             self._after_step()
+
+    @staticmethod
+    def _now(device: torch.device) -> float:
+        if device.type == "cuda":  # else the time to launch kernels would be taken
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
 
 
 class KeptInEval(SupervisedPlugin[Any]):
@@ -97,39 +103,26 @@ class BalancedBatches(SupervisedPlugin[Any]):
 
     Args:
         tower: pre-trained; copied.
+        classes: in a batch, at most.
+        samples: of each; None fills the batch.
         seed: of the batches.
     """
 
-    def __init__(self, tower: nn.Module, seed: int) -> None:
+    def __init__(self, tower: nn.Module, classes: int, samples: int | None, seed: int) -> None:
         super().__init__()
-        self.batches = HardClassBatches(16, None, seed)
+        self.batches = HardClassBatches(classes, samples, seed)
         self._tower = copy.deepcopy(tower).eval().requires_grad_(False)
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Replace the loader."""
-        tower = self._tower.to(strategy.device)
 
-        def features(images: Tensor) -> Tensor:
-            rows: Tensor = tower(images)
+        def features(images: Tensor) -> Tensor:  # not asked where every class is in every batch
+            rows: Tensor = self._tower.to(images.device)(images)
             return rows
 
         self.batches.install(strategy, features, kwargs)
+        self._tower.cpu()  # needed again in the next experience, not in a step
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         """Choose the epoch's batches."""
         self.batches.start_epoch(strategy)
-
-
-def steps_per_epoch(images: int, classes: int, batch: int, balanced: bool) -> int:
-    """Training steps of one epoch of an experience.
-
-    Args:
-        images: in the experience.
-        classes: in the experience.
-        batch: samples a step, at most.
-        balanced: whether batches are :class:`BalancedBatches`'.
-    """
-    if balanced:
-        m, n = HardClassBatches(16, None, 0).sizes(classes, batch)
-        batch = m * n
-    return -(-images // batch)

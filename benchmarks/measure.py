@@ -49,7 +49,7 @@ def accuracy(model: nn.Module, data: Any, config: Config, device: torch.device) 
     modes = {name: module.training for name, module in model.named_modules()}
     model.eval()
     loader = DataLoader(
-        data.eval(), batch_size=config.train.eval_batch, num_workers=config.where.workers,
+        data.eval(), batch_size=config.train.eval_batch, num_workers=config.train.workers,
         collate_fn=data.collate_fn, generator=generator("accuracy"),
     )  # fmt: skip
     hits = torch.zeros((), dtype=torch.long, device=device)
@@ -72,7 +72,7 @@ def probe_panel(
 
     def rows(data: PanelSet, split: Split) -> Tensor:
         batches = feature_batches(
-            data.images[split], tower, device, config.train.eval_batch, config.where.workers,
+            data.images[split], tower, device, config.train.eval_batch, config.train.workers,
             about=f"features of {data.name}",
         )  # fmt: skip
         return torch.cat([batch.cpu() for batch in batches])
@@ -96,7 +96,9 @@ def pretrained_panel(
 ) -> Accuracies:
     """:func:`probe_panel` of the pre-trained tower: once a process, the same for every method."""
     content = plain(config)
-    key = json.dumps([content[part] for part in ("backbone", "panel", "stream", "where")])
+    seed = config.seed if config.backbone.weights == "random" else None
+    parts = [content[part] for part in ("backbone", "panel", "stream", "where")]
+    key = json.dumps([*parts, seed, config.train.eval_batch, config.train.channels_last])
     if key not in _PRETRAINED:
         _PRETRAINED[key] = probe_panel(tower, panel, config, device)
     return _PRETRAINED[key]

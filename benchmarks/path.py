@@ -11,6 +11,8 @@ from benchmarks.config import Config, changed
 from benchmarks.engine import run
 from benchmarks.methods import METHODS
 
+_NO_VALIDATION = "set stream.validation_share above 0"
+
 
 @dataclass(frozen=True)
 class PathPoint:
@@ -19,7 +21,8 @@ class PathPoint:
     Attributes:
         strength: lambda, or whatever the method's knob is; None for plain fine-tuning.
         stream_accuracy: mean test accuracy over the stream at its end, in [0, 1].
-        delta_lp: mean change of the panel's probe accuracy on the test splits.
+        delta_lp: mean change of the panel's probe accuracy on the test splits; None without
+            a panel.
         forgetting: Avalanche's, on the test splits.
         validation_accuracy: as ``stream_accuracy``, on the validation splits.
         validation_delta_lp: as ``delta_lp``, on the validation splits.
@@ -29,17 +32,17 @@ class PathPoint:
 
     strength: float | None
     stream_accuracy: float
-    delta_lp: float
+    delta_lp: float | None
     forgetting: float
     validation_accuracy: float
-    validation_delta_lp: float
+    validation_delta_lp: float | None
     chosen: bool
     record: dict[str, Any]
 
     @property
     def score(self) -> float:
         """What is chosen by: learning and keeping, weighed alike, on validation data."""
-        return self.validation_accuracy + self.validation_delta_lp
+        return self.validation_accuracy + (self.validation_delta_lp or 0.0)
 
 
 def path_configs(config: Config, strengths: Sequence[float]) -> list[Config]:
@@ -50,6 +53,8 @@ def path_configs(config: Config, strengths: Sequence[float]) -> list[Config]:
     """
     if METHODS[config.method].knob is None:
         return [config]
+    if getattr(config.stream, "validation_share", 1) == 0:
+        raise ValueError("a path is chosen on validation data: " + _NO_VALIDATION)
     values = [check_amount("strengths", value) for value in strengths]
     if not values or len(set(values)) < len(values):
         raise ValueError(f"strengths={list(strengths)} must hold different numbers, at least one")
@@ -68,6 +73,8 @@ def path_points(records: Iterable[dict[str, Any]]) -> list[PathPoint]:
     settings = [{**r["config"], "strength": None} for r in found]
     if not found or any(other != settings[0] for other in settings):
         raise ValueError("records of a path must be at least one, and differ in strength alone")
+    if any(r["validation"]["stream_accuracy"] is None for r in found):
+        raise ValueError("records without validation figures cannot choose: " + _NO_VALIDATION)
     points = [
         PathPoint(
             strength=r["config"]["strength"],

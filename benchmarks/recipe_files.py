@@ -68,8 +68,11 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
         ValueError: for keys that do not exist, near ones named, and for bad values; the
             message begins with the file's name.
     """
-    content = _content(path, ())
-    for key, value in (overrides or {}).items():
+    content, changes = _content(path, ()), dict(overrides or {})
+    kind = changes.pop("stream.kind", None)
+    if kind is not None:
+        content = _merged(content, {"stream": {"kind": kind}})
+    for key, value in changes.items():
         _put(content, key, value)
     own = {key: content.pop(key) for key in _OWN if key in content}
     _check_keys(content, path.name)

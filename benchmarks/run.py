@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import MISSING, fields, is_dataclass
@@ -36,6 +38,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", nargs="+", type=int, default=None, metavar="SEED", help="default: the recipe's"
     )
+    parser.add_argument(
+        "--strengths", nargs="+", type=float, default=None, metavar="X",
+        help="of every method that has one; default: the recipe's",
+    )  # fmt: skip
     parser.add_argument(
         "--on-corrupt", choices=("raise", "drop"), default=None,
         help="stop at a broken image, with its path, or leave broken ones out and note them",
@@ -89,14 +95,18 @@ def _default(field: Any) -> str:
 
 def planned(args: argparse.Namespace) -> tuple[Recipe, list[Config]]:
     """The runs that the options ask for."""
+    from benchmarks.path import path_configs
     from benchmarks.recipe_files import find_recipe, load_recipe, parse_overrides
 
     overrides = parse_overrides(args.overrides)
     if args.on_corrupt is not None:
         overrides["stream.on_corrupt"] = args.on_corrupt
-    recipe = load_recipe(find_recipe(args.config), overrides)
+    recipe = load_recipe(find_recipe(args.config))
     if args.methods and not recipe.path.with_suffix("").is_dir():
         raise ValueError(f"--methods: {recipe.path.name} is the recipe of one method already")
+    for name, values in (("--methods", args.methods), ("--seeds", args.seeds)):
+        if values and len(set(values)) < len(values):
+            raise ValueError(f"{name} {values}: each may be given once")
     files = [recipe.of_method(m) for m in args.methods or recipe.methods] or [recipe.path]
     configs = []
     for file in files:
@@ -104,48 +114,73 @@ def planned(args: argparse.Namespace) -> tuple[Recipe, list[Config]]:
             raise ValueError(f"{recipe.path.name} has no recipe of the method: {file} is no file")
         for seed in args.seeds or [None]:
             own = overrides if seed is None else {**overrides, "seed": seed}
-            configs.append(load_recipe(file, own).config)
+            config = load_recipe(file, own).config
+            configs += path_configs(config, args.strengths) if args.strengths else [config]
     return recipe, configs
+
+
+def check(configs: list[Config]) -> tuple[dict[str, Any], list[int]]:
+    """The stream's summary and the steps of each run; everything is built once, to find what fails.
+
+    Raises:
+        What :func:`benchmarks.prepare.prepare` does.
+    """
+    from benchmarks.config import plain
+    from benchmarks.prepare import check_batches, planned_steps, prepare
+
+    streams: dict[str, Any] = {}
+    steps = []
+    for config in configs:
+        content = plain(config)
+        parts = ("stream", "backbone", "head", "train", "panel", "where")
+        key = json.dumps([content[part] for part in parts])
+        if key not in streams:
+            streams[key] = prepare(config).stream
+        check_batches(config, streams[key])
+        steps.append(planned_steps(config, streams[key]))
+    return next(iter(streams.values())).summary, steps
 
 
 def main(args: argparse.Namespace) -> int:
     """Run, or say what would be run; 0 if every run finished."""
-    from benchmarks.backbones import build_backbone, build_views
-    from benchmarks.engine import planned_steps, write_json
+    from benchmarks.engine import write_json
     from benchmarks.pool import run_all
-    from benchmarks.streams.build import load_stream
     from benchmarks.tables import run_table
 
     started = time.perf_counter()
-    recipe, configs = planned(args)
     if args.jobs < 1:
         raise ValueError(f"--jobs {args.jobs}: at least one")
+    recipe, configs = planned(args)
     if args.scan:
         return _scan(configs[0])
-    # all share one stream; building it here finds what is wrong before hours of training
-    config = configs[0]
-    stream = load_stream(config, build_views(config, build_backbone(config)))
-    steps = [planned_steps(each, stream) for each in configs]
+    summary, steps = check(configs)
     if args.dry_run:
-        _show(configs, stream.summary, steps)
+        _show(configs, summary, steps)
         return 0
     out = args.out or Path("runs") / recipe.path.stem
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out):
+        pass  # that nothing can be written there is found out now, not after the first run
     print(f"{len(configs)} runs, {sum(steps)} steps in all; records go to {out}/.", flush=True)
-    records: list[dict[str, Any]] = []
+    if summary.get("split") == "hash80":
+        print("The split is hash80, our own: figures are comparable with the same split only.")
+    records: dict[str, dict[str, Any]] = {}
     failed: list[str] = []
 
     def done(config: Config, found: dict[str, Any] | BaseException) -> None:
-        if isinstance(found, BaseException):
+        try:
+            if isinstance(found, BaseException):
+                raise found
+            records[config.label] = found
+            write_json(out / f"{config.label}.json", found)
+        except Exception as error:
             failed.append(config.about)
             print(f"\n{config.about} (seed {config.seed}) failed:", file=sys.stderr)
-            traceback.print_exception(found)
-            return
-        write_json(out / f"{config.label}.json", found)
-        records.append(found)
+            traceback.print_exception(error)
 
     run_all(configs, sum(steps), out, args.jobs, 1 if args.jobs > 1 else None, done)
     if records:
-        print(run_table(records))
+        print(run_table([records[c.label] for c in configs if c.label in records]))
         print(f"\nEach run's record is in {out}/.")
     print(f"Took {time.perf_counter() - started:.0f} s.")
     return int(bool(failed))

@@ -18,6 +18,7 @@ _NOTES = {
     "Avalanche's)",
     "Δ_LP": "change of the linear-probe accuracy of data sets never tuned on (points; below 0 is "
     "concept forgetting), the mean and each",
+    "val": "accuracy, and Δ_LP, on validation data: choose by these",
     "s/step": "median, with as many runs at a time as --jobs says, so compare them within one "
     "table only",
 }
@@ -51,10 +52,14 @@ def _table(groups: list[tuple[list[Record], bool]], notes: list[str]) -> str:
     head = ["method", "strength", *(["seeds"] if several else []),
             *(["last", "average"] if by_image else ["accuracy"]), "forgetting"]  # fmt: skip
     head += ["Δ_LP panel", *panel] if panel else []
+    validated = first["validation"]["stream_accuracy"] is not None
+    head += ["val", *(["val Δ_LP"] if panel else [])] if validated else []
     head.append("s/step")
     lines = [head, ["---"] * len(head)]
+    if first["config"]["head"]["kind"] == "zero-shot":
+        lines.append(_untrained(first, head))
     for found, bold in groups:
-        cells = _cells(found, by_image, panel, several)
+        cells = _cells(found, by_image, panel, several, validated)
         lines.append([f"**{cell}**" if bold else cell for cell in cells])
     about = ["strength: λ; mu of DiGraP, alpha of WiSE-FT.", *notes]
     about += [
@@ -62,12 +67,27 @@ def _table(groups: list[tuple[list[Record], bool]], notes: list[str]) -> str:
         for name, text in _NOTES.items()
         if name in head or (name == "Δ_LP" and panel)
     ]
+    if by_image and first["config"]["head"]["kind"] == "zero-shot":
+        about.append("A zero-shot head chooses among all classes from the start, a growing one "
+                     "among those seen so far: compare their averages with care.")  # fmt: skip
     about.append("With a head of kind probe, heads start as linear probes: lp-ft is plain "
                  "fine-tuning from there.")  # fmt: skip
     return "\n".join(["", *("| " + " | ".join(line) + " |" for line in lines), "", *about])
 
 
-def _cells(found: list[Record], by_image: bool, panel: list[str], several: bool) -> list[str]:
+def _untrained(record: Record, head: list[str]) -> list[str]:
+    """The row of the zero-shot head before any training."""
+    accuracies, counts = record["test"]["accuracy_matrix"][0], record["stream"]["test_counts"]
+    by_image = record["test"]["weighted_by"] == "image"
+    weights = counts if by_image else [1] * len(counts)
+    value = sum(a * w for a, w in zip(accuracies, weights, strict=True)) / sum(weights)
+    filled = {"method": "not tuned", "last" if by_image else "accuracy": f"{100 * value:.1f}"}
+    return [filled.get(name, "") for name in head]
+
+
+def _cells(
+    found: list[Record], by_image: bool, panel: list[str], several: bool, validated: bool
+) -> list[str]:
     tests = [record["test"] for record in found]
     config = found[0]["config"]
 
@@ -84,5 +104,9 @@ def _cells(found: list[Record], by_image: bool, panel: list[str], several: bool)
         cells += [
             mean([t["panel_after"][n] - t["panel_before"][n] for t in tests], "+") for n in panel
         ]
+    if validated:
+        held = [record["validation"] for record in found]
+        cells.append(mean([v["stream_accuracy"] for v in held]))
+        cells += [mean([v["delta_lp"] for v in held], "+")] if panel else []
     cells.append(f"{statistics.median(r['seconds_per_step'] for r in found):.3f}")
     return cells

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from avalanche_proxyfda.losses.base import check_amount, check_count

@@ -135,12 +135,17 @@ def _imagenet_r(config: Config, asked: ImageNetR, views: Views) -> Stream:
 
 @dataclass(frozen=True, eq=False)
 class PanelSet:
-    """A data set to be probed: images as the tower takes them, and labels, by split."""
+    """A data set to be probed: images as the tower takes them, and labels, by split.
+
+    ``sha256`` says which images those are, ``dropped`` which were left out as broken.
+    """
 
     name: str
     classes: tuple[str, ...]
     images: dict[Split, Dataset[Any]]
     targets: dict[Split, list[int]]
+    sha256: str
+    dropped: dict[str, str]
 
 
 class _Seen(Dataset[tuple[Any, int]]):
@@ -173,17 +178,24 @@ def _panel_set(config: Config, name: str, views: Views) -> PanelSet:
         if config.backbone.name != "tiny-clip":
             raise ValueError(f"panel.sets: {name!r} holds inputs of tiny-clip alone")
         parts: Any = {split: concept(name, split) for split in SPLITS}
-        classes = parts["train"].classes
+        classes, identity, dropped = parts["train"].classes, _embedded_hash(name), {}
         seen = parts
     else:
-        data = load_set(config, name)
+        data, dropped = load_set(config, name), {}
+        if getattr(config.stream, "on_corrupt", "raise") == "drop":
+            data, dropped = datasets.without_broken(data)
+        identity = data.sha256
         parts, classes = {split: getattr(data, split) for split in SPLITS}, data.classes
         seen = {split: _Seen(part, views.evaluation) for split, part in parts.items()}
     for split in SPLITS:
         rows = thinned(parts[split].targets, limits.get(split, config.panel.test))
         images[split] = Subset(seen[split], rows)
         targets[split] = [int(parts[split].targets[r]) for r in rows]
-    return PanelSet(name.partition(":")[2] or name, tuple(classes), images, targets)
+    limited = f"{identity} {[len(targets[split]) for split in SPLITS]}"
+    return PanelSet(
+        name.partition(":")[2] or name, tuple(classes), images, targets,
+        list_hash([limited]), dropped,
+    )  # fmt: skip
 
 
 def thinned(targets: Any, count: int | None) -> list[int]:
@@ -206,7 +218,13 @@ def class_names(stream: Stream) -> tuple[tuple[str, ...], ...]:
         ValueError: for a WordNet id that ImageNet does not have.
     """
     if not stream.grows:
-        return stream.classes
+        for names in stream.classes:
+            if len(names) > 10 and all(name.isdigit() for name in names):
+                raise ValueError(
+                    f"the {len(names)} classes have numbers for names: the zero-shot head knows no "
+                    "words for them; take head.kind=probe"
+                )
+        return tuple(tuple(n.replace("_", " ") for n in names) for names in stream.classes)
     from open_clip import IMAGENET_CLASSNAMES
     from timm.data import ImageNetInfo
 

@@ -257,6 +257,9 @@ def without_broken(data: DataSet) -> tuple[DataSet, dict[str, str]]:
     """
     reasons = broken(data)
     parts = {split: getattr(data, split).without(found) for split, found in reasons.items()}
+    empty = [split for split, part in parts.items() if not len(part)]
+    if empty:
+        raise ValueError(f"{data.name}: no readable image is left for {', '.join(empty)}")
     lost = sorted(set(range(len(data.classes))) - set(parts["train"].targets))
     if lost:
         raise ValueError(f"{data.name}: no readable training image of the classes {lost[:5]}")
@@ -303,6 +306,8 @@ def _with_three_splits(
             note += ", whole tracks"
     made["train"] = _part(data, labels, rest)
     for split, part in made.items():
+        if not len(part):
+            raise ValueError(f"{name} has no image for {split}: its classes have too few")
         holes = sorted(set(range(len(classes))) - set(part.targets))
         beyond = sorted(set(part.targets) - set(range(len(classes))))
         if beyond or (holes and split == "train"):

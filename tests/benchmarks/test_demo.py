@@ -13,9 +13,10 @@ import pytest
 
 from benchmarks.backbones import Views
 from benchmarks.config import Config
-from benchmarks.engine import planned_steps, run, write_json
+from benchmarks.engine import run, write_json
 from benchmarks.finetune import StepTimer
 from benchmarks.path import path_points
+from benchmarks.prepare import planned_steps
 from benchmarks.recipe_files import RECIPES, load_recipe
 from benchmarks.streams.build import load_stream
 from benchmarks.tables import path_table, run_table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from avalanche_proxyfda.models import TEMPLATES
 from benchmarks import engine, tiny_clip
 from benchmarks.backbones import build_backbone, build_views
 from benchmarks.config import Config, read
-from benchmarks.engine import planned_steps, run
+from benchmarks.engine import run, state_hash
 from benchmarks.finetune import KeptInEval, StepTimer, WarmUpCosine
 from benchmarks.model import build_model, build_optimizer
+from benchmarks.prepare import planned_steps, prepare
 from benchmarks.streams.build import load_panel, load_stream, thinned
 from benchmarks.streams.imagenet_r_splits import hash80
 from tests.benchmarks.miniature import imagenet_wnids, write_folder, write_imagenet_r
@@ -91,6 +93,10 @@ def test_zero_shot_on_imagenet_r_is_open_clips_own_recipe_and_the_record_is_whol
     assert stream["class_order"][:8] == [168, 136, 51, 9, 183, 101, 171, 99]
     assert (stream["train"], stream["validation"], stream["test"]) == (400, 200, 200)
     assert 0 <= record["validation"]["stream_accuracy"] <= 1
+    (panel,) = record["panel"].values()
+    assert [panel[s] for s in ("train", "validation", "test")] == [60, 40, 40]
+    assert len(panel["sha256"]) == 64 == len(record["initial_tower_sha256"])
+    assert record["stream"]["validation_counts"] == [40] * 5 and "timm" in record["versions"]
     assert record["feature_source"] == "tower" and record["teacher_forwards"] == record["steps"]
     assert record["steps"] == planned_steps(made, load_stream(made, views_of(made)))
 
@@ -214,9 +220,62 @@ def test_epochs_of_each_experience(data: Path) -> None:
     single = planned_steps(one, stream)
     both = planned_steps(config(data, stream=sets, train={"epochs": [1, 3], "batch": 32}), stream)
     assert single == 2 * 3 and both == 4 * 3  # 66 images, 30 a step
-    wrong = config(data, stream=sets, train={"epochs": [1, 2, 3]})
-    with pytest.raises(ValueError, match="has 3 entries, the stream 2 experiences"):
-        planned_steps(wrong, stream)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train": {"batch": 12}}, "options.num_neighbors=16 must be below the 12 samples"),
+        ({"train": {"samples_per_class": 5}}, "must be below the 15 samples of a batch of exp"),
+        ({"train": {"lr": 0}}, r"train.lr=0 freezes the tower: say the head's rate"),
+        ({"panel": {"sets": ["folder:nowhere"]}}, "nowhere"),
+        ({"where": {"device": "cuda:77"}}, "where.device='cuda:77' cannot be used here"),
+        ({"train": {"epochs": [1, 2, 3]}}, "train.epochs has 3 entries"),
+    ],
+)
+def test_what_will_fail_fails_before_the_first_step(
+    data: Path, changes: dict[str, Any], words: str
+) -> None:
+    content: dict[str, Any] = {
+        "method": "fda", "strength": 1.0, "options": {"num_neighbors": 16},
+        "stream": {"kind": "sequence", "sets": ["folder:photo"]}, **changes,
+    }  # fmt: skip
+    if "where" in changes:
+        content["where"] = {"data": str(data), **changes["where"]}
+    with pytest.raises((ValueError, FileNotFoundError), match=words):
+        prepare(config(data, **content))
+
+
+def test_one_class_an_experience_needs_shuffled_batches(data: Path) -> None:
+    with pytest.raises(ValueError, match=r"has one class.*set train\.batches=shuffled"):
+        prepare(imagenet_r(data, 200))
+    shuffled = imagenet_r(data, 200, train={"batches": "shuffled", "batch": 64})
+    assert planned_steps(shuffled, prepare(shuffled).stream) == 200
+
+
+def test_random_weights_are_those_of_the_seed(data: Path) -> None:
+    backbone = {"name": "timm:mobilenetv2_035", "weights": "random", "image_size": 32}
+    sets = {"kind": "sequence", "sets": ["folder:photo"]}
+    made = [
+        state_hash(
+            prepare(config(data, backbone=backbone, stream=sets, panel={"sets": []}, seed=s)).model
+        )
+        for s in (0, 0, 1)
+    ]
+    assert made[0] == made[1] != made[2]
+
+
+def test_broken_images_of_the_panel_are_dropped_too(data: Path, tmp_path: Path) -> None:
+    for name in ("photo", "sketch"):
+        shutil.copytree(data / name, tmp_path / name)
+    (tmp_path / "sketch/train/dog/001.png").write_bytes(b"")
+    sets = {"kind": "sequence", "sets": ["folder:photo"], "on_corrupt": "drop"}
+    made = config(tmp_path, stream=sets, panel={"sets": ["folder:sketch"]})
+    (panel,) = load_panel(made, views_of(made))
+    assert len(panel.dropped) == 1 and sum(map(len, panel.targets.values())) == 72 - 1 + 24
+    whole = config(data, stream={**sets, "on_corrupt": "raise"}, panel={"sets": ["folder:sketch"]})
+    (other,) = load_panel(whole, views_of(whole))
+    assert other.dropped == {} and other.sha256 != panel.sha256
 
 
 def test_panels_are_thinned_class_by_class(data: Path) -> None:
@@ -238,13 +297,27 @@ def test_panels_are_thinned_class_by_class(data: Path) -> None:
             {"backbone": {"name": "timm:mobilenetv2_035", "weights": "random"}},
             "the concepts stream holds inputs of tiny-clip",
         ),
-        ({"where": {"device": "cuda:77"}}, "where.device='cuda:77' cannot be used here"),
         ({"where": {"device": "tpuu"}}, "where.device='tpuu' cannot be used here"),
     ],
 )
 def test_what_cannot_be_built_is_said(data: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         run(config(data, **changes))
+
+
+def test_words_for_classes(data: Path) -> None:
+    from dataclasses import replace
+
+    from benchmarks.streams.build import class_names
+
+    made = config(data, stream={"kind": "sequence", "sets": ["folder:photo"]})
+    stream = load_stream(made, views_of(made))
+    named = replace(stream, classes=(("apple_pie", "soup"),))
+    assert class_names(named) == (("apple pie", "soup"),)
+    digits = replace(stream, classes=(tuple(map(str, range(10))),))
+    assert class_names(digits)[0][3] == "3"
+    with pytest.raises(ValueError, match="the 43 classes have numbers for names"):
+        class_names(replace(stream, classes=(tuple(map(str, range(43))),)))
 
 
 def test_zero_shot_needs_texts_and_words(data: Path, tmp_path: Path) -> None:

@@ -71,10 +71,17 @@ def write(folder: Path, text: str, name: str = "x.yaml") -> Path:
             r"options.num_neighbor is no argument of FDAPlugin; did you mean 'num_neighbors'\?",
         ),
         ("method: fda\nstrength: 1\noptions: {weight: 3}", "options.weight is no argument"),
+        (
+            "method: fda\nstrength: 1\noptions: {samples_per_class: 4}",
+            "options.samples_per_class: every method has the same batches; set train.samples",
+        ),
         ("options: {weight: 3}", "plain fine-tuning has none"),
         ("stream: {sets: [a]}", "stream.kind=None must be one of"),
         ("stream: {kind: concepts, sets: []}", "stream.sets needs at least one data set"),
-        ("panel: {sets: [digits]}", r"\['digits'\] cannot be learnt and be on the panel at once"),
+        (
+            "stream: {kind: concepts}\npanel: {sets: [digits]}",
+            r"\['digits'\] cannot be learnt and be on the panel at once",
+        ),
         ("method: lp-ft\nhead: {kind: random}", "head.kind='random': lp-ft begins with a probe"),
         ("train: {lr: -1}", "train.lr=-1: Input should be greater than or equal to 0"),
         ("train: {epochs: [1, 0]}", "train.epochs"),
@@ -106,6 +113,9 @@ def test_a_recipe_builds_on_another_and_is_overridden(tmp_path: Path) -> None:
     assert plain(load_recipe(other).config)["stream"]["root"] == "imagenet-r"  # sets are gone
     changed = load_recipe(tmp_path / "a.yaml", {"stream.kind": "concepts"}).config
     assert plain(changed)["stream"]["sets"] == ["digits"]
+    own = {"stream.sets": ["CIFAR10"], "stream.kind": "sequence"}
+    moved = load_recipe(RECIPES / "imagenet_r/fda.yaml", own).config  # the root is gone
+    assert plain(moved)["stream"]["sets"] == ["CIFAR10"]
 
 
 def test_overrides_are_yaml() -> None:
@@ -125,7 +135,8 @@ def test_identity_is_what_decides_the_numbers() -> None:
         return load_recipe(RECIPES / "concepts/fda.yaml", changes).config
 
     plain_one = made()
-    assert made(**{"where.data": "elsewhere", "where.workers": 3}).identity == plain_one.identity
+    assert made(**{"where.data": "elsewhere", "where.device": "x"}).identity == plain_one.identity
+    assert made(**{"train.workers": 2}).identity != plain_one.identity  # other random views
     seen = {plain_one.identity}
     for key, value in (
         ("seed", 1),
@@ -148,6 +159,12 @@ def test_recipes_are_found_by_their_name_or_their_neighbours(tmp_path: Path) -> 
         FileNotFoundError, match=r"near ones among the recipes: pacs_mobilenet\.yaml"
     ):
         find_recipe("recipes/pacs_mobilnet.yaml")
+
+
+def test_balanced_batches_are_of_one_size_for_all() -> None:
+    sizes = {"train.classes_per_batch": 8, "train.samples_per_class": 4}
+    plugin = load_recipe(RECIPES / "concepts/fda.yaml", sizes).config.make_plugins()[0]
+    assert plugin._batches.sizes(20, 64) == (8, 4)
 
 
 def test_shuffled_batches_keep_the_plugins_from_bringing_their_own() -> None:

@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.config import Config
+from benchmarks.pool import run_all
+from benchmarks.recipe_files import load_recipe
 from benchmarks.run import add_options, main
 from tests.benchmarks.miniature import imagenet_wnids, write_folder, write_imagenet_r
 
@@ -143,6 +146,9 @@ def test_broken_images_are_scanned_for_dropped_or_stopped_at(
     [
         (("--methods", "fdaa"), "method='fdaa' is unknown"),
         (("--methods", "rift"), "has no recipe of the method"),
+        (("--methods", "fda", "--set", "options.num_neighbors=99"), "must be below the"),
+        (("--seeds", "1", "1"), "each may be given once"),
+        (("--strengths", "1", "--set", "stream.validation_share=0"), "set stream.validation_share"),
         (("--jobs", "0"), "--jobs 0: at least one"),
         (("--set", "seed"), "give key=value"),
         (("--set", "stream.num_experiences=7"), "num_experiences=7 must divide the 200 classes"),
@@ -189,6 +195,48 @@ def test_weights_and_biases_gets_the_numbers(
     assert logged == [({"Top1_Acc_Stream": 0.5}, 7)] and ended == [True]
     with pytest.raises(ValueError, match="need a folder"), open_loggers(config, None):
         pass
+
+
+def test_overrides_and_strengths_reach_the_methods(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--methods", "fda", "--set", "options.num_neighbors=4", "--strengths", 1, 3)
+    assert call("--config", data / "mini.yaml", "--dry-run", *words) == 0
+    *runs, _ = yaml.safe_load_all(capsys.readouterr().out)
+    assert [(r["strength"], r["options"]["num_neighbors"]) for r in runs] == [(1.0, 4), (3.0, 4)]
+
+
+def dies_of_fda(config: Config, folder: Path) -> dict[str, Any]:
+    """In the place of a run: the system kills it if it is of FDA."""
+    if config.method == "fda":
+        os._exit(9)
+    return {"method": config.method}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_process_that_dies_takes_no_other_run_with_it(data: Path, jobs: int) -> None:
+    configs = [
+        load_recipe(data / f"mini/{method}.yaml", {"seed": seed}).config
+        for seed in (0, 1)
+        for method in ("fda", "lp-ft")
+    ]
+    ended: dict[tuple[str, int], Any] = {}
+
+    def done(config: Config, found: Any) -> None:
+        ended[config.method, config.seed] = found
+
+    run_all(configs, 2, data, jobs, 1, done, dies_of_fda)
+    for seed in (0, 1):
+        assert ended["lp-ft", seed] == {"method": "lp-ft"}
+        assert "the process of the run died" in str(ended["fda", seed])
+
+
+def test_records_that_cannot_be_written_are_refused_at_the_start(
+    data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        call("--config", data / "mini.yaml", "--out", tmp_path / "file")
 
 
 def test_a_recipe_of_one_method_has_no_others(data: Path) -> None:
