@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from avalanche_proxyfda.losses.base import check_amount
 from avalanche_proxyfda.losses.neighbors import unit_rows
+from avalanche_proxyfda.rng import generator
 
 GRID = (1e-2, 1e-3, 1e-4, 1e-5)
 
@@ -130,3 +131,14 @@ def select_probe(
     if best is None:
         raise ValueError("grid is empty: give at least one penalty")
     return best[1]
+
+
+def held_out(labels: Tensor) -> Tensor:
+    """[N] bool: a fifth of each class, none of a class with fewer than two; the same each time."""
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    source = generator("held out")
+    for label in torch.unique(labels):
+        rows = (labels == label).nonzero().flatten()
+        order = rows[torch.randperm(len(rows), generator=source)]
+        held[order[: max(1, len(rows) // 5) if len(rows) > 1 else 0]] = True
+    return held

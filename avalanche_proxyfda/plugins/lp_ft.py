@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda.feature_source import FeatureSource, unwrap
 from avalanche_proxyfda.losses.base import check_amount
-from avalanche_proxyfda.metrics.linear_probe import fit_probe, select_probe
+from avalanche_proxyfda.metrics.linear_probe import fit_probe, held_out, select_probe
 from avalanche_proxyfda.passes import feature_batches
 from avalanche_proxyfda.plugins.base import TeacherChoice
 from avalanche_proxyfda.plugins.heads import last_linear, task_head
 from avalanche_proxyfda.plugins.labels import labels_and_tasks, task_classes
 from avalanche_proxyfda.plugins.reference import ReferencePlugin, check_choice, tell
-from avalanche_proxyfda.rng import generator
 from avalanche_proxyfda.teacher import FeatureTeacher
 
 Frozen = Literal["head", "encoder"]
@@ -180,7 +179,7 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
         count, bias = len(classes), layer.bias is not None
         l2 = self.l2
         if l2 is None:
-            held = _held_out(found)
+            held = held_out(found)
             chosen = select_probe(
                 (rows[~held], found[~held]), (rows[held], found[held]), count,
                 normalize=False, bias=bias,
@@ -225,14 +224,3 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
         """Take over ``state``."""
         super().load_state_dict(state)
         self._known = {int(task): list(classes) for task, classes in state["known"].items()}
-
-
-def _held_out(labels: Tensor) -> Tensor:
-    """[N] bool: a fifth of each class, none of a class with fewer than two; the same each time."""
-    held = torch.zeros(len(labels), dtype=torch.bool)
-    source = generator("held out")
-    for label in torch.unique(labels):
-        rows = (labels == label).nonzero().flatten()
-        order = rows[torch.randperm(len(rows), generator=source)]
-        held[order[: max(1, len(rows) // 5) if len(rows) > 1 else 0]] = True
-    return held

@@ -1,0 +1,186 @@
+"""A panel: data sets that are never tuned on, and a model's features of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from avalanche.models.utils import avalanche_forward
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from avalanche_proxyfda.feature_source import FeatureSource, find_feature_source, unwrap
+from avalanche_proxyfda.features import Pooling, pool_features
+from avalanche_proxyfda.losses.base import check_count
+from avalanche_proxyfda.metrics.linear_probe import held_out
+from avalanche_proxyfda.rng import generator, preserved_rng
+from avalanche_proxyfda.teacher import FeatureTeacher
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Rows = tuple[Tensor, Tensor]
+"""Features [N, D], float32 on the CPU, and labels [N]."""
+
+
+@dataclass(frozen=True, eq=False)
+class PanelSet:
+    """A data set to be measured.
+
+    Attributes:
+        name: of the data set; part of the metrics' names.
+        train: images and labels from 0, with the evaluation transform.
+        test: as ``train``.
+        validation: as ``train``; None holds out a fifth of ``train`` where settings are chosen.
+        collate_fn: of the loader; None takes torch's.
+    """
+
+    name: str
+    train: Dataset[Any]
+    test: Dataset[Any]
+    validation: Dataset[Any] | None = None
+    collate_fn: Callable[[list[Any]], Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name:
+            raise ValueError(f"name={self.name!r} of a panel set must be a word without '/'")
+        for split in SPLITS:
+            data: Any = getattr(self, split)
+            if data is not None and len(data) == 0:
+                raise ValueError(f"{self.name}: its {split} split is empty")
+
+
+@dataclass(frozen=True, eq=False)
+class PanelFeatures:
+    """One model's features of one set, by split."""
+
+    name: str
+    splits: Mapping[Split, Rows]
+
+    @property
+    def classes(self) -> int:
+        """How many classes the training labels number."""
+        return int(self.splits["train"][1].max()) + 1
+
+    def choosing(self) -> tuple[Rows, Rows]:
+        """Training and validation rows to choose settings by."""
+        train = self.splits["train"]
+        if "validation" in self.splits:
+            return train, self.splits["validation"]
+        held = held_out(train[1])
+        return (train[0][~held], train[1][~held]), (train[0][held], train[1][held])
+
+
+class Panel:
+    """Data sets, and where in a model their features are read.
+
+    All metrics of one panel share its features: they are computed once at each moment.
+
+    Args:
+        sets: data sets with different names.
+        feature_module: see :class:`~avalanche_proxyfda.FDAPlugin`; None finds it.
+        pooling: see :func:`~avalanche_proxyfda.features.pool_features`.
+        batch_size: of the passes.
+        num_workers: of the passes.
+
+    Raises:
+        TypeError, ValueError: for no set, names that repeat, or options out of range.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[PanelSet],
+        feature_module: str | None = None,
+        pooling: Pooling = "auto",
+        batch_size: int = 128,
+        num_workers: int = 0,
+    ) -> None:
+        names = [data.name for data in sets]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"sets={names} must be at least one, with different names")
+        self.sets = tuple(sets)
+        self.pooling: Pooling = pooling
+        self.batch_size = check_count("batch_size", batch_size, 1)
+        self.num_workers = check_count("num_workers", num_workers, 0)
+        self._named = None if feature_module is None else FeatureSource.parse(feature_module)
+        self._moment: tuple[int, int, int] | None = None
+        self._features: dict[str, PanelFeatures] = {}
+        self.passes = 0
+        """How many times a data set's features were computed."""
+
+    def at(self, strategy: Any) -> dict[str, PanelFeatures]:
+        """Features of the strategy's model as it stands, by set.
+
+        Computed once for all metrics that ask in one moment: between two training steps of
+        one strategy.
+        """
+        clock = strategy.clock
+        moment = (id(strategy), clock.train_exp_counter, clock.train_iterations)
+        if moment != self._moment:
+            self._features = self.of(strategy.model, strategy.device)
+            self._moment = moment
+        return self._features
+
+    def of(self, model: nn.Module, device: torch.device) -> dict[str, PanelFeatures]:
+        """Features of ``model``, by set.
+
+        A frozen copy is asked, in eval mode: modes, heads and random streams stay as they are.
+
+        Raises:
+            ValueError: when a set has one class, or labels that are negative, or not a
+                training image of a class that is tested.
+        """
+        source = self._named or find_feature_source(unwrap(model))
+        teacher = FeatureTeacher(model, [source])
+
+        def forward(module: nn.Module, images: Tensor) -> Any:
+            tasks = torch.zeros(len(images), dtype=torch.long, device=images.device)
+            return avalanche_forward(module, images, tasks)
+
+        def ask(images: Tensor) -> Tensor:
+            value = teacher.values(images, forward=forward)[source]
+            return pool_features(value, str(source), self.pooling)
+
+        return {data.name: self._of_set(data, ask, device) for data in self.sets}
+
+    def _of_set(
+        self, data: PanelSet, ask: Callable[[Tensor], Tensor], device: torch.device
+    ) -> PanelFeatures:
+        self.passes += 1
+        splits: dict[Split, Rows] = {}
+        for split in SPLITS:
+            images: Any = getattr(data, split)
+            if images is None:
+                continue
+            loader = DataLoader(
+                images, batch_size=self.batch_size, num_workers=self.num_workers,
+                collate_fn=data.collate_fn, generator=generator("panel"),
+            )  # fmt: skip
+            rows, labels = [], []
+            with preserved_rng(device), torch.no_grad():
+                for batch in tqdm(loader, desc=f"panel: {data.name}", delay=5, leave=False):
+                    rows.append(ask(batch[0].to(device)).float().cpu())
+                    labels.append(torch.as_tensor(batch[1]).long())
+            splits[split] = torch.cat(rows), torch.cat(labels)
+        _check_labels(data.name, {split: y for split, (_, y) in splits.items()})
+        return PanelFeatures(data.name, splits)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling with a strategy: without features, which belong to a moment."""
+        return {**self.__dict__, "_moment": None, "_features": {}}
+
+
+def _check_labels(name: str, labels: Mapping[Split, Tensor]) -> None:
+    known = set(labels["train"].tolist())
+    if len(known) < 2:
+        raise ValueError(f"{name}: its training split has one class; a panel set needs two")
+    if min(known) < 0:
+        raise ValueError(f"{name}: labels must be from 0, but {min(known)} was found")
+    for split, values in labels.items():
+        strange = sorted(set(values.tolist()) - known)
+        if strange:
+            raise ValueError(
+                f"{name}: no training image of the classes {strange[:5]}, which {split} has"
+            )

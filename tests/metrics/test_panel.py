@@ -1,0 +1,209 @@
+"""Panel metrics: their values, what they share, and that they change nothing."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from avalanche.evaluation.metrics import accuracy_metrics
+from avalanche.training import Naive
+from avalanche.training.plugins import EvaluationPlugin
+from torch import nn
+
+from avalanche_proxyfda import ProxyFDAPlugin
+from avalanche_proxyfda.metrics import (
+    DriftMetric,
+    KNNMetric,
+    LinearProbeMetric,
+    Panel,
+    PanelMetric,
+    PanelSet,
+    ZeroShotMetric,
+    fit_probe,
+    linear_cka,
+    mean_l2,
+    neighbor_overlap,
+    panel_metrics,
+)
+from avalanche_proxyfda.models import TaskHeads, TextHead
+from tests.plugins.toys import Blobs, Growing, Multi, Plain, backbone, classic, modern, same, tasks
+
+
+def panel(**options: Any) -> Panel:
+    sets = [
+        PanelSet("a", Blobs(60, 3, seed=5), Blobs(30, 3, seed=6), Blobs(30, 3, seed=7)),
+        PanelSet("b", Blobs(40, 2, seed=8), Blobs(20, 2, seed=9)),
+    ]
+    return Panel(sets, batch_size=16, **options)
+
+
+def heads() -> dict[str, nn.Module]:
+    torch.manual_seed(0)
+    return {"a": TextHead(torch.randn(3, 8)), "b": TextHead(torch.randn(2, 8))}
+
+
+def trained(build: Any, benchmark: Any, metrics: list[PanelMetric]) -> Any:
+    """A strategy after its stream; ``eval`` after each experience, as everyone does."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+    model = build if isinstance(build, nn.Module) else build()  # heads are drawn, too
+    strategy = Naive(
+        model=model,
+        optimizer=torch.optim.Adam(model.parameters(), lr=0.01),
+        criterion=nn.CrossEntropyLoss(),
+        train_mb_size=20,
+        plugins=[ProxyFDAPlugin(num_neighbors=4)],
+        evaluator=EvaluationPlugin(accuracy_metrics(stream=True), metrics, loggers=[]),
+    )
+    for experience in benchmark.train_stream:
+        strategy.train(experience, eval_streams=[])
+        strategy.eval(benchmark.test_stream[: experience.current_experience + 1])
+    return strategy
+
+
+@pytest.mark.parametrize(
+    ("model", "benchmark"),
+    [(Plain, classic), (Growing, modern), (Multi, tasks),
+     (lambda: TaskHeads(backbone(), 8, [3, 5]), tasks)],
+    ids=["static", "growing", "multi", "unit"],
+)  # fmt: skip
+def test_metrics_change_no_weight_and_no_random_stream(model: Any, benchmark: Any) -> None:
+    pytest.importorskip("ot")
+    own = panel()
+    metrics = panel_metrics(own, True, True, heads(), ("l2", "cka", "neighbors", "otdd"))
+    with_them = trained(model, benchmark(), metrics)
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    without = trained(model, benchmark(), [])
+    assert same(with_them.model.state_dict(), without.model.state_dict())
+    assert torch.equal(states[0], torch.get_rng_state()) and states[1] == random.getstate()
+    assert states[2] == np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert own.passes == 3 * 2  # before and after each of two experiences, each set once
+    last = with_them.evaluator.get_last_metrics()
+    for name in ("LP/a", "Delta_LP/b", "KNN/a", "Delta_ZS/mean", "Drift_L2/a", "Drift_OTDD/b",
+                 "Drift_CKA/mean", "Drift_Neighbors/b"):  # fmt: skip
+        assert np.isfinite(last[name]), name
+    assert "Delta_Drift_L2/a" not in last
+
+
+def features(model: nn.Module, data: Blobs) -> torch.Tensor:
+    with torch.no_grad():
+        rows: torch.Tensor = copy.deepcopy(model).eval().backbone(data.images)  # type: ignore[operator]
+    return rows
+
+
+def test_values_are_those_of_the_functions_by_hand() -> None:
+    model, own = Plain(), panel()
+    first = copy.deepcopy(model)
+    probe, zero = LinearProbeMetric(own, grid=(1e-3,)), ZeroShotMetric(own, heads())
+    drift = DriftMetric(own, num_neighbors=4)
+    trained(model, classic(2), [probe, zero, drift])
+    train, test = Blobs(60, 3, seed=5), Blobs(30, 3, seed=6)
+    labels = torch.tensor(train.targets), torch.tensor(test.targets)
+    found = []
+    for state in (first, model):
+        rows = features(state, train), features(state, test)
+        fitted = fit_probe(rows[0], labels[0], 3, 1e-3)
+        texts: Any = heads()["a"]
+        guesses = texts(rows[1]).argmax(dim=1)
+        found.append((fitted.accuracy(rows[1], labels[1]), (guesses == labels[1]).double().mean()))
+    assert len(probe.history) == 3
+    assert probe.history[0]["LP/a"] == pytest.approx(found[0][0])
+    assert probe.history[2]["LP/a"] == pytest.approx(found[1][0])
+    assert probe.history[2]["Delta_LP/a"] == pytest.approx(found[1][0] - found[0][0])
+    assert zero.history[2]["Delta_ZS/a"] == pytest.approx(float(found[1][1] - found[0][1]))
+    mean = (probe.history[2]["LP/a"] + probe.history[2]["LP/b"]) / 2
+    assert probe.history[2]["LP/mean"] == pytest.approx(mean)
+    before, after = features(first, test), features(model, test)
+    values = drift.history[2]
+    assert values["Drift_L2/a"] == pytest.approx(mean_l2(before, after), rel=1e-5)
+    assert values["Drift_CKA/a"] == pytest.approx(linear_cka(before, after), rel=1e-5)
+    assert values["Drift_Neighbors/a"] == pytest.approx(neighbor_overlap(before, after, 4))
+    assert drift.history[0]["Drift_L2/a"] == 0 and drift.history[0]["Drift_Neighbors/a"] == 1
+
+
+def test_drift_since_the_previous_moment() -> None:
+    own = panel()
+    initial, previous = DriftMetric(own, ("l2",)), DriftMetric(own, ("l2",), "previous")
+    trained(Plain(), classic(2), [initial, previous])
+    assert initial.history[1] == previous.history[1]
+    assert 0 < previous.history[2]["Drift_L2/a"] != initial.history[2]["Drift_L2/a"]
+
+
+def test_the_first_moment_is_kept_when_training_goes_on_and_forgotten_by_reset() -> None:
+    own = panel()
+    metric = LinearProbeMetric(own)
+    strategy = trained(Plain(), classic(2), [metric])
+    strategy.train(classic(2).train_stream[0], eval_streams=[])
+    assert len(metric.history) == 4  # no second "before the stream"
+    assert metric.result() == metric.history[-1]
+    metric.reset()
+    assert metric.result() is None and metric.history == []
+
+
+def test_a_panel_is_pickled_without_features() -> None:
+    own = panel()
+    trained(Plain(), classic(2), panel_metrics(own))
+    assert own._features and not pickle.loads(pickle.dumps(own))._features
+
+
+def test_places_by_name_and_a_held_out_fifth() -> None:
+    named = panel(feature_module="backbone.1")
+    found = named.of(Plain(), torch.device("cpu"))
+    assert found["a"].splits["train"][0].shape == (60, 12) and found["a"].classes == 3
+    train, validation = found["b"].choosing()
+    assert (len(train[0]), len(validation[0])) == (32, 8)
+    assert validation[1].tolist().count(0) == 4
+    assert found["a"].choosing()[1][0].shape == (30, 12)
+
+
+class Odd(Blobs):
+    def __init__(self, targets: list[int]) -> None:
+        super().__init__(len(targets), 6)
+        self.targets = targets
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: PanelSet("a/b", Blobs(), Blobs()), "must be a word without '/'"),
+        (lambda: PanelSet("a", Odd([]), Blobs()), "a: its train split is empty"),
+        (lambda: Panel([]), "must be at least one, with different names"),
+        (lambda: Panel([PanelSet("a", Blobs(), Blobs())] * 2), "with different names"),
+        (lambda: panel(num_workers=-1), "num_workers=-1"),
+        (lambda: panel(feature_module="nothing").of(Plain(), CPU), "nothing"),
+        (lambda: one(Odd([0, 0]), Odd([0])), "has one class; a panel set needs two"),
+        (
+            lambda: one(Odd([0, 1]), Odd([0, 3])),
+            r"no training image of the classes \[3\], which test",
+        ),
+        (lambda: one(Odd([-1, 1]), Odd([1])), "labels must be from 0, but -1"),
+        (lambda: LinearProbeMetric(panel(), grid=()), "must hold positive penalties"),
+        (lambda: LinearProbeMetric(panel(), grid=(0.0,)), "must hold positive penalties"),
+        (lambda: KNNMetric(panel(), 0), "num_neighbors=0"),
+        (lambda: ZeroShotMetric(panel(), {"a": nn.Identity()}), "heads has none for b"),
+        (lambda: DriftMetric(panel(), ("l3",)), "measures="),  # type: ignore[arg-type]
+        (lambda: DriftMetric(panel(), since="then"), "since='then'"),  # type: ignore[arg-type]
+        (lambda: panel_metrics(panel(), linear_probe=False), "asked for no metric"),
+    ],
+)
+def test_bad_input(call: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+CPU = torch.device("cpu")
+
+
+def one(train: Blobs, test: Blobs) -> Any:
+    return Panel([PanelSet("x", train, test)]).of(Plain(), CPU)
+
+
+def test_a_metric_needs_a_panel() -> None:
+    with pytest.raises(TypeError, match="must be a Panel"):
+        LinearProbeMetric([])  # type: ignore[arg-type]
