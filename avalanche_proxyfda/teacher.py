@@ -111,13 +111,18 @@ class FeatureTeacher:
     Args:
         model: the student; it is copied and not changed.
         sources: the places to read.
+        as_in_training: take the kernels that torch takes in training, so that equal weights
+            give the bits that the student's forward gives; else those of inference.
     """
 
-    def __init__(self, model: nn.Module, sources: Iterable[FeatureSource]) -> None:
+    def __init__(
+        self, model: nn.Module, sources: Iterable[FeatureSource], as_in_training: bool = True
+    ) -> None:
         inner = unwrap(model)
         self.sources = tuple(dict.fromkeys(sources))
         for source in self.sources:
             source.find(inner)
+        self.as_in_training = as_in_training
         self.forwards = 0
         self.module = frozen_copy(inner)
         pairs = zip(self.module.parameters(), inner.parameters(), strict=True)
@@ -145,7 +150,8 @@ class FeatureTeacher:
         if images is self._batch:
             return self._values
         lower = torch.autocast(images.device.type, dtype=autocast) if autocast else nullcontext()
-        with lower, _kernels_of_training(self._trained):
+        kernels = _kernels_of_training(self._trained) if self.as_in_training else nullcontext()
+        with lower, kernels:
             values = self._run(images, forward)
         self.forwards += 1
         self._batch, self._values = images, values

@@ -108,6 +108,9 @@ class Panel:
     sets: Annotated[tuple[str, ...], _about("as in a sequence, or names of concepts")] = ()
     train: Annotated[int | None, _about("most training images a set", gt=0)] = None
     test: Annotated[int | None, _about("most validation, and most test, images a set", gt=0)] = None
+    each_experience: Annotated[bool, _about("probe after each experience, not the last alone")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -30,7 +30,7 @@ from benchmarks.finetune import (
     WarmUpCosine,
 )
 from benchmarks.loggers import open_loggers
-from benchmarks.measure import MEASURED, accuracy, pretrained_panel, probe_panel
+from benchmarks.measure import MEASURED, accuracy, measure_panel, pretrained_panel
 from benchmarks.prepare import prepare
 from benchmarks.streams.build import Stream
 from benchmarks.streams.concepts import Split
@@ -64,7 +64,7 @@ def run(
     weights_hash = state_hash(model.tower)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    before = pretrained_panel(model.tower, made.panel, config, device)
+    before = pretrained_panel(model, made.panel, config, device)
     timer, method = StepTimer(after_step), config.make_plugins()
     shared: list[Any] = [timer]
     if config.train.batches == "balanced":
@@ -92,7 +92,7 @@ def run(
             ),
         )
         loading = {"num_workers": config.train.workers}
-        terms, learnt = [], []
+        terms, learnt, moments = [], [], []
         for number, experience in enumerate(stream.train):
             strategy.train_epochs = made.epochs[number]
             trained = strategy.train(
@@ -110,7 +110,9 @@ def run(
             ]
             matrix.append(seen + _row(model, stream, number + 1, fixed, config, device))
             learnt.append(_validated(model, stream, number, config, device))
-    after = probe_panel(model.tower, made.panel, config, device)
+            if config.panel.each_experience:
+                moments.append(measure_panel(model, made.panel, config, device))
+    after = moments[-1] if moments else measure_panel(model, made.panel, config, device)
     kept = [_validated(model, stream, n, config, device) for n in range(len(stream.train))]
     # one experience alone cannot be forgotten, and Avalanche then reports 0
     forgetting = next(v for k, v in found.items() if k.startswith("StreamForgetting"))
@@ -120,10 +122,14 @@ def run(
     held_weights = held if stream.grows and held else weights
 
     def panel_part(split: Split) -> dict[str, Any]:
-        first, last = ({n: v[n][split] for n in v} for v in (before, after))
+        first, last, *steps = (
+            {n: v[split] for n, v in moment.accuracies.items()}
+            for moment in (before, after, *moments)
+        )
         changes = [last[n] - first[n] for n in first]
         change = statistics.mean(changes) if changes else None
-        return {"panel_before": first, "panel_after": last, "delta_lp": change}
+        found = {"panel_before": first, "panel_after": last, "delta_lp": change}
+        return {**found, "panel_after_each": steps} if moments else found
 
     parts: dict[Split, dict[str, Any]] = {split: panel_part(split) for split in MEASURED}
     return {
@@ -136,8 +142,7 @@ def run(
             "validation_counts": held,
         },
         "panel": {
-            data.name: {"sha256": data.sha256, "dropped": data.dropped}
-            | {split: len(rows) for split, rows in data.targets.items()}
+            data.images.name: {"sha256": data.sha256, "dropped": data.dropped, **data.counts}
             for data in made.panel
         },
         "initial_tower_sha256": weights_hash,
@@ -157,6 +162,7 @@ def run(
             "stream_accuracy": None if held is None else _weighted(kept, held_weights),
             **parts["validation"],
         },
+        "drift": after.drift_since(before),
         "loss_terms": terms,
         "steps": len(timer.seconds),
         "seconds_per_step": statistics.median(timer.seconds),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,16 +11,21 @@ from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from avalanche_proxyfda.metrics import select_probe
-from avalanche_proxyfda.passes import feature_batches
+from avalanche_proxyfda.metrics import (
+    Panel,
+    linear_cka,
+    mean_l2,
+    neighbor_overlap,
+    select_probe,
+)
 from avalanche_proxyfda.rng import generator, preserved_rng
 from benchmarks.config import Config, plain
-from benchmarks.streams.build import PanelSet
+from benchmarks.streams.build import PanelData
 from benchmarks.streams.concepts import Split
 
 MEASURED: tuple[Split, ...] = ("validation", "test")
 Accuracies = dict[str, dict[Split, float]]
-_PRETRAINED: dict[str, Accuracies] = {}
+_PRETRAINED: dict[str, PanelMoment] = {}
 
 
 def device_of(config: Config) -> torch.device:
@@ -63,42 +69,54 @@ def accuracy(model: nn.Module, data: Any, config: Config, device: torch.device) 
     return int(hits) / len(data)
 
 
-def probe_panel(
-    tower: nn.Module, panel: list[PanelSet], config: Config, device: torch.device
-) -> Accuracies:
-    """A_LP of each set by split: fitted on train, its penalty chosen on validation."""
-    modes = {name: module.training for name, module in tower.named_modules()}
-    tower.eval()
+@dataclass(frozen=True, eq=False)
+class PanelMoment:
+    """What a panel shows of a tower at one moment.
 
-    def rows(data: PanelSet, split: Split) -> Tensor:
-        batches = feature_batches(
-            data.images[split], tower, device, config.train.eval_batch, config.train.workers,
-            about=f"features of {data.name}",
-        )  # fmt: skip
-        return torch.cat([batch.cpu() for batch in batches])
+    Attributes:
+        accuracies: A_LP of each set by split: fitted on train, the penalty chosen on validation.
+        features: of each set's test images, [N, D].
+    """
 
-    found: Accuracies = {}
-    for data in panel:
-        features: dict[Split, Tensor] = {split: rows(data, split) for split in data.images}
-        labels = {split: torch.tensor(values) for split, values in data.targets.items()}
-        probe = select_probe(
-            (features["train"], labels["train"]), (features["validation"], labels["validation"]),
-            len(data.classes),
-        )  # fmt: skip
-        found[data.name] = {s: probe.accuracy(features[s], labels[s]) for s in MEASURED}
-    for name, module in tower.named_modules():
-        module.training = modes[name]
-    return found
+    accuracies: Accuracies
+    features: dict[str, Tensor]
+
+    def drift_since(self, first: PanelMoment, neighbors: int = 10) -> dict[str, dict[str, float]]:
+        """How far each set's test features have moved since ``first``."""
+        return {
+            name: {
+                "l2": mean_l2(first.features[name], rows),
+                "cka": linear_cka(first.features[name], rows),
+                "neighbors": neighbor_overlap(first.features[name], rows, neighbors),
+            }
+            for name, rows in self.features.items()
+        }
+
+
+def measure_panel(
+    model: nn.Module, panel: list[PanelData], config: Config, device: torch.device
+) -> PanelMoment:
+    """Probe the model's ``tower``; its modes, and random streams, stay as they are."""
+    accuracies: Accuracies = {}
+    features: dict[str, Tensor] = {}
+    if panel:
+        sets, train = [data.images for data in panel], config.train
+        shown = Panel(sets, "tower", batch_size=train.eval_batch, num_workers=train.workers)
+        for name, found in shown.of(model, device).items():
+            probe = select_probe(*found.choosing(), found.classes)
+            accuracies[name] = {s: probe.accuracy(*found.splits[s]) for s in MEASURED}
+            features[name] = found.splits["test"][0]
+    return PanelMoment(accuracies, features)
 
 
 def pretrained_panel(
-    tower: nn.Module, panel: list[PanelSet], config: Config, device: torch.device
-) -> Accuracies:
-    """:func:`probe_panel` of the pre-trained tower: once a process, the same for every method."""
+    model: nn.Module, panel: list[PanelData], config: Config, device: torch.device
+) -> PanelMoment:
+    """:func:`measure_panel` before training: once a process, the same for every method."""
     content = plain(config)
     seed = config.seed if config.backbone.weights == "random" else None
     parts = [content[part] for part in ("backbone", "panel", "stream", "where")]
     key = json.dumps([*parts, seed, config.train.eval_batch, config.train.channels_last])
     if key not in _PRETRAINED:
-        _PRETRAINED[key] = probe_panel(tower, panel, config, device)
+        _PRETRAINED[key] = measure_panel(model, panel, config, device)
     return _PRETRAINED[key]

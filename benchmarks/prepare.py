@@ -15,7 +15,7 @@ from benchmarks.backbones import build_backbone, build_views
 from benchmarks.config import Config
 from benchmarks.measure import device_of
 from benchmarks.model import build_model, build_optimizer
-from benchmarks.streams.build import PanelSet, Stream, load_panel, load_stream
+from benchmarks.streams.build import PanelData, Stream, load_panel, load_stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Prepared:
     device: torch.device
     backbone: Backbone
     stream: Stream
-    panel: list[PanelSet]
+    panel: list[PanelData]
     model: Any
     optimizer: torch.optim.Optimizer
     epochs: list[int]

@@ -108,7 +108,8 @@ def test_the_four_commands_on_a_miniature(
     with tarfile.open(tmp_path / "data/imagenet-r.tar", "w") as tar:
         tar.add(tmp_path / "made/imagenet-r", "imagenet-r")
     monkeypatch.chdir(tmp_path)
-    small = ["backbone.name=tiny-clip", "train.epochs=1", "where.workers=0", "where.device=cpu"]
+    small = ["backbone.name=tiny-clip", "train.epochs=1", "train.workers=0", "where.device=cpu",
+             "stream.num_experiences=2"]  # fmt: skip
     for command in commands:
         assert command[:3] == ["python", "-m", "benchmarks"]
         monkeypatch.setattr("sys.argv", ["benchmarks", *command[3:], "--set", *small])
@@ -119,6 +120,17 @@ def test_the_four_commands_on_a_miniature(
         assert len(re.findall(rf"^\| {method} \|", shown, re.MULTILINE)) >= 1
     assert "| ldifs | 10 | 2 |" in shown  # two seeds
     assert len(list((tmp_path / "runs/imagenet_r").glob("*.json"))) == 9
+
+
+def test_the_panel_example() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/metrics.md").read_text(), re.DOTALL)
+    pytest.importorskip("ot")
+    space: dict[str, Any] = {
+        f"{name}_{part}": Pictures(24) for name in ("dtd", "pets") for part in ("train", "test")
+    }
+    exec(code, space)
+    names = [type(m).__name__ for m in space["evaluator"].metrics]
+    assert {"LinearProbeMetric", "KNNMetric", "DriftMetric"} <= set(names)
 
 
 def test_links_lead_somewhere_and_nothing_is_left_to_fill_in() -> None:

@@ -133,7 +133,7 @@ class Panel:
                 training image of a class that is tested.
         """
         source = self._named or find_feature_source(unwrap(model))
-        teacher = FeatureTeacher(model, [source])
+        teacher = FeatureTeacher(model, [source], as_in_training=False)
 
         def forward(module: nn.Module, images: Tensor) -> Any:
             tasks = torch.zeros(len(images), dtype=torch.long, device=images.device)

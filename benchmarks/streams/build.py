@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, Subset
 
+from avalanche_proxyfda.metrics import PanelSet
 from benchmarks.backbones import Views
 from benchmarks.config import Concepts, Config, ImageNetR, Sequence
 from benchmarks.streams import datasets
@@ -134,16 +135,18 @@ def _imagenet_r(config: Config, asked: ImageNetR, views: Views) -> Stream:
 
 
 @dataclass(frozen=True, eq=False)
-class PanelSet:
-    """A data set to be probed: images as the tower takes them, and labels, by split.
+class PanelData:
+    """A data set to be probed.
 
-    ``sha256`` says which images those are, ``dropped`` which were left out as broken.
+    Attributes:
+        images: as the tower takes them, with labels.
+        counts: images by split.
+        sha256: which images those are.
+        dropped: which were left out as broken, and why.
     """
 
-    name: str
-    classes: tuple[str, ...]
-    images: dict[Split, Dataset[Any]]
-    targets: dict[Split, list[int]]
+    images: PanelSet
+    counts: dict[Split, int]
     sha256: str
     dropped: dict[str, str]
 
@@ -162,7 +165,7 @@ class _Seen(Dataset[tuple[Any, int]]):
         return self.view(image), label
 
 
-def load_panel(config: Config, views: Views) -> list[PanelSet]:
+def load_panel(config: Config, views: Views) -> list[PanelData]:
     """The panel of ``config``: at most ``panel.train`` and ``panel.test`` images a split.
 
     Fewer are chosen class by class in turn, the same for every method and seed.
@@ -170,32 +173,32 @@ def load_panel(config: Config, views: Views) -> list[PanelSet]:
     return [_panel_set(config, name, views) for name in config.panel.sets]
 
 
-def _panel_set(config: Config, name: str, views: Views) -> PanelSet:
-    limits = {"train": config.panel.train, "validation": config.panel.test}
-    images: dict[Split, Dataset[Any]] = {}
-    targets: dict[Split, list[int]] = {}
+def _panel_set(config: Config, name: str, views: Views) -> PanelData:
+    limits = {"train": config.panel.train}
+    dropped: dict[str, str] = {}
     if name in EMBEDDED:
         if config.backbone.name != "tiny-clip":
             raise ValueError(f"panel.sets: {name!r} holds inputs of tiny-clip alone")
         parts: Any = {split: concept(name, split) for split in SPLITS}
-        classes, identity, dropped = parts["train"].classes, _embedded_hash(name), {}
-        seen = parts
+        identity, seen = _embedded_hash(name), parts
     else:
-        data, dropped = load_set(config, name), {}
+        data = load_set(config, name)
         if getattr(config.stream, "on_corrupt", "raise") == "drop":
             data, dropped = datasets.without_broken(data)
-        identity = data.sha256
-        parts, classes = {split: getattr(data, split) for split in SPLITS}, data.classes
+        parts, identity = {split: getattr(data, split) for split in SPLITS}, data.sha256
         seen = {split: _Seen(part, views.evaluation) for split, part in parts.items()}
+    images = {}
     for split in SPLITS:
         rows = thinned(parts[split].targets, limits.get(split, config.panel.test))
         images[split] = Subset(seen[split], rows)
-        targets[split] = [int(parts[split].targets[r]) for r in rows]
-    limited = f"{identity} {[len(targets[split]) for split in SPLITS]}"
-    return PanelSet(
-        name.partition(":")[2] or name, tuple(classes), images, targets,
-        list_hash([limited]), dropped,
-    )  # fmt: skip
+    counts = {split: len(images[split]) for split in SPLITS}
+    word = (name.partition(":")[2] or name).replace("/", "_")
+    return PanelData(
+        PanelSet(word, **images),
+        counts,
+        list_hash([f"{identity} {list(counts.values())}"]),
+        dropped,
+    )
 
 
 def thinned(targets: Any, count: int | None) -> list[int]:

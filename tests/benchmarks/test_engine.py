@@ -128,9 +128,13 @@ def test_sets_of_other_sizes_and_channels_keep_their_labels_apart(data: Path) ->
     made = config(
         data, method="ldifs", strength=10.0, seed=1,
         stream={"kind": "sequence", "sets": ["folder:stripes", "folder:grey"]},
-        panel={"sets": ["folder:photo"]},
+        panel={"sets": ["folder:photo"], "each_experience": True},
     )  # fmt: skip
     record = run(made)
+    first, last = record["test"]["panel_after_each"]
+    assert last == record["test"]["panel_after"] and list(first) == ["photo"]
+    drift = record["drift"]["photo"]
+    assert 0 < drift["l2"] < 2 and 0 < drift["cka"] < 1 and 0 < drift["neighbors"] <= 1
     matrix = record["test"]["accuracy_matrix"]
     assert matrix[1][1] is None and matrix[2][0] > 0.6 and matrix[2][1] > 0.6
     assert record["test"]["weighted_by"] == "experience"
@@ -272,7 +276,7 @@ def test_broken_images_of_the_panel_are_dropped_too(data: Path, tmp_path: Path) 
     sets = {"kind": "sequence", "sets": ["folder:photo"], "on_corrupt": "drop"}
     made = config(tmp_path, stream=sets, panel={"sets": ["folder:sketch"]})
     (panel,) = load_panel(made, views_of(made))
-    assert len(panel.dropped) == 1 and sum(map(len, panel.targets.values())) == 72 - 1 + 24
+    assert len(panel.dropped) == 1 and sum(panel.counts.values()) == 72 - 1 + 24
     whole = config(data, stream={**sets, "on_corrupt": "raise"}, panel={"sets": ["folder:sketch"]})
     (other,) = load_panel(whole, views_of(whole))
     assert other.dropped == {} and other.sha256 != panel.sha256
@@ -286,7 +290,7 @@ def test_panels_are_thinned_class_by_class(data: Path) -> None:
     assert rows == sorted(set(rows)) == thinned([0] * 50 + [1] * 5 + [2] * 50, 20)
     made = config(data)
     (panel,) = load_panel(made, views_of(made))
-    assert [len(panel.targets[s]) for s in ("train", "validation", "test")] == [60, 40, 40]
+    assert panel.counts == {"train": 60, "validation": 40, "test": 40}
 
 
 @pytest.mark.parametrize(
