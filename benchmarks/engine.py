@@ -21,6 +21,7 @@ from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
 from avalanche_proxyfda import LPFTPlugin, __version__
+from avalanche_proxyfda.metrics.scalars import SCALARS, avg, last, mean_change, weighted_mean
 from avalanche_proxyfda.plugins.base import FeaturePlugin
 from benchmarks.config import Config, plain
 from benchmarks.finetune import (
@@ -118,17 +119,16 @@ def run(
     forgetting = next(v for k, v in found.items() if k.startswith("StreamForgetting"))
     counts = [len(e.dataset) for e in stream.test]
     held = None if stream.validation is None else [len(e.dataset) for e in stream.validation]
-    weights = counts if stream.grows else [1] * len(counts)
-    held_weights = held if stream.grows and held else weights
+    weights = counts if stream.grows else None
+    held_weights = held if stream.grows else None
 
     def panel_part(split: Split) -> dict[str, Any]:
-        first, last, *steps = (
-            {n: v[split] for n, v in moment.accuracies.items()}
+        first, end, *steps = (
+            {name: by_split[split] for name, by_split in moment.accuracies.items()}
             for moment in (before, after, *moments)
         )
-        changes = [last[n] - first[n] for n in first]
-        change = statistics.mean(changes) if changes else None
-        found = {"panel_before": first, "panel_after": last, "delta_lp": change}
+        change = mean_change(first, end)
+        found = {"panel_before": first, "panel_after": end, "delta_lp": change}
         return {**found, "panel_after_each": steps} if moments else found
 
     parts: dict[Split, dict[str, Any]] = {split: panel_part(split) for split in MEASURED}
@@ -150,10 +150,9 @@ def run(
         "test": {
             "accuracy_matrix": matrix,
             "weighted_by": "image" if stream.grows else "experience",
-            "stream_accuracy": _weighted(matrix[-1], weights),
-            "average_accuracy": statistics.mean(
-                _weighted(row[: k + 1], weights[: k + 1]) for k, row in enumerate(matrix[1:])
-            ),
+            "stream_accuracy": last(matrix, weights),
+            "average_accuracy": avg(matrix, weights),
+            **{name: SCALARS[name](matrix) for name in ("forgetting_best", "forgetting_coda")},
             "forgetting_avalanche": float(forgetting),
             **parts["test"],
         },
@@ -202,9 +201,9 @@ def _validated(
     return accuracy(model, stream.validation[number].dataset, config, device)
 
 
-def _weighted(values: Row, weights: list[int]) -> float:
-    total = sum(float(v or 0.0) * w for v, w in zip(values, weights, strict=True))
-    return total / sum(weights)
+def _weighted(values: Row, weights: list[int] | None) -> float:
+    """Mean of a row that is whole."""
+    return weighted_mean([float(v or 0.0) for v in values], weights)
 
 
 def state_hash(module: nn.Module) -> str:

@@ -89,6 +89,7 @@ def test_zero_shot_on_imagenet_r_is_open_clips_own_recipe_and_the_record_is_whol
     assert test["average_accuracy"] == pytest.approx(sum(stages) / 5)
     expected = sum(matrix[k + 1][k] - matrix[-1][k] for k in range(4)) / 4
     assert test["forgetting_avalanche"] == pytest.approx(expected, abs=1e-6)
+    assert test["forgetting_best"] >= test["forgetting_avalanche"] - 1e-6
     assert stream["split_sha256"] == lists.sha256 and len(stream["class_order"]) == 200
     assert stream["class_order"][:8] == [168, 136, 51, 9, 183, 101, 171, 99]
     assert (stream["train"], stream["validation"], stream["test"]) == (400, 200, 200)
