@@ -157,6 +157,11 @@ class Where:
     """What is not part of a run's identity: where data are, what it runs on, what it tells."""
 
     data: Annotated[str, _about("where data sets and weights are looked for")] = "data"
+    url: Annotated[
+        str | None, _about("of ImageNet-R's archive: fetched to stream.root if that is not there")
+    ] = None
+    sha256: Annotated[str | None, _about("of that archive; this or md5 is needed with url")] = None
+    md5: Annotated[str | None, _about("of that archive")] = None
     device: Annotated[str, _about("auto, cpu, cuda, cuda:1 …")] = "auto"
     loggers: Annotated[
         tuple[Literal["text", "csv", "tensorboard", "wandb"], ...],

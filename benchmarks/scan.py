@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.config import Config, ImageNetR, Sequence
 from benchmarks.streams import datasets
-from benchmarks.streams.build import EMBEDDED, load_set
+from benchmarks.streams.build import EMBEDDED, fetch, load_set
 from benchmarks.streams.images import scan
 from benchmarks.streams.split_imagenet_r import image_paths
 
@@ -19,6 +19,7 @@ def scan_images(config: Config) -> tuple[int, dict[str, str]]:
     """
     count, found = 0, {}
     if isinstance(config.stream, ImageNetR):
+        fetch(config, config.stream)
         paths = image_paths(config.at(config.stream.root))
         count = len(paths)
         found = {str(path): reason for path, reason in scan(paths).items()}

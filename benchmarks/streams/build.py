@@ -15,6 +15,7 @@ from benchmarks.config import Concepts, Config, ImageNetR, Sequence
 from benchmarks.streams import datasets
 from benchmarks.streams.concepts import KINDS, Split, concept, concepts
 from benchmarks.streams.dataset_sequence import Transform, dataset_sequence
+from benchmarks.streams.download import download
 from benchmarks.streams.images import list_hash
 from benchmarks.streams.split_imagenet_r import split_imagenet_r
 
@@ -123,6 +124,7 @@ def load_set(config: Config, name: str, asked: Any = None) -> datasets.DataSet:
 
 
 def _imagenet_r(config: Config, asked: ImageNetR, views: Views) -> Stream:
+    fetch(config, asked)
     lists = asked.lists and (config.at(asked.lists[0]), config.at(asked.lists[1]))
     made = split_imagenet_r(
         config.at(asked.root), asked.num_experiences, asked.split, asked.order, lists,
@@ -132,6 +134,19 @@ def _imagenet_r(config: Config, asked: ImageNetR, views: Views) -> Stream:
     names = tuple(f"classes {e.current_experience}" for e in made.train_stream)
     streams = made.train_stream, made.test_stream, made.validation_stream
     return Stream(*streams, (tuple(wnids),), False, True, names, made.summary)
+
+
+def fetch(config: Config, asked: ImageNetR) -> None:
+    """Download the archive if it is asked for and not there."""
+    root, where = config.at(asked.root), config.where
+    if where.url is None or root.exists():
+        return
+    if not root.name.endswith((".tar", ".tar.gz", ".tgz")):
+        raise ValueError(
+            f"where.url is an archive, but stream.root={asked.root!r} is not called like one: set "
+            "stream.root=imagenet-r.tar"
+        )
+    download(where.url, root, where.sha256, where.md5)
 
 
 @dataclass(frozen=True, eq=False)

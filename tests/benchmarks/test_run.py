@@ -197,6 +197,24 @@ def test_weights_and_biases_gets_the_numbers(
         pass
 
 
+def test_the_archive_is_fetched_once_and_checked(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks.streams.download import file_digest
+
+    archive = data / "imagenet-r.tar"
+    where = [f"where.data={tmp_path}", f"where.url={archive.as_uri()}"]
+    words = ("--config", data / "mini/fda.yaml", "--dry-run", "--set", *where)
+    with pytest.raises(ValueError, match="give sha256 or md5"):
+        call(*words)
+    with pytest.raises(ValueError, match="damaged or another"):
+        call(*words, "where.sha256=" + 32 * "ab")
+    assert call(*words, "where.sha256=" + file_digest(archive, "sha256")) == 0
+    assert (tmp_path / "imagenet-r.tar").stat().st_size == archive.stat().st_size
+    with pytest.raises(ValueError, match=r"set stream\.root=imagenet-r\.tar"):
+        call(*words, "stream.root=imagenet")
+
+
 def test_overrides_and_strengths_reach_the_methods(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
