@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ from avalanche.training import Naive
 from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
-from avalanche_proxyfda import LPFTPlugin, __version__
+from avalanche_proxyfda import LPFTPlugin
 from avalanche_proxyfda.metrics.scalars import SCALARS, avg, last, mean_change, weighted_mean
 from avalanche_proxyfda.plugins.base import FeaturePlugin
 from benchmarks.config import Config, plain
@@ -33,14 +30,11 @@ from benchmarks.finetune import (
 from benchmarks.loggers import open_loggers
 from benchmarks.measure import MEASURED, accuracy, measure_panel, pretrained_panel
 from benchmarks.prepare import prepare
+from benchmarks.provenance import provenance
 from benchmarks.streams.build import Stream
 from benchmarks.streams.concepts import Split
 
 Row = list[float | None]
-_LIBRARIES = {  # distribution: module
-    "torch": "torch", "torchvision": "torchvision", "avalanche-lib": "avalanche",
-    "open_clip_torch": "open_clip", "timm": "timm", "numpy": "numpy", "pillow": "PIL",
-}  # fmt: skip
 
 
 def run(
@@ -167,20 +161,7 @@ def run(
         "seconds_per_step": statistics.median(timer.seconds),
         "seconds": time.perf_counter() - started,
         "teacher_forwards": sum(p.teacher_forwards for p in method if isinstance(p, FeaturePlugin)),
-        "peak_gpu_bytes": torch.cuda.max_memory_allocated(device)
-        if device.type == "cuda"
-        else None,
-        "versions": {
-            "avalanche-proxyfda": __version__,
-            **{name: version(name) for name in _LIBRARIES if find_spec(_LIBRARIES[name])},
-        },
-        "machine": {
-            "processor": platform.machine(),
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-        },
+        **provenance(device),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from benchmarks.engine import run, state_hash
 from benchmarks.finetune import KeptInEval, StepTimer, WarmUpCosine
 from benchmarks.model import build_model, build_optimizer
 from benchmarks.prepare import planned_steps, prepare
+from benchmarks.provenance import code
 from benchmarks.streams.build import load_panel, load_stream, thinned
 from benchmarks.streams.imagenet_r_splits import hash80
 from tests.benchmarks.miniature import imagenet_wnids, write_folder, write_imagenet_r
@@ -98,6 +100,7 @@ def test_zero_shot_on_imagenet_r_is_open_clips_own_recipe_and_the_record_is_whol
     assert [panel[s] for s in ("train", "validation", "test")] == [60, 40, 40]
     assert len(panel["sha256"]) == 64 == len(record["initial_tower_sha256"])
     assert record["stream"]["validation_counts"] == [40] * 5 and "timm" in record["versions"]
+    assert record["machine"]["device"] == "cpu" and record["command"]
     assert record["feature_source"] == "tower" and record["teacher_forwards"] == record["steps"]
     assert record["steps"] == planned_steps(made, load_stream(made, views_of(made)))
 
@@ -308,6 +311,24 @@ def test_panels_are_thinned_class_by_class(data: Path) -> None:
 def test_what_cannot_be_built_is_said(data: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         run(config(data, **changes))
+
+
+def test_the_code_that_made_a_record_is_named(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        done = subprocess.run(["git", "-C", str(tmp_path), *who, *words], capture_output=True,
+                              text=True, check=True)  # fmt: skip
+        return done.stdout.strip()
+
+    assert code(tmp_path / "nowhere") == {"commit": None, "changed": None}
+    git("init")
+    (tmp_path / "file").write_text("a")
+    git("add", "file")
+    git("commit", "-m", "a")
+    assert code(tmp_path) == {"commit": git("rev-parse", "HEAD"), "changed": False}
+    (tmp_path / "file").write_text("b")
+    code.cache_clear()
+    assert code(tmp_path)["changed"] is True
 
 
 def test_words_for_classes(data: Path) -> None:
