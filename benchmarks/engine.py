@@ -106,8 +106,10 @@ def run(
             matrix.append(seen + _row(model, stream, number + 1, fixed, config, device))
             learnt.append(_validated(model, stream, number, config, device))
             if config.panel.each_experience:
-                moments.append(measure_panel(model, made.panel, config, device))
-    after = moments[-1] if moments else measure_panel(model, made.panel, config, device)
+                after = measure_panel(model, made.panel, config, device)
+                moments.append(after.accuracies)
+    if not moments:
+        after = measure_panel(model, made.panel, config, device)
     kept = [_validated(model, stream, n, config, device) for n in range(len(stream.train))]
     # one experience alone cannot be forgotten, and Avalanche then reports 0
     forgetting = next(v for k, v in found.items() if k.startswith("StreamForgetting"))
@@ -118,8 +120,8 @@ def run(
 
     def panel_part(split: Split) -> dict[str, Any]:
         first, end, *steps = (
-            {name: by_split[split] for name, by_split in moment.accuracies.items()}
-            for moment in (before, after, *moments)
+            {name: by_split[split] for name, by_split in accuracies.items()}
+            for accuracies in (before.accuracies, after.accuracies, *moments)
         )
         change = mean_change(first, end)
         found = {"panel_before": first, "panel_after": end, "delta_lp": change}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +29,12 @@ Accuracies = dict[str, dict[Split, float]]
 _PRETRAINED: dict[str, PanelMoment] = {}
 
 
-def device_of(config: Config) -> torch.device:
+def device_of(config: Config, touch: bool = True) -> torch.device:
     """Where the run takes place.
+
+    Args:
+        config: says where.
+        touch: try it, which on an accelerator takes memory.
 
     Raises:
         ValueError: when torch does not know the device, or it is not there.
@@ -39,7 +44,10 @@ def device_of(config: Config) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(asked)
-        torch.empty(1, device=device)
+        if touch or device.type != "cuda":
+            torch.empty(1, device=device)
+        elif (device.index or 0) >= torch.cuda.device_count():
+            raise RuntimeError(f"there are {torch.cuda.device_count()} CUDA devices")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"where.device={asked!r} cannot be used here: {reason}") from error
@@ -69,6 +77,19 @@ def accuracy(model: nn.Module, data: Any, config: Config, device: torch.device) 
     return int(hits) / len(data)
 
 
+_DRIFT = {"l2": mean_l2, "cka": linear_cka, "neighbors": neighbor_overlap}
+
+
+def _defined(
+    function: Callable[[Tensor, Tensor], float], before: Tensor, after: Tensor
+) -> float | None:
+    """A value; None for too few images, or features that are all the same or not finite."""
+    try:
+        return function(before, after)
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True, eq=False)
 class PanelMoment:
     """What a panel shows of a tower at one moment.
@@ -81,13 +102,12 @@ class PanelMoment:
     accuracies: Accuracies
     features: dict[str, Tensor]
 
-    def drift_since(self, first: PanelMoment, neighbors: int = 10) -> dict[str, dict[str, float]]:
-        """How far each set's test features have moved since ``first``."""
+    def drift_since(self, first: PanelMoment) -> dict[str, dict[str, float | None]]:
+        """How far each set's test features have moved; None where a measure has no meaning."""
         return {
             name: {
-                "l2": mean_l2(first.features[name], rows),
-                "cka": linear_cka(first.features[name], rows),
-                "neighbors": neighbor_overlap(first.features[name], rows, neighbors),
+                measure: _defined(function, first.features[name], rows)
+                for measure, function in _DRIFT.items()
             }
             for name, rows in self.features.items()
         }

@@ -64,7 +64,11 @@ class _Worker:
             ) from error
 
     def close(self) -> None:
+        """End the process, whatever it does: nobody waits for it any more."""
+        processes = dict(self._process._processes or {})
         self._process.shutdown(wait=False, cancel_futures=True)
+        for process in processes.values():
+            process.terminate()
 
 
 @contextmanager
@@ -118,12 +122,14 @@ def run_all(
             futures = {threads_of_workers.submit(run, config): config for config in configs}
             try:
                 _watch(futures, ticks, steps, done)
-            except BaseException:  # Ctrl-C: what is done is written
-                threads_of_workers.shutdown(wait=False, cancel_futures=True)
-                raise
-            finally:
+            except BaseException:  # Ctrl-C: what is done is written, what runs is ended
+                for future in futures:
+                    future.cancel()
                 for worker in workers:
                     worker.close()
+                raise
+            for worker in workers:
+                worker.close()
 
 
 def _watch(

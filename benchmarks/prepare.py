@@ -41,14 +41,19 @@ class Prepared:
     epochs: list[int]
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config, only_check: bool = False) -> Prepared:
     """Load and build what ``config`` asks for.
+
+    Args:
+        config: what to build.
+        only_check: leave the model on the CPU and the accelerator alone, which the process that
+            runs it may need for itself.
 
     Raises:
         FileNotFoundError, ImportError, ConnectionError, ValueError: when data, weights or
             settings are not what they should be.
     """
-    device = device_of(config)
+    device = device_of(config, touch=not only_check)
     _seed(config.seed)  # for weights that are random
     backbone = build_backbone(config)
     views = build_views(config, backbone)
@@ -58,7 +63,8 @@ def prepare(config: Config) -> Prepared:
     model: Any = build_model(config, backbone, stream)
     if config.train.channels_last:
         model.to(memory_format=torch.channels_last)
-    model.to(device)
+    if not only_check:
+        model.to(device)
     optimizer = build_optimizer(config, model)  # which may freeze the tower
     return Prepared(device, backbone, stream, panel, model, optimizer, epochs_of(config, stream))
 
@@ -102,6 +108,11 @@ def batch_sizes(config: Config, stream: Stream) -> list[int]:
             )
         batches = HardClassBatches(train.classes_per_batch, train.samples_per_class, 0)
         m, n = batches.sizes(classes, train.batch)
+        if m < 2 or m * n > train.batch:
+            raise ValueError(
+                f"train.samples_per_class={train.samples_per_class} leaves no room for two classes "
+                f"in train.batch={train.batch}: lower it, or raise train.batch"
+            )
         sizes.append(m * n)
     return sizes
 

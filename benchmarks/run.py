@@ -135,7 +135,7 @@ def check(configs: list[Config]) -> tuple[dict[str, Any], list[int]]:
         parts = ("stream", "backbone", "head", "train", "panel", "where")
         key = json.dumps([content[part] for part in parts])
         if key not in streams:
-            streams[key] = prepare(config).stream
+            streams[key] = prepare(config, only_check=True).stream
         check_batches(config, streams[key])
         steps.append(planned_steps(config, streams[key]))
     return next(iter(streams.values())).summary, steps

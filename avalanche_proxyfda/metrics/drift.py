@@ -8,6 +8,8 @@ from torch import Tensor
 from avalanche_proxyfda.losses.base import check_count
 from avalanche_proxyfda.losses.neighbors import unit_rows
 
+_CHUNK = 1024  # images at a time, so that memory stays O(CHUNK x N)
+
 
 def mean_l2(before: Tensor, after: Tensor) -> float:
     """Mean Euclidean distance that a unit-norm feature has moved, in [0, 2].
@@ -67,15 +69,19 @@ def neighbor_overlap(before: Tensor, after: Tensor, num_neighbors: int = 10) -> 
         raise ValueError(
             f"num_neighbors={num_neighbors} must be below the number of images, {len(first)}"
         )
-    near = [_neighbors(x, num_neighbors) for x in (first, second)]
-    return float((near[0] & near[1]).double().sum() / (len(first) * num_neighbors))
+    units = unit_rows(first), unit_rows(second)
+    kept = 0
+    for start in range(0, len(first), _CHUNK):
+        near = [_neighbors(unit, start, num_neighbors) for unit in units]
+        kept += int((near[0] & near[1]).sum())
+    return kept / (len(first) * num_neighbors)
 
 
-def _neighbors(rows: Tensor, k: int) -> Tensor:
-    """[N, N] bool: row i marks the k nearest neighbours of i."""
-    unit = unit_rows(rows)
-    cosines = unit @ unit.T
-    cosines.fill_diagonal_(-torch.inf)
+def _neighbors(unit: Tensor, start: int, k: int) -> Tensor:
+    """[CHUNK, N] bool: the k nearest neighbours of the rows from ``start`` on."""
+    cosines = unit[start : start + _CHUNK] @ unit.T
+    own = torch.arange(len(cosines))
+    cosines[own, own + start] = -torch.inf
     marks = torch.zeros_like(cosines, dtype=torch.bool)
     return marks.scatter_(1, cosines.topk(k, dim=1).indices, True)
 

@@ -44,8 +44,10 @@ class PanelSet:
     collate_fn: Callable[[list[Any]], Any] | None = None
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name:
-            raise ValueError(f"name={self.name!r} of a panel set must be a word without '/'")
+        if not self.name or "/" in self.name or self.name == "mean":
+            raise ValueError(
+                f"name={self.name!r} of a panel set must be a word without '/', and not 'mean'"
+            )
         for split in SPLITS:
             data: Any = getattr(self, split)
             if data is not None and len(data) == 0:
@@ -70,6 +72,11 @@ class PanelFeatures:
         if "validation" in self.splits:
             return train, self.splits["validation"]
         held = held_out(train[1])
+        if not bool(held.any()):
+            raise ValueError(
+                f"{self.name} has one training image a class and no validation split: none is left "
+                "to choose settings by"
+            )
         return (train[0][~held], train[1][~held]), (train[0][held], train[1][held])
 
 
@@ -105,7 +112,7 @@ class Panel:
         self.batch_size = check_count("batch_size", batch_size, 1)
         self.num_workers = check_count("num_workers", num_workers, 0)
         self._named = None if feature_module is None else FeatureSource.parse(feature_module)
-        self._moment: tuple[int, int, int] | None = None
+        self._moment: tuple[int, ...] | None = None
         self._features: dict[str, PanelFeatures] = {}
         self.passes = 0
         """How many times a data set's features were computed."""
@@ -117,7 +124,10 @@ class Panel:
         one strategy.
         """
         clock = strategy.clock
-        moment = (id(strategy), clock.train_exp_counter, clock.train_iterations)
+        state = [t for t in strategy.model.state_dict().values() if isinstance(t, Tensor)]
+        # weights that are changed without a step are seen by the versions of their tensors
+        versions = [part for t in state for part in (t.data_ptr(), t._version)]
+        moment = (id(strategy), clock.train_exp_counter, clock.train_iterations, *versions)
         if moment != self._moment:
             self._features = self.of(strategy.model, strategy.device)
             self._moment = moment
@@ -127,6 +137,7 @@ class Panel:
         """Features of ``model``, by set.
 
         A frozen copy is asked, in eval mode: modes, heads and random streams stay as they are.
+        Forward hooks are not copied, so what they would change of the model is not measured.
 
         Raises:
             ValueError: when a set has one class, or labels that are negative, or not a
@@ -166,6 +177,10 @@ class Panel:
             splits[split] = torch.cat(rows), torch.cat(labels)
         _check_labels(data.name, {split: y for split, (_, y) in splits.items()})
         return PanelFeatures(data.name, splits)
+
+    def forget(self) -> None:
+        """Drop the features of the last moment."""
+        self._moment, self._features = None, {}
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickling with a strategy: without features, which belong to a moment."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
+import weakref
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import torch
 from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 from torch import Tensor, nn
@@ -14,9 +16,10 @@ from torch import Tensor, nn
 from avalanche_proxyfda.losses.base import check_amount, check_count
 from avalanche_proxyfda.metrics.drift import linear_cka, mean_l2, neighbor_overlap
 from avalanche_proxyfda.metrics.knn import knn_accuracy
-from avalanche_proxyfda.metrics.linear_probe import GRID, select_probe
+from avalanche_proxyfda.metrics.linear_probe import GRID, fit_probe, select_probe
 from avalanche_proxyfda.metrics.otdd import otdd
 from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures
+from avalanche_proxyfda.teacher import frozen_copy
 
 Measure = Literal["l2", "cka", "neighbors", "otdd"]
 
@@ -42,6 +45,7 @@ class PanelMetric(PluginMetric[dict[str, float]]):
             raise TypeError(f"panel={panel!r} must be a Panel")
         self.panel = panel
         self.history: list[dict[str, float]] = []
+        self._owner: weakref.ref[Any] | None = None
 
     @abstractmethod
     def measure(self, features: PanelFeatures) -> dict[str, float]:
@@ -52,11 +56,22 @@ class PanelMetric(PluginMetric[dict[str, float]]):
         return self.history[-1] if self.history else None
 
     def reset(self) -> None:
-        """Forget all moments, the first as well."""
-        self.history = []
+        """Forget all moments, the first as well, and the strategy that they were of."""
+        self.history, self._owner = [], None
+        self.panel.forget()
 
     def before_training(self, strategy: Any) -> Any:
-        """Measure the model as it was given, once."""
+        """Measure the model as it was given, once.
+
+        Raises:
+            ValueError: for another strategy than before, whose first moment this is not.
+        """
+        if self._owner is not None and self._owner() is not strategy:
+            raise ValueError(
+                f"this {type(self).__name__} holds the moments of another strategy: make one for "
+                "each, or call reset()"
+            )
+        self._owner = weakref.ref(strategy)
         return None if self.history else self._moment(strategy)
 
     def after_training_exp(self, strategy: Any) -> Any:
@@ -77,6 +92,10 @@ class PanelMetric(PluginMetric[dict[str, float]]):
         self.history.append(values)
         step = strategy.clock.train_iterations
         return [MetricValue(self, name, value, step) for name, value in values.items()]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling: without the strategy."""
+        return {**self.__dict__, "_owner": None}
 
     def changes(self, values: Mapping[str, float]) -> dict[str, float]:
         """Differences to the first moment, as ``Delta_<name>``; none in the first."""
@@ -108,6 +127,8 @@ class LinearProbeMetric(PanelMetric):
         """The probe's test accuracy."""
         train, validation = features.choosing()
         probe = select_probe(train, validation, features.classes, self.grid)
+        if "validation" not in features.splits:  # the fifth that was held out counts again
+            probe = fit_probe(*features.splits["train"], features.classes, probe.l2, probe)
         return {"": probe.accuracy(*features.splits["test"])}
 
 
@@ -137,7 +158,8 @@ class ZeroShotMetric(PanelMetric):
     Args:
         panel: see :class:`PanelMetric`.
         heads: of each of the panel's sets, features [N, D] to logits [N, C], in the order of
-            the labels; see :func:`~avalanche_proxyfda.models.text_head`.
+            the labels; copied, frozen and in eval mode. See
+            :func:`~avalanche_proxyfda.models.text_head`.
 
     Raises:
         ValueError: when a set has no head.
@@ -150,14 +172,16 @@ class ZeroShotMetric(PanelMetric):
         missing = [data.name for data in panel.sets if data.name not in heads]
         if missing:
             raise ValueError(f"heads has none for {', '.join(missing)}")
-        self.heads = dict(heads)
+        self.heads = {name: frozen_copy(head) for name, head in heads.items()}
 
     def measure(self, features: PanelFeatures) -> dict[str, float]:
         """The head's test accuracy."""
         rows, labels = features.splits["test"]
         head = self.heads[features.name]
-        place = next(iter([*head.parameters(), *head.buffers()]), rows)
-        guesses = head(rows.to(place.device)).argmax(dim=1).cpu()
+        weights = [*head.parameters(), *head.buffers()]
+        place = next((t for t in weights if t.is_floating_point()), rows)
+        with torch.no_grad():
+            guesses = head(rows.to(place.device, place.dtype)).argmax(dim=1).cpu()
         return {"": float((guesses == labels).double().mean())}
 
 

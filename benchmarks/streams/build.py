@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, Subset
 
-from avalanche_proxyfda.metrics import PanelSet
+from avalanche_proxyfda.metrics import Panel, PanelSet
 from benchmarks.backbones import Views
 from benchmarks.config import Concepts, Config, ImageNetR, Sequence
 from benchmarks.streams import datasets
@@ -185,7 +185,10 @@ def load_panel(config: Config, views: Views) -> list[PanelData]:
 
     Fewer are chosen class by class in turn, the same for every method and seed.
     """
-    return [_panel_set(config, name, views) for name in config.panel.sets]
+    panel = [_panel_set(config, name, views) for name in config.panel.sets]
+    if panel:
+        Panel([data.images for data in panel])  # refuses names that repeat
+    return panel
 
 
 def _panel_set(config: Config, name: str, views: Views) -> PanelData:
@@ -202,10 +205,18 @@ def _panel_set(config: Config, name: str, views: Views) -> PanelData:
             data, dropped = datasets.without_broken(data)
         parts, identity = {split: getattr(data, split) for split in SPLITS}, data.sha256
         seen = {split: _Seen(part, views.evaluation) for split, part in parts.items()}
-    images = {}
+    images: dict[Split, Any] = {}
+    labels: dict[Split, set[int]] = {}
     for split in SPLITS:
         rows = thinned(parts[split].targets, limits.get(split, config.panel.test))
         images[split] = Subset(seen[split], rows)
+        labels[split] = {int(parts[split].targets[r]) for r in rows}
+    strange = sorted((labels["validation"] | labels["test"]) - labels["train"])
+    if strange or len(labels["train"]) < 2:
+        raise ValueError(
+            f"panel.sets: {name} has no training image of its classes {strange[:5]}, or one class "
+            f"alone: raise panel.train={config.panel.train}"
+        )
     counts = {split: len(images[split]) for split in SPLITS}
     word = (name.partition(":")[2] or name).replace("/", "_")
     return PanelData(

@@ -235,6 +235,9 @@ def test_epochs_of_each_experience(data: Path) -> None:
     [
         ({"train": {"batch": 12}}, "options.num_neighbors=16 must be below the 12 samples"),
         ({"train": {"samples_per_class": 5}}, "must be below the 15 samples of a batch of exp"),
+        ({"train": {"samples_per_class": 40}}, "leaves no room for two classes in train.batch=64"),
+        ({"panel": {"sets": ["shapes", "shapes"]}}, "with different names"),
+        ({"panel": {"sets": ["shapes"], "train": 2}}, "raise panel.train=2"),
         ({"train": {"lr": 0}}, r"train.lr=0 freezes the tower: say the head's rate"),
         ({"panel": {"sets": ["folder:nowhere"]}}, "nowhere"),
         ({"where": {"device": "cuda:77"}}, "where.device='cuda:77' cannot be used here"),
@@ -284,6 +287,14 @@ def test_broken_images_of_the_panel_are_dropped_too(data: Path, tmp_path: Path) 
     whole = config(data, stream={**sets, "on_corrupt": "raise"}, panel={"sets": ["folder:sketch"]})
     (other,) = load_panel(whole, views_of(whole))
     assert other.dropped == {} and other.sha256 != panel.sha256
+
+
+def test_a_panel_too_small_for_a_measure_of_drift_costs_no_record(data: Path) -> None:
+    few = {"sets": ["shapes"], "test": 8}
+    sets = {"kind": "sequence", "sets": ["folder:photo"]}
+    record = run(config(data, stream=sets, panel=few))
+    drift = record["drift"]["shapes"]
+    assert drift["neighbors"] is None and drift["l2"] > 0
 
 
 def test_panels_are_thinned_class_by_class(data: Path) -> None:

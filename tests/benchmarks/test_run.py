@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -233,20 +236,37 @@ def dies_of_fda(config: Config, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_process_that_dies_takes_no_other_run_with_it(data: Path, jobs: int) -> None:
-    configs = [
-        load_recipe(data / f"mini/{method}.yaml", {"seed": seed}).config
-        for seed in (0, 1)
-        for method in ("fda", "lp-ft")
-    ]
-    ended: dict[tuple[str, int], Any] = {}
+    configs = [load_recipe(data / f"mini/{m}.yaml").config for m in ("fda", "lp-ft")]
+    ended: dict[str, Any] = {}
 
     def done(config: Config, found: Any) -> None:
-        ended[config.method, config.seed] = found
+        ended[config.method] = found
 
     run_all(configs, 2, data, jobs, 1, done, dies_of_fda)
-    for seed in (0, 1):
-        assert ended["lp-ft", seed] == {"method": "lp-ft"}
-        assert "the process of the run died" in str(ended["fda", seed])
+    assert ended["lp-ft"] == {"method": "lp-ft"}
+    assert "the process of the run died" in str(ended["fda"])
+
+
+def sleeps(config: Config, folder: Path) -> dict[str, Any]:
+    """In the place of a long run."""
+    (folder / config.method).touch()
+    time.sleep(120)
+    return {}
+
+
+def test_an_interrupt_ends_what_runs(data: Path, tmp_path: Path) -> None:
+    configs = [load_recipe(data / f"mini/{m}.yaml").config for m in ("fda", "lp-ft")]
+
+    def interrupt() -> None:
+        while not (tmp_path / "fda").exists():
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_all(configs, 2, tmp_path, 1, 1, lambda *_: None, sleeps)
+    assert time.monotonic() - started < 90 and not (tmp_path / "lp-ft").exists()
 
 
 def test_records_that_cannot_be_written_are_refused_at_the_start(

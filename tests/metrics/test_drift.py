@@ -70,6 +70,15 @@ def test_knn(k: int) -> None:
     assert knn_accuracy(train, many, k) == pytest.approx(expected)
 
 
+def test_neighbor_overlap_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from avalanche_proxyfda.metrics import drift
+
+    a, b = pair()
+    whole = neighbor_overlap(a, b, 5)
+    monkeypatch.setattr(drift, "_CHUNK", 7)  # the last holds two
+    assert neighbor_overlap(a, b, 5) == whole
+
+
 def labelled(count: int, seed: int, classes: int = 3) -> tuple[Tensor, Tensor]:
     source = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % classes

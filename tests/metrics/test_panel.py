@@ -146,6 +146,49 @@ def test_the_first_moment_is_kept_when_training_goes_on_and_forgotten_by_reset()
     assert metric.result() is None and metric.history == []
 
 
+def test_a_metric_is_of_one_strategy_until_it_is_reset() -> None:
+    metric = KNNMetric(panel())
+    trained(Plain(), classic(2), [metric])
+    first = metric.history[0]
+    kept = trained(Plain(), classic(2), [])
+    kept.evaluator.metrics = [metric]
+    with pytest.raises(ValueError, match="holds the moments of another strategy"):
+        metric.before_training(kept)
+    metric.reset()
+    metric.before_training(kept)
+    assert len(metric.history) == 1 and metric.history[0] != first
+
+
+def test_weights_that_change_without_a_step_are_measured_again() -> None:
+    own = panel()
+    strategy = trained(Plain(), classic(2), [])
+    before = own.at(strategy)["a"].splits["test"][0]
+    assert own.at(strategy)["a"].splits["test"][0] is before and own.passes == 2
+    with torch.no_grad():
+        strategy.model.backbone[1].weight.mul_(2)
+    assert not torch.equal(own.at(strategy)["a"].splits["test"][0], before)
+    strategy.model.load_state_dict(Plain().state_dict())
+    own.at(strategy)
+    assert own.passes == 6
+
+
+def test_heads_are_asked_in_eval_mode_and_in_their_dtype() -> None:
+    own = panel()
+    noisy = {n: nn.Sequential(nn.Dropout(0.5), h).double().train() for n, h in heads().items()}
+    metric, quiet = ZeroShotMetric(own, noisy), ZeroShotMetric(own, heads())
+    state = torch.get_rng_state()
+    for features in own.of(Plain(), CPU).values():
+        assert metric.measure(features) == quiet.measure(features)
+    assert torch.equal(torch.get_rng_state(), state) and noisy["a"].training
+
+
+def test_the_held_out_fifth_is_fitted_again() -> None:
+    features = panel().of(Plain(), CPU)["b"]
+    value = LinearProbeMetric(panel(), grid=(1e-3,)).measure(features)[""]
+    whole = fit_probe(*features.splits["train"], 2, 1e-3)
+    assert value == whole.accuracy(*features.splits["test"])
+
+
 def test_a_panel_is_pickled_without_features() -> None:
     own = panel()
     trained(Plain(), classic(2), panel_metrics(own))
@@ -172,6 +215,8 @@ class Odd(Blobs):
     ("call", "words"),
     [
         (lambda: PanelSet("a/b", Blobs(), Blobs()), "must be a word without '/'"),
+        (lambda: PanelSet("mean", Blobs(), Blobs()), "and not 'mean'"),
+        (lambda: one(Odd([0, 1]), Odd([1]))["x"].choosing(), "has one training image a class"),
         (lambda: PanelSet("a", Odd([]), Blobs()), "a: its train split is empty"),
         (lambda: Panel([]), "must be at least one, with different names"),
         (lambda: Panel([PanelSet("a", Blobs(), Blobs())] * 2), "with different names"),
