@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -103,6 +104,37 @@ def test_zero_shot_on_imagenet_r_is_open_clips_own_recipe_and_the_record_is_whol
     assert record["machine"]["device"] == "cpu" and record["command"]
     assert record["feature_source"] == "tower" and record["teacher_forwards"] == record["steps"]
     assert record["steps"] == planned_steps(made, load_stream(made, views_of(made)))
+
+
+@pytest.mark.parametrize("head", ["zero-shot", "probe"])
+def test_an_open_clip_model_with_weights_from_a_file(data: Path, tmp_path: Path, head: str) -> None:
+    """A small architecture of our own among open_clip's, its own tokenizer and views."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    sizes = {"width": 16, "layers": 1}
+    architecture = {
+        "embed_dim": 12,
+        "vision_cfg": {"image_size": 32, "patch_size": 8, "head_width": 8, **sizes},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "heads": 2, **sizes},
+    }
+    (tmp_path / "tiny-for-runs.json").write_text(json.dumps(architecture))
+    open_clip.add_model_config(tmp_path / "tiny-for-runs.json")
+    torch.manual_seed(3)
+    weights = open_clip.create_model("tiny-for-runs")
+    save_file(weights.state_dict(), tmp_path / "clip.safetensors")
+    made = imagenet_r(
+        data, 2, method="ldifs", strength=1.0, head={"kind": head, "l2": 1e-3},
+        backbone={"name": "open_clip:tiny-for-runs", "weights": str(tmp_path / "clip.safetensors")},
+        panel={"sets": ["folder:photo"]}, train={"lr": 1e-4, "batch": 64, "augment": "flip-crop"},
+    )  # fmt: skip
+    record = run(made)
+    assert record["initial_tower_sha256"] == state_hash(weights.visual)
+    assert (None in record["test"]["accuracy_matrix"][0]) is (head == "probe")
+    assert (
+        record["teacher_forwards"] == record["steps"]
+        and "LDIFS_distance_Epoch" in (record["loss_terms"][0])
+    )
 
 
 def test_a_growing_head_is_grown_by_training_alone(
