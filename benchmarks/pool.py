@@ -64,6 +64,10 @@ class _Worker:
             ) from error
 
     def close(self) -> None:
+        """End the process, which has nothing to do."""
+        self._process.shutdown()
+
+    def kill(self) -> None:
         """End the process, whatever it does: nobody waits for it any more."""
         processes = dict(self._process._processes or {})
         self._process.shutdown(wait=False, cancel_futures=True)
@@ -126,7 +130,7 @@ def run_all(
                 for future in futures:
                     future.cancel()
                 for worker in workers:
-                    worker.close()
+                    worker.kill()
                 raise
             for worker in workers:
                 worker.close()

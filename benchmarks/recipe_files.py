@@ -38,6 +38,12 @@ class Recipe:
     coarse: tuple[float, ...] = ()
     grid: tuple[float, ...] = ()
 
+    @property
+    def stream(self) -> str:
+        """Name of the stream's recipe: its own, or that of the folder that it lies in."""
+        above = self.path.parent
+        return above.name if above.with_suffix(".yaml").is_file() else self.path.stem
+
     def of_method(self, method: str) -> Path:
         """The file of one method on this stream."""
         return self.path.with_suffix("") / f"{check_method(method)}.yaml"

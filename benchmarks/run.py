@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; default: 1")
     parser.add_argument(
-        "--out", type=Path, default=None, help="folder of the records; default: runs/RECIPE"
+        "--out", type=Path, default=None, help="folder of the records; default: runs/STREAM"
     )
 
 
@@ -157,7 +157,7 @@ def main(args: argparse.Namespace) -> int:
     if args.dry_run:
         _show(configs, summary, steps)
         return 0
-    out = args.out or Path("runs") / recipe.path.stem
+    out = args.out or Path("runs") / recipe.stream
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=out):
         pass  # that nothing can be written there is found out now, not after the first run

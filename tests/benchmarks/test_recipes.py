@@ -22,7 +22,7 @@ def test_every_method_has_a_recipe_on_every_stream(stream: str, method: str) -> 
     assert above.methods and set(above.methods) <= set(METHODS)
     made = load_recipe(above.of_method(method))
     config, knob = made.config, METHODS[method].knob
-    assert config.method == method and made.methods == ()
+    assert config.method == method and made.methods == () and made.stream == stream
     assert plain(config)["stream"] == plain(above.config)["stream"]
     assert (knob is None) == (config.strength is None) == (not made.grid)
     if knob is not None:
