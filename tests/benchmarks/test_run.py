@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -254,15 +253,19 @@ def sleeps(config: Config, folder: Path) -> dict[str, Any]:
     return {}
 
 
-def test_an_interrupt_ends_what_runs(data: Path, tmp_path: Path) -> None:
+def test_an_interrupt_ends_what_runs(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import pool
+
     configs = [load_recipe(data / f"mini/{m}.yaml").config for m in ("fda", "lp-ft")]
 
-    def interrupt() -> None:
-        while not (tmp_path / "fda").exists():
-            time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGINT)
+    def interrupted(seconds: float) -> None:
+        if (tmp_path / "fda").exists():
+            raise KeyboardInterrupt  # a signal itself would be ignored under nohup
+        time.sleep(seconds)
 
-    threading.Thread(target=interrupt, daemon=True).start()
+    monkeypatch.setattr(pool, "time", SimpleNamespace(sleep=interrupted))
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_all(configs, 2, tmp_path, 1, 1, lambda *_: None, sleeps)
