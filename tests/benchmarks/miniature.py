@@ -1,11 +1,15 @@
-"""Small image sets in the layouts of the real ones, written to a folder."""
+"""Small image sets in the layouts of the real ones, written to a folder, and runs on them."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from benchmarks.backbones import build_backbone, build_views
+from benchmarks.config import Config, read
 
 
 def imagenet_wnids(count: int = 200) -> list[str]:
@@ -41,3 +45,23 @@ def write_folder(
                 pixels[:: k + 2] += 120
                 image = Image.fromarray(pixels.astype(np.uint8)).convert(mode)
                 image.save(folder / f"{n:03d}.png")
+
+
+def config(data: Path, **changes: Any) -> Config:
+    content: dict[str, Any] = {
+        "train": {"lr": 1e-4, "batch": 32, "eval_batch": 50},
+        "panel": {"sets": ["colours"], "train": 60, "test": 40},
+        "head": {"kind": "probe", "l2": 1e-3},
+        "where": {"data": str(data), "device": "cpu"},
+        **changes,
+    }
+    return read(content)
+
+
+def imagenet_r(data: Path, experiences: int = 5, **changes: Any) -> Config:
+    stream = {"kind": "imagenet-r", "num_experiences": experiences, "validation_share": 0.34}
+    return config(data, stream=stream, **changes)
+
+
+def views_of(made: Config) -> Any:
+    return build_views(made, build_backbone(made))
