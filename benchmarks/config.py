@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from avalanche_proxyfda.models.text_head import TEMPLATES
 from benchmarks.methods import METHODS, check_method
+from benchmarks.record import label_of, run_id_of
 from benchmarks.streams.concepts import SEQUENCE
 
 _STRICT = ConfigDict(extra="forbid")
@@ -108,9 +107,10 @@ class Panel:
     sets: Annotated[tuple[str, ...], _about("as in a sequence, or names of concepts")] = ()
     train: Annotated[int | None, _about("most training images a set", gt=0)] = None
     test: Annotated[int | None, _about("most validation, and most test, images a set", gt=0)] = None
-    each_experience: Annotated[bool, _about("probe after each experience, not the last alone")] = (
-        False
-    )
+    each_experience: Annotated[
+        bool, _about("measure after each experience, not before and after the stream alone")
+    ] = False
+    transport: Annotated[bool, _about("measure OTDD too, after the last experience; slow")] = False
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -167,6 +167,9 @@ class Where:
         tuple[Literal["text", "csv", "tensorboard", "wandb"], ...],
         _about("Avalanche's, into a folder beside the record"),
     ] = ()
+    keep_weights: Annotated[
+        bool, _about("write the tuned model beside the record, as safetensors")
+    ] = False
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -227,16 +230,12 @@ class Config:
     @property
     def identity(self) -> str:
         """SHA-256 of the configuration but for ``where``, as canonical JSON."""
-        content = plain(self)
-        del content["where"]
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return run_id_of(plain(self))
 
     @property
     def label(self) -> str:
         """A file name for the run."""
-        at = "" if self.strength is None else f"-{self.strength:g}"
-        return f"{self.method}{at}-seed{self.seed}-{self.identity[:8]}"
+        return label_of(plain(self), self.identity)
 
     @property
     def about(self) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +41,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", choices=("previous", "initial"), default=plain.reference)
     parser.add_argument("--lr", type=float, default=plain.train.lr)
     parser.add_argument("--epochs", type=int, default=plain.train.epochs)
-    parser.add_argument("--seed", type=int, default=plain.seed)
+    parser.add_argument("--seed", type=int, default=plain.seed, help="the first")
+    parser.add_argument("--seeds", type=int, default=1, help="how many, from --seed on")
     parser.add_argument("--sequence", nargs="+", metavar="SET", default=list(plain.stream.sets))
     parser.add_argument("--panel", nargs="+", metavar="SET", default=list(plain.panel.sets))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
@@ -61,62 +60,59 @@ def planned(args: argparse.Namespace) -> list[Config]:
         "reference": args.reference,
         "train.lr": args.lr,
         "train.epochs": args.epochs,
-        "seed": args.seed,
         "stream.sets": args.sequence,
         "panel.sets": args.panel,
     }
+    if args.seeds < 1 or args.seed < 0:
+        raise ValueError(f"--seeds {args.seeds} from --seed {args.seed}: at least one, from 0 on")
     configs: list[Config] = []
     for method in args.methods or (tuple(METHODS) if args.full else stream.methods):
         own = dict(settings)
         if args.neighbors is not None and METHODS[method].seeded:
             own["options.num_neighbors"] = args.neighbors
-        made = load_recipe(stream.of_method(method), own)
-        grid = args.strengths or (made.grid if args.full else made.coarse)
-        configs += [made.config] if args.chosen else path_configs(made.config, grid)
+        for seed in range(args.seed, args.seed + args.seeds):
+            made = load_recipe(stream.of_method(method), {**own, "seed": seed})
+            grid = args.strengths or (made.grid if args.full else made.coarse)
+            configs += [made.config] if args.chosen else path_configs(made.config, grid)
     return configs
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the paths, print the table; 0 if every run finished."""
+    """Run the paths, print the table, write the board; 0 if every run finished."""
     from benchmarks.backbones import Views
-    from benchmarks.engine import write_json
-    from benchmarks.figure import draw_paths
-    from benchmarks.path import path_points
+    from benchmarks.board.rows import rows_of
     from benchmarks.pool import run_all
     from benchmarks.prepare import planned_steps
+    from benchmarks.record import Record, Selection
+    from benchmarks.run import check_folder
     from benchmarks.streams.build import load_stream
-    from benchmarks.tables import path_table
+    from benchmarks.tables import table
+    from benchmarks.tasks import Task, settle
 
     started = time.perf_counter()
     configs = planned(args)
+    check_folder(args.out)
     print(
         f"{len(configs)} runs that learn {' -> '.join(args.sequence)}; "
         f"panel: {', '.join(args.panel)}.",
         flush=True,
     )
-    steps = sum(planned_steps(c, load_stream(c, Views(abs, abs))) for c in configs)
-    found: dict[str, dict[str, Any]] = {}
-    failed = False
+    paths = [config.method for config in configs]
+    tasks = [
+        Task(c, args.out, Selection() if args.chosen or c.strength is None
+             else Selection("validation", paths.count(c.method) // args.seeds),
+             planned_steps(c, load_stream(c, Views(abs, abs))))
+        for c in configs
+    ]  # fmt: skip
+    records: dict[Path, Record] = {}
 
-    def done(config: Config, result: dict[str, Any] | BaseException) -> None:
-        nonlocal failed
-        if isinstance(result, BaseException):
-            failed = True
-            print(f"\n{config.about} failed:", file=sys.stderr)
-            traceback.print_exception(result)
-            return
-        write_json(args.out / f"{config.label}.json", result)
-        found[config.label] = result
+    def done(task: Task, found: Record | BaseException) -> None:
+        records[task.file] = settle(task, found, args.jobs)
 
-    run_all(configs, steps, args.out, args.jobs, 1, done)
-    records: dict[str, list[dict[str, Any]]] = {}
-    for config in configs:  # in the order asked for, not that in which they ended
-        if config.label in found:
-            records.setdefault(config.method, []).append(found[config.label])
-    if records:
-        paths = {method: path_points(own) for method, own in records.items()}
-        print(path_table(paths))
-        draw_paths(paths, args.out / "paths.svg")
-        print(f"\nEach run's record is in {args.out}/, the paths are drawn in paths.svg there.")
+    run_all(tasks, args.jobs, 1, done)
+    finished = [r for r in records.values() if r.status == "finished"]
+    if finished:
+        print(table(rows_of(finished)))
+    print(f"\nEach run's record is in {args.out}/.")
     print(f"Took {time.perf_counter() - started:.0f} s.")
-    return int(failed)
+    return int(len(finished) < len(tasks))

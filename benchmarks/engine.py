@@ -1,45 +1,59 @@
-"""One run: a configuration in, everything that happened out."""
+"""One run: a configuration in, its record out."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics
+from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics, loss_metrics
 from avalanche.training import Naive
 from avalanche.training.plugins import EvaluationPlugin
+from safetensors.torch import save
 from torch import nn
 
 from avalanche_proxyfda import LPFTPlugin
-from avalanche_proxyfda.metrics.scalars import SCALARS, avg, last, mean_change, weighted_mean
 from avalanche_proxyfda.plugins.base import FeaturePlugin
-from benchmarks.config import Config, plain
-from benchmarks.finetune import (
-    BalancedBatches,
-    KeptInEval,
-    StepTimer,
-    WarmUpCosine,
-)
+from benchmarks.atomic import write_bytes
+from benchmarks.config import Config
+from benchmarks.finetune import BalancedBatches, KeptInEval, StepTimer, WarmUpCosine
 from benchmarks.loggers import open_loggers
-from benchmarks.measure import MEASURED, accuracy, measure_panel, pretrained_panel
-from benchmarks.prepare import prepare
+from benchmarks.measure import (
+    PanelMoment,
+    accuracy,
+    measure_panel,
+    panel_heads,
+    pretrained_panel,
+)
+from benchmarks.prepare import Prepared, prepare
 from benchmarks.provenance import provenance
-from benchmarks.streams.build import Stream
-from benchmarks.streams.concepts import Split
+from benchmarks.record import (
+    SCHEMA_VERSION,
+    Cost,
+    Moment,
+    Outcome,
+    PanelSet,
+    Record,
+    Selection,
+    finite_or_none,
+)
+from benchmarks.record import Stream as LearntStream
 
-Row = list[float | None]
+Row = tuple[float | None, ...]
+WEIGHTS = "model.safetensors"
 
 
 def run(
-    config: Config, after_step: Callable[[], None] | None = None, folder: Path | None = None
-) -> dict[str, Any]:
+    config: Config,
+    after_step: Callable[[], None] | None = None,
+    folder: Path | None = None,
+    selection: Selection | None = None,
+    jobs: int = 1,
+) -> Record:
     """Learn the stream by the method; measure accuracy, forgetting, the panel and cost.
 
     Figures of the validation split are for choosing settings, those of the test split for
@@ -48,7 +62,9 @@ def run(
     Args:
         config: what to run.
         after_step: called after each training step.
-        folder: where ``where.loggers`` write.
+        folder: where ``where.loggers`` write, and ``where.keep_weights``.
+        selection: how the setting was chosen, for the record.
+        jobs: runs at a time on the machine, for the record.
 
     Raises:
         FileNotFoundError, ValueError: when data, weights or settings are not what they should be.
@@ -59,134 +75,193 @@ def run(
     weights_hash = state_hash(model.tower)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    before = pretrained_panel(model, made.panel, config, device)
+    heads, wordless = panel_heads(config, made.backbone, made.panel)
+    shown = (made.panel, heads, config, device)
+    before = pretrained_panel(model, *shown)
+    moments = {0: before} if made.panel else {}
     timer, method = StepTimer(after_step), config.make_plugins()
+    fixed = config.head.kind == "zero-shot" or not (stream.tasks or stream.grows)
+    places = range(len(stream.test))
+
+    def tested(first: int) -> Row:
+        """Test accuracy from experience ``first`` on; None where there is no head yet."""
+        if not fixed:
+            return (None,) * (len(places) - first)
+        return tuple(accuracy(model, e.dataset, config, device) for e in stream.test[first:])
+
+    def validated(number: int) -> float:
+        return accuracy(model, stream.validation[number].dataset, config, device)
+
+    matrix: list[Row] = [tested(0)]
+    terms: list[dict[str, tuple[float | None, ...]]] = []
+    learnt: list[float] = []
+    training = 0.0
+    with open_loggers(config, folder) as loggers:
+        strategy = _strategy(made, config, timer, method, loggers)
+        loading = {"num_workers": config.train.workers}
+        for number, experience in enumerate(stream.train):
+            strategy.train_epochs = made.epochs[number]
+            began, known = time.perf_counter(), _epochs_told(strategy)
+            strategy.train(experience, eval_streams=[], reset_optimizer_state=True, **loading)
+            training += time.perf_counter() - began
+            terms.append(_new_terms(strategy, known))
+            found = strategy.eval(stream.test[: number + 1], **loading)  # later heads do not exist
+            seen = (_accuracy_on(place, found) for place in range(number + 1))
+            matrix.append((*seen, *tested(number + 1)))
+            if stream.validation is not None:
+                learnt.append(validated(number))
+            if made.panel and (config.panel.each_experience or number == places[-1]):
+                moments[number + 1] = measure_panel(model, *shown)
+    outcome = Outcome(
+        accuracy=tuple(matrix),
+        # one experience alone cannot be forgotten, and Avalanche then reports 0
+        avalanche_forgetting=next(
+            float(v) for k, v in found.items() if k.startswith("StreamForgetting")
+        ),
+        validation_learnt=tuple(learnt) if learnt else None,
+        validation_last=tuple(map(validated, places)) if learnt else None,
+        panel=tuple(_moment(t, m, before, config, len(places)) for t, m in moments.items()),
+        loss_terms=tuple(terms),
+    )
+    artefacts = {}
+    if config.where.keep_weights and folder is not None:
+        content = save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+        write_bytes(folder / WEIGHTS, content)
+        artefacts[f"{folder.name}/{WEIGHTS}"] = hashlib.sha256(content).hexdigest()
+    return Record(
+        schema_version=SCHEMA_VERSION,
+        run_id=config.identity,
+        status="finished",
+        reason=None,
+        how=provenance(config, device, jobs),
+        selection=selection or Selection(),
+        stream=_described(made),
+        panel={
+            data.images.name: PanelSet(
+                sha256=data.sha256, dropped=data.dropped, **data.counts,
+                no_zero_shot=wordless.get(data.images.name),
+            )
+            for data in made.panel
+        },
+        initial_tower_sha256=weights_hash,
+        feature_source=next((str(p.source) for p in method if hasattr(p, "source")), None),
+        outcome=outcome,
+        cost=Cost(
+            seconds=time.perf_counter() - started,
+            train_seconds=training,
+            seconds_per_step=statistics.median(timer.seconds),
+            steps=len(timer.seconds),
+            samples=timer.samples,
+            student_forwards=timer.forwards,
+            teacher_forwards=sum(
+                p.teacher_forwards for p in method if isinstance(p, FeaturePlugin)
+            ),
+            peak_rss_bytes=timer.peak_rss,
+            peak_gpu_bytes=(
+                torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+            ),
+            parameters_trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            parameters_stored=sum(p.numel() for p in model.parameters()),
+        ),
+        resumed_from=None,
+        artefacts=artefacts,
+    )  # fmt: skip
+
+
+def failed_run(
+    config: Config, error: BaseException, selection: Selection | None = None, jobs: int = 1
+) -> Record:
+    """The record of a run that ended with ``error``."""
+    about = " ".join(str(error).split())
+    return Record(
+        schema_version=SCHEMA_VERSION, run_id=config.identity, status="failed",
+        reason=f"{type(error).__name__}: {about}"[:2000], how=provenance(config, None, jobs),
+        selection=selection or Selection(), stream=None, panel=None, initial_tower_sha256=None,
+        feature_source=None, outcome=None, cost=None, resumed_from=None, artefacts={},
+    )  # fmt: skip
+
+
+def _strategy(
+    made: Prepared, config: Config, timer: StepTimer, method: list[Any], loggers: list[Any]
+) -> Any:
     shared: list[Any] = [timer]
     if config.train.batches == "balanced":
         size = config.train.classes_per_batch, config.train.samples_per_class
-        shared.append(BalancedBatches(model.tower, *size, config.seed))
+        shared.append(BalancedBatches(made.model.tower, *size, config.seed))
     if config.train.lr == 0 or config.train.batch_norm == "frozen":
         shared.append(KeptInEval(all_of_it=config.train.lr == 0))
     if config.head.kind == "probe":
         shared.append(LPFTPlugin(l2=config.head.l2, refit=False))
-    fixed = config.head.kind == "zero-shot" or not (stream.tasks or stream.grows)
-    matrix: list[Row] = [_row(model, stream, 0, fixed, config, device)]
-    with open_loggers(config, folder) as loggers:
-        strategy = Naive(
-            model=model,
-            optimizer=made.optimizer,
-            criterion=nn.CrossEntropyLoss(),
-            train_mb_size=config.train.batch,
-            eval_mb_size=config.train.eval_batch,
-            device=device,
-            plugins=[*shared, *method, WarmUpCosine(config.train.warm_up, config.train.clip)],
-            evaluator=EvaluationPlugin(
-                accuracy_metrics(experience=True, stream=True),
-                forgetting_metrics(stream=True),
-                loggers=loggers,
-            ),
-        )
-        loading = {"num_workers": config.train.workers}
-        terms, learnt, moments = [], [], []
-        for number, experience in enumerate(stream.train):
-            strategy.train_epochs = made.epochs[number]
-            trained = strategy.train(
-                experience, eval_streams=[], reset_optimizer_state=True, **loading
-            )
-            terms.append({k.split("/")[0]: v for k, v in trained.items() if "_Epoch/" in k})
-            found = strategy.eval(stream.test[: number + 1], **loading)  # later heads do not exist
-            seen: Row = [
-                next(
-                    float(v)
-                    for k, v in found.items()
-                    if k.startswith("Top1_Acc_Exp") and k.endswith(f"Exp{place:03d}")
-                )
-                for place in range(number + 1)
-            ]
-            matrix.append(seen + _row(model, stream, number + 1, fixed, config, device))
-            learnt.append(_validated(model, stream, number, config, device))
-            if config.panel.each_experience:
-                after = measure_panel(model, made.panel, config, device)
-                moments.append(after.accuracies)
-    if not moments:
-        after = measure_panel(model, made.panel, config, device)
-    kept = [_validated(model, stream, n, config, device) for n in range(len(stream.train))]
-    # one experience alone cannot be forgotten, and Avalanche then reports 0
-    forgetting = next(v for k, v in found.items() if k.startswith("StreamForgetting"))
-    counts = [len(e.dataset) for e in stream.test]
-    held = None if stream.validation is None else [len(e.dataset) for e in stream.validation]
-    weights = counts if stream.grows else None
-    held_weights = held if stream.grows else None
-
-    def panel_part(split: Split) -> dict[str, Any]:
-        first, end, *steps = (
-            {name: by_split[split] for name, by_split in accuracies.items()}
-            for accuracies in (before.accuracies, after.accuracies, *moments)
-        )
-        change = mean_change(first, end)
-        found = {"panel_before": first, "panel_after": end, "delta_lp": change}
-        return {**found, "panel_after_each": steps} if moments else found
-
-    parts: dict[Split, dict[str, Any]] = {split: panel_part(split) for split in MEASURED}
-    return {
-        "run_id": config.identity,
-        "config": plain(config),
-        "stream": {
-            **stream.summary,
-            "names": list(stream.names),
-            "test_counts": counts,
-            "validation_counts": held,
-        },
-        "panel": {
-            data.images.name: {"sha256": data.sha256, "dropped": data.dropped, **data.counts}
-            for data in made.panel
-        },
-        "initial_tower_sha256": weights_hash,
-        "feature_source": next((str(p.source) for p in method if hasattr(p, "source")), None),
-        "test": {
-            "accuracy_matrix": matrix,
-            "weighted_by": "image" if stream.grows else "experience",
-            "stream_accuracy": last(matrix, weights),
-            "average_accuracy": avg(matrix, weights),
-            **{name: SCALARS[name](matrix) for name in ("forgetting_best", "forgetting_coda")},
-            "forgetting_avalanche": float(forgetting),
-            **parts["test"],
-        },
-        "validation": {
-            "learning_accuracy": None if held is None else _weighted(learnt, held_weights),
-            "stream_accuracy": None if held is None else _weighted(kept, held_weights),
-            **parts["validation"],
-        },
-        "drift": after.drift_since(before),
-        "loss_terms": terms,
-        "steps": len(timer.seconds),
-        "seconds_per_step": statistics.median(timer.seconds),
-        "seconds": time.perf_counter() - started,
-        "teacher_forwards": sum(p.teacher_forwards for p in method if isinstance(p, FeaturePlugin)),
-        **provenance(device),
-    }
+    return Naive(
+        model=made.model,
+        optimizer=made.optimizer,
+        criterion=nn.CrossEntropyLoss(),
+        train_mb_size=config.train.batch,
+        eval_mb_size=config.train.eval_batch,
+        device=made.device,
+        plugins=[*shared, *method, WarmUpCosine(config.train.warm_up, config.train.clip)],
+        evaluator=EvaluationPlugin(
+            accuracy_metrics(experience=True, stream=True),
+            forgetting_metrics(stream=True),
+            loss_metrics(epoch=True),
+            loggers=loggers,
+        ),
+    )
 
 
-def _row(
-    model: nn.Module, stream: Stream, first: int, fixed: bool, config: Config, device: torch.device
-) -> Row:
-    """Test accuracy from experience ``first`` on; None where there is no head yet."""
-    return [
-        accuracy(model, e.dataset, config, device) if fixed else None for e in stream.test[first:]
-    ]
+def _accuracy_on(place: int, found: Mapping[str, Any]) -> float:
+    """Avalanche's accuracy on one experience."""
+    end = f"Exp{place:03d}"
+    return next(
+        float(v) for k, v in found.items() if k.startswith("Top1_Acc_Exp") and k.endswith(end)
+    )
 
 
-def _validated(
-    model: nn.Module, stream: Stream, number: int, config: Config, device: torch.device
-) -> float | None:
-    if stream.validation is None:
-        return None
-    return accuracy(model, stream.validation[number].dataset, config, device)
+def _epochs_told(strategy: Any) -> dict[str, int]:
+    """How many values each metric of epochs has so far."""
+    told = strategy.evaluator.get_all_metrics()
+    return {name: len(values) for name, (_, values) in told.items() if "_Epoch/" in name}
 
 
-def _weighted(values: Row, weights: list[int] | None) -> float:
-    """Mean of a row that is whole."""
-    return weighted_mean([float(v or 0.0) for v in values], weights)
+def _new_terms(strategy: Any, known: Mapping[str, int]) -> dict[str, tuple[float | None, ...]]:
+    """Loss terms of the epochs since ``known``, by name."""
+    found = {}
+    for name, (_, values) in strategy.evaluator.get_all_metrics().items():
+        new = values[known.get(name, 0) :]
+        if "_Epoch/" in name and new:
+            short = name.partition("/")[0].removesuffix("_Epoch")
+            found[short] = tuple(finite_or_none(float(v)) for v in new)
+    return found
+
+
+def _moment(
+    after: int, moment: PanelMoment, before: PanelMoment, config: Config, last: int
+) -> Moment:
+    transport = config.panel.transport and after == last
+    return Moment(
+        after=after,
+        linear_probe=moment.linear_probe,
+        zero_shot=moment.zero_shot,
+        drift=moment.drift_since(before, transport) if after else {},
+    )
+
+
+def _described(made: Prepared) -> LearntStream:
+    stream = made.stream
+
+    def counts(experiences: Any) -> tuple[int, ...]:
+        return tuple(len(e.dataset) for e in experiences)
+
+    return LearntStream(
+        name=stream.summary["stream"],
+        experiences=stream.names,
+        split_sha256=stream.summary["split_sha256"],
+        train=counts(stream.train),
+        validation=None if stream.validation is None else counts(stream.validation),
+        test=counts(stream.test),
+        weighted_by="image" if stream.grows else "experience",
+        summary=stream.summary,
+    )
 
 
 def state_hash(module: nn.Module) -> str:
@@ -196,15 +271,3 @@ def state_hash(module: nn.Module) -> str:
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` so that a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(".tmp")
-    with staged.open("w") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(staged, path)

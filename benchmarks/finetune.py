@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
@@ -51,21 +52,36 @@ class WarmUpCosine(SupervisedPlugin[Any]):
 
 
 class StepTimer(SupervisedPlugin[Any]):
-    """Seconds of each training step, from its start to its end, and a call after each."""
+    """Seconds of each training step, from its start to its end, and a call after each.
+
+    Attributes:
+        seconds: of each step.
+        forwards: of the student, as the strategy makes them.
+        samples: images trained on.
+        peak_rss: the most memory that the process held after a step, in bytes.
+    """
 
     def __init__(self, after_step: Callable[[], None] | None = None) -> None:
         super().__init__()
         self.seconds: list[float] = []
+        self.forwards = self.samples = self.peak_rss = 0
         self._after_step = after_step
         self._start = 0.0
+        self._process = psutil.Process()
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Start the clock."""
         self._start = self._now(strategy.device)
 
+    def after_forward(self, strategy: Any, **kwargs: Any) -> None:
+        """Count."""
+        self.forwards += 1
+        self.samples += len(strategy.mb_x)
+
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Stop the clock."""
         self.seconds.append(self._now(strategy.device) - self._start)
+        self.peak_rss = max(self.peak_rss, self._process.memory_info().rss)
         if self._after_step is not None:
             self._after_step()
 

@@ -1,4 +1,4 @@
-"""What is measured of a model: accuracy on data sets, and linear probes of its tower."""
+"""What is measured of a model: accuracy on data sets; of its tower, what a panel shows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from avalanche_proxyfda.metrics import (
     linear_cka,
     mean_l2,
     neighbor_overlap,
+    otdd,
     select_probe,
 )
+from avalanche_proxyfda.models import Backbone, TextHead, text_head
 from avalanche_proxyfda.rng import generator, preserved_rng
 from benchmarks.config import Config, plain
-from benchmarks.streams.build import PanelData
+from benchmarks.streams.build import PanelData, words_of
 from benchmarks.streams.concepts import Split
 
 MEASURED: tuple[Split, ...] = ("validation", "test")
-Accuracies = dict[str, dict[Split, float]]
+Accuracies = dict[Split, dict[str, float]]
 _PRETRAINED: dict[str, PanelMoment] = {}
 
 
@@ -80,63 +82,104 @@ def accuracy(model: nn.Module, data: Any, config: Config, device: torch.device) 
 _DRIFT = {"l2": mean_l2, "cka": linear_cka, "neighbors": neighbor_overlap}
 
 
-def _defined(
-    function: Callable[[Tensor, Tensor], float], before: Tensor, after: Tensor
-) -> float | None:
-    """A value; None for too few images, or features that are all the same or not finite."""
-    try:
-        return function(before, after)
-    except ValueError:
-        return None
-
-
 @dataclass(frozen=True, eq=False)
 class PanelMoment:
     """What a panel shows of a tower at one moment.
 
     Attributes:
-        accuracies: A_LP of each set by split: fitted on train, the penalty chosen on validation.
-        features: of each set's test images, [N, D].
+        linear_probe: A_LP by split and set: fitted on train, the penalty chosen on validation.
+        zero_shot: by split and set, of the sets whose classes have words; None without texts.
+        features: of each set's test images, [N, D], and their labels [N].
     """
 
-    accuracies: Accuracies
-    features: dict[str, Tensor]
+    linear_probe: Accuracies
+    zero_shot: Accuracies | None
+    features: dict[str, tuple[Tensor, Tensor]]
 
-    def drift_since(self, first: PanelMoment) -> dict[str, dict[str, float | None]]:
-        """How far each set's test features have moved; None where a measure has no meaning."""
-        return {
-            name: {
-                measure: _defined(function, first.features[name], rows)
-                for measure, function in _DRIFT.items()
-            }
-            for name, rows in self.features.items()
-        }
+    def drift_since(
+        self, first: PanelMoment, transport: bool = False
+    ) -> dict[str, dict[str, float | None]]:
+        """How far each set's test features have moved; None where a measure has no meaning.
+
+        Args:
+            first: the moment to compare with.
+            transport: measure OTDD too, which is the slowest.
+        """
+        found: dict[str, dict[str, float | None]] = {}
+        for name, (rows, labels) in self.features.items():
+            before = first.features[name][0]
+            values = {m: _defined(f, before, rows) for m, f in _DRIFT.items()}
+            if transport:
+                values["otdd"] = _defined(otdd, before, labels, rows, labels)
+            found[name] = values
+        return found
+
+
+def _defined(function: Callable[..., float], *rows: Tensor) -> float | None:
+    """A value; None for too few images, or features that are all the same or not finite."""
+    try:
+        return function(*rows)
+    except ValueError:
+        return None
+
+
+def panel_heads(
+    config: Config, backbone: Backbone, panel: list[PanelData]
+) -> tuple[dict[str, TextHead] | None, dict[str, str]]:
+    """Zero-shot heads of the panel's sets, and why a set has none; None without a text tower."""
+    if backbone.clip is None or backbone.tokenizer is None:
+        return None, {}
+    heads, without = {}, {}
+    for data in panel:
+        try:
+            words = words_of(data.classes)
+        except ValueError as error:
+            without[data.images.name] = str(error)
+            continue
+        made = text_head(backbone.clip, backbone.tokenizer, words, config.head.templates)
+        heads[data.images.name] = made.cpu()
+    return heads, without
 
 
 def measure_panel(
-    model: nn.Module, panel: list[PanelData], config: Config, device: torch.device
+    model: nn.Module,
+    panel: list[PanelData],
+    heads: dict[str, TextHead] | None,
+    config: Config,
+    device: torch.device,
 ) -> PanelMoment:
-    """Probe the model's ``tower``; its modes, and random streams, stay as they are."""
-    accuracies: Accuracies = {}
-    features: dict[str, Tensor] = {}
+    """Measure the model's ``tower``; its modes, and random streams, stay as they are."""
+    probed: Accuracies = {split: {} for split in MEASURED}
+    worded: Accuracies = {split: {} for split in MEASURED}
+    features: dict[str, tuple[Tensor, Tensor]] = {}
     if panel:
         sets, train = [data.images for data in panel], config.train
         shown = Panel(sets, "tower", batch_size=train.eval_batch, num_workers=train.workers)
         for name, found in shown.of(model, device).items():
             probe = select_probe(*found.choosing(), found.classes)
-            accuracies[name] = {s: probe.accuracy(*found.splits[s]) for s in MEASURED}
-            features[name] = found.splits["test"][0]
-    return PanelMoment(accuracies, features)
+            head = (heads or {}).get(name)
+            for split in MEASURED:
+                rows, labels = found.splits[split]
+                probed[split][name] = probe.accuracy(rows, labels)
+                if head is not None:
+                    right = head(rows).argmax(dim=1) == labels
+                    worded[split][name] = float(right.double().mean())
+            features[name] = found.splits["test"]
+    return PanelMoment(probed, worded if heads else None, features)
 
 
 def pretrained_panel(
-    model: nn.Module, panel: list[PanelData], config: Config, device: torch.device
+    model: nn.Module,
+    panel: list[PanelData],
+    heads: dict[str, TextHead] | None,
+    config: Config,
+    device: torch.device,
 ) -> PanelMoment:
     """:func:`measure_panel` before training: once a process, the same for every method."""
     content = plain(config)
     seed = config.seed if config.backbone.weights == "random" else None
-    parts = [content[part] for part in ("backbone", "panel", "stream", "where")]
+    parts = [content[part] for part in ("backbone", "head", "panel", "stream", "where")]
     key = json.dumps([*parts, seed, config.train.eval_batch, config.train.channels_last])
     if key not in _PRETRAINED:
-        _PRETRAINED[key] = measure_panel(model, panel, config, device)
+        _PRETRAINED[key] = measure_panel(model, panel, heads, config, device)
     return _PRETRAINED[key]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,8 @@ from tqdm import tqdm
 from benchmarks.quiet import quiet
 
 if TYPE_CHECKING:
-    from benchmarks.config import Config
+    from benchmarks.record import Record
+    from benchmarks.tasks import Task
 
 _ticks: Any = None
 
@@ -37,13 +37,14 @@ def _tick() -> None:
     _ticks.put(1)
 
 
-def _run_one(config: Config, folder: Path) -> dict[str, Any]:
-    from benchmarks.engine import run
+def _run_one(task: Task, jobs: int) -> Record:
+    from benchmarks.tasks import execute
 
-    return run(config, _tick, folder / config.label)
+    return execute(task, _tick, jobs)
 
 
-Work = Callable[["Config", Path], dict[str, Any]]
+Work = Callable[["Task", int], "Record"]
+Done = Callable[["Task", "Record | BaseException"], None]
 
 
 class _Worker:
@@ -53,9 +54,9 @@ class _Worker:
         self._make = lambda: ProcessPoolExecutor(1, context, _start, (ticks, threads))
         self._process = self._make()
 
-    def run(self, work: Work, config: Config, folder: Path) -> dict[str, Any]:
+    def run(self, work: Work, task: Task, jobs: int) -> Record:
         try:
-            return self._process.submit(work, config, folder).result()
+            return self._process.submit(work, task, jobs).result()
         except BrokenProcessPool as error:
             self._process.shutdown(wait=False)
             self._process = self._make()
@@ -89,43 +90,46 @@ def _silent_bars() -> Iterator[None]:
 
 
 def run_all(
-    configs: Sequence[Config],
-    steps: int,
-    out: Path,
+    tasks: Sequence[Task],
     jobs: int,
     threads: int | None,
-    done: Callable[[Config, dict[str, Any] | BaseException], None],
+    done: Done,
+    stepped: Callable[[int], None] | None = None,
     work: Work = _run_one,
 ) -> None:
-    """Run every configuration; one that fails, or dies, does not stop the others.
+    """Run every task; one that fails, or dies, does not stop the others.
 
     Args:
-        configs: what to run.
-        steps: training steps of all, for the bar.
-        out: where loggers' folders are.
+        tasks: what to run.
         jobs: runs at a time.
         threads: torch's, in each process; None leaves them.
         done: called as each ends, with its record or what went wrong.
-        work: makes one run's record; its second argument is ``out``.
+        stepped: called now and then with the training steps since; None draws a bar.
+        work: makes one task's record; its second argument is ``jobs``.
     """
     context = mp.get_context("spawn")
     with context.Manager() as manager, _silent_bars():
         ticks, free = manager.Queue(), SimpleQueue[_Worker]()
-        workers = [_Worker(context, ticks, threads) for _ in range(min(jobs, len(configs)))]
+        workers = [_Worker(context, ticks, threads) for _ in range(min(jobs, len(tasks)))]
         for worker in workers:
             free.put(worker)
 
-        def run(config: Config) -> dict[str, Any]:
+        def run(task: Task) -> Record:
             worker = free.get()
             try:
-                return worker.run(work, config, out)
+                return worker.run(work, task, jobs)
             finally:
                 free.put(worker)
 
         with ThreadPoolExecutor(len(workers)) as threads_of_workers:
-            futures = {threads_of_workers.submit(run, config): config for config in configs}
+            futures = {threads_of_workers.submit(run, task): task for task in tasks}
             try:
-                _watch(futures, ticks, steps, done)
+                if stepped is None:
+                    total = sum(task.steps for task in tasks)
+                    with tqdm(total=total, desc="steps", unit="step", mininterval=2) as bar:
+                        _watch(futures, ticks, done, bar.update)
+                else:
+                    _watch(futures, ticks, done, stepped)
             except BaseException:  # Ctrl-C: what is done is written, what runs is ended
                 for future in futures:
                     future.cancel()
@@ -137,16 +141,14 @@ def run_all(
 
 
 def _watch(
-    left: dict[Future[dict[str, Any]], Config],
-    ticks: Any,
-    steps: int,
-    done: Callable[[Config, dict[str, Any] | BaseException], None],
+    left: dict[Future[Record], Task], ticks: Any, done: Done, stepped: Callable[[int], Any]
 ) -> None:
-    with tqdm(total=steps, desc="steps", unit="step", mininterval=2) as bar:
-        while left:
-            for future in [f for f in left if f.done()]:
-                config, error = left.pop(future), future.exception()
-                done(config, future.result() if error is None else error)
-            while not ticks.empty():
-                bar.update(ticks.get())
-            time.sleep(0.2)
+    while left:
+        for future in [f for f in left if f.done()]:
+            task, error = left.pop(future), future.exception()
+            done(task, future.result() if error is None else error)
+        count = 0
+        while not ticks.empty():
+            count += ticks.get()
+        stepped(count)
+        time.sleep(0.2)

@@ -15,6 +15,9 @@ from typing import Any
 import torch
 
 from avalanche_proxyfda import __version__
+from benchmarks.config import Config, plain
+from benchmarks.fingerprint import method_sha256
+from benchmarks.record import Code, How, Machine
 
 _LIBRARIES = {  # distribution: module
     "torch": "torch", "torchvision": "torchvision", "avalanche-lib": "avalanche",
@@ -22,26 +25,51 @@ _LIBRARIES = {  # distribution: module
 }  # fmt: skip
 
 
-def provenance(device: torch.device) -> dict[str, Any]:
-    """What a reader needs to make the same run again."""
-    cuda = device.type == "cuda"
-    return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "code": code(),
-        "versions": {
+def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> How:
+    """What a reader needs to make the same run again.
+
+    Args:
+        config: of the run.
+        device: where it took place; None if it never came to that.
+        jobs: runs at a time on the machine, which timings depend on.
+    """
+    cuda = device is not None and device.type == "cuda"
+    return How(
+        config=plain(config),
+        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        code=Code(**code(), method_sha256=method_sha256(config.method)),
+        versions={
             "python": platform.python_version(),
             "avalanche-proxyfda": __version__,
             **{name: version(name) for name, module in _LIBRARIES.items() if find_spec(module)},
         },
-        "machine": {
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "device": torch.cuda.get_device_name(device) if cuda else "cpu",
-            "deterministic": torch.are_deterministic_algorithms_enabled(),
-            "peak_gpu_bytes": torch.cuda.max_memory_allocated(device) if cuda else None,
-        },
-    }
+        machine=Machine(
+            processor=_processor(),
+            cores=os.cpu_count() or 0,
+            threads=torch.get_num_threads(),
+            jobs=jobs,
+            device=torch.cuda.get_device_name(device) if cuda else "cpu",
+            gpus=torch.cuda.device_count() if cuda else 0,
+            dtype=str(torch.get_default_dtype()).removeprefix("torch."),
+            deterministic={
+                "algorithms": torch.are_deterministic_algorithms_enabled(),
+                "cudnn": torch.backends.cudnn.deterministic,
+                "cudnn_benchmark": torch.backends.cudnn.benchmark,
+                "tf32": torch.backends.cuda.matmul.allow_tf32,
+            },
+        ),
+    )
+
+
+@cache
+def _processor() -> str:
+    """The processor's name, as Linux tells it; elsewhere its kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 @cache

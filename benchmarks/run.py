@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
-import traceback
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
@@ -143,9 +141,11 @@ def check(configs: list[Config]) -> tuple[dict[str, Any], list[int]]:
 
 def main(args: argparse.Namespace) -> int:
     """Run, or say what would be run; 0 if every run finished."""
-    from benchmarks.engine import write_json
+    from benchmarks.board.rows import rows_of
     from benchmarks.pool import run_all
-    from benchmarks.tables import run_table
+    from benchmarks.record import Record, Selection
+    from benchmarks.tables import table
+    from benchmarks.tasks import Task, settle
 
     started = time.perf_counter()
     if args.jobs < 1:
@@ -158,32 +158,39 @@ def main(args: argparse.Namespace) -> int:
         _show(configs, summary, steps)
         return 0
     out = args.out or Path("runs") / recipe.stream
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out):
-        pass  # that nothing can be written there is found out now, not after the first run
+    check_folder(out)
     print(f"{len(configs)} runs, {sum(steps)} steps in all; records go to {out}/.", flush=True)
     if summary.get("split") == "hash80":
         print("The split is hash80, our own: figures are comparable with the same split only.")
-    records: dict[str, dict[str, Any]] = {}
-    failed: list[str] = []
+    tried = len(args.strengths or [])
+    tasks = [
+        Task(config, out, Selection("validation", tried) if tried and config.strength is not None
+             else Selection(), count)
+        for config, count in zip(configs, steps, strict=True)
+    ]  # fmt: skip
+    records: dict[Path, Record] = {}
 
-    def done(config: Config, found: dict[str, Any] | BaseException) -> None:
-        try:
-            if isinstance(found, BaseException):
-                raise found
-            records[config.label] = found
-            write_json(out / f"{config.label}.json", found)
-        except Exception as error:
-            failed.append(config.about)
-            print(f"\n{config.about} (seed {config.seed}) failed:", file=sys.stderr)
-            traceback.print_exception(error)
+    def done(task: Task, found: Record | BaseException) -> None:
+        records[task.file] = settle(task, found, args.jobs)
 
-    run_all(configs, sum(steps), out, args.jobs, 1 if args.jobs > 1 else None, done)
-    if records:
-        print(run_table([records[c.label] for c in configs if c.label in records]))
-        print(f"\nEach run's record is in {out}/.")
+    run_all(tasks, args.jobs, 1 if args.jobs > 1 else None, done)
+    finished = [r for r in records.values() if r.status == "finished"]
+    if finished:
+        print(table(rows_of(finished)))
+        print(f"\nEach run's record is in {out}/; python -m benchmarks board {out} draws them.")
     print(f"Took {time.perf_counter() - started:.0f} s.")
-    return int(bool(failed))
+    return int(len(finished) < len(tasks))
+
+
+def check_folder(out: Path) -> None:
+    """Find out now, not after the first run, that nothing can be written to ``out``.
+
+    Raises:
+        OSError: then.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out):
+        pass
 
 
 def _show(configs: list[Config], summary: dict[str, Any], steps: list[int]) -> None:

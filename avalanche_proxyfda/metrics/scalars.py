@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 Matrix = Sequence[Sequence["float | None"]]
 
 
-def _checked(matrix: Matrix) -> list[list[float]]:
+def checked_matrix(matrix: Matrix) -> list[list[float]]:
     """The part that every formula needs, R[t][j] of learnt experiences, by row from 1.
 
     Raises:
@@ -56,7 +56,7 @@ def last(matrix: Matrix, counts: Sequence[int] | None = None) -> float:
         matrix: R.
         counts: test images of each experience, to weigh by: then it is the accuracy on all images.
     """
-    return weighted_mean(_checked(matrix)[-1], counts)
+    return weighted_mean(checked_matrix(matrix)[-1], counts)
 
 
 def avg(matrix: Matrix, counts: Sequence[int] | None = None) -> float:
@@ -66,7 +66,7 @@ def avg(matrix: Matrix, counts: Sequence[int] | None = None) -> float:
         matrix: R.
         counts: see :func:`last`.
     """
-    return statistics.fmean(weighted_mean(row, counts) for row in _checked(matrix))
+    return statistics.fmean(weighted_mean(row, counts) for row in checked_matrix(matrix))
 
 
 def forgetting_first(matrix: Matrix) -> float:
@@ -74,7 +74,7 @@ def forgetting_first(matrix: Matrix) -> float:
 
     Avalanche's formula. Like all of them, 0 for a single experience.
     """
-    known = _checked(matrix)
+    known = checked_matrix(matrix)
     drops = [known[j][j] - known[-1][j] for j in range(len(known) - 1)]
     return statistics.fmean(drops) if drops else 0.0
 
@@ -90,14 +90,14 @@ def forgetting_best(matrix: Matrix) -> float:
 
     As PILOT and Mammoth do; the best is at least the end's, so it is never negative.
     """
-    known = _checked(matrix)
+    known = checked_matrix(matrix)
     drops = [max(row[j] for row in known[j:]) - known[-1][j] for j in range(len(known) - 1)]
     return statistics.fmean(drops) if drops else 0.0
 
 
 def forgetting_coda(matrix: Matrix) -> float:
     """Drop in one step, mean over the experiences before, then over steps, as CODA-Prompt does."""
-    known = _checked(matrix)
+    known = checked_matrix(matrix)
     steps = [
         statistics.fmean(known[t - 1][j] - known[t][j] for j in range(t))
         for t in range(1, len(known))

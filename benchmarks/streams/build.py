@@ -158,12 +158,14 @@ class PanelData:
         counts: images by split.
         sha256: which images those are.
         dropped: which were left out as broken, and why.
+        classes: names by label.
     """
 
     images: PanelSet
     counts: dict[Split, int]
     sha256: str
     dropped: dict[str, str]
+    classes: tuple[str, ...]
 
 
 class _Seen(Dataset[tuple[Any, int]]):
@@ -198,12 +200,13 @@ def _panel_set(config: Config, name: str, views: Views) -> PanelData:
         if config.backbone.name != "tiny-clip":
             raise ValueError(f"panel.sets: {name!r} holds inputs of tiny-clip alone")
         parts: Any = {split: concept(name, split) for split in SPLITS}
-        identity, seen = _embedded_hash(name), parts
+        identity, seen, classes = _embedded_hash(name), parts, parts["train"].classes
     else:
         data = load_set(config, name)
         if getattr(config.stream, "on_corrupt", "raise") == "drop":
             data, dropped = datasets.without_broken(data)
-        parts, identity = {split: getattr(data, split) for split in SPLITS}, data.sha256
+        parts = {split: getattr(data, split) for split in SPLITS}
+        identity, classes = data.sha256, data.classes
         seen = {split: _Seen(part, views.evaluation) for split, part in parts.items()}
     images: dict[Split, Any] = {}
     labels: dict[Split, set[int]] = {}
@@ -224,6 +227,7 @@ def _panel_set(config: Config, name: str, views: Views) -> PanelData:
         counts,
         list_hash([f"{identity} {list(counts.values())}"]),
         dropped,
+        tuple(classes),
     )
 
 
@@ -247,13 +251,7 @@ def class_names(stream: Stream) -> tuple[tuple[str, ...], ...]:
         ValueError: for a WordNet id that ImageNet does not have.
     """
     if not stream.grows:
-        for names in stream.classes:
-            if len(names) > 10 and all(name.isdigit() for name in names):
-                raise ValueError(
-                    f"the {len(names)} classes have numbers for names: the zero-shot head knows no "
-                    "words for them; take head.kind=probe"
-                )
-        return tuple(tuple(n.replace("_", " ") for n in names) for names in stream.classes)
+        return tuple(words_of(names) for names in stream.classes)
     from open_clip import IMAGENET_CLASSNAMES
     from timm.data import ImageNetInfo
 
@@ -265,3 +263,20 @@ def class_names(stream: Stream) -> tuple[tuple[str, ...], ...]:
             "zero-shot head knows no words for them; take head.kind=probe"
         )
     return (tuple(IMAGENET_CLASSNAMES[place[wnid]] for wnid in stream.classes[0]),)
+
+
+def words_of(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Words for the classes of a data set, for texts.
+
+    Raises:
+        ValueError: when they have numbers for names, or share one.
+    """
+    words = tuple(name.replace("_", " ") for name in names)
+    if len(names) > 10 and all(name.isdigit() for name in names):
+        raise ValueError(
+            f"the {len(names)} classes have numbers for names: the zero-shot head knows no "
+            "words for them; take head.kind=probe"
+        )
+    if len(set(words)) < len(words):
+        raise ValueError("two classes have the same name: a zero-shot head cannot tell them apart")
+    return words

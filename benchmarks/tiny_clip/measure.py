@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 
 from avalanche_proxyfda.losses.neighbors import unit_rows
+from avalanche_proxyfda.metrics import Panel, PanelSet, select_probe
 from benchmarks import tiny_clip
-from benchmarks.engine import embed, probe_accuracy
 from benchmarks.streams.concepts import PANEL, SEQUENCE, concept
 from benchmarks.tiny_clip.pretrain import caption_accuracy
 
@@ -20,13 +20,18 @@ def main() -> None:
     torch.set_num_threads(1)
     model = tiny_clip.load()
     print("| data set | classes | zero-shot | linear probe |\n| --- | --- | --- | --- |")
-    for name in (*SEQUENCE, *PANEL):
-        data = concept(name, "test")
-        text = model.encode_text(tiny_clip.tokenize(list(data.classes)), normalize=True)
-        nearest = (unit_rows(embed(model.visual, data.images)) @ text.T).argmax(dim=1)
-        zero_shot = float((nearest == torch.tensor(data.targets)).float().mean())
-        probe = probe_accuracy(model.visual, name, "test")
-        print(f"| {name} | {len(data.classes)} | {100 * zero_shot:.1f} | {100 * probe:.1f} |")
+    sets = [
+        PanelSet(n, concept(n, "train"), concept(n, "test"), concept(n, "validation"))
+        for n in (*SEQUENCE, *PANEL)
+    ]
+    tower = torch.nn.Sequential(model.visual)
+    for name, found in Panel(sets, "0").of(tower, torch.device("cpu")).items():
+        rows, labels = found.splits["test"]
+        classes = concept(name, "test").classes
+        text = model.encode_text(tiny_clip.tokenize(list(classes)), normalize=True)
+        zero_shot = float(((unit_rows(rows) @ text.T).argmax(dim=1) == labels).float().mean())
+        probe = select_probe(*found.choosing(), found.classes).accuracy(rows, labels)
+        print(f"| {name} | {len(classes)} | {100 * zero_shot:.1f} | {100 * probe:.1f} |")
     print(f"\ncaption accuracy among 128: {100 * caption_accuracy(model):.1f} %")
 
 

@@ -1,0 +1,1 @@
+"""The board: records in, tables, figures and a page out."""

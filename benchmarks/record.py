@@ -1,0 +1,237 @@
+"""What one run leaves behind, typed: see ``docs/records.md``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from avalanche_proxyfda.metrics.scalars import checked_matrix
+
+SCHEMA_VERSION = 1
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+BySet = dict[str, Share]
+
+
+def canonical(content: Any) -> bytes:
+    """JSON in one spelling: keys sorted, no spaces, ASCII; refuses NaN."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode()
+
+
+def run_id_of(config: Mapping[str, Any]) -> str:
+    """SHA-256 of a configuration but for ``where``: same id, same run."""
+    return hashlib.sha256(canonical({k: v for k, v in config.items() if k != "where"})).hexdigest()
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Stream:
+    """What was learnt: which images, in which order."""
+
+    name: str
+    experiences: tuple[str, ...]
+    split_sha256: Sha256
+    train: tuple[Count, ...]
+    validation: tuple[Count, ...] | None
+    test: tuple[Count, ...]
+    weighted_by: Annotated[
+        Literal["image", "experience"], Field(description="how accuracies are averaged")
+    ]
+    summary: Annotated[
+        dict[str, Any], Field(description="as the stream tells it; class order included")
+    ]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PanelSet:
+    """A data set that was probed, and never tuned on."""
+
+    sha256: Sha256
+    train: Count
+    validation: Count
+    test: Count
+    dropped: dict[str, str]
+    no_zero_shot: Annotated[
+        str | None, Field(description="why it has no zero-shot accuracy, where others have")
+    ] = None
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Code:
+    """What code ran."""
+
+    commit: str | None
+    changed: Annotated[bool | None, Field(description="whether the checkout had changes")]
+    method_sha256: Annotated[
+        Sha256, Field(description="of the sources that train by the method, comments apart")
+    ]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Machine:
+    """What it ran on."""
+
+    processor: str
+    cores: Count
+    threads: Count
+    jobs: Annotated[Count, Field(description="runs at a time on the machine")]
+    device: str
+    gpus: Count
+    dtype: str
+    deterministic: dict[str, bool]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class How:
+    """What makes the run again."""
+
+    config: dict[str, Any]
+    command: tuple[str, ...]
+    code: Code
+    versions: dict[str, str]
+    machine: Machine
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Selection:
+    """How the setting was chosen."""
+
+    data: Annotated[
+        Literal["validation", "given"],
+        Field(description="validation: one of settings compared there; given: as the recipe says"),
+    ] = "given"
+    settings: Annotated[Count, Field(description="of this method that were tried")] = 1
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Moment:
+    """The panel at one time; ``after`` 0 is before the stream, t after experience t."""
+
+    after: Count
+    linear_probe: dict[Literal["validation", "test"], BySet]
+    zero_shot: dict[Literal["validation", "test"], BySet] | None
+    drift: Annotated[
+        dict[str, dict[str, float | None]], Field(description="since 0, of test features, by set")
+    ]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Outcome:
+    """What came out. Every scalar of a table is derived from this, by ``benchmarks.scores``."""
+
+    accuracy: Annotated[
+        tuple[tuple[Share | None, ...], ...],
+        Field(description="R[t][j]: test accuracy on experience j + 1 after t of them; T + 1 rows"),
+    ]
+    avalanche_forgetting: Annotated[float, Field(description="Avalanche's own, as a check")]
+    validation_learnt: Annotated[
+        tuple[Share, ...] | None, Field(description="of each experience, right after it")
+    ]
+    validation_last: Annotated[tuple[Share, ...] | None, Field(description="at the end")]
+    panel: tuple[Moment, ...]
+    loss_terms: Annotated[
+        tuple[dict[str, tuple[float | None, ...]], ...],
+        Field(description="of each experience, by name, an entry an epoch"),
+    ]
+
+    def __post_init__(self) -> None:
+        checked_matrix(self.accuracy)
+        moments = [moment.after for moment in self.panel]
+        if moments and (moments[0] != 0 or moments[-1] != len(self.accuracy) - 1):
+            raise ValueError(f"panel: moments {moments} must begin with 0 and end with the stream")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Cost:
+    """What it took."""
+
+    seconds: Seconds
+    train_seconds: Seconds
+    seconds_per_step: Annotated[Seconds, Field(description="median")]
+    steps: Count
+    samples: Annotated[Count, Field(description="images trained on, epochs counted")]
+    student_forwards: Count
+    teacher_forwards: Count
+    peak_rss_bytes: Annotated[Count, Field(description="of the process, data included")]
+    peak_gpu_bytes: Count | None
+    parameters_trained: Count
+    parameters_stored: Annotated[Count, Field(description="of the model, head included")]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Record:
+    """One run. A failed one has a reason in place of an outcome."""
+
+    schema_version: Literal[1]
+    run_id: Sha256
+    status: Literal["finished", "failed"]
+    reason: str | None
+    how: How
+    selection: Selection
+    stream: Stream | None
+    panel: dict[str, PanelSet] | None
+    initial_tower_sha256: Sha256 | None
+    feature_source: str | None
+    outcome: Outcome | None
+    cost: Cost | None
+    resumed_from: str | None
+    artefacts: dict[str, Sha256]
+
+    def __post_init__(self) -> None:
+        if run_id_of(self.how.config) != self.run_id:
+            raise ValueError(f"run_id={self.run_id[:8]}… is not that of the configuration")
+        whole = (self.stream, self.panel, self.initial_tower_sha256, self.outcome, self.cost)
+        if (self.status == "finished") != all(part is not None for part in whole):
+            raise ValueError(f"status={self.status!r}: a finished run has all parts, a failed none")
+        if (self.status == "failed") != (self.reason is not None):
+            raise ValueError(f"status={self.status!r} and reason={self.reason!r}")
+        if self.stream is not None and self.outcome is not None:
+            experiences = len(self.stream.experiences)
+            if not len(self.outcome.accuracy) - 1 == experiences == len(self.stream.test):
+                raise ValueError(f"the matrix is not of the {experiences} experiences")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        return self.how.config
+
+    @property
+    def label(self) -> str:
+        """A file name for the run."""
+        return label_of(self.config, self.run_id)
+
+    def reproducible(self) -> dict[str, Any]:
+        """What the same configuration gives again: all but time and place."""
+        content = plain(self)
+        del content["cost"], content["how"], content["selection"], content["artefacts"]
+        return content
+
+
+def label_of(config: Mapping[str, Any], run_id: str) -> str:
+    """A file name for a run: method, strength, seed, and the beginning of its id."""
+    strength = config["strength"]
+    at = "" if strength is None else f"-{strength:g}"
+    return f"{config['method']}{at}-seed{config['seed']}-{run_id[:8]}"
+
+
+ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)
+
+
+def plain(record: Record) -> dict[str, Any]:
+    """The record as JSON's types."""
+    content: dict[str, Any] = ADAPTER.dump_python(record, mode="json")
+    return content
+
+
+def finite_or_none(value: float) -> float | None:
+    """A number that JSON has, or None."""
+    return float(value) if math.isfinite(value) else None

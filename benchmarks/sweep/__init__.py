@@ -1,0 +1,1 @@
+"""Sweeps: streams, methods, seeds and strengths, each run once, on one machine or many."""
