@@ -1,4 +1,4 @@
-"""``python -m benchmarks demo | run``."""
+"""``python -m benchmarks JOB``: demo, run, sweep, board, features or rerun."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ def main() -> int:
     quiet()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run benchmarks.")
     jobs = parser.add_subparsers(dest="job", required=True)
-    from benchmarks import demo, run
+    from benchmarks import demo, features, rerun, run
+    from benchmarks.board import command as board
     from benchmarks.sweep import command as sweep
 
     about = "methods over their strengths on the embedded stream"
@@ -23,8 +24,21 @@ def main() -> int:
     run.add_options(jobs.add_parser("run", help=about, description=about))
     about = "a matrix: streams, methods, seeds and strengths; goes on where it stopped"
     sweep.add_options(jobs.add_parser("sweep", help=about, description=about))
+    about = "a data set's features before and after a run, side by side: what was forgotten"
+    features.add_options(jobs.add_parser("features", help=about, description=about))
+    about = "records as tables, figures and one page"
+    board.add_options(jobs.add_parser("board", help=about, description=about))
+    about = "make the run of a record again, and compare number by number"
+    rerun.add_options(jobs.add_parser("rerun", help=about, description=about))
     args = parser.parse_args()
-    work = {"demo": demo.main, "run": run.main, "sweep": sweep.main}
+    work = {
+        "demo": demo.main,
+        "run": run.main,
+        "sweep": sweep.main,
+        "board": board.main,
+        "features": features.main,
+        "rerun": rerun.main,
+    }
     try:
         return work[args.job](args)
     except (ValueError, OSError, ImportError) as error:  # of what was asked for

@@ -81,9 +81,11 @@ def main(args: argparse.Namespace) -> int:
     """Run the paths, print the table, write the board; 0 if every run finished."""
     from benchmarks.backbones import Views
     from benchmarks.board.rows import rows_of
+    from benchmarks.board.write import write_board
     from benchmarks.pool import run_all
     from benchmarks.prepare import planned_steps
     from benchmarks.record import Record, Selection
+    from benchmarks.record_files import collect
     from benchmarks.run import check_folder
     from benchmarks.streams.build import load_stream
     from benchmarks.tables import table
@@ -113,6 +115,7 @@ def main(args: argparse.Namespace) -> int:
     finished = [r for r in records.values() if r.status == "finished"]
     if finished:
         print(table(rows_of(finished)))
-    print(f"\nEach run's record is in {args.out}/.")
+    page = write_board(collect(records), args.out / "board", args.seeds)
+    print(f"\nEach run's record is in {args.out}/. All of it, run by run, to look at:\n{page}")
     print(f"Took {time.perf_counter() - started:.0f} s.")
     return int(len(finished) < len(tasks))

@@ -70,10 +70,10 @@ def setting_of(config: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(content)).hexdigest()
 
 
-def arena_of(config: dict[str, Any]) -> str:
+def comparison_of(config: dict[str, Any]) -> str:
     """What runs must share to be compared: stream, backbone and panel, as canonical JSON."""
-    parts = {name: config[name] for name in ("stream", "backbone", "panel")}
-    return canonical(parts).decode()
+    panel = {name: config["panel"].get(name) for name in ("sets", "train", "test")}
+    return canonical([config["stream"], config["backbone"], panel]).decode()
 
 
 def rows_of(records: Iterable[Record]) -> list[Row]:
@@ -95,7 +95,7 @@ def _place(row: Row) -> tuple[Any, ...]:
     known = row.method in _ORDER
     place = _ORDER.index(row.method) if known else len(_ORDER)
     strength = -1.0 if row.strength is None else row.strength
-    return arena_of(row.config), place, row.method, strength, row.setting
+    return comparison_of(row.config), place, row.method, strength, row.setting
 
 
 def _chosen(rows: Sequence[Row]) -> set[str]:
@@ -106,7 +106,7 @@ def _chosen(rows: Sequence[Row]) -> set[str]:
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.scores("score"):
-            groups.setdefault((arena_of(row.config), row.method), []).append(row)
+            groups.setdefault((comparison_of(row.config), row.method), []).append(row)
     best = set()
     for (_, method), same in groups.items():
         most = max(len(row.scores("score")) for row in same)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,18 +11,21 @@ from typing import Any
 import pytest
 
 from benchmarks.backbones import Views
+from benchmarks.board.rows import rows_of
 from benchmarks.config import Config
-from benchmarks.engine import run, write_json
+from benchmarks.engine import run
 from benchmarks.finetune import StepTimer
-from benchmarks.path import path_points
 from benchmarks.prepare import planned_steps
 from benchmarks.recipe_files import RECIPES, load_recipe
+from benchmarks.record import Record
+from benchmarks.record_files import read_record
+from benchmarks.scores import SCORES
 from benchmarks.streams.build import load_stream
-from benchmarks.tables import path_table, run_table
+from benchmarks.tables import table
+from tests.benchmarks.records import finished, recipe
 
 ROOT = Path(__file__).parents[2]
 SHORT = {"train.epochs": 1, "stream.sets": ["digits", "textures"], "panel.sets": ["colours"]}
-NUMBERS = ("test", "validation", "loss_terms")
 
 
 def short_config(method: str) -> Config:
@@ -31,35 +33,46 @@ def short_config(method: str) -> Config:
 
 
 @pytest.fixture(scope="module")
-def short() -> dict[str, Any]:
+def short() -> Record:
     return run(short_config("proxy-fda"))
 
 
-def test_a_run_measures_the_stream_the_panel_and_the_cost(short: dict[str, Any]) -> None:
-    test, validation = short["test"], short["validation"]
-    before, first, last = test["accuracy_matrix"]
-    assert before == [None, None] and first[1] is None  # no head is fitted yet
-    assert min(first[0], *last) > 0.5
-    assert short["stream"]["test_counts"] == [400, 400] and len(short["run_id"]) == 64
-    assert test["average_accuracy"] == pytest.approx((first[0] + sum(last) / 2) / 2)
-    assert test["stream_accuracy"] == pytest.approx(sum(last) / 2)
-    assert test["forgetting_avalanche"] == pytest.approx(first[0] - last[0], abs=1e-6)
-    assert abs(validation["stream_accuracy"] - test["stream_accuracy"]) < 0.15
-    assert validation != test and validation["learning_accuracy"] > 0.5
-    for split in (test, validation):
-        change = split["panel_after"]["colours"] - split["panel_before"]["colours"]
-        assert split["delta_lp"] == pytest.approx(change)
-        assert split["panel_before"]["colours"] > 0.8
+def test_a_run_measures_the_stream_the_panel_and_the_cost(short: Record) -> None:
+    outcome, cost, stream = short.outcome, short.cost, short.stream
+    assert outcome is not None and cost is not None and stream is not None
+    before, first, last = outcome.accuracy
+    assert before == (None, None) and first[1] is None  # no head is fitted yet
+    assert first[0] is not None and None not in last
+    assert stream.test == (400, 400) and stream.validation == (250, 250)
+    scores = {name: function(short) for name, function in SCORES.items()}
+    a, b, c = first[0], last[0] or 0.0, last[1] or 0.0
+    assert min(a, b, c) > 0.5
+    assert scores["avg"] == pytest.approx((a + (b + c) / 2) / 2)
+    assert scores["last"] == pytest.approx((b + c) / 2)
+    assert scores["forgetting_first"] == pytest.approx(a - b)
+    assert outcome.avalanche_forgetting == pytest.approx(a - b, abs=1e-6)
+    assert abs((scores["validation_accuracy"] or 0) - (scores["last"] or 0)) < 0.15
+    assert outcome.validation_learnt is not None and min(outcome.validation_learnt) > 0.5
+    start, end = outcome.panel
+    assert (start.after, end.after) == (0, 2) and start.drift == {}
+    for split in ("test", "validation"):
+        assert start.linear_probe[split]["colours"] > 0.8
+        assert start.zero_shot is not None and start.zero_shot[split]["colours"] > 0.8
+    change = end.linear_probe["test"]["colours"] - start.linear_probe["test"]["colours"]
+    assert scores["delta_lp"] == pytest.approx(change)
+    assert 0 < (end.drift["colours"]["neighbors"] or 0) < 1
     config = short_config("proxy-fda")
     planned = planned_steps(config, load_stream(config, Views(abs, abs)))
-    assert short["steps"] == planned == 28
-    assert short["teacher_forwards"] == planned
-    assert all("ProxyFDA_generator_Epoch" in terms for terms in short["loss_terms"])
+    assert cost.steps == cost.student_forwards == cost.teacher_forwards == planned == 28
+    assert cost.samples == 1680 and cost.peak_rss_bytes > 10**8 and cost.peak_gpu_bytes is None
+    assert cost.parameters_trained == cost.parameters_stored > 10**6
+    for terms in outcome.loss_terms:
+        assert {"Loss", "ProxyFDA_generator"} <= set(terms)
+        assert all(len(values) == 1 for values in terms.values())  # one epoch
 
 
-def test_the_same_configuration_gives_the_same_numbers(short: dict[str, Any]) -> None:
-    again = run(short_config("proxy-fda"))
-    assert {k: again[k] for k in NUMBERS} == {k: short[k] for k in NUMBERS}
+def test_the_same_configuration_gives_the_same_numbers(short: Record) -> None:
+    assert run(short_config("proxy-fda")).reproducible() == short.reproducible()
 
 
 def test_every_method_sees_the_same_batches_and_heads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,25 +101,20 @@ def test_every_method_sees_the_same_batches_and_heads(monkeypatch: pytest.Monkey
     assert len(seen["lp-ft"]) > 10 and all(noted == seen["lp-ft"] for noted in seen.values())
 
 
-def test_the_table_has_a_row_a_run(short: dict[str, Any]) -> None:
-    text = path_table({"proxy-fda": path_points([short])})
-    assert f"| proxy-fda | {short['config']['strength']:g} |" in text
-    assert f"{100 * short['test']['delta_lp']:+.1f}" in text
+def test_the_table_has_a_row_a_run(short: Record) -> None:
+    text = table(rows_of([short]))
+    assert f"| proxy-fda | {short.config['strength']:g} |" in text
+    assert f"| {100 * (SCORES['delta_lp'](short) or 0):+.1f} |" in text
 
 
-def test_a_table_of_runs_is_the_mean_over_seeds(short: dict[str, Any]) -> None:
-    other = {**short, "test": {**short["test"], "stream_accuracy": 0.0}}
-    text = run_table([short, other])
-    assert f"| 2 | {50 * short['test']['stream_accuracy']:.1f} |" in text
-    assert "| seeds |" in text and "| seeds |" not in run_table([short])
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "run.json"
-    write_json(path, {"x": 1})
-    with pytest.raises(TypeError):
-        write_json(path, {"x": object()})
-    assert json.loads(path.read_text()) == {"x": 1}
+def test_a_table_of_runs_is_the_mean_over_seeds() -> None:
+    records = [
+        finished(recipe("fda", strength=1.0, seed=seed), ((None,), (accuracy,)))
+        for seed, accuracy in ((0, 0.5), (1, 0.75))
+    ]
+    text = table(rows_of(records))
+    assert "| fda | 1 | 2 | 62.5 |" in text
+    assert "| seeds |" in text and "| seeds |" not in table(rows_of(records[:1]))
 
 
 def demo(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -118,16 +126,18 @@ def demo(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_writes_a_record_for_each_run_and_the_paths(tmp_path: Path) -> None:
+def test_the_command_writes_a_record_for_each_run_and_the_board(tmp_path: Path) -> None:
     done = demo(tmp_path, "--methods", "finetune", "l2sp", "--strengths", "0.1", "0.5")
     assert done.returncode == 0, done.stderr
     assert "| finetune |" in done.stdout and "| l2sp | 0.1 |" in done.stdout.replace("**", "")
     (file,) = tmp_path.glob("l2sp-0.5-seed0-*.json")
-    record = json.loads(file.read_text())
-    assert record["config"]["strength"] == 0.5 and record["config"]["train"]["epochs"] == 1
-    assert file.stem.endswith(record["run_id"][:8])
+    record = read_record(file)
+    assert record.config["strength"] == 0.5 and record.config["train"]["epochs"] == 1
+    assert file.stem.endswith(record.run_id[:8])
+    assert (record.selection.data, record.selection.settings) == ("validation", 2)
     assert "steps: 100%" in done.stderr
-    assert (tmp_path / "paths.svg").read_text().startswith("<?xml")
+    page = tmp_path / "board" / "index.html"
+    assert str(page) in done.stdout and "l2sp" in page.read_text()
     assert len(list(tmp_path.iterdir())) == 4
 
 
@@ -135,8 +145,9 @@ def test_a_run_that_fails_is_named_and_does_not_stop_the_others(tmp_path: Path) 
     done = demo(tmp_path, "--chosen", "--methods", "lp-ft", "fda", "--neighbors", "500")
     assert done.returncode == 1
     assert "fda, weight = " in done.stderr and "num_neighbors=500 must be below" in done.stderr
-    names = sorted(p.name for p in tmp_path.iterdir())
-    assert len(names) == 2 and names[0].startswith("lp-ft-seed0-") and names[1] == "paths.svg"
+    assert "| fda |" not in done.stdout and "| lp-ft |" in done.stdout
+    states = [read_record(path).status for path in sorted(tmp_path.glob("*.json"))]
+    assert states == ["failed", "finished"]
 
 
 @pytest.mark.parametrize(
@@ -145,6 +156,7 @@ def test_a_run_that_fails_is_named_and_does_not_stop_the_others(tmp_path: Path) 
         (("--panel", "digits"), "['digits'] cannot be learnt and be on the panel at once"),
         (("--strengths", "1", "1"), "strengths=[1.0, 1.0] must hold different numbers"),
         (("--strengths", "-1"), "strengths=-1.0 must be finite and not negative"),
+        (("--seeds", "0"), "--seeds 0 from --seed 0: at least one"),
         (("--full", "--strengths", "3"), "alpha=3.0 must lie in [0, 1]"),
     ],
 )

@@ -13,7 +13,7 @@ from avalanche.models import IncrementalClassifier
 from open_clip import IMAGENET_CLASSNAMES, build_zero_shot_classifier
 
 from avalanche_proxyfda.models import TEMPLATES
-from benchmarks import engine, tiny_clip
+from benchmarks import engine, scores, tiny_clip
 from benchmarks.engine import run, state_hash
 from benchmarks.finetune import StepTimer
 from benchmarks.prepare import planned_steps
@@ -30,8 +30,8 @@ def test_zero_shot_on_imagenet_r_is_open_clips_own_recipe_and_the_record_is_whol
 ) -> None:
     made = imagenet_r(data, method="fda", strength=1.0, head={"kind": "zero-shot"},
                       options={"num_neighbors": 8})  # fmt: skip
-    record = run(made)
-    matrix = record["test"]["accuracy_matrix"]
+    record: Any = run(made)
+    matrix: Any = record.outcome.accuracy
     assert len(matrix) == 6 and all(len(row) == 5 and None not in row for row in matrix)
     # by hand: classes in the order of their ids, labels from the files, no stream at all
     lists = hash80(data / "imagenet-r")
@@ -45,28 +45,30 @@ def test_zero_shot_on_imagenet_r_is_open_clips_own_recipe_and_the_record_is_whol
         images = torch.stack([view(load_rgb(path)) for path, _ in lists.test])
         guesses = (clip.encode_image(images, normalize=True) @ texts).argmax(dim=1)
     hits = sum(int(g) == label for g, (_, label) in zip(guesses, lists.test, strict=True))
-    counts = record["stream"]["test_counts"]
+    counts = record.stream.test
     own = sum(a * n for a, n in zip(matrix[0], counts, strict=True))
-    assert own == pytest.approx(hits, abs=1e-9) and counts == [40] * 5
-    test, stream = record["test"], record["stream"]
-    assert test["weighted_by"] == "image"
-    assert test["stream_accuracy"] == pytest.approx(sum(matrix[-1]) / 5)
+    assert own == pytest.approx(hits, abs=1e-9) and counts == (40,) * 5
+    stream = record.stream
+    assert stream.weighted_by == "image"
+    assert scores.last(record) == pytest.approx(sum(matrix[-1]) / 5)
     stages = [sum(row[: k + 1]) / (k + 1) for k, row in enumerate(matrix[1:])]
-    assert test["average_accuracy"] == pytest.approx(sum(stages) / 5)
+    assert scores.avg(record) == pytest.approx(sum(stages) / 5)
     expected = sum(matrix[k + 1][k] - matrix[-1][k] for k in range(4)) / 4
-    assert test["forgetting_avalanche"] == pytest.approx(expected, abs=1e-6)
-    assert test["forgetting_best"] >= test["forgetting_avalanche"] - 1e-6
-    assert stream["split_sha256"] == lists.sha256 and len(stream["class_order"]) == 200
-    assert stream["class_order"][:8] == [168, 136, 51, 9, 183, 101, 171, 99]
-    assert (stream["train"], stream["validation"], stream["test"]) == (400, 200, 200)
-    assert 0 <= record["validation"]["stream_accuracy"] <= 1
-    (panel,) = record["panel"].values()
-    assert [panel[s] for s in ("train", "validation", "test")] == [60, 40, 40]
-    assert len(panel["sha256"]) == 64 == len(record["initial_tower_sha256"])
-    assert record["stream"]["validation_counts"] == [40] * 5 and "timm" in record["versions"]
-    assert record["machine"]["device"] == "cpu" and record["command"]
-    assert record["feature_source"] == "tower" and record["teacher_forwards"] == record["steps"]
-    assert record["steps"] == planned_steps(made, load_stream(made, views_of(made)))
+    assert scores.forgetting_first(record) == pytest.approx(expected, abs=1e-9)
+    assert record.outcome.avalanche_forgetting == pytest.approx(expected, abs=1e-6)
+    assert scores.forgetting_best(record) >= expected - 1e-6
+    summary = stream.summary
+    assert stream.split_sha256 == lists.sha256 and len(summary["class_order"]) == 200
+    assert summary["class_order"][:8] == [168, 136, 51, 9, 183, 101, 171, 99]
+    assert (summary["train"], summary["validation"], summary["test"]) == (400, 200, 200)
+    assert 0 <= scores.validation_accuracy(record) <= 1
+    (panel,) = record.panel.values()
+    assert (panel.train, panel.validation, panel.test) == (60, 40, 40)
+    assert stream.validation == (40,) * 5 and "timm" in record.how.versions
+    assert record.how.machine.device == "cpu" and record.how.command
+    assert record.feature_source == "tower"
+    assert record.cost.teacher_forwards == record.cost.steps
+    assert record.cost.steps == planned_steps(made, load_stream(made, views_of(made)))
 
 
 @pytest.mark.parametrize("head", ["zero-shot", "probe"])
@@ -91,13 +93,12 @@ def test_an_open_clip_model_with_weights_from_a_file(data: Path, tmp_path: Path,
         backbone={"name": "open_clip:tiny-for-runs", "weights": str(tmp_path / "clip.safetensors")},
         panel={"sets": ["folder:photo"]}, train={"lr": 1e-4, "batch": 64, "augment": "flip-crop"},
     )  # fmt: skip
-    record = run(made)
-    assert record["initial_tower_sha256"] == state_hash(weights.visual)
-    assert (None in record["test"]["accuracy_matrix"][0]) is (head == "probe")
-    assert (
-        record["teacher_forwards"] == record["steps"]
-        and "LDIFS_distance_Epoch" in (record["loss_terms"][0])
-    )
+    record: Any = run(made)
+    assert record.initial_tower_sha256 == state_hash(weights.visual)
+    assert (None in record.outcome.accuracy[0]) is (head == "probe")
+    assert record.cost.teacher_forwards == record.cost.steps
+    assert "LDIFS_distance" in record.outcome.loss_terms[0]
+    assert scores.delta_zs(record) is not None  # its own texts
 
 
 def test_a_growing_head_is_grown_by_training_alone(
@@ -115,32 +116,33 @@ def test_a_growing_head_is_grown_by_training_alone(
             widths.append((strategy.clock.train_exp_counter, head.classifier.out_features))
 
     monkeypatch.setattr(engine, "StepTimer", Look)
-    record = run(imagenet_r(data, method="finetune"))
+    record: Any = run(imagenet_r(data, method="finetune"))
     assert sorted(set(widths)) == [(k, 40 * (k + 1)) for k in range(5)]
-    matrix = record["test"]["accuracy_matrix"]
-    assert matrix[0] == [None] * 5 and matrix[2][2:] == [None] * 3
-    assert None not in matrix[5] and record["stream"]["names"][0] == "classes 0"
-    assert record["feature_source"] is None and record["teacher_forwards"] == 0
+    matrix = record.outcome.accuracy
+    assert matrix[0] == (None,) * 5 and matrix[2][2:] == (None,) * 3
+    assert None not in matrix[5] and record.stream.experiences[0] == "classes 0"
+    assert record.feature_source is None and record.cost.teacher_forwards == 0
 
 
 def test_sets_of_other_sizes_and_channels_keep_their_labels_apart(data: Path) -> None:
     made = config(
         data, method="ldifs", strength=10.0, seed=1,
         stream={"kind": "sequence", "sets": ["folder:stripes", "folder:grey"]},
-        panel={"sets": ["folder:photo"], "each_experience": True},
+        panel={"sets": ["folder:photo"], "each_experience": True, "transport": True},
     )  # fmt: skip
-    record = run(made)
-    first, last = record["test"]["panel_after_each"]
-    assert last == record["test"]["panel_after"] and list(first) == ["photo"]
-    drift = record["drift"]["photo"]
-    assert 0 < drift["l2"] < 2 and 0 < drift["cka"] < 1 and 0 < drift["neighbors"] <= 1
-    matrix = record["test"]["accuracy_matrix"]
+    record: Any = run(made)
+    start, first, last = record.outcome.panel
+    assert [m.after for m in (start, first, last)] == [0, 1, 2] and start.drift == {}
+    assert list(first.linear_probe["test"]) == ["photo"]
+    for moment in (first, last):
+        drift = moment.drift["photo"]
+        assert 0 < drift["l2"] < 2 and 0 < drift["cka"] < 1 and 0 < drift["neighbors"] <= 1
+    assert "otdd" not in first.drift["photo"] and last.drift["photo"]["otdd"] > 0
+    matrix = record.outcome.accuracy
     assert matrix[1][1] is None and matrix[2][0] > 0.6 and matrix[2][1] > 0.6
-    assert record["test"]["weighted_by"] == "experience"
-    assert record["stream"]["names"] == ["stripes", "grey"]
-    assert [s["classes"] for s in record["stream"]["sets"]] == [3, 2]
-    assert list(record["test"]["panel_before"]) == ["photo"]
-    assert len(record["stream"]["split_sha256"]) == 64
+    assert record.stream.weighted_by == "experience"
+    assert record.stream.experiences == ("stripes", "grey")
+    assert [s["classes"] for s in record.stream.summary["sets"]] == [3, 2]
 
 
 def test_domains_share_a_head_that_is_probed_once(data: Path) -> None:
@@ -149,18 +151,18 @@ def test_domains_share_a_head_that_is_probed_once(data: Path) -> None:
         stream={"kind": "sequence", "sets": ["folder:photo", "folder:sketch"],
                 "shared_labels": True},
     )  # fmt: skip
-    record = run(made)
-    matrix = record["test"]["accuracy_matrix"]
+    record: Any = run(made)
+    matrix = record.outcome.accuracy
     assert None not in matrix[0] + matrix[1]  # the head has every class from the start
     assert matrix[1] == matrix[2] != matrix[0]  # frozen tower: the second domain refits nothing
-    assert record["test"]["delta_lp"] == 0 and record["test"]["forgetting_avalanche"] == 0
+    assert scores.delta_lp(record) == 0 == record.outcome.avalanche_forgetting
 
 
 def test_a_panel_too_small_for_a_measure_of_drift_costs_no_record(data: Path) -> None:
     few = {"sets": ["shapes"], "test": 8}
     sets = {"kind": "sequence", "sets": ["folder:photo"]}
-    record = run(config(data, stream=sets, panel=few))
-    drift = record["drift"]["shapes"]
+    record: Any = run(config(data, stream=sets, panel=few))
+    drift = record.outcome.panel[-1].drift["shapes"]
     assert drift["neighbors"] is None and drift["l2"] > 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -16,11 +15,15 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks.config import Config
 from benchmarks.pool import run_all
 from benchmarks.recipe_files import load_recipe
+from benchmarks.record import Record
+from benchmarks.record_files import read_record
 from benchmarks.run import add_options, main
+from benchmarks.scores import delta_lp, delta_zs
+from benchmarks.tasks import Task, settle
 from tests.benchmarks.miniature import imagenet_wnids, write_folder, write_imagenet_r
+from tests.benchmarks.records import finished
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* ImageNet-R has 30000")
 ROOT = Path(__file__).parents[2]
@@ -73,9 +76,10 @@ def test_from_the_archive_to_the_table(data: Path, tmp_path: Path) -> None:
     assert "| last | average | forgetting | Δ_LP panel | colours |" in done.stdout
     files = sorted(tmp_path.glob("*.json"))
     assert [f.name.split("-seed0-")[0] for f in files] == ["fda-1", "lp-ft"]
-    record = json.loads(files[0].read_text())
-    assert record["stream"]["split"] == "hash80" and len(record["stream"]["class_order"]) == 200
-    assert record["config"]["method"] == "fda" and record["config"]["where"]["data"] == str(data)
+    record: Any = read_record(files[0])
+    summary = record.stream.summary
+    assert summary["split"] == "hash80" and len(summary["class_order"]) == 200
+    assert record.config["method"] == "fda" and record.config["where"]["data"] == str(data)
     folder = files[0].with_suffix("")
     assert "FDA_alignment_Epoch" in (folder / "log.txt").read_text()
     assert list((folder / "csv").glob("*.csv"))
@@ -133,14 +137,14 @@ def test_broken_images_are_scanned_for_dropped_or_stopped_at(
     assert call("--config", file, "--out", out) == 1
     shown = capsys.readouterr().err
     assert any(f"UnreadableImage: {path}" in shown for path in broken)
-    assert not list(out.glob("*.json"))
+    (stopped,) = (read_record(path) for path in out.glob("*.json"))
+    assert stopped.status == "failed" and "UnreadableImage: " in (stopped.reason or "")
     assert call("--config", file, "--out", out, "--on-corrupt", "drop") == 0
-    (made,) = out.glob("*.json")
-    record = json.loads(made.read_text())
-    found = [where.split()[-1] for where in record["stream"]["dropped"]]
-    assert sorted(found) == ["one/003.png", "two/000.png"]
-    assert record["stream"]["test_counts"] == [11]
-    assert record["test"]["delta_lp"] is None and record["config"]["panel"]["sets"] == []
+    (record,) = (r for r in map(read_record, out.glob("*.json")) if r.status == "finished")
+    assert record.stream is not None
+    found = [where.split()[-1] for where in record.stream.summary["dropped"]]
+    assert sorted(found) == ["one/003.png", "two/000.png"] and record.stream.test == (11,)
+    assert delta_lp(record) is None and delta_zs(record) is None and record.panel == {}
 
 
 @pytest.mark.parametrize(
@@ -226,39 +230,46 @@ def test_overrides_and_strengths_reach_the_methods(
     assert [(r["strength"], r["options"]["num_neighbors"]) for r in runs] == [(1.0, 4), (3.0, 4)]
 
 
-def dies_of_fda(config: Config, folder: Path) -> dict[str, Any]:
+def dies_of_fda(task: Task, jobs: int) -> Record:
     """In the place of a run: the system kills it if it is of FDA."""
-    if config.method == "fda":
+    if task.config.method == "fda":
         os._exit(9)
-    return {"method": config.method}
+    return finished(task.config)
+
+
+def two_tasks(data: Path, out: Path) -> list[Task]:
+    return [Task(load_recipe(data / f"mini/{m}.yaml").config, out) for m in ("fda", "lp-ft")]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_process_that_dies_takes_no_other_run_with_it(data: Path, jobs: int) -> None:
-    configs = [load_recipe(data / f"mini/{m}.yaml").config for m in ("fda", "lp-ft")]
+def test_a_process_that_dies_takes_no_other_run_with_it(
+    data: Path, tmp_path: Path, jobs: int
+) -> None:
     ended: dict[str, Any] = {}
 
-    def done(config: Config, found: Any) -> None:
-        ended[config.method] = found
+    def done(task: Task, found: Record | BaseException) -> None:
+        ended[task.config.method] = found
+        settle(task, found)
 
-    run_all(configs, 2, data, jobs, 1, done, dies_of_fda)
-    assert ended["lp-ft"] == {"method": "lp-ft"}
+    tasks = two_tasks(data, tmp_path)
+    run_all(tasks, jobs, 1, done, work=dies_of_fda)
+    assert ended["lp-ft"] == finished(tasks[1].config) == tasks[1].found()
     assert "the process of the run died" in str(ended["fda"])
+    left = tasks[0].found()
+    assert left is not None and left.status == "failed" and "died" in (left.reason or "")
 
 
-def sleeps(config: Config, folder: Path) -> dict[str, Any]:
+def sleeps(task: Task, jobs: int) -> Record:
     """In the place of a long run."""
-    (folder / config.method).touch()
+    (task.folder / task.config.method).touch()
     time.sleep(120)
-    return {}
+    raise AssertionError
 
 
 def test_an_interrupt_ends_what_runs(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from benchmarks import pool
-
-    configs = [load_recipe(data / f"mini/{m}.yaml").config for m in ("fda", "lp-ft")]
 
     def interrupted(seconds: float) -> None:
         if (tmp_path / "fda").exists():
@@ -268,7 +279,7 @@ def test_an_interrupt_ends_what_runs(
     monkeypatch.setattr(pool, "time", SimpleNamespace(sleep=interrupted))
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        run_all(configs, 2, tmp_path, 1, 1, lambda *_: None, sleeps)
+        run_all(two_tasks(data, tmp_path), 1, 1, lambda *_: None, work=sleeps)
     assert time.monotonic() - started < 90 and not (tmp_path / "lp-ft").exists()
 
 

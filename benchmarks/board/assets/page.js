@@ -1,0 +1,287 @@
+(function () {
+  "use strict";
+  const root = document.documentElement;
+  root.classList.add("js");
+  const records = JSON.parse(document.getElementById("records").textContent);
+  const all = (selector, from) => Array.from((from || document).querySelectorAll(selector));
+  const MINUS = "\u2212";
+
+  // Everything that comes from records enters the page as text, never as markup.
+  function make(tag, options, ...children) {
+    const svg = ["svg", "polyline", "line", "circle", "text"].includes(tag);
+    const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+    for (const [name, value] of Object.entries(options || {})) {
+      if (name === "style") Object.assign(node.style, value);
+      else node.setAttribute(name, value);
+    }
+    for (const child of children) if (child !== null && child !== undefined) node.append(child);
+    return node;
+  }
+  const percent = (value) => (value === null || value === undefined ? "–" : (100 * value).toFixed(1));
+  function points(value) {
+    if (value === null || value === undefined) return "–";
+    const text = (100 * value).toFixed(1);
+    if (Number(text) === 0) return "0.0";
+    return value > 0 ? "+" + text : text.replace("-", MINUS);
+  }
+
+  // ---- theme, filters, sorting ----
+  function remembered(value) {
+    try {
+      if (value !== undefined) localStorage.setItem("board-theme", value);
+      return localStorage.getItem("board-theme");
+    } catch (error) { return null; }  // some browsers keep nothing for files
+  }
+  const theme = document.getElementById("theme");
+  function setTheme(name) {
+    root.dataset.theme = name;
+    theme.textContent = name === "dark" ? "Light" : "Dark";
+    theme.setAttribute("aria-pressed", String(name === "dark"));
+  }
+  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const kept = remembered();
+  setTheme(kept === "dark" || kept === "light" ? kept : system);
+  theme.addEventListener("click", () => {
+    const next = root.dataset.theme === "dark" ? "light" : "dark";
+    setTheme(next);
+    remembered(next);
+  });
+
+  const settings = document.getElementById("settings");
+  const stream = document.getElementById("stream");
+  const backbone = document.getElementById("backbone");
+  function filter() {
+    const methods = new Set(all('input[name="method"]:checked').map((box) => box.value));
+    let rows = 0, total = 0;
+    for (const section of all("section.comparison")) {
+      const off = (stream && stream.value && section.dataset.stream !== stream.value)
+        || (backbone && backbone.value && section.dataset.backbone !== backbone.value);
+      section.classList.toggle("off", Boolean(off));
+      for (const body of all("tbody", section)) {
+        const hidden = !methods.has(body.dataset.method)
+          || (settings.value === "chosen" && body.dataset.chosen !== "yes");
+        body.classList.toggle("off", hidden);
+        total += 1;
+        if (!hidden && !off) rows += 1;
+      }
+      for (const group of all(".plot .method", section)) {
+        group.classList.toggle("off", !methods.has(group.dataset.method));
+      }
+    }
+    document.getElementById("shown").textContent = rows + " of " + total + " rows shown.";
+  }
+  document.getElementById("filters").hidden = false;
+  for (const control of [settings, stream, backbone, ...all('input[name="method"]')]) {
+    if (control) control.addEventListener("change", filter);
+  }
+  filter();
+
+  const NAMES = new Intl.Collator("en", { numeric: true });
+  function sortBy(button) {
+    const table = button.closest("table"), head = button.closest("th"), key = button.dataset.key;
+    const best = button.dataset.better === "more" ? "descending" : "ascending";
+    const other = best === "descending" ? "ascending" : "descending";
+    const direction = head.getAttribute("aria-sort") === best ? other : best;
+    for (const th of all("thead th", table)) th.setAttribute("aria-sort", "none");
+    head.setAttribute("aria-sort", direction);
+    const sign = direction === "ascending" ? 1 : -1;
+    const bodies = all("tbody", table).map((body, place) => ({ body, place, own: JSON.parse(body.dataset.sort) }));
+    bodies.sort((a, b) => {
+      const ranked = (b.body.dataset.ranked === "yes") - (a.body.dataset.ranked === "yes");
+      if (ranked) return ranked;  // what is not ranked stays below, whatever the order
+      const x = a.own[key], y = b.own[key];
+      if (x === null || y === null) return (x === null) - (y === null) || a.place - b.place;
+      const order = typeof x === "string" ? NAMES.compare(x, y) : x - y;
+      return sign * order || a.place - b.place;
+    });
+    for (const { body } of bodies) table.append(body);
+  }
+  for (const button of all(".sort")) button.addEventListener("click", () => sortBy(button));
+
+  function openRow(button, open) {
+    button.setAttribute("aria-expanded", String(open));
+    document.getElementById(button.getAttribute("aria-controls")).classList.toggle("shown", open);
+  }
+  for (const button of all(".toggle")) {
+    button.addEventListener("click", () => openRow(button, button.getAttribute("aria-expanded") !== "true"));
+  }
+
+  // ---- one run ----
+  function heat(value) {
+    return value === null ? {} : { backgroundColor: "rgba(var(--heat), " + (0.08 + 0.5 * value).toFixed(3) + ")" };
+  }
+  function table(caption, head, rows, options) {
+    const made = make("table", { class: "small" }, caption ? make("caption", {}, caption) : null);
+    if (head.some(Boolean)) made.append(make("thead", {}, make("tr", {}, ...head.map((text) => make("th", { scope: "col" }, text)))));
+    const body = make("tbody");
+    for (const [name, ...values] of rows) {
+      const cells = values.map((value) => {
+        const shown = options && options.show ? options.show(value) : value;
+        const attributes = { style: options && options.heat ? heat(value) : {} };
+        if (options && options.words) attributes.class = "word";
+        return make("td", attributes, shown === null || shown === undefined ? "–" : String(shown));
+      });
+      body.append(make("tr", {}, make("th", { scope: "row" }, name), ...cells));
+    }
+    made.append(body);
+    return make("div", { class: "wide" }, made);
+  }
+  function curves(about, lines, low, high, labels, show) {
+    const w = 460, h = 190, left = 40, right = 96, top = 10, bottom = 26;
+    const count = labels.length;
+    const x = (k) => left + (count > 1 ? (k * (w - left - right)) / (count - 1) : 0);
+    const y = (v) => h - bottom - ((v - low) / (high - low || 1)) * (h - top - bottom);
+    const svg = make("svg", { class: "curve", viewBox: "0 0 " + w + " " + h, role: "img", "aria-label": about });
+    for (const value of [low, (low + high) / 2, high]) {
+      svg.append(make("line", { x1: left, x2: w - right, y1: y(value), y2: y(value) }));
+      svg.append(make("text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, show(value)));
+    }
+    labels.forEach((label, k) => svg.append(make("text", { x: x(k), y: h - 8, "text-anchor": "middle" }, label)));
+    const taken = [];
+    lines.forEach((line, k) => {
+      const colour = "var(--c" + (2 + (k % 9)) + ")";
+      const known = line.values.map((v, t) => [t, v]).filter(([, v]) => v !== null && v !== undefined);
+      if (!known.length) return;
+      svg.append(make("polyline", { points: known.map(([t, v]) => x(t) + "," + y(v)).join(" "), style: { stroke: colour } }));
+      for (const [t, v] of known) svg.append(make("circle", { cx: x(t), cy: y(v), r: 2.5, style: { fill: colour } }));
+      const [t, v] = known[known.length - 1];
+      let at = y(v) + 4;
+      while (taken.some((other) => Math.abs(other - at) < 11)) at += 11;  // names do not lie upon each other
+      taken.push(at);
+      svg.append(make("text", { x: Math.max(x(t), x(count - 1)) + 6, y: at, style: { fill: colour } }, line.name));
+    });
+    return svg;
+  }
+  function part(title, ...children) {
+    return make("div", {}, make("h3", {}, title), ...children.filter(Boolean));
+  }
+  function matrixPart(record) {
+    const names = record.stream.experiences, R = record.outcome.accuracy;
+    const rows = R.map((row, t) => [t === 0 ? "before" : "after " + names[t - 1], ...row]);
+    return part("Accuracy matrix",
+      table("Test accuracy (%) on each data set, after learning each", ["", ...names], rows, { show: percent, heat: true }));
+  }
+  function curvePart(record) {
+    const names = record.stream.experiences, R = record.outcome.accuracy;
+    const values = R.flat().filter((v) => v !== null);
+    const low = Math.floor(10 * Math.min(...values)) / 10, high = Math.min(1, Math.ceil(10 * Math.max(...values)) / 10);
+    const lines = names.map((name, j) => ({ name, values: R.map((row, t) => (t > j || row[j] !== null ? row[j] : null)) }));
+    return part("Accuracy on each data set, as the stream goes on",
+      curves("Accuracy by experience; the same numbers are in the matrix", lines, low, high, R.map((_, t) => String(t)), percent),
+      make("p", { class: "muted" }, "Across: how many data sets were learnt."));
+  }
+  function panelPart(record) {
+    const moments = record.outcome.panel;
+    if (!moments.length) return part("Panel", make("p", {}, "This run had no panel."));
+    const first = moments[0], last = moments[moments.length - 1], parts = [];
+    for (const [key, title] of [["linear_probe", "Linear probe"], ["zero_shot", "Zero-shot"]]) {
+      if (!first[key] || !last[key]) continue;
+      const rows = Object.keys(first[key].test).map((name) => {
+        const steps = moments.map((moment) => percent(moment[key].test[name]));
+        return [name, ...steps, points(last[key].test[name] - first[key].test[name])];
+      });
+      const heads = moments.map((moment) => (moment.after === 0 ? "before" : "after " + moment.after));
+      parts.push(table(title + ", test accuracy (%)", ["", ...heads, "change"], rows));
+    }
+    const without = Object.entries(record.panel).filter(([, set]) => set.no_zero_shot);
+    for (const [name, set] of without) parts.push(make("p", { class: "muted" }, name + " has no zero-shot accuracy: " + set.no_zero_shot));
+    return part("Panel: data sets that were never tuned on", ...parts);
+  }
+  function driftPart(record) {
+    const moments = record.outcome.panel.filter((moment) => moment.after > 0);
+    if (!moments.length) return null;
+    const drift = moments[moments.length - 1].drift;
+    const titles = { l2: "L2", cka: "CKA", neighbors: "neighbours kept", otdd: "OTDD" };
+    const keys = Object.keys(titles).filter((key) => Object.values(drift).some((set) => set[key] !== undefined));
+    const show = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
+    const rows = Object.entries(drift).map(([name, set]) => [name, ...keys.map((key) => set[key])]);
+    return part("How far features drifted", table("At the end, since pre-training", ["", ...keys.map((k) => titles[k])], rows, { show }));
+  }
+  function lossPart(record) {
+    const names = [...new Set(record.outcome.loss_terms.flatMap((terms) => Object.keys(terms)))];
+    const experiences = record.stream.experiences;
+    const show = (value) => (value === null || value === undefined ? "–" : Number(value.toPrecision(4)).toString());
+    const head = [""];
+    record.outcome.loss_terms.forEach((terms, t) => {
+      const epochs = Math.max(...Object.values(terms).map((values) => values.length), 0);
+      for (let e = 0; e < epochs; e += 1) head.push(experiences[t] + " " + (e + 1));
+    });
+    const rows = names.map((name) => [name, ...record.outcome.loss_terms.flatMap((terms) => {
+      const epochs = Math.max(...Object.values(terms).map((values) => values.length), 0);
+      return Array.from({ length: epochs }, (_, e) => (terms[name] && terms[name].length > e ? terms[name][e] : null));
+    })]);
+    return part("Loss terms", table("Mean over each epoch", head, rows, { show }));
+  }
+  function costPart(record) {
+    const c = record.cost, m = record.how.machine, mib = (v) => (v === null ? "–" : Math.round(v / 1048576) + " MiB");
+    const rows = [
+      ["whole run", c.seconds.toFixed(1) + " s"], ["training", c.train_seconds.toFixed(1) + " s"],
+      ["a step (median)", (1000 * c.seconds_per_step).toFixed(0) + " ms"], ["steps", c.steps],
+      ["images a second", c.train_seconds ? (c.samples / c.train_seconds).toFixed(0) : "–"],
+      ["forwards: student, teacher", c.student_forwards + ", " + c.teacher_forwards],
+      ["memory: process, GPU", mib(c.peak_rss_bytes) + ", " + mib(c.peak_gpu_bytes)],
+      ["parameters: trained, stored", c.parameters_trained + ", " + c.parameters_stored],
+      ["machine", m.processor + ", " + m.cores + " cores, " + m.threads + " thread(s), " + m.jobs + " run(s) at a time; " + m.device],
+    ];
+    return part("Cost", table("", ["", ""], rows, { words: true }));
+  }
+  function originPart(record, id) {
+    const how = record.how, chosen = record.selection;
+    const rows = [
+      ["run", id], ["status", record.status + (record.reason ? ": " + record.reason : "")],
+      ["commit", (how.code.commit || "unknown") + (how.code.changed ? " (with changes that were not committed)" : "")],
+      ["command", how.command.join(" ")],
+      ["setting", chosen.data === "validation" ? "one of " + chosen.settings + " that validation data choose from" : "as the recipe gives it"],
+      ["versions", Object.entries(how.versions).map(([name, value]) => name + " " + value).join(", ")],
+    ];
+    if (record.stream) rows.push(["split", record.stream.split_sha256]);
+    for (const [name, hash] of Object.entries(record.artefacts)) rows.push(["artefact", name + " " + hash]);
+    return part("Where it comes from", table("", ["", ""], rows, { words: true }));
+  }
+
+  const dialog = document.getElementById("run");
+  let asker = null;
+  function showRun(id) {
+    const record = records[id];
+    if (!record) return;
+    const body = document.getElementById("run-body"), config = record.how.config;
+    document.getElementById("run-title").textContent =
+      config.method + (config.strength === null ? "" : " " + config.strength) + ", seed " + config.seed;
+    const inner = record.status === "finished"
+      ? [matrixPart, curvePart, panelPart, driftPart, lossPart, costPart].map((makePart) => makePart(record)).filter(Boolean)
+      : [];
+    const text = JSON.stringify(record, null, 1);
+    const save = make("a", { href: "data:application/json;charset=utf-8," + encodeURIComponent(text), download: id.slice(0, 12) + ".json" }, "Save this record");
+    body.replaceChildren(
+      make("div", { class: "parts" }, ...inner, originPart(record, id)),
+      make("details", {}, make("summary", {}, "The record itself"), make("p", {}, save), make("pre", { tabindex: "0" }, text)));
+    if (!dialog.open) dialog.showModal();
+    dialog.scrollTop = 0;
+  }
+  function follow() {
+    const [, kind, id] = location.hash.match(/^#(run|row)-([0-9a-f]+)$/) || [];
+    if (kind !== "run" && dialog.open) dialog.close();
+    if (kind === "run") showRun(id);
+    for (const body of all("tbody.target")) body.classList.remove("target");
+    if (kind === "row") {
+      const body = document.getElementById("row-" + id);
+      if (!body) return;
+      if (body.dataset.chosen !== "yes") { settings.value = "all"; filter(); }
+      body.classList.add("target");
+      openRow(body.querySelector(".toggle"), true);
+      body.scrollIntoView({ block: "center" });
+      body.querySelector(".toggle").focus({ preventScroll: true });
+    }
+  }
+  for (const button of all(".run")) {
+    button.addEventListener("click", () => { asker = button; location.hash = "run-" + button.dataset.run; });
+  }
+  document.getElementById("close").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener("close", () => {
+    if (location.hash.startsWith("#run-")) history.replaceState(null, "", location.pathname + location.search);
+    if (asker) asker.focus();
+  });
+  addEventListener("hashchange", follow);
+  follow();
+})();

@@ -1,0 +1,237 @@
+"""The page's drawings, as SVG that takes its colours from the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from benchmarks.board.model import COLUMNS, Comparison, Entry
+from benchmarks.board.words import entry_name, number, with_spread
+from benchmarks.methods import METHODS
+
+_WIDTH, _HEIGHT = 640, 400
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 18, 14, 50
+_COLUMN = {column.key: column for column in COLUMNS}
+_ORDER = list(METHODS)
+
+
+def colour_of(method: str) -> str:
+    """Class that gives a method its colour."""
+    return f"c{_ORDER.index(method)}" if method in _ORDER else "cx"
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers between ``low`` and ``high``, at most ``most`` and a few."""
+    if not high > low:
+        return [low]
+    raw = (high - low) / most
+    size = 10.0 ** math.floor(math.log10(raw))
+    step = next(size * k for k in (1, 2, 5, 10) if size * k >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(k * step, 10) for k in range(first, last + 1)]
+
+
+def strip(values: Sequence[float], low: float, high: float, about: str) -> Markup:
+    """A dot a seed, on a line from ``low`` to ``high``, which the column shares."""
+    wide = 84
+    span = (high - low) or 1.0
+    dots = Markup("").join(
+        Markup('<circle cx="{}" cy="6" r="2.6"/>').format(
+            f"{4 + (wide - 8) * (value - low) / span:.1f}"
+        )
+        for value in values
+    )
+    return Markup(
+        '<svg class="strip" viewBox="0 0 {w} 12" width="{w}" height="12" role="img" '
+        'aria-label="{about}"><title>{about}</title><line x1="4" x2="{end}" y1="6" y2="6"/>{dots}'
+        "</svg>"
+    ).format(w=wide, end=wide - 4, about=about, dots=dots)
+
+
+class _Axes:
+    """From data to the drawing."""
+
+    def __init__(self, xs: Sequence[float], ys: Sequence[float]) -> None:
+        self.x, self.y = _padded(xs), _padded(ys)
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        across = (x - self.x[0]) / (self.x[1] - self.x[0])
+        up = (y - self.y[0]) / (self.y[1] - self.y[0])
+        return (
+            round(_LEFT + across * (_WIDTH - _LEFT - _RIGHT), 1),
+            round(_HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM), 1),
+        )
+
+
+def _padded(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    pad = 0.09 * (high - low) or 0.01
+    return low - pad, high + pad
+
+
+def drawn(comparison: Comparison) -> list[tuple[Entry, float, float]]:
+    """The entries of the plot, with learning and keeping."""
+    found = []
+    for entry in comparison.entries:
+        x, y = entry.cells["last"], entry.cells[comparison.keeping]
+        if x is not None and y is not None:
+            found.append((entry, x.mean, y.mean))
+    return found
+
+
+def scatter(comparison: Comparison) -> Markup:
+    """Learning to the right, keeping upwards; a line joins a method's strengths."""
+    points = drawn(comparison)
+    if not points:
+        return Markup("")
+    axes = _Axes([x for _, x, _ in points], [y for _, _, y in points])
+    parts = [_grid(axes, comparison)]
+    front = sorted((x, y) for e, x, y in points if e.front)
+    if len(front) > 1:
+        path = " ".join("{},{}".format(*axes.at(*point)) for point in front)
+        parts.append(Markup('<polyline class="front" points="{}"/>').format(path))
+    names = _names(axes, points)
+    methods = list(dict.fromkeys(e.row.method for e, _, _ in points))
+    for method in methods:
+        own = [(e, x, y) for e, x, y in points if e.row.method == method]
+        parts.append(_path(axes, comparison, method, own, names))
+    kept = _COLUMN[comparison.keeping].title
+    about = f"Learning (Last) against keeping ({kept}); values are in the table below."
+    return Markup(
+        '<svg class="plot" viewBox="0 0 {w} {h}" role="group" aria-label="{about}">{parts}</svg>'
+    ).format(w=_WIDTH, h=_HEIGHT, about=about, parts=Markup("").join(parts))
+
+
+def _grid(axes: _Axes, comparison: Comparison) -> Markup:
+    parts = []
+    bottom, left = _HEIGHT - _BOTTOM, _LEFT
+    for value in ticks(*axes.x):
+        x, _ = axes.at(value, axes.y[0])
+        parts.append(
+            Markup('<line class="grid" x1="{x}" x2="{x}" y1="{a}" y2="{b}"/>'
+                   '<text class="tick" x="{x}" y="{t}" text-anchor="middle">{v}</text>')
+            .format(x=x, a=_TOP, b=bottom, t=bottom + 18, v=f"{100 * value:.4g}")
+        )  # fmt: skip
+    for value in ticks(*axes.y):
+        _, y = axes.at(axes.x[0], value)
+        zero = "grid zero" if abs(value) < 1e-12 else "grid"
+        parts.append(
+            Markup('<line class="{k}" x1="{a}" x2="{b}" y1="{y}" y2="{y}"/>'
+                   '<text class="tick" x="{t}" y="{z}" text-anchor="end">{v}</text>')
+            .format(k=zero, a=left, b=_WIDTH - _RIGHT, y=y, t=left - 8, z=y + 4,
+                    v=f"{100 * value:.4g}".replace("-", "\N{MINUS SIGN}"))
+        )  # fmt: skip
+    column = _COLUMN[comparison.keeping]
+    parts.append(
+        Markup('<text class="axis" x="{x}" y="{y}" text-anchor="middle">'
+               "learns more →  Last (%)</text>")
+        .format(x=(_LEFT + _WIDTH - _RIGHT) / 2, y=_HEIGHT - 10)
+    )  # fmt: skip
+    parts.append(
+        Markup('<text class="axis" transform="translate(16 {y}) rotate(-90)" text-anchor="middle">'
+               "keeps more →  {name} (points)</text>")
+        .format(y=(_TOP + _HEIGHT - _BOTTOM) / 2, name=column.title)
+    )  # fmt: skip
+    return Markup("").join(parts)
+
+
+Box = tuple[float, float, float, float]
+_PLACES = ((8, -7, "start"), (-8, -7, "end"), (9, 15, "start"), (-9, 15, "end"),
+           (0, -11, "middle"), (0, 21, "middle"))  # fmt: skip
+
+
+def _names(axes: _Axes, points: list[tuple[Entry, float, float]]) -> dict[str, Markup]:
+    """What each point is called, where that lies on nothing else; chosen ones come first."""
+    at = {e.row.setting: axes.at(x, y) for e, x, y in points}
+    taken: list[Box] = [(a - 5, b - 5, a + 5, b + 5) for a, b in at.values()]
+    made = {}
+    for entry, _, _ in sorted(points, key=lambda p: not p[0].row.chosen):
+        row = entry.row
+        name = row.label if row.chosen or row.strength is None else f"{row.strength:g}"
+        a, b = at[row.setting]
+        for dx, dy, anchor in _PLACES:
+            wide = 6.6 * len(name)
+            left = a + dx - {"start": 0, "middle": wide / 2, "end": wide}[anchor]
+            box = (left, b + dy - 10, left + wide, b + dy + 2)
+            inside = box[0] > _LEFT and box[2] < _WIDTH - 2 and box[1] > 2
+            if inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                made[row.setting] = Markup(
+                    '<text class="name" x="{}" y="{}" text-anchor="{}">{}</text>'
+                ).format(round(a + dx, 1), round(b + dy, 1), anchor, name)
+                break
+    return made
+
+
+def _overlap(one: Box, two: Box) -> bool:
+    return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
+
+
+def _path(
+    axes: _Axes,
+    comparison: Comparison,
+    method: str,
+    own: list[tuple[Entry, float, float]],
+    names: dict[str, Markup],
+) -> Markup:
+    parts = []
+    if len(own) > 1:
+        line = " ".join("{},{}".format(*axes.at(x, y)) for _, x, y in own)
+        parts.append(Markup('<polyline class="path" points="{}"/>').format(line))
+    for entry, x, y in own:
+        parts.append(_point(axes, comparison, entry, x, y))
+        parts.append(names.get(entry.row.setting, Markup("")))
+    return Markup('<g class="method {c}" data-method="{m}">{parts}</g>').format(
+        c=colour_of(method), m=method, parts=Markup("").join(parts)
+    )
+
+
+def _point(axes: _Axes, comparison: Comparison, entry: Entry, x: float, y: float) -> Markup:
+    a, b = axes.at(x, y)
+    across, up = entry.cells["last"], entry.cells[comparison.keeping]
+    column = _COLUMN[comparison.keeping]
+    about = (
+        f"{entry_name(entry)}: Last {with_spread(across, 'percent')} %, {column.title} "
+        f"{with_spread(up, 'points')} points, {len(entry.row.finished)} seeds"
+        + (", chosen on validation data" if entry.row.chosen else "")
+    )
+    parts = []
+    if entry.row.chosen:
+        for found, flat in ((across, True), (up, False)):
+            if found is None or found.half is None:
+                continue
+            ends = [found.mean - found.half, found.mean + found.half]
+            (p, q), (r, s) = (axes.at(e, y) if flat else axes.at(x, e) for e in ends)
+            p, r = (min(max(v, _LEFT), _WIDTH - _RIGHT) for v in (p, r))
+            q, s = (min(max(v, _TOP), _HEIGHT - _BOTTOM) for v in (q, s))
+            parts.append(
+                Markup('<line class="error" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(p, q, r, s)
+            )
+    kind, radius = ("chosen", 6) if entry.row.chosen else ("open", 4)
+    parts.append(Markup('<circle class="{}" cx="{}" cy="{}" r="{}"/>').format(kind, a, b, radius))
+    return Markup('<a href="#row-{id}" class="point"><title>{about}</title>{parts}</a>').format(
+        id=entry.row.setting[:12], about=about, parts=Markup("").join(parts)
+    )
+
+
+def strips(comparison: Comparison) -> dict[tuple[str, str], Markup]:
+    """The dots of every cell, by setting and column; a column's share one scale."""
+    made: dict[tuple[str, str], Markup] = {}
+    for column in COLUMNS:
+        cells = [(e, e.cells[column.key]) for e in comparison.entries]
+        values = [v for _, cell in cells if cell for v in cell.values.values()]
+        if not values:
+            continue
+        low, high = min(values), max(values)
+        for entry, cell in cells:
+            if cell is not None:
+                told = ", ".join(
+                    f"seed {s}: {number(v, column.unit)}" for s, v in cell.values.items()
+                )
+                made[entry.row.setting, column.key] = strip(
+                    list(cell.values.values()), low, high, told
+                )
+    return made

@@ -1,0 +1,280 @@
+"""The board as data: what its tables, figures and page all show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchmarks.board.rows import PLAIN, Row, comparison_of, distinctions, leaves, rows_of
+from benchmarks.board.stats import Interval, interval, paired, pareto
+from benchmarks.record import Record
+from benchmarks.record_files import Collected
+
+Unit = Literal["percent", "points", "change", "times", "bytes"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A score that is shown.
+
+    Attributes:
+        key: of :data:`~benchmarks.scores.SCORES`, or ``step_cost``.
+        title: of the column.
+        unit: ``percent`` of images; ``points``, of a loss, or ``change``, with its sign; ``times``
+            plain fine-tuning; ``bytes``.
+        better: whether more or less is better.
+        about: one sentence.
+    """
+
+    key: str
+    title: str
+    unit: Unit
+    better: Literal["more", "less"]
+    about: str
+
+
+COLUMNS = (
+    Column("last", "Last", "percent", "more",
+           "Accuracy on the stream's test images after its last experience: what was learnt."),
+    Column("avg", "Avg", "percent", "more",
+           "Mean, over the stages of the stream, of the accuracy on what had been learnt by then."),
+    Column("forgetting_first", "Forgetting", "points", "less",
+           "Accuracy right after learning an experience minus at the end, mean over all but the "
+           "last (Avalanche's formula): what was forgotten of the stream."),
+    Column("bwt", "BWT", "change", "more", "Backward transfer: minus forgetting."),
+    Column("delta_lp", "Δ_LP", "change", "more",
+           "Change of the accuracy of linear probes on data sets that were never tuned on: what "
+           "is left of what the model knew before. Below 0 is concept forgetting."),
+    Column("delta_zs", "Δ_ZS", "change", "more",
+           "The same with the texts of the classes instead of probes (zero-shot)."),
+    Column("neighbors_kept", "Neighbours kept", "percent", "more",
+           "Share of an image's 10 nearest neighbours in feature space that are its neighbours "
+           "still, on the same data sets."),
+    Column("step_cost", "Step cost", "times", "less",
+           "Median time of a training step, divided by that of plain fine-tuning with the same "
+           "seed on the same machine."),
+    Column("peak_memory", "Memory", "bytes", "less",
+           "Most memory held: of the GPU, or else of the whole process."),
+)  # fmt: skip
+COST = ("step_cost", "peak_memory")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Why a row must be read with care."""
+
+    word: str
+    about: str
+    unranked: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A row of the board.
+
+    Attributes:
+        row: the runs.
+        cells: interval by column; None where it is not known, or mixed.
+        differences: paired, to plain fine-tuning, of :data:`COLUMNS` that have no cost.
+        marks: what is wrong with it.
+        distinct: keys that tell it from rows of the same method and strength.
+        front: whether no other row beats it in both learning and keeping.
+    """
+
+    row: Row
+    cells: dict[str, Interval | None]
+    differences: dict[str, Interval | None]
+    marks: tuple[Mark, ...]
+    distinct: dict[str, str]
+    front: bool
+
+    @property
+    def ranked(self) -> bool:
+        """Whether it may be compared with the others."""
+        return not any(mark.unranked for mark in self.marks)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Runs that may be compared: one stream, one backbone, one panel.
+
+    Attributes:
+        number: from 1.
+        stream: its name.
+        backbone: its name.
+        experiences: what was learnt, in order.
+        panel: data sets that were probed.
+        split: the hash that most runs have.
+        baseline: the row of plain fine-tuning that the others are compared with.
+        entries: rows.
+        seeds: how many a row should have.
+    """
+
+    number: int
+    stream: str
+    backbone: str
+    experiences: tuple[str, ...]
+    panel: tuple[str, ...]
+    split: str | None
+    baseline: Row | None
+    entries: tuple[Entry, ...]
+    seeds: int
+
+    @property
+    def keeping(self) -> str:
+        """The column of what was kept: the panel's, or without one the stream's own."""
+        return "delta_lp" if any(e.cells.get("delta_lp") for e in self.entries) else "bwt"
+
+
+@dataclass(frozen=True, eq=False)
+class Board:
+    """Everything that is shown."""
+
+    comparisons: tuple[Comparison, ...]
+    failed: tuple[Record, ...]
+    refused: dict[str, str]
+    records: tuple[Record, ...]
+
+
+def make_board(found: Collected, current: Mapping[str, str], seeds: int | None = None) -> Board:
+    """The board of records: the same for the same records in any order.
+
+    Args:
+        found: records, and files that are not used.
+        current: hash of each method's code as it is now; records of another are stale.
+        seeds: how many each row should have; None takes the most that any has.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in rows_of(found.records):
+        groups.setdefault(comparison_of(row.config), []).append(row)
+    made = [
+        _comparison(number, rows, current, seeds)
+        for number, (_, rows) in enumerate(sorted(groups.items()), 1)
+    ]
+    failed = tuple(r for rows in groups.values() for row in rows for r in row.failed)
+    return Board(tuple(made), failed, dict(sorted(found.refused.items())), found.records)
+
+
+def _comparison(
+    number: int, rows: Sequence[Row], current: Mapping[str, str], asked: int | None
+) -> Comparison:
+    config = rows[0].config
+    splits = [_split(r) for row in rows for r in row.finished]
+    usual = max(sorted(set(splits)), key=splits.count) if splits else None
+    seeds = asked or max(len(row.finished) + len(row.failed) for row in rows)
+    plain = [r for name in PLAIN for r in rows if r.method == name and r.finished]
+    plain = [row for row in plain if row.method == plain[0].method]
+    told = distinctions(rows)
+    parts = []
+    for row in rows:
+        base = _nearest(row, plain)
+        marks = _marks(row, base, usual, seeds, current)
+        comparable = base is not None and base is not row and not any(m.unranked for m in marks)
+        cells = {c.key: _cell(row, base, c.key) for c in COLUMNS}
+        differences = {
+            c.key: paired(row.scores(c.key), base.scores(c.key))
+            if comparable and base is not None else None
+            for c in COLUMNS if c.key not in COST
+        }  # fmt: skip
+        parts.append((row, cells, differences, marks))
+    keeping = "delta_lp" if any(cells["delta_lp"] for _, cells, _, _ in parts) else "bwt"
+    drawn = [
+        (row.setting, (cells["last"].mean, cells[keeping].mean))
+        for row, cells, _, marks in parts
+        if cells["last"] and cells[keeping] and not any(m.unranked for m in marks)
+    ]
+    front = {drawn[k][0] for k in pareto([point for _, point in drawn])}
+    entries = tuple(
+        Entry(row, cells, differences, marks, told[row.setting], row.setting in front)
+        for row, cells, differences, marks in parts
+    )
+    first = next((r for row in rows for r in row.finished), None)
+    names = first.stream.experiences if first is not None and first.stream is not None else ()
+    return Comparison(
+        number=number,
+        stream=first.stream.name
+        if first is not None and first.stream
+        else config["stream"]["kind"],
+        backbone=config["backbone"]["name"],
+        experiences=names,
+        panel=tuple(config["panel"]["sets"]),
+        split=usual,
+        baseline=plain[0] if plain else None,
+        entries=entries,
+        seeds=seeds,
+    )
+
+
+def _nearest(row: Row, plain: Sequence[Row]) -> Row | None:
+    """Plain fine-tuning with the most of ``row``'s configuration; itself if it is plain."""
+    own = set(leaves(row.config).items())
+    if row in plain:
+        return row
+    return max(plain, key=lambda p: len(own & set(leaves(p.config).items())), default=None)
+
+
+def _split(record: Record) -> str:
+    assert record.stream is not None
+    return record.stream.split_sha256
+
+
+def _hardware(record: Record) -> tuple[Any, ...]:
+    m = record.how.machine
+    return m.processor, m.cores, m.threads, m.jobs, m.device, m.gpus, m.dtype
+
+
+def _cell(row: Row, base: Row | None, key: str) -> Interval | None:
+    if key in COST and len({_hardware(r) for r in row.finished}) > 1:
+        return None
+    if key != "step_cost":
+        return interval(row.scores(key))
+    if base is None:
+        return None
+    there = {r.config["seed"]: r for r in base.finished}
+    pairs = [(r, there[r.config["seed"]]) for r in row.finished if r.config["seed"] in there]
+    return interval({
+        r.config["seed"]: r.cost.seconds_per_step / other.cost.seconds_per_step
+        for r, other in pairs
+        if r.cost and other.cost and other.cost.seconds_per_step
+        and _hardware(r) == _hardware(other)
+    })  # fmt: skip
+
+
+def _marks(
+    row: Row, base: Row | None, usual: str | None, seeds: int, current: Mapping[str, str]
+) -> tuple[Mark, ...]:
+    marks = []
+    done, failed = len(row.finished), len(row.failed)
+    if failed:
+        marks.append(Mark(f"{failed} failed", f"{failed} of its runs ended with an error."))
+    if done < seeds:
+        text = f"{done} of {seeds} seeds are finished, so it is not ranked."
+        marks.append(Mark("too few seeds", text, unranked=True))
+    splits = {_split(r) for r in row.finished}
+    towers = {r.initial_tower_sha256 for r in row.finished}
+    drawn = row.config["backbone"].get("weights") == "random"  # by the seed
+    panels = {
+        tuple(sorted((n, p.sha256) for n, p in (r.panel or {}).items())) for r in row.finished
+    }
+    if len(splits) > 1 or len(panels) > 1 or (len(towers) > 1 and not drawn):
+        text = "Its runs saw different images, or began with different weights: not ranked."
+        marks.append(Mark("mixed splits", text, unranked=True))
+    elif splits and splits != {usual}:
+        text = "It was measured on another split than the other rows: not ranked."
+        marks.append(Mark("other split", text, unranked=True))
+    if len({_hardware(r) for r in row.finished}) > 1:
+        marks.append(Mark("mixed machines", "Its runs were made on different machines: no cost."))
+    elif base not in (None, row) and row.finished and base is not None:
+        own, others = ({_hardware(r) for r in x.finished} for x in (row, base))
+        if own != others:
+            text = "Made on another machine than plain fine-tuning: no step cost for those seeds."
+            marks.append(Mark("other machine", text))
+    stale = {r.how.code.method_sha256 for r in row.finished} - {current.get(row.method)}
+    if stale:
+        text = "The code that trains by this method has changed since; run it again."
+        marks.append(Mark("stale", text))
+    if any(r.how.code.changed for r in row.finished):
+        text = "The code had changes that were not committed, so its commit does not say all."
+        marks.append(Mark("uncommitted", text))
+    return tuple(marks)

@@ -1,0 +1,137 @@
+"""The board as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from benchmarks.board.draw import colour_of, scatter, strips
+from benchmarks.board.model import COLUMNS, Board, Column, Comparison, Entry, Unit
+from benchmarks.board.words import (
+    data_sets,
+    findings,
+    number,
+    spread,
+    unit_name,
+    verdict,
+    with_spread,
+)
+from benchmarks.methods import METHODS
+from benchmarks.record import Record
+from benchmarks.record_files import sealed
+from benchmarks.scores import SCORES
+
+_ASSETS = Path(__file__).with_name("assets")
+_TOLD = ("last", "forgetting_first", "delta_lp", "delta_zs")
+
+
+def page(board: Board) -> str:
+    """The whole page; the same for the same board."""
+    found = Environment(
+        loader=FileSystemLoader(_ASSETS), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    script = (_ASSETS / "page.js").read_text(encoding="utf-8")
+    rows = [entry.row for c in board.comparisons for entry in c.entries]
+    known = [method for method in METHODS if any(row.method == method for row in rows)]
+    others = sorted({row.method for row in rows} - set(known))
+    shown = [c for c in COLUMNS if any(_any(c, part) for part in board.comparisons)]
+    return found.get_template("page.html").render(
+        board=board,
+        views=[_comparison(c) for c in board.comparisons],
+        columns=shown,
+        streams=sorted({c.stream for c in board.comparisons}),
+        backbones=sorted({c.backbone for c in board.comparisons}),
+        methods=known + others,
+        units={unit: unit_name(unit) for unit in get_args(Unit)},
+        colour_of=colour_of,
+        css=Markup((_ASSETS / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=Markup("'sha256-{}'").format(
+            base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        ),
+        data=_embedded({r.run_id: sealed(r) for r in board.records}),
+    )
+
+
+def _embedded(content: Any) -> Markup:
+    """JSON that cannot end the script element that it lies in."""
+    text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
+
+
+def _any(column: Column, comparison: Comparison) -> bool:
+    return any(entry.cells[column.key] is not None for entry in comparison.entries)
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    columns = [c for c in COLUMNS if _any(c, comparison)]
+    methods = [entry.row.method for entry in comparison.entries]
+    told = tuple(c for c in COLUMNS if c.key in _TOLD)
+    dots = strips(comparison)
+    return {
+        "about": comparison,
+        "columns": columns,
+        "several": {method: methods.count(method) > 1 for method in methods},
+        "learnt": data_sets(comparison.experiences),
+        "plot": scatter(comparison),
+        "front": sum(entry.front for entry in comparison.entries) > 1,
+        "findings": findings(comparison, told),
+        "rows": [_row(entry, columns, dots) for entry in comparison.entries],
+    }
+
+
+def _row(
+    entry: Entry, columns: list[Column], dots: dict[tuple[str, str], Markup]
+) -> dict[str, Any]:
+    row = entry.row
+    order: dict[str, Any] = {"method": row.label, "seeds": len(row.finished)}
+    cells = []
+    for column in columns:
+        cell, difference = entry.cells[column.key], entry.differences.get(column.key)
+        order[column.key] = None if cell is None else cell.mean
+        cells.append({
+            "title": column.title,
+            "value": "–" if cell is None else number(cell.mean, column.unit),
+            "spread": "" if cell is None else spread(cell.half, column.unit),
+            "strip": dots.get((row.setting, column.key)),
+            "difference": (
+                "" if difference is None else with_spread(difference, column.unit, signed=True)
+            ),
+            "verdict": verdict(difference, column),
+            "single": difference is not None and difference.half is None,
+        })  # fmt: skip
+    return {
+        "id": row.setting[:12],
+        "entry": entry,
+        "cells": cells,
+        "sort": json.dumps(order, sort_keys=True),
+        "runs": [_run(record) for record in (*row.finished, *row.failed)],
+    }
+
+
+def _run(record: Record) -> dict[str, Any]:
+    if record.status == "failed":
+        about = f"failed: {record.reason}"
+    else:
+        units = {column.key: (column.title, column.unit) for column in COLUMNS}
+        found = {key: SCORES[key](record) for key in ("last", "delta_lp")}
+        about = ", ".join(
+            f"{units[key][0]} {number(value, units[key][1])}"
+            for key, value in found.items()
+            if value is not None
+        )
+    return {
+        "id": record.run_id,
+        "seed": record.config["seed"],
+        "failed": record.status == "failed",
+        "about": about,
+    }

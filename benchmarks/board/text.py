@@ -1,0 +1,147 @@
+"""The board as Markdown for READMEs and CSV for papers."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+from benchmarks.board.model import COLUMNS, COST, Board, Comparison, Entry
+from benchmarks.board.words import (
+    MINUS,
+    data_sets,
+    entry_name,
+    findings,
+    unit_name,
+    verdict,
+    with_spread,
+)
+from benchmarks.scores import SCORES
+
+_ARROW = {"better": " ▲", "worse": " ▼", "": ""}
+
+
+def _cell(text: str) -> str:
+    """Text that does not end a cell of a Markdown table, and is no markup."""
+    for sign in "\\|<>*_`[]":
+        text = text.replace(sign, f"\\{sign}" if sign not in "<>" else f"&#{ord(sign)};")
+    return " ".join(text.split())
+
+
+def _table(lines: Iterable[list[str]]) -> list[str]:
+    head, *body = lines
+    return [
+        "| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]
+    ]  # fmt: skip
+
+
+def markdown(board: Board) -> str:
+    """A table a comparison, with intervals; then what is wrong."""
+    parts = ["# Learning and keeping", ""]
+    for comparison in board.comparisons:
+        parts += [*_comparison(comparison), ""]
+    if board.failed:
+        parts += ["## Failed runs", ""]
+        parts += [f"- {_cell(r.label)}: {_cell(r.reason or '')}" for r in board.failed] + [""]
+    if board.refused:
+        parts += ["## Files that are not used", ""]
+        parts += [f"- {_cell(n)}: {_cell(reason)}" for n, reason in board.refused.items()] + [""]
+    return "\n".join(parts)
+
+
+def _comparison(comparison: Comparison) -> list[str]:
+    columns = [c for c in COLUMNS if any(e.cells[c.key] for e in comparison.entries)]
+    head = ["method"]
+    for column in columns:
+        unit = unit_name(column.unit)
+        head.append(f"{_cell(column.title)} ({unit})" if unit else _cell(column.title))
+    lines = [[*head, "seeds", "notes"]]
+    for entry in comparison.entries:
+        cells = []
+        for column in columns:
+            told = verdict(entry.differences.get(column.key), column)
+            cells.append(with_spread(entry.cells[column.key], column.unit) + _ARROW[told])
+        name = _cell(entry_name(entry))
+        lines.append([
+            f"**{name}**" if entry.row.chosen else name, *cells,
+            str(len(entry.row.finished)), _cell(_notes(entry)),
+        ])  # fmt: skip
+    base = comparison.baseline
+    told = [
+        f"Learnt in order: {_cell(data_sets(comparison.experiences))}. "
+        + (f"Panel, never tuned on: {_cell(', '.join(comparison.panel))}. " if comparison.panel
+           else "")
+        + (f"Split: `{comparison.split[:16]}`." if comparison.split else ""),
+        "",
+        "Mean ± half of the 95 % interval over seeds (Student's t). Bold: chosen on validation "
+        "data. "
+        + (f"▲ ▼: better or worse than {_cell(base.label)}, plain fine-tuning, by an interval of "
+           "paired differences without 0." if base else "No plain fine-tuning to compare with."),
+    ]  # fmt: skip
+    shown = tuple(c for c in columns if c.key not in COST)
+    return [
+        f"## {_cell(comparison.stream)} on {_cell(comparison.backbone)}", "", *told, "",
+        *_table(lines), "", *(f"- {_cell(text)}" for text in findings(comparison, shown)),
+    ]  # fmt: skip
+
+
+def _notes(entry: Entry) -> str:
+    words = ["front"] if entry.front else []
+    return ", ".join(words + [mark.word for mark in entry.marks])
+
+
+def _csv(lines: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for line in lines:
+        writer.writerow(["" if value is None else _safe(value) for value in line])
+    return text.getvalue()
+
+
+def _safe(value: object) -> object:
+    """Text that a spreadsheet does not take for a formula."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", MINUS, "\t", "\r"):
+        return f"'{value}"
+    return value
+
+
+def rows_csv(board: Board) -> str:
+    """A line a setting: means, halves of intervals, differences; shares of 1, bytes, ratios."""
+    head: list[object] = ["stream", "backbone", "split", "method", "strength", "setting", "chosen",
+                          "ranked", "front", "seeds", "failed", "notes"]  # fmt: skip
+    for column in COLUMNS:
+        head += [column.key, f"{column.key}_half"]
+        head += (
+            [] if column.key in COST else [f"{column.key}_vs_plain", f"{column.key}_vs_plain_half"]
+        )
+    lines = [head]
+    for c in board.comparisons:
+        for e in c.entries:
+            line: list[object] = [
+                c.stream, c.backbone, c.split, e.row.method, e.row.strength, e.row.setting,
+                e.row.chosen, e.ranked, e.front, len(e.row.finished), len(e.row.failed), _notes(e),
+            ]  # fmt: skip
+            for column in COLUMNS:
+                found = [e.cells[column.key]]
+                found += [] if column.key in COST else [e.differences[column.key]]
+                for value in found:
+                    line += [value and value.mean, value and value.half]
+            lines.append(line)
+    return _csv(lines)
+
+
+def runs_csv(board: Board) -> str:
+    """A line a run, with every scalar by its name."""
+    head: list[object] = ["run_id", "status", "stream", "backbone", "method", "strength", "seed",
+                          "split_sha256", "commit", *SCORES]  # fmt: skip
+    lines = [head]
+    for c in board.comparisons:
+        for e in c.entries:
+            for r in (*e.row.finished, *e.row.failed):
+                split = r.stream.split_sha256 if r.stream else None
+                scores = [f(r) if r.status == "finished" else None for f in SCORES.values()]
+                lines.append([
+                    r.run_id, r.status, c.stream, c.backbone, e.row.method, e.row.strength,
+                    r.config["seed"], split, r.how.code.commit, *scores,
+                ])  # fmt: skip
+    return _csv(lines)

@@ -1,0 +1,43 @@
+"""All that the board consists of, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.atomic import write_bytes
+from benchmarks.board.figures import figures
+from benchmarks.board.model import Board, make_board
+from benchmarks.board.page import page
+from benchmarks.board.text import markdown, rows_csv, runs_csv
+from benchmarks.fingerprint import method_sha256
+from benchmarks.methods import METHODS
+from benchmarks.record_files import Collected
+
+
+def current_code() -> dict[str, str]:
+    """Hash of each method's code as it is now."""
+    return {method: method_sha256(method) for method in METHODS}
+
+
+def board_of(found: Collected, seeds: int | None = None) -> Board:
+    """The board of records, against the code as it is now."""
+    return make_board(found, current_code(), seeds)
+
+
+def write_board(found: Collected, out: Path, seeds: int | None = None) -> Path:
+    """Write page, Markdown, CSV and figures; returns the page's path.
+
+    Raises:
+        OSError: when they cannot be written.
+    """
+    board = board_of(found, seeds)
+    files = {
+        "index.html": page(board).encode(),
+        "board.md": markdown(board).encode(),
+        "board.csv": rows_csv(board).encode(),
+        "runs.csv": runs_csv(board).encode(),
+        **figures(board),
+    }
+    for name, content in files.items():
+        write_bytes(out / name, content)
+    return out / "index.html"

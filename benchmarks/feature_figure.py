@@ -1,0 +1,174 @@
+"""Draws one set's features under two models, side by side."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import matplotlib.style
+import numpy as np
+from matplotlib.colors import CSS4_COLORS
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from benchmarks.feature_map import Neighbors, Plane, Projection
+
+WORST = 5
+_MOST_IN_LEGEND = 12
+# those of Paul Tol's that are told apart with any colour vision, and three to make twelve
+_COLOURS = (
+    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee7733", "#332288",
+    "#44bb99", "#882255", "#999933", "#bb9988",
+)  # fmt: skip
+_MARKERS = "osD^vPX"
+_INK, _GREY = "#222222", "#777777"
+_HEIGHT = 9.4  # inches; what is left empty below is cut off
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the figure says.
+
+    Attributes:
+        title: of the whole.
+        panels: titles of the first model's panel and of the second's.
+        caption: below.
+    """
+
+    title: str
+    panels: tuple[str, str]
+    caption: str
+
+
+def draw(
+    places: Projection,
+    neighbors: Neighbors,
+    labels: Sequence[int],
+    classes: Sequence[str],
+    words: Words,
+) -> Figure:
+    """The figure; the same bytes for the same content, whatever the user's settings are.
+
+    Args:
+        places: of N images, before and after.
+        neighbors: which they kept.
+        labels: [N].
+        classes: names by label.
+        words: what to say.
+    """
+    with matplotlib.style.context("default"):
+        figure = Figure(figsize=(13, _HEIGHT), facecolor="white")
+        figure.subplots_adjust(left=0.055, right=0.985, top=0.86, bottom=0.3, wspace=0.09)
+        figure.suptitle(words.title, fontsize=17, fontweight="bold", color=_INK, y=0.975)
+        looks, legend = _looks(labels, classes)
+        panels = figure.subplots(1, 2, sharex=True, sharey=True)
+        planes, lines = (places.before, places.after), ("dotted", "solid")
+        for axes, plane, line, title in zip(panels, planes, lines, words.panels, strict=True):
+            _panel(axes, plane, looks, neighbors, line)
+            axes.set_title(title, fontsize=13.5, color=_INK, linespacing=1.35, pad=9)
+            axes.set_xlabel(places.axes[0], fontsize=11)
+        panels[0].set_ylabel(places.axes[1], fontsize=11)
+        _limit(panels[0], np.concatenate((places.before, places.after)))
+        _explain(figure, legend, words.caption)
+    return figure
+
+
+def saved(figure: Figure) -> dict[str, bytes]:
+    """The figure's files by suffix; nothing in them tells when or where they were made."""
+    made = {}
+    with matplotlib.style.context(["default", {"svg.hashsalt": "avalanche-proxyfda"}]):
+        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+            buffer = io.BytesIO()
+            figure.savefig(
+                buffer, format=kind, dpi=130, metadata=metadata, bbox_inches="tight", pad_inches=0.2
+            )
+            made[kind] = buffer.getvalue()
+    return made
+
+
+Look = tuple[Any, str, NDArray[np.intp]]
+"""Colour, marker, and the images that have them."""
+
+
+def _looks(labels: Sequence[int], classes: Sequence[str]) -> tuple[list[Look], list[Line2D]]:
+    """How each class is drawn, and its lines of the legend; none where classes are many."""
+    numbers, present = np.asarray(labels), sorted(set(labels))
+    few = len(present) <= _MOST_IN_LEGEND
+    named = [classes[label].split()[-1] for label in present]
+    if all(word in CSS4_COLORS for word in named):  # a class that is a colour has that one
+        colours: list[Any] = named
+    elif few:
+        colours = list(_COLOURS[: len(present)])
+    else:
+        colours = list(matplotlib.colormaps["turbo"](np.linspace(0.03, 0.97, len(present))))
+    looks: list[Look] = []
+    legend = []
+    for k, (label, colour) in enumerate(zip(present, colours, strict=True)):
+        marker = _MARKERS[k % len(_MARKERS)]
+        looks.append((colour, marker, np.flatnonzero(numbers == label)))
+        style: Any = {"mfc": colour, "mec": _INK, "mew": 0.4, "ms": 7, "marker": marker}
+        legend.append(Line2D([], [], ls="", label=textwrap.shorten(classes[label], 24), **style))
+    return looks, legend if few else []
+
+
+def _panel(axes: Any, plane: Plane, looks: Sequence[Look], neighbors: Neighbors, line: str) -> None:
+    worst = neighbors.worst(WORST)
+    for image in worst:
+        for other in neighbors.lost[image]:
+            axes.plot(*plane[[image, other]].T, color=_GREY, lw=0.9, ls=line, zorder=1)
+    for colour, marker, images in looks:
+        axes.scatter(
+            *plane[images].T, s=30, color=[colour], marker=marker, edgecolors=_INK,
+            linewidths=0.3, alpha=0.75, zorder=2,
+        )  # fmt: skip
+    axes.scatter(
+        *plane[neighbors.torn].T, s=95, facecolors="none", edgecolors=_INK, linewidths=1, zorder=3
+    )
+    for number, image in enumerate(worst, start=1):
+        axes.annotate(
+            str(number), plane[image], xytext=(11, 11), textcoords="offset points", fontsize=10.5,
+            fontweight="bold", color=_INK, ha="center", va="center", zorder=5,
+            bbox={"boxstyle": "circle,pad=0.12", "fc": "#ffe680", "ec": _INK, "lw": 0.8},
+        )  # fmt: skip
+    axes.grid(color="#e6e6e6", lw=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _explain(figure: Figure, legend: Sequence[Line2D], caption: str) -> None:
+    """The legend of the classes and marks, and the caption below it."""
+    longest = max((len(str(line.get_label())) for line in legend), default=0)
+    columns = min(6, int(12.4 / (0.6 + 0.09 * longest)))  # of 12.4 inches
+    handles = [
+        *legend,
+        Line2D([], [], ls="", marker="o", ms=11, mfc="none", mec=_INK, mew=1.2,
+               label="lost more than half"),
+        Line2D([], [], color=_GREY, lw=1.2, label="to a lost neighbour"),
+    ]  # fmt: skip
+    top = 0.225
+    figure.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.52, top), ncols=columns,
+        fontsize=11, frameon=False, columnspacing=1.8, handletextpad=0.5,
+    )  # fmt: skip
+    rows = -(-len(handles) // columns)
+    figure.text(
+        0.055, top - (0.24 * rows + 0.25) / _HEIGHT, textwrap.fill(caption, 150), fontsize=11,
+        color=_INK, va="top", linespacing=1.4,
+    )  # fmt: skip
+
+
+def _limit(axes: Any, points: Plane) -> None:
+    """All points in view, one scale for both directions; the other panel shares it."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    box = axes.get_window_extent()
+    size = np.array([box.width, box.height])
+    half = size * max(float(((high - low) / size).max()) * 0.54, 1e-6)
+    middle = (low + high) / 2
+    axes.set_xlim(middle[0] - half[0], middle[0] + half[0])
+    axes.set_ylim(middle[1] - half[1], middle[1] + half[1])
