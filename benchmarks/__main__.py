@@ -4,43 +4,42 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 from benchmarks.quiet import quiet
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line of all jobs."""
+    from benchmarks import demo, features, rerun, run
+    from benchmarks.board import command as board
+    from benchmarks.sweep import command as sweep
+
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run benchmarks.")
+    jobs = parser.add_subparsers(dest="job", required=True)
+    shape: dict[str, Any] = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter}
+    for name, module, about, how in (
+        ("demo", demo, "methods over their strengths on the embedded stream", shape),
+        ("run", run, "a recipe: a method on a stream, or the methods that it lists", {}),
+        ("sweep", sweep,
+         "a matrix: streams, methods, seeds and strengths; goes on where it stopped", {}),
+        ("board", board, "records as tables, figures and one page", {}),
+        ("rerun", rerun, "make the run of a record again, and compare number by number", {}),
+        ("features", features,
+         "a data set's features before and after a run, side by side: what was forgotten", {}),
+    ):  # fmt: skip
+        job = jobs.add_parser(name, help=about, description=about, **how)
+        module.add_options(job)
+        job.set_defaults(work=module.main)
+    return parser
 
 
 def main() -> int:
     """Dispatch to a job; returns its exit status."""
     quiet()
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run benchmarks.")
-    jobs = parser.add_subparsers(dest="job", required=True)
-    from benchmarks import demo, features, rerun, run
-    from benchmarks.board import command as board
-    from benchmarks.sweep import command as sweep
-
-    about = "methods over their strengths on the embedded stream"
-    shape = argparse.ArgumentDefaultsHelpFormatter
-    demo.add_options(jobs.add_parser("demo", help=about, description=about, formatter_class=shape))
-    about = "a recipe: a method on a stream, or the methods that it lists"
-    run.add_options(jobs.add_parser("run", help=about, description=about))
-    about = "a matrix: streams, methods, seeds and strengths; goes on where it stopped"
-    sweep.add_options(jobs.add_parser("sweep", help=about, description=about))
-    about = "a data set's features before and after a run, side by side: what was forgotten"
-    features.add_options(jobs.add_parser("features", help=about, description=about))
-    about = "records as tables, figures and one page"
-    board.add_options(jobs.add_parser("board", help=about, description=about))
-    about = "make the run of a record again, and compare number by number"
-    rerun.add_options(jobs.add_parser("rerun", help=about, description=about))
-    args = parser.parse_args()
-    work = {
-        "demo": demo.main,
-        "run": run.main,
-        "sweep": sweep.main,
-        "board": board.main,
-        "features": features.main,
-        "rerun": rerun.main,
-    }
+    args = make_parser().parse_args()
     try:
-        return work[args.job](args)
+        return int(args.work(args))
     except (ValueError, OSError, ImportError) as error:  # of what was asked for
         print(f"error: {error}", file=sys.stderr)
         return 2

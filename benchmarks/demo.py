@@ -84,12 +84,12 @@ def main(args: argparse.Namespace) -> int:
     from benchmarks.board.write import write_board
     from benchmarks.pool import run_all
     from benchmarks.prepare import planned_steps
-    from benchmarks.record import Record, Selection
+    from benchmarks.record import Selection
     from benchmarks.record_files import collect
     from benchmarks.run import check_folder
     from benchmarks.streams.build import load_stream
     from benchmarks.tables import table
-    from benchmarks.tasks import Task, settle
+    from benchmarks.tasks import Settler, Task
 
     started = time.perf_counter()
     configs = planned(args)
@@ -106,16 +106,13 @@ def main(args: argparse.Namespace) -> int:
              planned_steps(c, load_stream(c, Views(abs, abs))))
         for c in configs
     ]  # fmt: skip
-    records: dict[Path, Record] = {}
-
-    def done(task: Task, found: Record | BaseException) -> None:
-        records[task.file] = settle(task, found, args.jobs)
-
+    done = Settler(args.jobs)
     run_all(tasks, args.jobs, 1, done)
-    finished = [r for r in records.values() if r.status == "finished"]
+    done.finish()
+    finished = [r for r in done.records.values() if r.status == "finished"]
     if finished:
         print(table(rows_of(finished)))
-    page = write_board(collect(records), args.out / "board", args.seeds)
+    page = write_board(collect(done.records), args.out / "board", args.seeds)
     print(f"\nEach run's record is in {args.out}/. All of it, run by run, to look at:\n{page}")
     print(f"Took {time.perf_counter() - started:.0f} s.")
     return int(len(finished) < len(tasks))

@@ -72,6 +72,7 @@ def run(
     started = time.perf_counter()
     made = prepare(config)
     device, stream, model = made.device, made.stream, made.model
+    how = provenance(config, device, jobs)  # now: files may change while it runs
     weights_hash = state_hash(model.tower)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -133,7 +134,7 @@ def run(
         run_id=config.identity,
         status="finished",
         reason=None,
-        how=provenance(config, device, jobs),
+        how=how,
         selection=selection or Selection(),
         stream=_described(made),
         panel={
@@ -169,13 +170,12 @@ def run(
 
 
 def failed_run(
-    config: Config, error: BaseException, selection: Selection | None = None, jobs: int = 1
+    config: Config, reason: str, selection: Selection | None = None, jobs: int = 1
 ) -> Record:
-    """The record of a run that ended with ``error``."""
-    about = " ".join(str(error).split())
+    """The record of a run that ended with an error."""
     return Record(
         schema_version=SCHEMA_VERSION, run_id=config.identity, status="failed",
-        reason=f"{type(error).__name__}: {about}"[:2000], how=provenance(config, None, jobs),
+        reason=reason, how=provenance(config, None, jobs),
         selection=selection or Selection(), stream=None, panel=None, initial_tower_sha256=None,
         feature_source=None, outcome=None, cost=None, resumed_from=None, artefacts={},
     )  # fmt: skip

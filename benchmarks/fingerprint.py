@@ -68,8 +68,12 @@ def bare(source: str) -> str:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, kinds) and ast.get_docstring(node) is not None:
             text = node.body[0]
-            for number in range(text.lineno, (text.end_lineno or text.lineno) + 1):
-                lines[number - 1] = ""
+            first, last = text.lineno - 1, (text.end_lineno or text.lineno) - 1
+            for number in range(first, last + 1):
+                line = lines[number].encode()  # columns are of bytes
+                start = text.col_offset if number == first else 0
+                end = text.end_col_offset if number == last else len(line)
+                lines[number] = (line[:start] + b" " * (end - start) + line[end:]).decode()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         row, column = token.start
         if token.type == tokenize.COMMENT and lines[row - 1]:

@@ -43,6 +43,12 @@ def _run_one(task: Task, jobs: int) -> Record:
     return execute(task, _tick, jobs)
 
 
+def _tried(work: Work, task: Task, jobs: int) -> Record:
+    from benchmarks.tasks import tried
+
+    return tried(work, task, jobs)
+
+
 Work = Callable[["Task", int], "Record"]
 Done = Callable[["Task", "Record | BaseException"], None]
 
@@ -56,7 +62,7 @@ class _Worker:
 
     def run(self, work: Work, task: Task, jobs: int) -> Record:
         try:
-            return self._process.submit(work, task, jobs).result()
+            return self._process.submit(_tried, work, task, jobs).result()
         except BrokenProcessPool as error:
             self._process.shutdown(wait=False)
             self._process = self._make()

@@ -36,7 +36,10 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
     cuda = device is not None and device.type == "cuda"
     return How(
         config=plain(config),
-        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        command=tuple(
+            word.encode("utf-8", "backslashreplace").decode()
+            for word in (Path(sys.argv[0]).name, *sys.argv[1:])
+        ),
         code=Code(**code(), method_sha256=method_sha256(config.method)),
         versions={
             "python": platform.python_version(),
@@ -85,8 +88,9 @@ def code(folder: Path = Path(__file__).parent) -> dict[str, Any]:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    changed = git("status", "--porcelain", "--untracked-files=no")
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "changed": None if changed is None else bool(changed),
-    }
+    status = git("status", "--porcelain", "--untracked-files=all")
+    changed = None
+    if status is not None:  # other people's notes are no code
+        changed = any(not line.startswith("??") or line.endswith(".py")
+                      for line in status.splitlines())  # fmt: skip
+    return {"commit": git("rev-parse", "HEAD"), "changed": changed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 BySet = dict[str, Share]
+_NEEDED = ("method", "strength", "seed", "stream", "backbone", "panel", "head", "train")
 
 
 def canonical(content: Any) -> bytes:
@@ -123,6 +125,22 @@ class Moment:
         dict[str, dict[str, float | None]], Field(description="since 0, of test features, by set")
     ]
 
+    def __post_init__(self) -> None:
+        for name in ("linear_probe", "zero_shot"):
+            found = getattr(self, name)
+            if found is None:
+                continue
+            if (
+                set(found) != {"validation", "test"}
+                or len({tuple(sorted(f)) for f in found.values()}) > 1
+            ):
+                raise ValueError(f"{name} must have the same sets for validation and test")
+
+    @property
+    def sets(self) -> list[str]:
+        """Names of the data sets that were probed."""
+        return sorted(self.linear_probe["test"])
+
 
 @dataclass(frozen=True, config=_STRICT)
 class Outcome:
@@ -145,9 +163,19 @@ class Outcome:
 
     def __post_init__(self) -> None:
         checked_matrix(self.accuracy)
+        count = len(self.accuracy) - 1
         moments = [moment.after for moment in self.panel]
-        if moments and (moments[0] != 0 or moments[-1] != len(self.accuracy) - 1):
-            raise ValueError(f"panel: moments {moments} must begin with 0 and end with the stream")
+        rising = all(a < b for a, b in itertools.pairwise(moments))
+        if moments and (moments[0] != 0 or moments[-1] != count or not rising):
+            raise ValueError(f"panel: moments {moments} must rise from 0 to the end, {count}")
+        if len({(tuple(m.sets), m.zero_shot is None) for m in self.panel}) > 1:
+            raise ValueError("panel: its moments are of different data sets")
+        for name in ("validation_learnt", "validation_last"):
+            values = getattr(self, name)
+            if values is not None and len(values) != count:
+                raise ValueError(f"{name} has {len(values)} entries, for {count} experiences")
+        if len(self.loss_terms) != count:
+            raise ValueError(f"loss_terms has {len(self.loss_terms)} entries, for {count}")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -187,6 +215,12 @@ class Record:
     artefacts: dict[str, Sha256]
 
     def __post_init__(self) -> None:
+        absent = [key for key in _NEEDED if key not in self.how.config]
+        if absent:
+            raise ValueError(f"how.config has no {', '.join(absent)}")
+        strength, seed = self.how.config["strength"], self.how.config["seed"]
+        if not isinstance(seed, int) or not isinstance(strength, (int, float, type(None))):
+            raise ValueError(f"how.config has seed={seed!r} and strength={strength!r}")
         if run_id_of(self.how.config) != self.run_id:
             raise ValueError(f"run_id={self.run_id[:8]}… is not that of the configuration")
         whole = (self.stream, self.panel, self.initial_tower_sha256, self.outcome, self.cost)
@@ -195,9 +229,18 @@ class Record:
         if (self.status == "failed") != (self.reason is not None):
             raise ValueError(f"status={self.status!r} and reason={self.reason!r}")
         if self.stream is not None and self.outcome is not None:
-            experiences = len(self.stream.experiences)
-            if not len(self.outcome.accuracy) - 1 == experiences == len(self.stream.test):
-                raise ValueError(f"the matrix is not of the {experiences} experiences")
+            count = len(self.outcome.accuracy) - 1
+            sizes = (self.stream.experiences, self.stream.train, self.stream.test,
+                     self.stream.validation or self.stream.test)  # fmt: skip
+            if {len(part) for part in sizes} != {count}:
+                raise ValueError(f"the matrix is of {count} experiences, the stream is not")
+            if 0 in (*self.stream.test, *(self.stream.validation or ())):
+                raise ValueError("stream: an experience has no images to measure")
+            if (self.stream.validation is None) != (self.outcome.validation_last is None):
+                raise ValueError("stream and outcome must both have validation data, or neither")
+            for moment in self.outcome.panel:
+                if moment.sets != sorted(self.panel or {}):
+                    raise ValueError(f"panel: {moment.sets} were measured, not the record's sets")
 
     @property
     def config(self) -> dict[str, Any]:

@@ -67,7 +67,11 @@ def read_record(path: Path) -> Record:
     version = content.get("schema_version")
     if version != SCHEMA_VERSION or isinstance(version, bool):
         raise RefusedRecordError(_other_version(version))
-    if content.get("sha256") != seal(content):
+    try:
+        same = content.get("sha256") == seal(content)
+    except ValueError:  # 1e999 is read as infinity
+        raise RefusedRecordError("it holds a number that is not finite") from None
+    if not same:
         raise RefusedRecordError(
             "its hash is not that of its content: it was edited after it was written"
         )
@@ -78,6 +82,8 @@ def read_record(path: Path) -> Record:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise RefusedRecordError(f"{place or 'it'}: {first['msg']}") from None
+    except (KeyError, TypeError) as error:  # of a configuration that is none
+        raise RefusedRecordError(f"its configuration is not one: {error!r}") from None
 
 
 def _other_version(version: object) -> str:
@@ -111,16 +117,18 @@ def collect(places: Iterable[Path]) -> Collected:
         FileNotFoundError: when a place is not there, or no JSON file is in any of them.
     """
     files: dict[str, Path] = {}
-    for place in places:
+    given = sorted(set(places))
+    for place in given:
         if not place.exists():
             raise FileNotFoundError(f"{place} is not there; records come from python -m benchmarks")
-        found = [place] if place.is_file() else sorted(place.rglob("*.json"))
-        for path in found:
+        for path in [place] if place.is_file() else place.rglob("*.json"):
             name = path.name if place.is_file() else path.relative_to(place).as_posix()
-            files.setdefault(name if name not in files else str(path), path)
+            # of several places, as they were given
+            name = name if len(given) == 1 else path.as_posix()
+            files[name.encode("utf-8", "backslashreplace").decode()] = path
     if not files:
         raise FileNotFoundError(
-            "no record (*.json) in " + ", ".join(map(str, places)) + "; python -m benchmarks demo, "
+            "no record (*.json) in " + ", ".join(map(str, given)) + "; python -m benchmarks demo, "
             "run or sweep makes some"
         )
     refused: dict[str, str] = {}
@@ -128,8 +136,8 @@ def collect(places: Iterable[Path]) -> Collected:
     for name, path in sorted(files.items()):
         try:
             record = read_record(path)
-        except RefusedRecordError as error:
-            refused[name] = str(error)
+        except (RefusedRecordError, OSError) as error:
+            refused[name] = getattr(error, "strerror", None) or str(error)
             continue
         by_run.setdefault(record.run_id, {})[name] = record
     kept = []

@@ -143,9 +143,9 @@ def main(args: argparse.Namespace) -> int:
     """Run, or say what would be run; 0 if every run finished."""
     from benchmarks.board.rows import rows_of
     from benchmarks.pool import run_all
-    from benchmarks.record import Record, Selection
+    from benchmarks.record import Selection
     from benchmarks.tables import table
-    from benchmarks.tasks import Task, settle
+    from benchmarks.tasks import Settler, Task
 
     started = time.perf_counter()
     if args.jobs < 1:
@@ -168,13 +168,10 @@ def main(args: argparse.Namespace) -> int:
              else Selection(), count)
         for config, count in zip(configs, steps, strict=True)
     ]  # fmt: skip
-    records: dict[Path, Record] = {}
-
-    def done(task: Task, found: Record | BaseException) -> None:
-        records[task.file] = settle(task, found, args.jobs)
-
+    done = Settler(args.jobs)
     run_all(tasks, args.jobs, 1 if args.jobs > 1 else None, done)
-    finished = [r for r in records.values() if r.status == "finished"]
+    done.finish()
+    finished = [r for r in done.records.values() if r.status == "finished"]
     if finished:
         print(table(rows_of(finished)))
         print(f"\nEach run's record is in {out}/; python -m benchmarks board {out} draws them.")

@@ -60,17 +60,100 @@ def execute(task: Task, tick: Callable[[], None] | None = None, jobs: int = 1) -
     return run(task.config, tick, task.folder / task.config.label, task.selection, jobs)
 
 
-def settle(task: Task, found: Record | BaseException, jobs: int = 1) -> Record:
-    """Write what came of a task: its record, or that it failed, which is told as well.
+class RunFailedError(Exception):
+    """What a run raised, as text: it can travel between processes, whatever it was.
 
-    Raises:
-        OSError: when the record cannot be written.
+    Args:
+        reason: kind and message.
+        trace: the traceback.
     """
-    if isinstance(found, BaseException):
+
+    def __init__(self, reason: str, trace: str) -> None:
+        super().__init__(reason, trace)
+        self.reason, self.trace = reason, trace
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+def tried(work: Callable[[Task, int], Record], task: Task, jobs: int) -> Record:
+    """``work``, whose errors become :class:`RunFailedError`."""
+    try:
+        return work(task, jobs)
+    except Exception as error:
+        trace = "".join(traceback.format_exception(error))
+        raise RunFailedError(reason_of(error), trace) from None
+
+
+def reason_of(error: BaseException) -> str:
+    """Kind and message of an error in one line of plain text."""
+    if isinstance(error, RunFailedError):
+        return error.reason
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return text.encode("utf-8", "backslashreplace").decode()[:2000]
+
+
+class Settler:
+    """Writes what comes of tasks; a write that fails stops nothing and is tried again at the end.
+
+    Args:
+        jobs: runs at a time, for the records of those that fail.
+    """
+
+    def __init__(self, jobs: int = 1) -> None:
+        self.jobs = jobs
+        self.records: dict[Path, Record] = {}
+        self._unwritten: dict[Path, Record] = {}
+
+    def __call__(self, task: Task, found: Record | BaseException) -> Record:
+        """Write a task's record, or that it failed, which is told as well.
+
+        A finished record that is there already stays when this time failed.
+        """
+        if isinstance(found, BaseException):
+            print(f"\n{task.about} failed:", file=sys.stderr)
+            print(getattr(found, "trace", "") or reason_of(found), file=sys.stderr)
+            found = self._failed(task, found)
+        self.records[task.file] = found
+        try:
+            if found.status == "failed" and self._is_finished(task):
+                print(f"{task.file} is of a time when it finished, and stays.", file=sys.stderr)
+            else:
+                aside(task)
+                write_record(task.file, found)
+        except OSError as error:
+            print(f"\n{task.file} cannot be written now: {error}", file=sys.stderr)
+            self._unwritten[task.file] = found
+        return found
+
+    def _failed(self, task: Task, error: BaseException) -> Record:
         from benchmarks.engine import failed_run
 
-        print(f"\n{task.about} failed:", file=sys.stderr)
-        traceback.print_exception(found)
-        found = failed_run(task.config, found, task.selection, jobs)
-    write_record(task.file, found)
-    return found
+        return failed_run(task.config, reason_of(error), task.selection, self.jobs)
+
+    @staticmethod
+    def _is_finished(task: Task) -> bool:
+        try:
+            there = task.found()
+        except RefusedRecordError:
+            return False
+        return there is not None and there.status == "finished"
+
+    def finish(self) -> None:
+        """Write what could not be written before.
+
+        Raises:
+            OSError: when it still cannot.
+        """
+        for path, record in self._unwritten.items():
+            write_record(path, record)
+        self._unwritten.clear()
+
+
+def aside(task: Task) -> None:
+    """Keep a file that is no record of this run, under another name."""
+    try:
+        task.found()
+    except RefusedRecordError:
+        names = (task.file.with_name(f"{task.file.name}.refused{k or ''}") for k in range(10**6))
+        task.file.replace(next(name for name in names if not name.exists()))

@@ -138,3 +138,17 @@ def test_links_lead_somewhere_and_nothing_is_left_to_fill_in() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (ROOT / target).exists(), target
     assert "DEMO_TABLE" not in text
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/records.md"])
+def test_every_command_that_is_named_exists(file: str) -> None:
+    import shlex
+
+    from benchmarks.__main__ import make_parser
+
+    text = (ROOT / file).read_text()
+    found = re.findall(r"python -m benchmarks ([^`\n|)]+)", text)
+    for line in found:
+        words = shlex.split(line.replace("$SLURM_ARRAY_TASK_ID", "0"), comments=True)
+        make_parser().parse_args(words)
+    assert len(found) > 5

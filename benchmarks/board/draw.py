@@ -150,18 +150,22 @@ def _names(axes: _Axes, points: list[tuple[Entry, float, float]]) -> dict[str, M
     made = {}
     for entry, _, _ in sorted(points, key=lambda p: not p[0].row.chosen):
         row = entry.row
-        name = row.label if row.chosen or row.strength is None else f"{row.strength:g}"
+        major = row.chosen or row.strength is None
+        name = row.label if major else f"{row.strength:g}"
         a, b = at[row.setting]
         for dx, dy, anchor in _PLACES:
-            wide = 6.6 * len(name)
+            size = 1.45 if major else 1.0  # a phone's letters are larger, and those names alone
+            wide = 6.6 * len(name) * size
             left = a + dx - {"start": 0, "middle": wide / 2, "end": wide}[anchor]
-            box = (left, b + dy - 10, left + wide, b + dy + 2)
+            box = (left, b + dy - 10 * size, left + wide, b + dy + 2)
             inside = box[0] > _LEFT and box[2] < _WIDTH - 2 and box[1] > 2
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 made[row.setting] = Markup(
-                    '<text class="name" x="{}" y="{}" text-anchor="{}">{}</text>'
-                ).format(round(a + dx, 1), round(b + dy, 1), anchor, name)
+                    '<text class="name{}" x="{}" y="{}" text-anchor="{}">{}</text>'
+                ).format(
+                    "" if major else " minor", round(a + dx, 1), round(b + dy, 1), anchor, name
+                )
                 break
     return made
 
@@ -197,9 +201,11 @@ def _point(axes: _Axes, comparison: Comparison, entry: Entry, x: float, y: float
         f"{entry_name(entry)}: Last {with_spread(across, 'percent')} %, {column.title} "
         f"{with_spread(up, 'points')} points, {len(entry.row.finished)} seeds"
         + (", chosen on validation data" if entry.row.chosen else "")
+        + ("" if entry.ranked else "; not ranked")
     )
     parts = []
-    if entry.row.chosen:
+    chosen = entry.row.chosen and entry.ranked
+    if chosen:
         for found, flat in ((across, True), (up, False)):
             if found is None or found.half is None:
                 continue
@@ -210,7 +216,7 @@ def _point(axes: _Axes, comparison: Comparison, entry: Entry, x: float, y: float
             parts.append(
                 Markup('<line class="error" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(p, q, r, s)
             )
-    kind, radius = ("chosen", 6) if entry.row.chosen else ("open", 4)
+    kind, radius = ("chosen", 6) if chosen else ("open" if entry.ranked else "open aside", 4)
     parts.append(Markup('<circle class="{}" cx="{}" cy="{}" r="{}"/>').format(kind, a, b, radius))
     return Markup('<a href="#row-{id}" class="point"><title>{about}</title>{parts}</a>').format(
         id=entry.row.setting[:12], about=about, parts=Markup("").join(parts)

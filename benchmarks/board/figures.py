@@ -6,7 +6,7 @@ import io
 import re
 from typing import Any
 
-import matplotlib
+import matplotlib.style
 from matplotlib.figure import Figure
 
 from benchmarks.board.draw import drawn
@@ -29,19 +29,23 @@ def _look(method: str) -> tuple[str, str]:
 
 def figures(board: Board) -> dict[str, bytes]:
     """Files by name; the same board and matplotlib give the same bytes."""
+    salt = {"svg.hashsalt": "board", "svg.fonttype": "path"}
+    with matplotlib.style.context(["default", salt]):  # whatever the user's matplotlibrc says
+        return _figures(board)
+
+
+def _figures(board: Board) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for comparison in board.comparisons:
         word = re.sub(r"[^a-z0-9]+", "-", f"{comparison.stream} {comparison.backbone}".lower())
-        name = f"{word.strip('-')}-{comparison.number}"
+        name = f"figure-{comparison.number}-{word.strip('-')[:60]}"
         for kind, draw in (("paths", _paths), ("differences", _differences)):
             figure = draw(comparison)
             if figure is None:
                 continue
             for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
                 sink = io.BytesIO()
-                salt = {"svg.hashsalt": "board", "svg.fonttype": "path"}
-                with matplotlib.rc_context(salt):
-                    figure.savefig(sink, format=suffix, metadata=metadata, dpi=160)
+                figure.savefig(sink, format=suffix, metadata=metadata, dpi=160)
                 files[f"{name}-{kind}.{suffix}"] = sink.getvalue()
     return files
 
@@ -70,7 +74,7 @@ def _paths(comparison: Comparison) -> Figure | None:
         named = False
         for entry, x, y in own:
             across, up = entry.cells["last"], entry.cells[comparison.keeping]
-            chosen = entry.row.chosen
+            chosen = entry.row.chosen and entry.ranked
             halves = [
                 None if c is None or c.half is None or not chosen else 100 * c.half
                 for c in (across, up)
@@ -78,6 +82,7 @@ def _paths(comparison: Comparison) -> Figure | None:
             axes.errorbar(
                 x, y, xerr=halves[0], yerr=halves[1], color=colour, marker=marker, markersize=6,
                 markerfacecolor=colour if chosen else "white", elinewidth=1, linestyle="none",
+                alpha=1 if entry.ranked else 0.4,
                 label=None if named else _text(method), zorder=3,
             )  # fmt: skip
             named = True

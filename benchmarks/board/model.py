@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmarks.board.rows import PLAIN, Row, comparison_of, distinctions, leaves, rows_of
+from benchmarks.board.rows import (
+    PLAIN,
+    Identity,
+    Row,
+    comparison_of,
+    distinctions,
+    identity_of,
+    leaves,
+    rows_of,
+    usual_identity,
+)
 from benchmarks.board.stats import Interval, interval, paired, pareto
 from benchmarks.record import Record
 from benchmarks.record_files import Collected
@@ -55,7 +66,8 @@ COLUMNS = (
            "Median time of a training step, divided by that of plain fine-tuning with the same "
            "seed on the same machine."),
     Column("peak_memory", "Memory", "bytes", "less",
-           "Most memory held: of the GPU, or else of the whole process."),
+           "Of the GPU, its peak; else what the process held after a step at most, with its data, "
+           "its libraries, and what earlier runs in it left."),
 )  # fmt: skip
 COST = ("step_cost", "peak_memory")
 
@@ -80,6 +92,7 @@ class Entry:
         marks: what is wrong with it.
         distinct: keys that tell it from rows of the same method and strength.
         front: whether no other row beats it in both learning and keeping.
+        headline: whether it stands for its method: the chosen one, or any where none is.
     """
 
     row: Row
@@ -88,6 +101,7 @@ class Entry:
     marks: tuple[Mark, ...]
     distinct: dict[str, str]
     front: bool
+    headline: bool
 
     @property
     def ranked(self) -> bool:
@@ -109,6 +123,7 @@ class Comparison:
         baseline: the row of plain fine-tuning that the others are compared with.
         entries: rows.
         seeds: how many a row should have.
+        apart: keys that tell it from comparisons of the same stream and backbone.
     """
 
     number: int
@@ -120,6 +135,7 @@ class Comparison:
     baseline: Row | None
     entries: tuple[Entry, ...]
     seeds: int
+    apart: dict[str, str]
 
     @property
     def keeping(self) -> str:
@@ -148,29 +164,52 @@ def make_board(found: Collected, current: Mapping[str, str], seeds: int | None =
     groups: dict[str, list[Row]] = {}
     for row in rows_of(found.records):
         groups.setdefault(comparison_of(row.config), []).append(row)
-    made = [
-        _comparison(number, rows, current, seeds)
-        for number, (_, rows) in enumerate(sorted(groups.items()), 1)
-    ]
+    keys = sorted(groups)
+    apart = _apart(keys)
+    made = [_comparison(n, groups[k], current, seeds, apart[k]) for n, k in enumerate(keys, 1)]
     failed = tuple(r for rows in groups.values() for row in rows for r in row.failed)
     return Board(tuple(made), failed, dict(sorted(found.refused.items())), found.records)
 
 
+def _apart(keys: Sequence[str]) -> dict[str, dict[str, str]]:
+    """By comparison: what it has that others of its stream and backbone have not."""
+    parts = {
+        k: dict(zip(("stream", "backbone", "panel"), json.loads(k), strict=True)) for k in keys
+    }
+    flat = {k: leaves(part) for k, part in parts.items()}
+    found: dict[str, dict[str, str]] = {k: {} for k in keys}
+    for k in keys:
+        name = (parts[k]["stream"]["kind"], parts[k]["backbone"]["name"])
+        same = [
+            o for o in keys if (parts[o]["stream"]["kind"], parts[o]["backbone"]["name"]) == name
+        ]
+        for key in sorted({key for o in same for key in flat[o]}):
+            if len({flat[o].get(key) for o in same}) > 1:
+                found[k][key] = flat[k].get(key, "not set")
+    return found
+
+
 def _comparison(
-    number: int, rows: Sequence[Row], current: Mapping[str, str], asked: int | None
+    number: int,
+    rows: Sequence[Row],
+    current: Mapping[str, str],
+    asked: int | None,
+    apart: dict[str, str],
 ) -> Comparison:
     config = rows[0].config
-    splits = [_split(r) for row in rows for r in row.finished]
-    usual = max(sorted(set(splits)), key=splits.count) if splits else None
+    usual = usual_identity(rows)
     seeds = asked or max(len(row.finished) + len(row.failed) for row in rows)
-    plain = [r for name in PLAIN for r in rows if r.method == name and r.finished]
+    # what was measured on other images is no baseline
+    whole = [row for row in rows if {identity_of(r) for r in row.finished} == {usual}]
+    plain = [r for name in PLAIN for r in whole if r.method == name]
     plain = [row for row in plain if row.method == plain[0].method]
     told = distinctions(rows)
+    chosen = {row.method for row in rows if row.chosen}
     parts = []
     for row in rows:
         base = _nearest(row, plain)
         marks = _marks(row, base, usual, seeds, current)
-        comparable = base is not None and base is not row and not any(m.unranked for m in marks)
+        comparable = base not in (None, row) and not any(m.unranked for m in marks)
         cells = {c.key: _cell(row, base, c.key) for c in COLUMNS}
         differences = {
             c.key: paired(row.scores(c.key), base.scores(c.key))
@@ -178,6 +217,7 @@ def _comparison(
             for c in COLUMNS if c.key not in COST
         }  # fmt: skip
         parts.append((row, cells, differences, marks))
+    parts.sort(key=lambda part: any(m.unranked for m in part[3]))  # what is not ranked is below
     keeping = "delta_lp" if any(cells["delta_lp"] for _, cells, _, _ in parts) else "bwt"
     drawn = [
         (row.setting, (cells["last"].mean, cells[keeping].mean))
@@ -186,23 +226,25 @@ def _comparison(
     ]
     front = {drawn[k][0] for k in pareto([point for _, point in drawn])}
     entries = tuple(
-        Entry(row, cells, differences, marks, told[row.setting], row.setting in front)
+        Entry(
+            row, cells, differences, marks, told[row.setting], row.setting in front,
+            row.chosen or row.method not in chosen,
+        )
         for row, cells, differences, marks in parts
-    )
+    )  # fmt: skip
     first = next((r for row in rows for r in row.finished), None)
-    names = first.stream.experiences if first is not None and first.stream is not None else ()
+    stream = None if first is None else first.stream
     return Comparison(
         number=number,
-        stream=first.stream.name
-        if first is not None and first.stream
-        else config["stream"]["kind"],
+        stream=config["stream"]["kind"] if stream is None else stream.name,
         backbone=config["backbone"]["name"],
-        experiences=names,
+        experiences=() if stream is None else stream.experiences,
         panel=tuple(config["panel"]["sets"]),
-        split=usual,
+        split=None if usual is None else usual[0],
         baseline=plain[0] if plain else None,
         entries=entries,
         seeds=seeds,
+        apart=apart,
     )
 
 
@@ -212,11 +254,6 @@ def _nearest(row: Row, plain: Sequence[Row]) -> Row | None:
     if row in plain:
         return row
     return max(plain, key=lambda p: len(own & set(leaves(p.config).items())), default=None)
-
-
-def _split(record: Record) -> str:
-    assert record.stream is not None
-    return record.stream.split_sha256
 
 
 def _hardware(record: Record) -> tuple[Any, ...]:
@@ -231,6 +268,8 @@ def _cell(row: Row, base: Row | None, key: str) -> Interval | None:
         return interval(row.scores(key))
     if base is None:
         return None
+    if base is row:
+        return Interval(1.0, None, dict.fromkeys(row.scores("seconds_per_step"), 1.0))
     there = {r.config["seed"]: r for r in base.finished}
     pairs = [(r, there[r.config["seed"]]) for r in row.finished if r.config["seed"] in there]
     return interval({
@@ -242,7 +281,7 @@ def _cell(row: Row, base: Row | None, key: str) -> Interval | None:
 
 
 def _marks(
-    row: Row, base: Row | None, usual: str | None, seeds: int, current: Mapping[str, str]
+    row: Row, base: Row | None, usual: Identity | None, seeds: int, current: Mapping[str, str]
 ) -> tuple[Mark, ...]:
     marks = []
     done, failed = len(row.finished), len(row.failed)
@@ -251,18 +290,16 @@ def _marks(
     if done < seeds:
         text = f"{done} of {seeds} seeds are finished, so it is not ranked."
         marks.append(Mark("too few seeds", text, unranked=True))
-    splits = {_split(r) for r in row.finished}
-    towers = {r.initial_tower_sha256 for r in row.finished}
-    drawn = row.config["backbone"].get("weights") == "random"  # by the seed
-    panels = {
-        tuple(sorted((n, p.sha256) for n, p in (r.panel or {}).items())) for r in row.finished
-    }
-    if len(splits) > 1 or len(panels) > 1 or (len(towers) > 1 and not drawn):
+    seen = {identity_of(r) for r in row.finished}
+    if len(seen) > 1:
         text = "Its runs saw different images, or began with different weights: not ranked."
         marks.append(Mark("mixed splits", text, unranked=True))
-    elif splits and splits != {usual}:
-        text = "It was measured on another split than the other rows: not ranked."
-        marks.append(Mark("other split", text, unranked=True))
+    elif seen and seen != {usual}:
+        text = "It was measured on other images than most rows, or began with other weights: "
+        marks.append(Mark("other split", f"{text}not ranked.", unranked=True))
+    other = _trained_otherwise(row, base)
+    if other:
+        marks.append(Mark("trained otherwise", f"Than plain fine-tuning here: {other}."))
     if len({_hardware(r) for r in row.finished}) > 1:
         marks.append(Mark("mixed machines", "Its runs were made on different machines: no cost."))
     elif base not in (None, row) and row.finished and base is not None:
@@ -278,3 +315,15 @@ def _marks(
         text = "The code had changes that were not committed, so its commit does not say all."
         marks.append(Mark("uncommitted", text))
     return tuple(marks)
+
+
+def _trained_otherwise(row: Row, base: Row | None) -> str:
+    """Keys of training and head in which a row is not as its baseline."""
+    if base is None or base is row:
+        return ""
+    own, plain = leaves(row.config), leaves(base.config)
+    return ", ".join(
+        f"{key}={own.get(key, 'not set')} in place of {plain.get(key, 'not set')}"
+        for key in sorted({*own, *plain})
+        if key.startswith(("train.", "head.")) and own.get(key) != plain.get(key)
+    )

@@ -23,7 +23,7 @@ from benchmarks.board.words import (
     with_spread,
 )
 from benchmarks.methods import METHODS
-from benchmarks.record import Record
+from benchmarks.record import Record, canonical
 from benchmarks.record_files import sealed
 from benchmarks.scores import SCORES
 
@@ -56,7 +56,8 @@ def page(board: Board) -> str:
         script_hash=Markup("'sha256-{}'").format(
             base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         ),
-        data=_embedded({r.run_id: sealed(r) for r in board.records}),
+        # as text: JavaScript would write 1.0 as 1, which is not what the record's hash is of
+        data=_embedded({r.run_id: canonical(sealed(r)).decode() for r in board.records}),
     )
 
 
@@ -81,6 +82,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "about": comparison,
         "columns": columns,
         "several": {method: methods.count(method) > 1 for method in methods},
+        "apart": ", ".join(f"{key}={value}" for key, value in comparison.apart.items()),
         "learnt": data_sets(comparison.experiences),
         "plot": scatter(comparison),
         "front": sum(entry.front for entry in comparison.entries) > 1,

@@ -76,6 +76,23 @@ def comparison_of(config: dict[str, Any]) -> str:
     return canonical([config["stream"], config["backbone"], panel]).decode()
 
 
+Identity = tuple[str | None, tuple[tuple[str, str], ...], str | None]
+
+
+def identity_of(record: Record) -> Identity:
+    """What a finished run saw and began with: split, panel images, and weights unless random."""
+    assert record.stream is not None
+    drawn = record.config["backbone"].get("weights") == "random"  # by the seed
+    panel = tuple(sorted((name, data.sha256) for name, data in (record.panel or {}).items()))
+    return record.stream.split_sha256, panel, None if drawn else record.initial_tower_sha256
+
+
+def usual_identity(rows: Iterable[Row]) -> Identity | None:
+    """The identity that most runs have; None if none is finished."""
+    found = [identity_of(r) for row in rows for r in row.finished]
+    return max(sorted(set(found), key=repr), key=found.count) if found else None
+
+
 def rows_of(records: Iterable[Record]) -> list[Row]:
     """A row a setting, in the order of methods and strengths, whatever that of the records."""
     groups: dict[str, list[Record]] = {}
@@ -87,7 +104,10 @@ def rows_of(records: Iterable[Record]) -> list[Row]:
         failed = tuple(r for r in found if r.status == "failed")
         rows.append(Row(setting, (finished or failed)[0].config, finished, failed))
     rows.sort(key=_place)
-    best = _chosen(rows)
+    comparisons: dict[str, list[Row]] = {}
+    for row in rows:
+        comparisons.setdefault(comparison_of(row.config), []).append(row)
+    best = {setting for same in comparisons.values() for setting in _chosen(same)}
     return [replace(row, chosen=row.setting in best) for row in rows]
 
 
@@ -99,21 +119,27 @@ def _place(row: Row) -> tuple[Any, ...]:
 
 
 def _chosen(rows: Sequence[Row]) -> set[str]:
-    """Of each method the setting that validation data choose; of a tie the weaker one.
+    """Of each method of a comparison the setting that validation data choose; of a tie the weaker.
 
-    Only settings with as many seeds as any other of the method are compared.
+    Settings are compared on the seeds that all of the method's have, and on the same images
+    alone; where there is no such seed, none is chosen.
     """
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        if row.scores("score"):
-            groups.setdefault((comparison_of(row.config), row.method), []).append(row)
+    usual = usual_identity(rows)
     best = set()
-    for (_, method), same in groups.items():
-        most = max(len(row.scores("score")) for row in same)
-        whole = [row for row in same if len(row.scores("score")) == most]
+    for method in dict.fromkeys(row.method for row in rows):
+        same = [
+            (row, row.scores("score"))
+            for row in rows
+            if row.method == method and {identity_of(r) for r in row.finished} == {usual}
+        ]
+        same = [(row, scores) for row, scores in same if scores]
+        shared = sorted(set.intersection(*(set(scores) for _, scores in same))) if same else []
+        if not shared:
+            continue
         weakens = method in METHODS and METHODS[method].weakens
-        weakest_first = whole[::-1] if weakens else whole
-        best.add(max(weakest_first, key=lambda r: r.mean("score") or 0.0).setting)
+        weakest_first = same[::-1] if weakens else same
+        row, _ = max(weakest_first, key=lambda pair: statistics.fmean(pair[1][s] for s in shared))
+        best.add(row.setting)
     return best
 
 

@@ -67,6 +67,8 @@ def _comparison(comparison: Comparison) -> list[str]:
             str(len(entry.row.finished)), _cell(_notes(entry)),
         ])  # fmt: skip
     base = comparison.baseline
+    keys = ", ".join(f"{key}={value}" for key, value in comparison.apart.items())
+    apart = [f"Apart from the others by {_cell(keys)}.", ""] if keys else []
     told = [
         f"Learnt in order: {_cell(data_sets(comparison.experiences))}. "
         + (f"Panel, never tuned on: {_cell(', '.join(comparison.panel))}. " if comparison.panel
@@ -80,7 +82,7 @@ def _comparison(comparison: Comparison) -> list[str]:
     ]  # fmt: skip
     shown = tuple(c for c in columns if c.key not in COST)
     return [
-        f"## {_cell(comparison.stream)} on {_cell(comparison.backbone)}", "", *told, "",
+        f"## {_cell(comparison.stream)} on {_cell(comparison.backbone)}", "", *apart, *told, "",
         *_table(lines), "", *(f"- {_cell(text)}" for text in findings(comparison, shown)),
     ]  # fmt: skip
 
@@ -107,8 +109,9 @@ def _safe(value: object) -> object:
 
 def rows_csv(board: Board) -> str:
     """A line a setting: means, halves of intervals, differences; shares of 1, bytes, ratios."""
-    head: list[object] = ["stream", "backbone", "split", "method", "strength", "setting", "chosen",
-                          "ranked", "front", "seeds", "failed", "notes"]  # fmt: skip
+    head: list[object] = ["stream", "backbone", "split", "method", "strength", "distinct",
+                          "setting", "chosen", "ranked", "front", "seeds", "failed",
+                          "notes"]  # fmt: skip
     for column in COLUMNS:
         head += [column.key, f"{column.key}_half"]
         head += (
@@ -118,7 +121,8 @@ def rows_csv(board: Board) -> str:
     for c in board.comparisons:
         for e in c.entries:
             line: list[object] = [
-                c.stream, c.backbone, c.split, e.row.method, e.row.strength, e.row.setting,
+                c.stream, c.backbone, c.split, e.row.method, e.row.strength,
+                ", ".join(f"{k}={v}" for k, v in e.distinct.items()), e.row.setting,
                 e.row.chosen, e.ranked, e.front, len(e.row.finished), len(e.row.failed), _notes(e),
             ]  # fmt: skip
             for column in COLUMNS:

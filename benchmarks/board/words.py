@@ -57,7 +57,7 @@ def findings(comparison: Comparison, columns: tuple[Column, ...]) -> list[str]:
     """What the intervals allow to say of the chosen settings, in sentences."""
     if comparison.baseline is None:
         return ["No run of plain fine-tuning is here, so nothing is compared with it."]
-    shown = [e for e in comparison.entries if e.row.chosen and e.ranked]
+    shown = [e for e in comparison.entries if e.headline and any(e.differences.values())]
     told = []
     for column in columns:
         compared = [e for e in shown if e.differences.get(column.key) is not None]
@@ -66,7 +66,7 @@ def findings(comparison: Comparison, columns: tuple[Column, ...]) -> list[str]:
         clear: dict[str, list[str]] = {"better": [], "worse": [], "": [], "single": []}
         for entry in compared:
             found = entry.differences[column.key]
-            text = f"{entry.row.label} ({with_spread(found, column.unit, signed=True)})"
+            text = f"{entry_name(entry)} ({with_spread(found, column.unit, signed=True)})"
             single = found is None or found.half is None
             clear["single" if single else verdict(found, column)].append(text)
         parts = [
@@ -80,7 +80,7 @@ def findings(comparison: Comparison, columns: tuple[Column, ...]) -> list[str]:
             parts.append(f"one seed, which shows no chance: {', '.join(clear['single'])}")
         told.append(f"{column.title}: {'; '.join(parts)}.")
     if not told:
-        told = ["Nothing can be compared with plain fine-tuning on shared seeds yet."]
+        told = ["No row but plain fine-tuning is ranked yet, so nothing is compared with it."]
     return told
 
 

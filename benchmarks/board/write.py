@@ -40,4 +40,8 @@ def write_board(found: Collected, out: Path, seeds: int | None = None) -> Path:
     }
     for name, content in files.items():
         write_bytes(out / name, content)
+    for kind in ("paths", "differences"):  # figures of an earlier board that had more comparisons
+        for old in out.glob(f"figure-*-{kind}.*"):
+            if old.name not in files and old.suffix in (".svg", ".png"):
+                old.unlink()
     return out / "index.html"

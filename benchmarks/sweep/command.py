@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
     from benchmarks.run import check_folder
     from benchmarks.sweep.matrix import load_matrix, tasks_of, with_steps
     from benchmarks.sweep.progress import Progress
-    from benchmarks.tasks import settle
+    from benchmarks.tasks import Settler
 
     if args.jobs < 1:
         raise ValueError(f"--jobs {args.jobs}: at least one")
@@ -97,11 +97,11 @@ def main(args: argparse.Namespace) -> int:
     print(f"{told}; records go to {out}/.", flush=True)
     jobs = args.jobs if args.engine == "local" else 1
     began = time.monotonic()
+    settle = Settler(jobs)
     with Progress(tasks, states) as progress:
 
         def done(task: Task, found: Record | BaseException) -> None:
-            aside(task)
-            progress.ended(task, settle(task, found, jobs))
+            progress.ended(task, settle(task, found))
 
         todo = list(wanted.values())
         try:
@@ -116,6 +116,8 @@ def main(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print("\nStopped. What is finished is written; the same command goes on from there.")
             return 130
+        finally:
+            settle.finish()
     states = [state_of(task) for task in tasks]
     print(
         f"{states.count('finished')} of {len(tasks)} runs are finished. "
@@ -136,7 +138,7 @@ def _one(tasks: Sequence[Task], number: int, cpus: int, retry: bool) -> int:
     """One run, here: what an array job calls."""
     import torch
 
-    from benchmarks.tasks import execute, settle
+    from benchmarks.tasks import Settler, execute
 
     if not 0 <= number < len(tasks):
         raise ValueError(f"--task {number}: the sweep has runs 0 to {len(tasks) - 1}")
@@ -150,13 +152,8 @@ def _one(tasks: Sequence[Task], number: int, cpus: int, retry: bool) -> int:
         found: Record | BaseException = execute(task)
     except Exception as error:
         found = error
-    aside(task)
+    settle = Settler()
     record = settle(task, found)
+    settle.finish()
     print(f"{task.about}: {record.status}; {task.file}")
     return int(record.status != "finished")
-
-
-def aside(task: Task) -> None:
-    """Keep a file that is no record of this run, under another name, before a record is written."""
-    if task.file.is_file() and state_of(task).startswith("refused"):
-        task.file.replace(task.file.with_name(f"{task.file.name}.refused"))

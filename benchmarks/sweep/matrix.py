@@ -21,6 +21,7 @@ from benchmarks.tasks import Task
 
 FOLDER = Path(__file__).parents[1] / "sweeps"
 _STRICT = ConfigDict(extra="forbid")
+_SAID = {"method": "methods", "seed": "seeds", "strength": "strengths"}
 Grid = Annotated[tuple[float, ...], Field(min_length=1)]
 
 
@@ -51,6 +52,9 @@ class Matrix:
         by_method = self.strengths if isinstance(self.strengths, dict) else {}
         for method in (*(self.methods or ()), *by_method):
             check_method(method)
+        for key in ("method", "seed", "strength"):
+            if key in self.set:
+                raise ValueError(f"set.{key}: say it by the matrix's {_SAID[key]}")
         for name in ("streams", "methods", "seeds"):
             values = getattr(self, name) or ()
             if len(set(values)) < len(values):
@@ -104,6 +108,8 @@ def tasks_of(matrix: Matrix, out: Path) -> list[Task]:
                 tasks += list(_of_method(matrix, stream, method, seed, out))
     if not tasks:
         raise ValueError(f"streams={list(matrix.streams)} list no methods: say methods=…")
+    if len({task.file for task in tasks}) < len(tasks):
+        raise ValueError(f"streams={list(matrix.streams)}: two of them are the same recipe")
     return tasks
 
 

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.pool import Done
+    from benchmarks.pool import Done, Work
     from benchmarks.record import Record
     from benchmarks.tasks import Task
 
-Work = Callable[["Task"], "Record"]
 RETRIES = 3
 ROOT = Path(__file__).parents[2]
 
 
-def _run_one(task: Task) -> Record:
+def _run_one(task: Task, jobs: int) -> Record:
     from benchmarks.tasks import execute
 
-    return execute(task)
+    return execute(task, None, jobs)
 
 
-def _in_worker(work: Work, task: Task, cpus: int) -> Record:
+def _in_worker(work: Work, task: Task, cpus: int, jobs: int, command: list[str]) -> Record:
     import torch
 
+    from benchmarks.tasks import tried
+
+    sys.argv = command  # for the record: what was asked for, not how Ray starts its workers
     torch.set_num_threads(cpus)  # numbers depend on it, so not what the machine has
-    return work(task)
+    return tried(work, task, jobs)
 
 
 def run_on_ray(
@@ -55,19 +58,19 @@ def run_on_ray(
         ImportError: when Ray is not installed.
         ValueError: when the cluster could never run a task.
     """
-    # without uploads: the code is where it is, and workers are this environment's
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         import ray
     except ImportError as error:
         raise ImportError(
             "--engine ray needs Ray: pip install 'avalanche-proxyfda[ray]'"
         ) from error
+    # a Ray of our own is there for the runs: they need not give way, as Ray's workers do
+    os.environ.setdefault("RAY_worker_niceness", "0")
     started = not ray.is_initialized()
     if started:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         ray.init(
-            address=address, log_to_driver=False, include_dashboard=False,
+            address=address or "local", log_to_driver=False, include_dashboard=False,
             runtime_env={"env_vars": {"PYTHONPATH": path, "TQDM_DISABLE": "1"}},
         )  # fmt: skip
     try:
@@ -85,8 +88,9 @@ def _run(ray: Any, tasks: Sequence[Task], cpus: int, gpus: float, done: Done, wo
             f"cpus={cpus} gpus={gpus:g}: no node of the cluster has as many (the largest has "
             f"{most:g} CPUs); lower them in the matrix"
         )
+    jobs = max(int(n.get("CPU", 0) // cpus) for n in nodes)  # at a time on the largest node
     remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_in_worker)
-    left = {remote.remote(work, task, cpus): task for task in tasks}
+    left = {remote.remote(work, task, cpus, jobs, sys.argv): task for task in tasks}
     try:
         while left:
             ended, _ = ray.wait(list(left), num_returns=1, timeout=1)
@@ -95,11 +99,14 @@ def _run(ray: Any, tasks: Sequence[Task], cpus: int, gpus: float, done: Done, wo
                 try:
                     found: Any = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
-                    found = error.cause or error  # what the run itself raised
-                except ray.exceptions.RayError as error:
+                    found = error.cause or error  # what the run itself raised, as text
+                except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError,
+                        ray.exceptions.NodeDiedError) as error:  # fmt: skip
                     found = RuntimeError(
                         f"its worker died {RETRIES + 1} times: killed, or out of memory ({error})"
                     )
+                except ray.exceptions.RayError as error:
+                    found = error
                 done(task, found)
     finally:
         for reference in left:  # Ctrl-C: nobody waits for them any more

@@ -77,7 +77,8 @@ def finished(
         ),
         selection=Selection("validation", 5) if config.strength is not None else Selection(),
         stream=Stream(
-            "concepts", names, sha(split), (800,) * count, (250,) * count, (400,) * count,
+            "concepts", names, sha(split), (800,) * count,
+            None if validation is None else (250,) * count, (400,) * count,
             "experience", {"stream": "concepts"},
         ),
         panel={name: PanelSet(sha(name), 500, 250, 400, {}) for name in sets},

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import random
 import re
 import shutil
 import statistics
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,9 @@ from benchmarks.board.write import current_code, write_board
 from benchmarks.record_files import collect, write_record
 from benchmarks.scores import delta_lp, last
 from tests.benchmarks.board_records import HOSTILE, board, paths, run_of, troubled
-from tests.benchmarks.records import finished, recipe
+from tests.benchmarks.records import failed, finished, recipe, sha
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_students_t_for_few_seeds() -> None:
@@ -98,15 +103,38 @@ def _columns() -> Any:
     return COLUMNS
 
 
-def test_the_setting_of_a_method_is_chosen_on_validation_data_over_seeds(tmp_path: Path) -> None:
-    records = []
-    for strength, scores in ((1.0, (0.9, 0.5)), (3.0, (0.8, 0.8)), (10.0, (0.99, None))):
-        for seed, value in enumerate(scores):
-            if value is not None:
-                config = recipe("fda", strength=strength, seed=seed)
-                records.append(finished(config, validation=(value, 0.0)))
-    chosen = [e.row.label for e in entries(board(records, tmp_path)).values() if e.row.chosen]
-    assert chosen == ["fda 3"]  # 10 has one seed of two
+def chosen(made: Board) -> list[str]:
+    return [label for label, entry in entries(made).items() if entry.row.chosen]
+
+
+def test_settings_are_chosen_on_the_seeds_that_all_have(tmp_path: Path) -> None:
+    def path(scores: dict[float, dict[int, float]], **options: Any) -> list[Any]:
+        return [
+            finished(recipe("fda", strength=s, seed=seed), validation=(value, 0.0), **options)
+            for s, by_seed in scores.items()
+            for seed, value in by_seed.items()
+        ]
+
+    whole = {1.0: {0: 0.9, 1: 0.5}, 3.0: {0: 0.8, 1: 0.8}}
+    assert chosen(board(path(whole), tmp_path / "a")) == ["fda 3"]
+    partial = {1.0: {0: 0.9, 1: 0.1}, 3.0: {0: 0.8}}  # seed 1 of 3 is still to come
+    assert chosen(board(path(partial), tmp_path / "b")) == ["fda 1"]
+    apart = {1.0: {0: 0.9}, 3.0: {1: 0.8}}
+    made = board(path(apart), tmp_path / "c")
+    assert chosen(made) == [] and all(e.headline for e in entries(made).values())
+    other = finished(recipe("fda", strength=9.0), validation=(0.99, 0.0), split="easier")
+    assert chosen(board([*path(whole), other], tmp_path / "d")) == ["fda 3"]
+
+
+def test_without_validation_data_every_setting_stands_for_its_method(tmp_path: Path) -> None:
+    records = [
+        finished(recipe(m, strength=s, seed=seed), validation=None)
+        for m, s in (("lp-ft", None), ("fda", 0.3), ("fda", 1.0))
+        for seed in (0, 1)
+    ]
+    made = board(records, tmp_path)
+    assert chosen(made) == [] and page(made).count('data-chosen="yes"') == 3
+    assert "fda 0.3 (0.0 ± 0.0), fda 1 (0.0 ± 0.0)" in findings(made.comparisons[0], _columns())[0]
 
 
 def words(entry: Entry) -> list[str]:
@@ -128,11 +156,45 @@ def test_marks(tmp_path: Path) -> None:
     assert len(made.failed) == 1 and len(made.refused) == 2 and len(made.comparisons) == 2
 
 
-def test_another_split_than_the_others_is_not_ranked(tmp_path: Path) -> None:
-    records = paths(2)
+def test_other_images_or_weights_than_the_others_are_not_ranked(tmp_path: Path) -> None:
     odd = [run_of(recipe("rift", strength=1.0, seed=s), 0.8, 0.05, split="other") for s in (0, 1)]
-    entry = entries(board([*records, *odd], tmp_path))["rift 1"]
-    assert words(entry) == ["other split"] and not entry.ranked and not entry.front
+    for seed in (0, 1):
+        made = run_of(recipe("rkd", strength=1.0, seed=seed), 0.8, 0.05)
+        odd.append(replace(made, initial_tower_sha256=sha("others")))
+        panel = {name: replace(data, sha256=sha("others")) for name, data in made.panel.items()}  # type: ignore[union-attr]
+        odd.append(replace(run_of(recipe("lwf", strength=1.0, seed=seed), 0.8, 0.05), panel=panel))
+    found = entries(board([*paths(2), *odd], tmp_path))
+    for label in ("rift 1", "rkd 1", "lwf 1"):
+        entry = found[label]
+        assert words(entry) == ["other split"] and not entry.ranked and not entry.front
+        assert not any(entry.differences.values())
+    assert [e.ranked for e in found.values()] == sorted(
+        (e.ranked for e in found.values()), reverse=True
+    )
+
+
+def test_plain_fine_tuning_on_another_split_is_no_baseline(tmp_path: Path) -> None:
+    records = [r for r in paths(2) if r.config["method"] != "lp-ft"]
+    records += [run_of(recipe("lp-ft", seed=s), 0.5, -0.1, split="old") for s in (0, 1)]
+    made = board(records, tmp_path)
+    assert made.comparisons[0].baseline is None
+    assert not any(any(e.differences.values()) for e in entries(made).values())
+
+
+def test_a_row_that_was_trained_otherwise_says_so(tmp_path: Path) -> None:
+    longer = [
+        run_of(recipe("rift", strength=1.0, seed=s, train__epochs=50), 0.7, 0) for s in (0, 1)
+    ]
+    made = board([*paths(2), *longer], tmp_path)
+    entry = entries(made)["rift 1"]
+    assert words(entry) == ["trained otherwise"] and entry.ranked
+    assert "train.epochs=50 in place of 2" in page(made)
+
+
+def test_comparisons_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    made = board([*paths(1), *paths(1, panel__train=50)], tmp_path)
+    assert sorted(c.apart["panel.train"] for c in made.comparisons) == ["50", "null"]
+    assert "panel.train=50" in page(made) and "panel.train=50" in markdown(made)
 
 
 def test_seeds_that_were_asked_for(tmp_path: Path) -> None:
@@ -180,6 +242,18 @@ def test_without_a_panel_keeping_is_of_the_stream(tmp_path: Path) -> None:
     assert "BWT (points)" in text and 'data-key="delta_lp"' not in text
 
 
+def test_runs_that_all_failed_and_a_single_experience(tmp_path: Path) -> None:
+    made = board([failed(recipe("fda", strength=1.0, seed=s)) for s in (0, 1)], tmp_path / "a")
+    (entry,) = entries(made).values()
+    assert words(entry) == ["2 failed", "too few seeds"] and len(made.failed) == 2
+    assert "RuntimeError: no more memory" in page(made) and "2 failed" in markdown(made)
+    assert set(write_board(collect([tmp_path / "a"]), tmp_path / "out").parent.iterdir()) == {
+        tmp_path / "out" / name for name in ("index.html", "board.md", "board.csv", "runs.csv")
+    }
+    single = finished(recipe("lp-ft"), ((None,), (0.8,)))
+    assert "80.0" in page(board([single], tmp_path / "b"))
+
+
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     first = troubled(tmp_path / "a")
     second = tmp_path / "b"
@@ -189,7 +263,23 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     for file in files:  # in another order
         shutil.copy(file, second / file.name)
     write_board(collect([first]), tmp_path / "one")
-    write_board(collect([second]), tmp_path / "two")
+    stale = tmp_path / "two" / "figure-9-gone-paths.png"
+    stale.parent.mkdir()
+    stale.write_bytes(b"of an earlier board")
+    (tmp_path / "matplotlibrc").write_text("font.size: 14\n")
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "board",
+        str(second),
+        "--out",
+        str(tmp_path / "two"),
+    ]
+    surroundings = {"MATPLOTLIBRC": str(tmp_path), "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **surroundings}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     names = sorted(p.name for p in (tmp_path / "one").iterdir())
     assert {"index.html", "board.md", "board.csv", "runs.csv"} <= set(names)
     assert (
@@ -200,6 +290,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     for name in names:
         one, two = ((tmp_path / folder / name).read_bytes() for folder in ("one", "two"))
         assert one == two, name
+    assert not stale.exists()
 
 
 def test_no_name_becomes_markup(tmp_path: Path) -> None:
@@ -239,15 +330,10 @@ def test_two_hundred_runs_stay_below_five_megabytes(tmp_path: Path) -> None:
             record = run_of(recipe("fda", strength=0.1 + k, seed=seed), 0.6, -0.03)
             outcome, stream = record.outcome, record.stream
             assert outcome is not None and stream is not None
-            # as large as ten experiences of Split ImageNet-R, probed after each
+            # as large as ten experiences of Split ImageNet-R, eight sets probed after each
+            probe: Any = {s: {f"set{j}": 0.5 for j in range(8)} for s in ("validation", "test")}
             moments = tuple(
-                replace(
-                    outcome.panel[-1],
-                    after=t,
-                    linear_probe={
-                        s: {f"set{j}": 0.5 for j in range(8)} for s in ("validation", "test")
-                    },
-                )  # type: ignore[misc]
+                replace(outcome.panel[-1], after=t, linear_probe=probe, zero_shot=probe)
                 for t in range(11)
             )
             matrix = tuple(
@@ -258,9 +344,15 @@ def test_two_hundred_runs_stay_below_five_megabytes(tmp_path: Path) -> None:
                 validation=(1,) * 10, test=(1,) * 10,
                 summary={"class_order": list(range(200)), "wnids": ["n01443537"] * 200},
             )  # fmt: skip
-            records.append(replace(record, stream=whole, outcome=replace(
-                outcome, accuracy=matrix, panel=moments, loss_terms=({"Loss": (1.0,) * 5},) * 10,
-            )))  # fmt: skip
+            assert record.panel is not None
+            records.append(replace(
+                record, stream=whole,
+                panel={f"set{j}": record.panel["shapes"] for j in range(8)},
+                outcome=replace(
+                    outcome, accuracy=matrix, panel=moments, validation_learnt=(0.5,) * 10,
+                    validation_last=(0.5,) * 10, loss_terms=({"Loss": (1.0,) * 5},) * 10,
+                ),
+            ))  # fmt: skip
     made = board(records, tmp_path)
     assert len(made.records) == 200
     size = len(page(made).encode())

@@ -14,6 +14,7 @@ from benchmarks.methods import METHODS
 def test_comments_and_docstrings_are_no_code() -> None:
     head = '"""Doc."""\n\nX = "# no comment"  # a comment\n\n\ndef f() -> int:\n'
     source = f'{head}    """Doc,\n\n    long.\n    """\n    return 1\n'
+    assert bare('def f(): "doc"; return 1\n') != bare('def f(): "doc"; return 2\n')
     assert bare(source) == 'X = "# no comment"\ndef f() -> int:\n    return 1'
 
 

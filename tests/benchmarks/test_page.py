@@ -13,7 +13,7 @@ import pytest
 from benchmarks.board.model import make_board
 from benchmarks.board.page import page as render
 from benchmarks.board.write import current_code
-from benchmarks.record_files import collect
+from benchmarks.record_files import collect, read_record
 from tests.benchmarks.board_records import HOSTILE, troubled
 
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
@@ -117,8 +117,11 @@ def test_sort_by_a_column_both_ways_with_what_is_not_ranked_below(browser: Any, 
             assert ranked == sorted(ranked, reverse=better_first) and len(ranked) > 5
             marks = [r for r, _ in rows]
             assert marks == sorted(marks, reverse=True)  # yes before no
-        section(page).get_by_role("button", name="Method").click()
+        listed = shown(page)
+        page.select_option("#sort", "method")  # what a phone has in place of headings
         names = shown(page)
+        page.select_option("#sort", "")
+        assert shown(page) != names and sorted(shown(page)) == sorted(listed)
         ranked_names = [n for n in names if not n.startswith(("lwf", "proxy", "rift"))]
         assert ranked_names[:3] == ["fda 0.3", "fda 3", "l2sp 0.1"]
 
@@ -165,6 +168,11 @@ def test_a_run_by_keyboard_alone(browser: Any, file: Path) -> None:
         dialog.get_by_text("The record itself").click()
         assert '"schema_version": 1' in dialog.locator("pre").inner_text()
         page.screenshot(path=SHOTS / "run.png")
+        with page.expect_download() as waiting:
+            dialog.get_by_text("Save this record").click()
+        saved = file.with_name("saved.json")
+        waiting.value.save_as(saved)
+        assert read_record(saved).label.startswith("ldifs-1000-seed0")  # its hash is right
         page.keyboard.press("Escape")
         dialog.wait_for(state="hidden")
         assert page.evaluate("document.activeElement.textContent") == "seed 0"
@@ -251,5 +259,8 @@ def test_without_scripts_and_on_paper_all_rows_are_there(browser: Any, file: Pat
     with visit as page:
         page.emulate_media(media="print")
         assert page.locator("#filters").is_hidden() and section(page).is_visible()
+        assert section(page).locator("thead").is_visible()
+        page.set_viewport_size({"width": 700, "height": 1000})  # A4, upright
+        assert section(page).locator("thead").is_visible()
         page.pdf(path=SHOTS / "print.pdf", format="A4", landscape=True)
         assert (SHOTS / "print.pdf").stat().st_size > 10_000

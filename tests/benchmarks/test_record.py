@@ -103,8 +103,17 @@ def put(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
         (put("extra", value=1), True, "extra: Unexpected keyword argument"),
         (put("cost", value=None), True, "a finished run has all parts"),
         (put("cost", "steps", value=-1), True, r"cost\.steps"),
-        (put("stream", "experiences", value=["a"]), True, "not of the 1 experiences"),
-        (put("outcome", "panel", 0, "after", value=1), True, "must begin with 0"),
+        (put("stream", "experiences", value=["a"]), True, "the stream is not"),
+        (put("outcome", "panel", 0, "after", value=1), True, "must rise from 0 to the end"),
+        (put("outcome", "panel", 1, "after", value=77), True, "must rise from 0 to the end"),
+        (put("outcome", "panel", 1, "linear_probe", "test", value={}), True, "the same sets"),
+        (put("outcome", "panel", 1, "zero_shot", value=None), True, "different data sets"),
+        (put("outcome", "validation_last", value=[0.5]), True, "validation_last has 1 entries"),
+        (put("outcome", "validation_last", value=None), True, "both have validation data"),
+        (put("outcome", "loss_terms", value=[]), True, "loss_terms has 0"),
+        (put("panel", value={}), True, "were measured, not the record's sets"),
+        (put("stream", "test", 0, value=0), True, "has no images to measure"),
+        (put("how", "config", value={}), True, "how.config has no method, strength"),
     ],
 )
 def test_what_is_not_as_it_was_written_is_refused(
@@ -128,6 +137,7 @@ def test_what_is_not_as_it_was_written_is_refused(
         (b"[" * 100_000, "cut off, or no JSON"),
         (b'{"schema_version": 1, "x": NaN}', "holds NaN"),
         (b'{"schema_version": 1, "x": -Infinity}', "holds -Infinity"),
+        (b'{"schema_version": 1, "x": 1e999}', "not finite"),
     ],
 )
 def test_what_is_no_record_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -160,6 +170,19 @@ def test_runs_that_are_there_twice(record: Record, tmp_path: Path) -> None:
     found = collect([tmp_path])
     assert found.records == ()
     assert "another outcome" in found.refused["c.json"] and "c.json" in found.refused["zzz.json"]
+
+
+def test_what_is_no_file_and_names_of_several_places(record: Record, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_record(tmp_path / name / "x.json", record)
+        (tmp_path / name / "y.json").write_text("{")
+    (tmp_path / "a" / "folder.json").mkdir()
+    (tmp_path / "a" / "lost.json").symlink_to(tmp_path / "nowhere")
+    found = collect([tmp_path / "a", tmp_path / "b"])
+    assert found == collect([tmp_path / "b", tmp_path / "a"]) and len(found.records) == 1
+    names = [name.removeprefix(f"{tmp_path.as_posix()}/") for name in found.refused]
+    assert names == ["a/folder.json", "a/lost.json", "a/y.json", "b/y.json"]
+    assert list(collect([tmp_path / "b"]).refused) == ["y.json"]
 
 
 def test_places_without_records(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from benchmarks.record import Record
 from benchmarks.record_files import read_record
 from benchmarks.run import add_options, main
 from benchmarks.scores import delta_lp, delta_zs
-from benchmarks.tasks import Task, settle
+from benchmarks.tasks import Settler, Task
 from tests.benchmarks.miniature import imagenet_wnids, write_folder, write_imagenet_r
 from tests.benchmarks.records import finished
 
@@ -246,6 +246,8 @@ def test_a_process_that_dies_takes_no_other_run_with_it(
     data: Path, tmp_path: Path, jobs: int
 ) -> None:
     ended: dict[str, Any] = {}
+
+    settle = Settler()
 
     def done(task: Task, found: Record | BaseException) -> None:
         ended[task.config.method] = found

@@ -21,7 +21,7 @@ from benchmarks.record_files import read_record, write_record
 from benchmarks.sweep import command
 from benchmarks.sweep.matrix import FOLDER, load_matrix, tasks_of
 from benchmarks.sweep.progress import Progress, spoken
-from benchmarks.tasks import Task, execute
+from benchmarks.tasks import Settler, Task, execute
 from tests.benchmarks.records import failed, finished
 
 SMALL = {
@@ -85,6 +85,8 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         ({"seeds": []}, "seeds"),
         ({"cpus": 0}, "cpus"),
         ({"streams": ["nowhere.yaml"]}, "is no file"),
+        ({"set": {"seed": 3}}, r"set\.seed: say it by the matrix's seeds"),
+        ({"streams": ["concepts.yaml", "recipes/concepts.yaml"]}, "two of them are the same"),
         ({"streams": ["concepts/fda.yaml"]}, "has no recipe of the method|list no methods"),
         ({"set": {"train.epoch": 1}}, r"did you mean 'train.epochs'\?"),
     ],
@@ -217,11 +219,55 @@ def test_a_stream_that_cannot_be_built_fails_its_own_runs_alone(
     matrix = load_matrix(write(tmp_path, strengths={"fda": [1]}))
     tasks = tasks_of(matrix, tmp_path)
     lost = load_recipe(
-        tasks[0].config.at("x") and FOLDER.parent / "recipes/pacs_mobilenet/lp-ft.yaml",
+        FOLDER.parent / "recipes/pacs_mobilenet/lp-ft.yaml",
         {"where.data": str(tmp_path)},
     ).config
     made = with_steps([tasks[0], replace(tasks[0], config=lost)])
     assert made[0].steps > 0 and made[1].steps == 0
+    settle = Settler()
+    pool.run_all(made[1:], 1, 1, settle)
+    failure = made[1].found()
+    assert failure is not None and "FileNotFoundError" in (failure.reason or "")
+
+
+def test_a_write_that_fails_stops_nothing_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import tasks as module
+
+    first, second, *_ = tasks_of(load_matrix(write(tmp_path)), tmp_path)
+    settle, real = Settler(), module.write_record
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write_record", full)
+    settle(first, finished(first.config))
+    assert "No space left" in capsys.readouterr().err and first.found() is None
+    with pytest.raises(OSError, match="No space left"):
+        settle.finish()
+    monkeypatch.setattr(module, "write_record", real)
+    settle(second, finished(second.config))
+    settle.finish()
+    assert first.found() == finished(first.config) and second.found() is not None
+
+
+def test_a_failure_does_not_replace_a_finished_record(tmp_path: Path) -> None:
+    task, *_ = tasks_of(load_matrix(write(tmp_path)), tmp_path)
+    settle = Settler()
+    settle(task, FileNotFoundError("caf\udce9.png"))  # a name that is not UTF-8
+    left = task.found()
+    assert left is not None and left.reason == "FileNotFoundError: caf\\udce9.png"
+    settle(task, finished(task.config))
+    settle(task, MemoryError("later"))
+    assert task.found() == finished(task.config)
+
+
+def test_what_a_run_raises_is_told_whatever_it_is(tmp_path: Path) -> None:
+    task, *_ = tasks_of(load_matrix(write(tmp_path)), tmp_path)
+    ended: list[Any] = []
+    pool.run_all([task], 1, 1, lambda _, found: ended.append(found), work=refuses)
+    assert str(ended[0]) == "TwoWordsError: seed 0 is refused"
 
 
 def test_progress_tells_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,13 +302,14 @@ def test_on_a_terminal_the_table_is_live(tmp_path: Path) -> None:
     console = Console(file=text, width=100, force_terminal=True)
     with Progress(tasks, ["left"] * 6, console) as progress:
         progress.ended(tasks[0], finished(tasks[0].config))
-    assert "1 of 6 done" in text.getvalue() and "proxy" not in text.getvalue()
+    shown = text.getvalue()
+    assert "1 of 6 done" in shown and "lp-ft" in shown and "kept" in shown
 
 
 # ---- both engines, for real ----
 
 
-def killed_once(task: Task) -> Record:
+def killed_once(task: Task, jobs: int) -> Record:
     """A run whose worker is killed in its middle, the first time."""
     steps = 0
 
@@ -274,25 +321,28 @@ def killed_once(task: Task) -> Record:
             marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return execute(task, stepped)
+    return execute(task, stepped, jobs)
 
 
-def always_killed(task: Task) -> Record:
+def always_killed(task: Task, jobs: int) -> Record:
     (task.folder / f"try-{os.getpid()}").touch()
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
 
 @pytest.mark.timeout(600)
-def test_ray_and_processes_give_the_same_records_though_a_worker_is_killed(tmp_path: Path) -> None:
+def test_ray_and_processes_give_the_same_records_though_a_worker_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     from benchmarks.sweep.ray_engine import run_on_ray
-    from benchmarks.tasks import settle
 
     matrix = write(tmp_path, seeds=[0], strengths={"fda": [0.3]})
     assert call("--matrix", matrix, "--out", tmp_path / "local", "--jobs", 2) == 0
     tasks = tasks_of(load_matrix(matrix), tmp_path / "ray")
     tasks[0].folder.mkdir(parents=True)
+    settle = Settler()
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     ray.init(
@@ -300,7 +350,7 @@ def test_ray_and_processes_give_the_same_records_though_a_worker_is_killed(tmp_p
         runtime_env={"env_vars": {"PYTHONPATH": path, "TQDM_DISABLE": "1"}},
     )  # fmt: skip
     try:
-        run_on_ray(tasks, 1, 0, None, lambda t, found: settle(t, found) and None, killed_once)
+        run_on_ray(tasks, 1, 0, None, settle, killed_once)
         with pytest.raises(ValueError, match=r"no node of the cluster has as many .* 2 CPUs"):
             run_on_ray(tasks, 3, 0, None, lambda *_: None)
         ended: list[Any] = []
@@ -316,13 +366,21 @@ def test_ray_and_processes_give_the_same_records_though_a_worker_is_killed(tmp_p
         own = task.found()
         other = read_record(tmp_path / "local" / "concepts" / task.file.name)
         assert own is not None and own.reproducible() == other.reproducible()
+        assert own.how.command == other.how.command and own.how.machine.jobs == 2
     assert "its worker died 4 times" in str(ended[0])
     assert len(list(tasks[0].folder.glob("try-*"))) == 4
-    assert isinstance(ended[1], ValueError) and "seed 9 is refused" in str(ended[1])
+    assert str(ended[1]) == "TwoWordsError: seed 9 is refused"
 
 
-def refuses(task: Task) -> Record:
-    raise ValueError(f"seed {task.config.seed} is refused")
+def refuses(task: Task, jobs: int) -> Record:
+    raise TwoWordsError(f"seed {task.config.seed}", "is refused")
+
+
+class TwoWordsError(Exception):
+    """Cannot be pickled: its arguments are not those of its making."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} {second}")
 
 
 def test_ray_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

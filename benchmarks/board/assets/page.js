@@ -77,11 +77,11 @@
   filter();
 
   const NAMES = new Intl.Collator("en", { numeric: true });
-  function sortBy(button) {
+  function sortBy(button, always) {
     const table = button.closest("table"), head = button.closest("th"), key = button.dataset.key;
     const best = button.dataset.better === "more" ? "descending" : "ascending";
     const other = best === "descending" ? "ascending" : "descending";
-    const direction = head.getAttribute("aria-sort") === best ? other : best;
+    const direction = !always && head.getAttribute("aria-sort") === best ? other : best;
     for (const th of all("thead th", table)) th.setAttribute("aria-sort", "none");
     head.setAttribute("aria-sort", direction);
     const sign = direction === "ascending" ? 1 : -1;
@@ -96,7 +96,17 @@
     });
     for (const { body } of bodies) table.append(body);
   }
-  for (const button of all(".sort")) button.addEventListener("click", () => sortBy(button));
+  for (const button of all(".sort")) button.addEventListener("click", () => sortBy(button, false));
+  const order = document.getElementById("sort");
+  const listed = all("table.board").map((table) => [table, all("tbody", table)]);
+  order.addEventListener("change", () => {
+    for (const [table, bodies] of listed) {
+      for (const th of all("thead th", table)) th.setAttribute("aria-sort", "none");
+      const button = all(".sort", table).find((one) => one.dataset.key === order.value);
+      if (button) sortBy(button, true);
+      else for (const body of bodies) table.append(body);
+    }
+  });
 
   function openRow(button, open) {
     button.setAttribute("aria-expanded", String(open));
@@ -108,7 +118,7 @@
 
   // ---- one run ----
   function heat(value) {
-    return value === null ? {} : { backgroundColor: "rgba(var(--heat), " + (0.08 + 0.5 * value).toFixed(3) + ")" };
+    return value === null ? {} : { backgroundColor: "rgba(var(--heat), " + (0.05 + 0.4 * value).toFixed(3) + ")" };
   }
   function table(caption, head, rows, options) {
     const made = make("table", { class: "small" }, caption ? make("caption", {}, caption) : null);
@@ -127,30 +137,30 @@
     return make("div", { class: "wide" }, made);
   }
   function curves(about, lines, low, high, labels, show) {
-    const w = 460, h = 190, left = 40, right = 96, top = 10, bottom = 26;
-    const count = labels.length;
+    const w = 460, h = 190, left = 40, right = 14, top = 10, bottom = 26;
+    if (!(high > low)) [low, high] = [Math.max(0, low - 0.1), Math.min(1, low + 0.1)];
+    const count = labels.length, every = Math.ceil(count / 12);
     const x = (k) => left + (count > 1 ? (k * (w - left - right)) / (count - 1) : 0);
-    const y = (v) => h - bottom - ((v - low) / (high - low || 1)) * (h - top - bottom);
+    const y = (v) => h - bottom - ((v - low) / (high - low)) * (h - top - bottom);
     const svg = make("svg", { class: "curve", viewBox: "0 0 " + w + " " + h, role: "img", "aria-label": about });
     for (const value of [low, (low + high) / 2, high]) {
       svg.append(make("line", { x1: left, x2: w - right, y1: y(value), y2: y(value) }));
       svg.append(make("text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, show(value)));
     }
-    labels.forEach((label, k) => svg.append(make("text", { x: x(k), y: h - 8, "text-anchor": "middle" }, label)));
-    const taken = [];
+    labels.forEach((label, k) => {
+      if (k % every === 0) svg.append(make("text", { x: x(k), y: h - 8, "text-anchor": "middle" }, label));
+    });
+    const legend = make("ul", { class: "legend" });
     lines.forEach((line, k) => {
-      const colour = "var(--c" + (2 + (k % 9)) + ")";
+      // colours repeat after nine lines; dashes then tell them apart
+      const colour = "var(--c" + (2 + (k % 9)) + ")", dashes = ["none", "6 3", "2 3"][Math.floor(k / 9) % 3];
       const known = line.values.map((v, t) => [t, v]).filter(([, v]) => v !== null && v !== undefined);
       if (!known.length) return;
-      svg.append(make("polyline", { points: known.map(([t, v]) => x(t) + "," + y(v)).join(" "), style: { stroke: colour } }));
+      svg.append(make("polyline", { points: known.map(([t, v]) => x(t) + "," + y(v)).join(" "), style: { stroke: colour, strokeDasharray: dashes } }));
       for (const [t, v] of known) svg.append(make("circle", { cx: x(t), cy: y(v), r: 2.5, style: { fill: colour } }));
-      const [t, v] = known[known.length - 1];
-      let at = y(v) + 4;
-      while (taken.some((other) => Math.abs(other - at) < 11)) at += 11;  // names do not lie upon each other
-      taken.push(at);
-      svg.append(make("text", { x: Math.max(x(t), x(count - 1)) + 6, y: at, style: { fill: colour } }, line.name));
+      legend.append(make("li", {}, make("span", { class: "dot", style: { background: colour }, "aria-hidden": "true" }), line.name));
     });
-    return svg;
+    return make("div", {}, svg, legend);
   }
   function part(title, ...children) {
     return make("div", {}, make("h3", {}, title), ...children.filter(Boolean));
@@ -168,7 +178,7 @@
     const lines = names.map((name, j) => ({ name, values: R.map((row, t) => (t > j || row[j] !== null ? row[j] : null)) }));
     return part("Accuracy on each data set, as the stream goes on",
       curves("Accuracy by experience; the same numbers are in the matrix", lines, low, high, R.map((_, t) => String(t)), percent),
-      make("p", { class: "muted" }, "Across: how many data sets were learnt."));
+      make("p", { class: "muted" }, "Across: how many data sets were learnt; upwards: test accuracy (%)."));
   }
   function panelPart(record) {
     const moments = record.outcome.panel;
@@ -242,19 +252,18 @@
   const dialog = document.getElementById("run");
   let asker = null;
   function showRun(id) {
-    const record = records[id];
-    if (!record) return;
+    if (!Object.hasOwn(records, id)) return;
+    const text = records[id] + "\n", record = JSON.parse(text);
     const body = document.getElementById("run-body"), config = record.how.config;
     document.getElementById("run-title").textContent =
       config.method + (config.strength === null ? "" : " " + config.strength) + ", seed " + config.seed;
     const inner = record.status === "finished"
       ? [matrixPart, curvePart, panelPart, driftPart, lossPart, costPart].map((makePart) => makePart(record)).filter(Boolean)
       : [];
-    const text = JSON.stringify(record, null, 1);
     const save = make("a", { href: "data:application/json;charset=utf-8," + encodeURIComponent(text), download: id.slice(0, 12) + ".json" }, "Save this record");
     body.replaceChildren(
       make("div", { class: "parts" }, ...inner, originPart(record, id)),
-      make("details", {}, make("summary", {}, "The record itself"), make("p", {}, save), make("pre", { tabindex: "0" }, text)));
+      make("details", {}, make("summary", {}, "The record itself"), make("p", {}, save), make("pre", { tabindex: "0" }, JSON.stringify(record, null, 1))));
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
   }
