@@ -34,6 +34,7 @@ class Method:
         reference: ``"teacher"`` or ``"anchor"``.
         seeded: whether it draws random numbers of its own.
         weakens: whether a larger strength means less of the method.
+        about: what it does, in a line.
     """
 
     build: type[ReferencePlugin[Any]] | None = None
@@ -41,6 +42,7 @@ class Method:
     reference: str = "teacher"
     seeded: bool = False
     weakens: bool = False
+    about: str = ""
 
     def plugins(
         self, strength: float | None, reference: str, seed: int, options: Mapping[str, Any]
@@ -80,18 +82,50 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "finetune": Method(),
-    "lp-ft": Method(),
-    "l2sp": Method(L2SPPlugin, "weight", "anchor"),
-    "ldifs": Method(LDIFSPlugin, "weight"),
-    "digrap": Method(DiGraPPlugin, "mu", "anchor"),
-    "rift": Method(RIFTPlugin, "weight"),
-    "rkd": Method(RKDPlugin, "weight"),
-    "lwf": Method(LwFPlugin, "weight"),
-    "wise-ft": Method(WiSEFTPlugin, "alpha", "anchor", weakens=True),
-    "fda": Method(FDAPlugin, "weight", seeded=True),
-    "proxy-fda": Method(ProxyFDAPlugin, "weight", seeded=True),
-}
+    "finetune": Method(about="plain fine-tuning, heads as torch initialises them"),
+    "lp-ft": Method(about="plain fine-tuning, heads fitted by a linear probe first"),
+    "l2sp": Method(
+        L2SPPlugin, "weight", "anchor",
+        about="L2-SP: pulls the weights back to where they were; the number is λ",
+    ),
+    "ldifs": Method(
+        LDIFSPlugin, "weight",
+        about="LDIFS: holds features at five depths near the old model's; the number is λ",
+    ),
+    "digrap": Method(
+        DiGraPPlugin, "mu", "anchor",
+        about="DiGraP: takes out of gradients what leads away from the old weights; "
+        "the number is μ",
+    ),
+    "rift": Method(
+        RIFTPlugin, "weight",
+        about="RIFT: holds means and covariances of features near the old model's; "
+        "the number is λ",
+    ),
+    "rkd": Method(
+        RKDPlugin, "weight",
+        about="RKD: keeps distances and angles between the features of a batch; the number is λ",
+    ),
+    "lwf": Method(
+        LwFPlugin, "weight",
+        about="LwF: keeps the old heads' answers on the new images; the number is λ",
+    ),
+    "wise-ft": Method(
+        WiSEFTPlugin, "alpha", "anchor", weakens=True,
+        about="WiSE-FT: averages new and old weights after training; the number is α, "
+        "1 is all new",
+    ),
+    "fda": Method(
+        FDAPlugin, "weight", seeded=True,
+        about="FDA: keeps who is near whom, and how near, in the features of a batch; "
+        "the number is λ",
+    ),
+    "proxy-fda": Method(
+        ProxyFDAPlugin, "weight", seeded=True,
+        about="Proxy-FDA: FDA with generated features (proxies) among the neighbours; "
+        "the number is λ",
+    ),
+}  # fmt: skip
 
 
 def check_method(method: str) -> str:

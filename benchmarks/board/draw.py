@@ -22,7 +22,7 @@ def colour_of(method: str) -> str:
     return f"c{_ORDER.index(method)}" if method in _ORDER else "cx"
 
 
-def ticks(low: float, high: float, most: int = 6) -> list[float]:
+def ticks(low: float, high: float, most: int = 9) -> list[float]:
     """Round numbers between ``low`` and ``high``, at most ``most`` and a few."""
     if not high > low:
         return [low]
@@ -127,13 +127,14 @@ def _grid(axes: _Axes, comparison: Comparison) -> Markup:
     column = _COLUMN[comparison.keeping]
     parts.append(
         Markup('<text class="axis" x="{x}" y="{y}" text-anchor="middle">'
-               "learns more →  Last (%)</text>")
+               "learns more →  Last: accuracy at the end (%)</text>")
         .format(x=(_LEFT + _WIDTH - _RIGHT) / 2, y=_HEIGHT - 10)
     )  # fmt: skip
     parts.append(
         Markup('<text class="axis" transform="translate(16 {y}) rotate(-90)" text-anchor="middle">'
-               "keeps more →  {name} (points)</text>")
-        .format(y=(_TOP + _HEIGHT - _BOTTOM) / 2, name=column.title)
+               "keeps more →  {name}: {short} (points)</text>")
+        .format(y=(_TOP + _HEIGHT - _BOTTOM) / 2, name=column.title,
+                short=column.short)
     )  # fmt: skip
     return Markup("").join(parts)
 

@@ -35,6 +35,7 @@ class Column:
         unit: ``percent`` of images; ``points``, of a loss, or ``change``, with its sign; ``times``
             plain fine-tuning; ``bytes``.
         better: whether more or less is better.
+        short: what it is, in a few words.
         about: one sentence.
     """
 
@@ -42,30 +43,35 @@ class Column:
     title: str
     unit: Unit
     better: Literal["more", "less"]
+    short: str
     about: str
 
 
 COLUMNS = (
-    Column("last", "Last", "percent", "more",
-           "Accuracy on the stream's test images after its last experience: what was learnt."),
-    Column("avg", "Avg", "percent", "more",
-           "Mean, over the stages of the stream, of the accuracy on what had been learnt by then."),
-    Column("forgetting_first", "Forgetting", "points", "less",
-           "Accuracy right after learning an experience minus at the end, mean over all but the "
+    Column("last", "Last", "percent", "more", "accuracy at the end",
+           "Accuracy on the test images of all data sets of the stream, after the last was learnt: "
+           "what the model has learnt."),
+    Column("avg", "Avg", "percent", "more", "accuracy on the way",
+           "Accuracy on the data sets learnt by then, after each of them; the mean."),
+    Column("forgetting_first", "Forgetting", "points", "less", "of the stream itself",
+           "Accuracy on a data set right after learning it minus at the end, mean over all but the "
            "last (Avalanche's formula): what was forgotten of the stream."),
-    Column("bwt", "BWT", "change", "more", "Backward transfer: minus forgetting."),
-    Column("delta_lp", "Δ_LP", "change", "more",
-           "Change of the accuracy of linear probes on data sets that were never tuned on: what "
-           "is left of what the model knew before. Below 0 is concept forgetting."),
-    Column("delta_zs", "Δ_ZS", "change", "more",
-           "The same with the texts of the classes instead of probes (zero-shot)."),
-    Column("neighbors_kept", "Neighbours kept", "percent", "more",
-           "Share of an image's 10 nearest neighbours in feature space that are its neighbours "
-           "still, on the same data sets."),
-    Column("step_cost", "Step cost", "times", "less",
+    Column("bwt", "BWT", "change", "more", "minus forgetting",
+           "Backward transfer: minus forgetting."),
+    Column("delta_lp", "Δ_LP", "change", "more", "unseen data, probes",
+           "What is left of what the model knew before: the change, since pre-training, of the "
+           "accuracy of linear probes on data sets that it was never tuned on (the panel). Probes "
+           "are fitted anew on the features of each model. Below 0 is concept forgetting."),
+    Column("delta_zs", "Δ_ZS", "change", "more", "unseen data, zero-shot",
+           "The change of the panel's accuracy since pre-training with the texts of the classes in "
+           "place of probes (zero-shot)."),
+    Column("neighbors_kept", "Neighbours kept", "percent", "more", "unseen data",
+           "Share of a panel image's 10 nearest neighbours in feature space that are its "
+           "neighbours still."),
+    Column("step_cost", "Step cost", "times", "less", "time",
            "Median time of a training step, divided by that of plain fine-tuning with the same "
-           "seed on the same machine."),
-    Column("peak_memory", "Memory", "bytes", "less",
+           "seed on the same machine. Other work on a machine makes it noisy: mind the interval."),
+    Column("peak_memory", "Memory", "bytes", "less", "at most",
            "Of the GPU, its peak; else what the process held after a step at most, with its data, "
            "its libraries, and what earlier runs in it left."),
 )  # fmt: skip

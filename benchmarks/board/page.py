@@ -15,12 +15,12 @@ from benchmarks.board.draw import colour_of, scatter, strips
 from benchmarks.board.model import COLUMNS, Board, Column, Comparison, Entry, Unit
 from benchmarks.board.words import (
     data_sets,
+    difference,
     findings,
     number,
     spread,
     unit_name,
     verdict,
-    with_spread,
 )
 from benchmarks.methods import METHODS
 from benchmarks.record import Record, canonical
@@ -28,7 +28,6 @@ from benchmarks.record_files import sealed
 from benchmarks.scores import SCORES
 
 _ASSETS = Path(__file__).with_name("assets")
-_TOLD = ("last", "forgetting_first", "delta_lp", "delta_zs")
 
 
 def page(board: Board) -> str:
@@ -49,6 +48,7 @@ def page(board: Board) -> str:
         streams=sorted({c.stream for c in board.comparisons}),
         backbones=sorted({c.backbone for c in board.comparisons}),
         methods=known + others,
+        abouts={method: METHODS[method].about for method in known},
         units={unit: unit_name(unit) for unit in get_args(Unit)},
         colour_of=colour_of,
         css=Markup((_ASSETS / "page.css").read_text(encoding="utf-8")),
@@ -76,18 +76,33 @@ def _any(column: Column, comparison: Comparison) -> bool:
 def _comparison(comparison: Comparison) -> dict[str, Any]:
     columns = [c for c in COLUMNS if _any(c, comparison)]
     methods = [entry.row.method for entry in comparison.entries]
-    told = tuple(c for c in COLUMNS if c.key in _TOLD)
     dots = strips(comparison)
     return {
         "about": comparison,
         "columns": columns,
         "several": {method: methods.count(method) > 1 for method in methods},
+        "scale": _scale(comparison),
         "apart": ", ".join(f"{key}={value}" for key, value in comparison.apart.items()),
         "learnt": data_sets(comparison.experiences),
         "plot": scatter(comparison),
         "front": sum(entry.front for entry in comparison.entries) > 1,
-        "findings": findings(comparison, told),
+        "findings": findings(comparison),
         "rows": [_row(entry, columns, dots) for entry in comparison.entries],
+    }
+
+
+def _scale(comparison: Comparison) -> dict[str, str]:
+    """How large it all is: of the first finished run."""
+    first = next((r for e in comparison.entries for r in e.row.finished), None)
+    if first is None or first.stream is None or first.cost is None:
+        return {}
+    counts, machine = sorted(set(first.stream.train)), first.how.machine
+    images = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    size = first.cost.parameters_stored / 1e6
+    return {
+        "Model": f"{comparison.backbone}, {size:.1f} M parameters",
+        "Images a data set": f"{images} to learn from",
+        "A run": f"{first.cost.steps} steps on {machine.device}, {machine.jobs} at a time",
     }
 
 
@@ -98,24 +113,27 @@ def _row(
     order: dict[str, Any] = {"method": row.label, "seeds": len(row.finished)}
     cells = []
     for column in columns:
-        cell, difference = entry.cells[column.key], entry.differences.get(column.key)
+        cell, apart = entry.cells[column.key], entry.differences.get(column.key)
         order[column.key] = None if cell is None else cell.mean
         cells.append({
             "title": column.title,
+            "key": column.key,
             "value": "–" if cell is None else number(cell.mean, column.unit),
             "spread": "" if cell is None else spread(cell.half, column.unit),
             "strip": dots.get((row.setting, column.key)),
             "difference": (
-                "" if difference is None else with_spread(difference, column.unit, signed=True)
+                "" if apart is None else difference(apart, column.unit)
             ),
-            "verdict": verdict(difference, column),
-            "single": difference is not None and difference.half is None,
+            "verdict": verdict(apart, column),
+            "single": apart is not None and apart.half is None,
         })  # fmt: skip
     return {
         "id": row.setting[:12],
         "entry": entry,
         "cells": cells,
         "sort": json.dumps(order, sort_keys=True),
+        "about": METHODS[row.method].about if row.method in METHODS else "",
+        "score": "" if row.mean("score") is None else number(row.mean("score") or 0.0, "percent"),
         "runs": [_run(record) for record in (*row.finished, *row.failed)],
     }
 
@@ -126,11 +144,12 @@ def _run(record: Record) -> dict[str, Any]:
     else:
         units = {column.key: (column.title, column.unit) for column in COLUMNS}
         found = {key: SCORES[key](record) for key in ("last", "delta_lp")}
-        about = ", ".join(
+        parts = [
             f"{units[key][0]} {number(value, units[key][1])}"
             for key, value in found.items()
             if value is not None
-        )
+        ]
+        about = ", ".join([*parts, f"{1000 * SCORES['seconds_per_step'](record):.0f} ms a step"])
     return {
         "id": record.run_id,
         "seed": record.config["seed"],

@@ -80,10 +80,11 @@ def _comparison(comparison: Comparison) -> list[str]:
         + (f"▲ ▼: better or worse than {_cell(base.label)}, plain fine-tuning, by an interval of "
            "paired differences without 0." if base else "No plain fine-tuning to compare with."),
     ]  # fmt: skip
-    shown = tuple(c for c in columns if c.key not in COST)
+    if base:
+        told += ["", f"Compared with {_cell(base.label)}, paired by seed, below the table."]
     return [
         f"## {_cell(comparison.stream)} on {_cell(comparison.backbone)}", "", *apart, *told, "",
-        *_table(lines), "", *(f"- {_cell(text)}" for text in findings(comparison, shown)),
+        *_table(lines), "", *(f"- {_cell(text)}" for _, text in findings(comparison)),
     ]  # fmt: skip
 
 

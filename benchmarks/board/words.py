@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks.board.model import Column, Comparison, Entry
+from benchmarks.board.model import COLUMNS, Column, Comparison, Entry
 from benchmarks.board.stats import Interval
 
+TOLD = ("last", "forgetting_first", "delta_lp", "delta_zs", "neighbors_kept")
+"""What is told in sentences."""
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -35,6 +37,17 @@ def with_spread(found: Interval | None, unit: str, signed: bool = False) -> str:
     return f"{number(found.mean, unit, signed)} {spread(found.half, unit)}".strip()
 
 
+def difference(found: Interval | None, unit: str) -> str:
+    """As :func:`with_spread`, signed; two digits where one would hide which side of 0 it is on."""
+    if found is None or found.half is None:
+        return with_spread(found, unit, signed=True)
+    mean, half = 100 * found.mean, 100 * found.half
+    close = found.excludes_zero and round(abs(mean), 1) <= round(half, 1)
+    if not close:
+        return with_spread(found, unit, signed=True)
+    return f"{mean:+.2f} ± {half:.2f}".replace("-", MINUS)
+
+
 def verdict(difference: Interval | None, column: Column) -> str:
     """``better``, ``worse``, or nothing where the interval includes zero."""
     if difference is None or not difference.excludes_zero:
@@ -53,34 +66,35 @@ def unit_name(unit: str) -> str:
     }[unit]
 
 
-def findings(comparison: Comparison, columns: tuple[Column, ...]) -> list[str]:
-    """What the intervals allow to say of the chosen settings, in sentences."""
+def findings(comparison: Comparison, keys: tuple[str, ...] = TOLD) -> list[tuple[str, str]]:
+    """What the intervals allow to say of the chosen settings: method and sentence.
+
+    Args:
+        comparison: whose rows.
+        keys: of columns.
+    """
     if comparison.baseline is None:
-        return ["No run of plain fine-tuning is here, so nothing is compared with it."]
-    shown = [e for e in comparison.entries if e.headline and any(e.differences.values())]
+        return [("", "No run of plain fine-tuning is here, so nothing is compared with it.")]
     told = []
-    for column in columns:
-        compared = [e for e in shown if e.differences.get(column.key) is not None]
-        if not compared:
+    for entry in comparison.entries:
+        if not entry.headline or not any(entry.differences.values()):
             continue
         clear: dict[str, list[str]] = {"better": [], "worse": [], "": [], "single": []}
-        for entry in compared:
+        for column in (c for c in COLUMNS if c.key in keys):
             found = entry.differences[column.key]
-            text = f"{entry_name(entry)} ({with_spread(found, column.unit, signed=True)})"
-            single = found is None or found.half is None
-            clear["single" if single else verdict(found, column)].append(text)
+            if found is not None:
+                kind = "single" if found.half is None else verdict(found, column)
+                clear[kind].append(f"{column.title} {difference(found, column.unit)}")
         parts = [
-            f"{word} than plain fine-tuning: {', '.join(clear[word])}"
-            for word in ("better", "worse") if clear[word]
+            f"{before}{', '.join(clear[kind])}"
+            for kind, before in (("better", "better: "), ("worse", "worse: "),
+                                 ("", "no clear difference: "),
+                                 ("single", "one seed, which shows no chance: "))
+            if clear[kind]
         ]  # fmt: skip
-        if clear[""]:
-            no_other = "no clear difference" if parts else "no clear difference from it"
-            parts.append(f"{no_other}: {', '.join(clear[''])}")
-        if clear["single"]:
-            parts.append(f"one seed, which shows no chance: {', '.join(clear['single'])}")
-        told.append(f"{column.title}: {'; '.join(parts)}.")
+        told.append((entry.row.method, f"{entry_name(entry)}: {'; '.join(parts)}."))
     if not told:
-        told = ["No row but plain fine-tuning is ranked yet, so nothing is compared with it."]
+        told = [("", "No row but plain fine-tuning is ranked yet: nothing is compared with it.")]
     return told
 
 

@@ -21,9 +21,9 @@ import pytest
 from benchmarks.board.figures import figures
 from benchmarks.board.model import Board, Entry, make_board
 from benchmarks.board.page import page
-from benchmarks.board.stats import interval, paired, pareto, t_quantile
+from benchmarks.board.stats import Interval, interval, paired, pareto, t_quantile
 from benchmarks.board.text import markdown, rows_csv, runs_csv
-from benchmarks.board.words import findings
+from benchmarks.board.words import difference, findings
 from benchmarks.board.write import current_code, write_board
 from benchmarks.record_files import collect, write_record
 from benchmarks.scores import delta_lp, last
@@ -49,6 +49,14 @@ def test_students_t_for_few_seeds() -> None:
         interval({0: math.nan})
     with pytest.raises(ValueError, match="needs two values"):
         t_quantile(1)
+
+
+def test_a_difference_shows_on_which_side_of_zero_it_is() -> None:
+    near = Interval(0.00064, 0.00055, {0: 0.0, 1: 0.0})
+    assert difference(near, "percent") == "+0.06 ± 0.06" and near.excludes_zero
+    assert difference(Interval(-0.00148, 0.00142, {}), "change") == "−0.15 ± 0.14"
+    assert difference(Interval(0.012, 0.009, {}), "percent") == "+1.2 ± 0.9"
+    assert difference(Interval(0.012, None, {}), "percent") == "+1.2"
 
 
 def test_differences_are_paired_by_seed() -> None:
@@ -93,14 +101,9 @@ def test_means_intervals_and_differences_by_hand(tmp_path: Path) -> None:
     assert cost.mean == pytest.approx(statistics.mean(ratios))
     assert comparison.baseline is plain.row and set(plain.differences.values()) == {None}
     assert entry.front and entry.row.chosen and entry.ranked and not entry.marks
-    told = findings(comparison, tuple(c for c in _columns() if c.key == "delta_lp"))
-    assert re.search(r"Δ_LP: better than plain fine-tuning: .*ldifs 1000 \(\+3", told[0])
-
-
-def _columns() -> Any:
-    from benchmarks.board.model import COLUMNS
-
-    return COLUMNS
+    told = findings(comparison, ("delta_lp",))
+    sentences = dict(told)
+    assert re.match(r"ldifs 1000: better: Δ_LP \+3\.\d ± \d\.\d\.", sentences["ldifs"])
 
 
 def chosen(made: Board) -> list[str]:
@@ -134,7 +137,8 @@ def test_without_validation_data_every_setting_stands_for_its_method(tmp_path: P
     ]
     made = board(records, tmp_path)
     assert chosen(made) == [] and page(made).count('data-chosen="yes"') == 3
-    assert "fda 0.3 (0.0 ± 0.0), fda 1 (0.0 ± 0.0)" in findings(made.comparisons[0], _columns())[0]
+    told = [text.partition(": Last")[0] for _, text in findings(made.comparisons[0])]
+    assert told == ["fda 0.3: no clear difference", "fda 1: no clear difference"]
 
 
 def words(entry: Entry) -> list[str]:
@@ -206,7 +210,7 @@ def test_plain_fine_tuning_may_be_missing_or_have_random_heads(tmp_path: Path) -
     some = [r for r in paths(2) if r.config["method"] != "lp-ft"]
     made = board(some, tmp_path / "a")
     assert made.comparisons[0].baseline is None
-    assert "No run of plain fine-tuning" in findings(made.comparisons[0], _columns())[0]
+    assert "No run of plain fine-tuning" in findings(made.comparisons[0])[0][1]
     assert "No plain fine-tuning" in markdown(made) and "nothing: no run of plain" in page(made)
     random_heads = [run_of(recipe("finetune", seed=s), 0.4, -0.1) for s in (0, 1)]
     baseline = board([*some, *random_heads], tmp_path / "b").comparisons[0].baseline
@@ -225,7 +229,7 @@ def test_runs_with_other_settings_are_rows_that_say_so(tmp_path: Path) -> None:
 
 def test_one_seed_claims_nothing(tmp_path: Path) -> None:
     made = board(paths(1), tmp_path)
-    told = " ".join(findings(made.comparisons[0], _columns()))
+    told = " ".join(text for _, text in findings(made.comparisons[0]))
     assert "one seed, which shows no chance" in told and "better" not in told
     assert all(e.ranked for e in entries(made).values())
 
@@ -239,7 +243,7 @@ def test_without_a_panel_keeping_is_of_the_stream(tmp_path: Path) -> None:
     made = board(records, tmp_path)
     assert made.comparisons[0].keeping == "bwt"
     text = page(made)
-    assert "BWT (points)" in text and 'data-key="delta_lp"' not in text
+    assert "BWT: minus forgetting (points)" in text and 'data-key="delta_lp"' not in text
 
 
 def test_runs_that_all_failed_and_a_single_experience(tmp_path: Path) -> None:

@@ -134,6 +134,8 @@ def test_filters(browser: Any, file: Path) -> None:
         page.get_by_role("checkbox", name="ldifs").uncheck()
         assert not any(name.startswith("ldifs") for name in shown(page))
         assert section(page).locator(".plot .method[data-method=ldifs]").is_hidden()
+        assert section(page).locator(".findings li", has_text="ldifs").is_hidden()
+        assert section(page).locator(".plot .front").is_hidden()
         total = page.locator("tbody").count()
         assert page.locator("#shown").inner_text().endswith(f"of {total} rows shown.")
         page.select_option("#stream", "concepts")
@@ -156,6 +158,8 @@ def test_a_run_by_keyboard_alone(browser: Any, file: Path) -> None:
         dialog.wait_for()
         assert page.locator("#run-title").inner_text() == "ldifs 1000, seed 0"
         text = dialog.inner_text()
+        assert "Last, the last row's mean" in text and "Δ_LP, mean change" in text
+        assert "python -m benchmarks rerun" in text
         for part in ("Accuracy matrix", "as the stream goes on", "Linear probe, test accuracy",
                      "Zero-shot, test accuracy", "How far features drifted", "Loss terms", "Cost",
                      "Where it comes from", "The record itself"):  # fmt: skip
@@ -169,7 +173,7 @@ def test_a_run_by_keyboard_alone(browser: Any, file: Path) -> None:
         assert '"schema_version": 1' in dialog.locator("pre").inner_text()
         page.screenshot(path=SHOTS / "run.png")
         with page.expect_download() as waiting:
-            dialog.get_by_text("Save this record").click()
+            dialog.get_by_role("link", name="Save this record").click()
         saved = file.with_name("saved.json")
         waiting.value.save_as(saved)
         assert read_record(saved).label.startswith("ldifs-1000-seed0")  # its hash is right

@@ -64,7 +64,13 @@
         total += 1;
         if (!hidden && !off) rows += 1;
       }
-      for (const group of all(".plot .method", section)) {
+      for (const item of all(".findings li[data-method]", section)) item.hidden = !methods.has(item.dataset.method);
+      const drawnMethods = all(".plot .method", section);
+      for (const line of all(".plot .front", section)) {  // it is of all methods
+        line.classList.toggle("gone", drawnMethods.some((group) => !methods.has(group.dataset.method)));
+      }
+      section.querySelector(".none").hidden = all("tbody:not(.off)", section).length > 0;
+      for (const group of drawnMethods) {
         group.classList.toggle("off", !methods.has(group.dataset.method));
       }
     }
@@ -169,7 +175,7 @@
     const names = record.stream.experiences, R = record.outcome.accuracy;
     const rows = R.map((row, t) => [t === 0 ? "before" : "after " + names[t - 1], ...row]);
     return part("Accuracy matrix",
-      table("Test accuracy (%) on each data set, after learning each", ["", ...names], rows, { show: percent, heat: true }));
+      table("Test accuracy (%) on each data set, after learning each; –: it has no head yet", ["", ...names], rows, { show: percent, heat: true }));
   }
   function curvePart(record) {
     const names = record.stream.experiences, R = record.outcome.accuracy;
@@ -188,10 +194,10 @@
       if (!first[key] || !last[key]) continue;
       const rows = Object.keys(first[key].test).map((name) => {
         const steps = moments.map((moment) => percent(moment[key].test[name]));
-        return [name, ...steps, points(last[key].test[name] - first[key].test[name])];
+        return [name, points(last[key].test[name] - first[key].test[name]), ...steps];
       });
       const heads = moments.map((moment) => (moment.after === 0 ? "before" : "after " + moment.after));
-      parts.push(table(title + ", test accuracy (%)", ["", ...heads, "change"], rows));
+      parts.push(table(title + ", test accuracy (%)", ["", "change", ...heads], rows));
     }
     const without = Object.entries(record.panel).filter(([, set]) => set.no_zero_shot);
     for (const [name, set] of without) parts.push(make("p", { class: "muted" }, name + " has no zero-shot accuracy: " + set.no_zero_shot));
@@ -201,11 +207,11 @@
     const moments = record.outcome.panel.filter((moment) => moment.after > 0);
     if (!moments.length) return null;
     const drift = moments[moments.length - 1].drift;
-    const titles = { l2: "L2", cka: "CKA", neighbors: "neighbours kept", otdd: "OTDD" };
+    const titles = { l2: "moved (L2)", cka: "alike (CKA)", neighbors: "neighbours kept", otdd: "transport (OTDD)" };
     const keys = Object.keys(titles).filter((key) => Object.values(drift).some((set) => set[key] !== undefined));
     const show = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
     const rows = Object.entries(drift).map(([name, set]) => [name, ...keys.map((key) => set[key])]);
-    return part("How far features drifted", table("At the end, since pre-training", ["", ...keys.map((k) => titles[k])], rows, { show }));
+    return part("How far features drifted", table("At the end, since pre-training; nothing moved: 0, 1, 1, 0", ["", ...keys.map((k) => titles[k])], rows, { show }));
   }
   function lossPart(record) {
     const names = [...new Set(record.outcome.loss_terms.flatMap((terms) => Object.keys(terms)))];
@@ -249,6 +255,26 @@
     return part("Where it comes from", table("", ["", ""], rows, { words: true }));
   }
 
+  // The run's own figures, from the tables below them.
+  function fourPart(record) {
+    const R = record.outcome.accuracy, end = R[R.length - 1], counts = record.stream.test;
+    const byImage = record.stream.weighted_by === "image";
+    const weights = end.map((_, j) => (byImage ? counts[j] : 1)), sum = (list) => list.reduce((a, b) => a + b, 0);
+    const found = [["Last, the last row's mean", percent(sum(end.map((v, j) => v * weights[j])) / sum(weights))]];
+    if (end.length > 1) {
+      const drops = end.slice(0, -1).map((v, j) => R[j + 1][j] - v);
+      found.push(["Forgetting, diagonal minus last row", (100 * (sum(drops) / drops.length)).toFixed(1).replace("-", MINUS)]);
+    }
+    const moments = record.outcome.panel;
+    for (const [key, title] of [["linear_probe", "Δ_LP"], ["zero_shot", "Δ_ZS"]]) {
+      const first = moments.length && moments[0][key], last = moments.length && moments[moments.length - 1][key];
+      if (!first || !last) continue;
+      const changes = Object.keys(first.test).map((name) => last.test[name] - first.test[name]);
+      if (changes.length) found.push([title + ", mean change", points(sum(changes) / changes.length)]);
+    }
+    return make("div", { class: "four" }, ...found.map(([name, value]) => make("span", {}, make("b", {}, value), " " + name)));
+  }
+
   const dialog = document.getElementById("run");
   let asker = null;
   function showRun(id) {
@@ -261,9 +287,12 @@
       ? [matrixPart, curvePart, panelPart, driftPart, lossPart, costPart].map((makePart) => makePart(record)).filter(Boolean)
       : [];
     const save = make("a", { href: "data:application/json;charset=utf-8," + encodeURIComponent(text), download: id.slice(0, 12) + ".json" }, "Save this record");
+    const again = make("p", { class: "muted" }, "To check it: save this record, then ", make("code", {}, "python -m benchmarks rerun " + id.slice(0, 12) + ".json"));
     body.replaceChildren(
+      ...(record.status === "finished" ? [fourPart(record)] : []),
       make("div", { class: "parts" }, ...inner, originPart(record, id)),
-      make("details", {}, make("summary", {}, "The record itself"), make("p", {}, save), make("pre", { tabindex: "0" }, JSON.stringify(record, null, 1))));
+      make("p", {}, save), again,
+      make("details", {}, make("summary", {}, "The record itself"), make("pre", { tabindex: "0" }, JSON.stringify(record, null, 1))));
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
   }
