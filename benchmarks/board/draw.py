@@ -134,7 +134,7 @@ def _grid(axes: _Axes, comparison: Comparison) -> Markup:
         Markup('<text class="axis" transform="translate(16 {y}) rotate(-90)" text-anchor="middle">'
                "keeps more →  {name}: {short} (points)</text>")
         .format(y=(_TOP + _HEIGHT - _BOTTOM) / 2, name=column.title,
-                short=column.short)
+                short=column.short.partition(",")[0])
     )  # fmt: skip
     return Markup("").join(parts)
 

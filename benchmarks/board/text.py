@@ -80,11 +80,10 @@ def _comparison(comparison: Comparison) -> list[str]:
         + (f"▲ ▼: better or worse than {_cell(base.label)}, plain fine-tuning, by an interval of "
            "paired differences without 0." if base else "No plain fine-tuning to compare with."),
     ]  # fmt: skip
-    if base:
-        told += ["", f"Compared with {_cell(base.label)}, paired by seed, below the table."]
+    lead = f"Compared with {_cell(base.label)}, on the seeds that both have:" if base else ""
     return [
         f"## {_cell(comparison.stream)} on {_cell(comparison.backbone)}", "", *apart, *told, "",
-        *_table(lines), "", *(f"- {_cell(text)}" for _, text in findings(comparison)),
+        *_table(lines), "", lead, "", *(f"- {_cell(text)}" for _, text in findings(comparison)),
     ]  # fmt: skip
 
 

@@ -207,11 +207,11 @@
     const moments = record.outcome.panel.filter((moment) => moment.after > 0);
     if (!moments.length) return null;
     const drift = moments[moments.length - 1].drift;
-    const titles = { l2: "moved (L2)", cka: "alike (CKA)", neighbors: "neighbours kept", otdd: "transport (OTDD)" };
+    const titles = { l2: "L2", cka: "CKA", neighbors: "neighbours kept", otdd: "OTDD" };
     const keys = Object.keys(titles).filter((key) => Object.values(drift).some((set) => set[key] !== undefined));
     const show = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
     const rows = Object.entries(drift).map(([name, set]) => [name, ...keys.map((key) => set[key])]);
-    return part("How far features drifted", table("At the end, since pre-training; nothing moved: 0, 1, 1, 0", ["", ...keys.map((k) => titles[k])], rows, { show }));
+    return part("How far features drifted", table("At the end, since pre-training; where nothing moved: 0, 1, 1, 0", ["", ...keys.map((k) => titles[k])], rows, { show }));
   }
   function lossPart(record) {
     const names = [...new Set(record.outcome.loss_terms.flatMap((terms) => Object.keys(terms)))];
