@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from benchmarks.board.marks import Mark, hardware, marks_of
 from benchmarks.board.rows import (
     PLAIN,
-    Identity,
     Row,
     comparison_of,
     distinctions,
@@ -76,15 +76,6 @@ COLUMNS = (
            "its libraries, and what earlier runs in it left."),
 )  # fmt: skip
 COST = ("step_cost", "peak_memory")
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Why a row must be read with care."""
-
-    word: str
-    about: str
-    unranked: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +205,7 @@ def _comparison(
     parts = []
     for row in rows:
         base = _nearest(row, plain)
-        marks = _marks(row, base, usual, seeds, current)
+        marks = marks_of(row, base, usual, seeds, current)
         comparable = base not in (None, row) and not any(m.unranked for m in marks)
         cells = {c.key: _cell(row, base, c.key) for c in COLUMNS}
         differences = {
@@ -262,13 +253,8 @@ def _nearest(row: Row, plain: Sequence[Row]) -> Row | None:
     return max(plain, key=lambda p: len(own & set(leaves(p.config).items())), default=None)
 
 
-def _hardware(record: Record) -> tuple[Any, ...]:
-    m = record.how.machine
-    return m.processor, m.cores, m.threads, m.jobs, m.device, m.gpus, m.dtype
-
-
 def _cell(row: Row, base: Row | None, key: str) -> Interval | None:
-    if key in COST and len({_hardware(r) for r in row.finished}) > 1:
+    if key in COST and len({hardware(r) for r in row.finished}) > 1:
         return None
     if key != "step_cost":
         return interval(row.scores(key))
@@ -282,54 +268,5 @@ def _cell(row: Row, base: Row | None, key: str) -> Interval | None:
         r.config["seed"]: r.cost.seconds_per_step / other.cost.seconds_per_step
         for r, other in pairs
         if r.cost and other.cost and other.cost.seconds_per_step
-        and _hardware(r) == _hardware(other)
+        and hardware(r) == hardware(other)
     })  # fmt: skip
-
-
-def _marks(
-    row: Row, base: Row | None, usual: Identity | None, seeds: int, current: Mapping[str, str]
-) -> tuple[Mark, ...]:
-    marks = []
-    done, failed = len(row.finished), len(row.failed)
-    if failed:
-        marks.append(Mark(f"{failed} failed", f"{failed} of its runs ended with an error."))
-    if done < seeds:
-        text = f"{done} of {seeds} seeds are finished, so it is not ranked."
-        marks.append(Mark("too few seeds", text, unranked=True))
-    seen = {identity_of(r) for r in row.finished}
-    if len(seen) > 1:
-        text = "Its runs saw different images, or began with different weights: not ranked."
-        marks.append(Mark("mixed splits", text, unranked=True))
-    elif seen and seen != {usual}:
-        text = "It was measured on other images than most rows, or began with other weights: "
-        marks.append(Mark("other split", f"{text}not ranked.", unranked=True))
-    other = _trained_otherwise(row, base)
-    if other:
-        marks.append(Mark("trained otherwise", f"Than plain fine-tuning here: {other}."))
-    if len({_hardware(r) for r in row.finished}) > 1:
-        marks.append(Mark("mixed machines", "Its runs were made on different machines: no cost."))
-    elif base not in (None, row) and row.finished and base is not None:
-        own, others = ({_hardware(r) for r in x.finished} for x in (row, base))
-        if own != others:
-            text = "Made on another machine than plain fine-tuning: no step cost for those seeds."
-            marks.append(Mark("other machine", text))
-    stale = {r.how.code.method_sha256 for r in row.finished} - {current.get(row.method)}
-    if stale:
-        text = "The code that trains by this method has changed since; run it again."
-        marks.append(Mark("stale", text))
-    if any(r.how.code.changed for r in row.finished):
-        text = "The code had changes that were not committed, so its commit does not say all."
-        marks.append(Mark("uncommitted", text))
-    return tuple(marks)
-
-
-def _trained_otherwise(row: Row, base: Row | None) -> str:
-    """Keys of training and head in which a row is not as its baseline."""
-    if base is None or base is row:
-        return ""
-    own, plain = leaves(row.config), leaves(base.config)
-    return ", ".join(
-        f"{key}={own.get(key, 'not set')} in place of {plain.get(key, 'not set')}"
-        for key in sorted({*own, *plain})
-        if key.startswith(("train.", "head.")) and own.get(key) != plain.get(key)
-    )

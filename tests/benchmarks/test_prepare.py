@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 from benchmarks.backbones import build_backbone
 from benchmarks.engine import run, state_hash
 from benchmarks.finetune import KeptInEval, WarmUpCosine
+from benchmarks.measure import panel_heads
 from benchmarks.model import build_model, build_optimizer
 from benchmarks.prepare import planned_steps, prepare
 from benchmarks.streams.build import load_panel, load_stream, thinned
@@ -203,3 +205,17 @@ def test_zero_shot_needs_texts_and_words(data: Path, tmp_path: Path) -> None:
     strange = config(tmp_path, stream={"kind": "imagenet-r"}, head={"kind": "zero-shot"})
     with pytest.raises(ValueError, match=r"200 classes are not ImageNet's \(n00000168"):
         run(strange)
+
+
+def test_panel_sets_without_words_have_no_zero_shot_head_and_say_why(data: Path) -> None:
+    made = config(data, panel={"sets": ["colours", "shapes"]})
+    ready = prepare(made)
+    numbered = replace(ready.panel[1], classes=tuple(str(k) for k in range(12)))
+    heads, without = panel_heads(made, ready.backbone, [ready.panel[0], numbered])
+    assert list(heads or {}) == ["colours"]
+    assert "have numbers for names" in without["shapes"]
+    twice = replace(ready.panel[1], classes=("a_b", "a b"))
+    _, without = panel_heads(made, ready.backbone, [twice])
+    assert "the same name" in without["shapes"]
+    mute = replace(ready.backbone, clip=None)
+    assert panel_heads(made, mute, ready.panel) == (None, {})

@@ -1,0 +1,83 @@
+"""Why a row of the board must be read with care."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.board.rows import Identity, Row, identity_of, leaves
+from benchmarks.record import Record
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Why a row must be read with care."""
+
+    word: str
+    about: str
+    unranked: bool = False
+
+
+def hardware(record: Record) -> tuple[Any, ...]:
+    """What timings of a run depend on."""
+    m = record.how.machine
+    return m.processor, m.cores, m.threads, m.jobs, m.device, m.gpus, m.dtype
+
+
+def marks_of(
+    row: Row, base: Row | None, usual: Identity | None, seeds: int, current: Mapping[str, str]
+) -> tuple[Mark, ...]:
+    """The marks of a row.
+
+    Args:
+        row: of runs.
+        base: the row of plain fine-tuning that it is compared with.
+        usual: what most runs of the comparison saw and began with.
+        seeds: how many it should have.
+        current: hash of each method's code as it is now.
+    """
+    marks = []
+    done, failed = len(row.finished), len(row.failed)
+    if failed:
+        marks.append(Mark(f"{failed} failed", f"{failed} of its runs ended with an error."))
+    if done < seeds:
+        text = f"{done} of {seeds} seeds are finished, so it is not ranked."
+        marks.append(Mark("too few seeds", text, unranked=True))
+    seen = {identity_of(r) for r in row.finished}
+    if len(seen) > 1:
+        text = "Its runs saw different images, or began with different weights: not ranked."
+        marks.append(Mark("mixed splits", text, unranked=True))
+    elif seen and seen != {usual}:
+        text = "It was measured on other images than most rows, or began with other weights: "
+        marks.append(Mark("other split", f"{text}not ranked.", unranked=True))
+    other = _trained_otherwise(row, base)
+    if other:
+        marks.append(Mark("trained otherwise", f"Than plain fine-tuning here: {other}."))
+    if len({hardware(r) for r in row.finished}) > 1:
+        marks.append(Mark("mixed machines", "Its runs were made on different machines: no cost."))
+    elif base not in (None, row) and row.finished and base is not None:
+        own, others = ({hardware(r) for r in x.finished} for x in (row, base))
+        if own != others:
+            text = "Made on another machine than plain fine-tuning: no step cost for those seeds."
+            marks.append(Mark("other machine", text))
+    stale = {r.how.code.method_sha256 for r in row.finished} - {current.get(row.method)}
+    if stale:
+        text = "The code that trains by this method has changed since; run it again."
+        marks.append(Mark("stale", text))
+    if any(r.how.code.changed for r in row.finished):
+        text = "The code had changes that were not committed, so its commit does not say all."
+        marks.append(Mark("uncommitted", text))
+    return tuple(marks)
+
+
+def _trained_otherwise(row: Row, base: Row | None) -> str:
+    """Keys of training and head in which a row is not as its baseline."""
+    if base is None or base is row:
+        return ""
+    own, plain = leaves(row.config), leaves(base.config)
+    return ", ".join(
+        f"{key}={own.get(key, 'not set')} in place of {plain.get(key, 'not set')}"
+        for key in sorted({*own, *plain})
+        if key.startswith(("train.", "head.")) and own.get(key) != plain.get(key)
+    )
