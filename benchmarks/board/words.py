@@ -89,7 +89,7 @@ def findings(comparison: Comparison, keys: tuple[str, ...] = TOLD) -> list[tuple
             f"{before}{', '.join(clear[kind])}"
             for kind, before in (("better", "better: "), ("worse", "worse: "),
                                  ("", "no clear difference: "),
-                                 ("single", "one seed, which shows no chance: "))
+                                 ("single", "from one seed, so perhaps by chance: "))
             if clear[kind]
         ]  # fmt: skip
         told.append((entry.row.method, f"{entry_name(entry)}: {'; '.join(parts)}."))
