@@ -64,13 +64,13 @@ def draw(
     with matplotlib.style.context("default"):
         figure = Figure(figsize=(13, _HEIGHT), facecolor="white")
         figure.subplots_adjust(left=0.055, right=0.985, top=0.86, bottom=0.3, wspace=0.09)
-        figure.suptitle(words.title, fontsize=17, fontweight="bold", color=_INK, y=0.975)
+        figure.suptitle(_plain(words.title), fontsize=17, fontweight="bold", color=_INK, y=0.975)
         looks, legend = _looks(labels, classes)
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
         planes, lines = (places.before, places.after), ("dotted", "solid")
         for axes, plane, line, title in zip(panels, planes, lines, words.panels, strict=True):
             _panel(axes, plane, looks, neighbors, line)
-            axes.set_title(title, fontsize=13.5, color=_INK, linespacing=1.35, pad=9)
+            axes.set_title(_plain(title), fontsize=13.5, color=_INK, linespacing=1.35, pad=9)
             axes.set_xlabel(places.axes[0], fontsize=11)
         panels[0].set_ylabel(places.axes[1], fontsize=11)
         _limit(panels[0], np.concatenate((places.before, places.after)))
@@ -89,6 +89,11 @@ def saved(figure: Figure) -> dict[str, bytes]:
             )
             made[kind] = buffer.getvalue()
     return made
+
+
+def _plain(text: str) -> str:
+    """Words that matplotlib does not take for mathematics."""
+    return text.replace("$", r"\$")
 
 
 Look = tuple[Any, str, NDArray[np.intp]]
@@ -112,7 +117,8 @@ def _looks(labels: Sequence[int], classes: Sequence[str]) -> tuple[list[Look], l
         marker = _MARKERS[k % len(_MARKERS)]
         looks.append((colour, marker, np.flatnonzero(numbers == label)))
         style: Any = {"mfc": colour, "mec": _INK, "mew": 0.4, "ms": 7, "marker": marker}
-        legend.append(Line2D([], [], ls="", label=textwrap.shorten(classes[label], 24), **style))
+        name = _plain(textwrap.shorten(classes[label], 24))
+        legend.append(Line2D([], [], ls="", label=name, **style))
     return looks, legend if few else []
 
 
@@ -158,8 +164,8 @@ def _explain(figure: Figure, legend: Sequence[Line2D], caption: str) -> None:
     )  # fmt: skip
     rows = -(-len(handles) // columns)
     figure.text(
-        0.055, top - (0.24 * rows + 0.25) / _HEIGHT, textwrap.fill(caption, 150), fontsize=11,
-        color=_INK, va="top", linespacing=1.4,
+        0.055, top - (0.24 * rows + 0.25) / _HEIGHT, _plain(textwrap.fill(caption, 150)),
+        fontsize=11, color=_INK, va="top", linespacing=1.4,
     )  # fmt: skip
 
 

@@ -164,6 +164,16 @@ def test_the_figure_has_a_legend_where_classes_are_few(classes: int) -> None:
     }  # fmt: skip
 
 
+def test_names_are_no_mathematics() -> None:
+    before, after = rows(20, 4, 0), rows(20, 4, 1)
+    odd = r"$\frac$"  # matplotlib would stop at it
+    figure = draw(
+        project(before, after), neighbors_lost(before, after, 5), [0, 1] * 10, [odd, "b"],
+        Words(odd, (odd, odd), odd),
+    )  # fmt: skip
+    assert saved(figure)["svg"]
+
+
 @dataclass(frozen=True)
 class Drawn:
     config: Config
