@@ -169,6 +169,10 @@ class HardClassBatchSampler(Sampler[list[int]]):
             taken, queues[c] = taken + queues[c][:need], queues[c][need:]
         return taken
 
+    def begin_at(self, batch: int) -> None:
+        """Leave out the epoch's first batches, ``batch`` of them, in the next iteration alone."""
+        self._position = self._resume = check_count("batch", batch, 0)
+
     def state_dict(self) -> dict[str, Any]:
         """Seed, epoch, and how many batches of it were handed out.
 

@@ -193,13 +193,19 @@ class FeaturePlugin(ReferencePlugin[FeatureTeacher]):
     # ---- what is saved ----------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The reference, and the count of skipped batches."""
-        return {**super().state_dict(), "skipped": self.skipped}
+        """The reference, and what was counted."""
+        counts = {
+            "skipped": self.skipped,
+            "skipped_before": self._skipped_before,
+            "teacher_forwards": self.teacher_forwards,
+        }
+        return {**super().state_dict(), **counts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
         super().load_state_dict(state)
-        self.skipped = self._skipped_before = int(state["skipped"])
+        self.skipped, self._skipped_before = state["skipped"], state["skipped_before"]
+        self.teacher_forwards = state["teacher_forwards"]
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickling between experiences: no hooks, no batch."""

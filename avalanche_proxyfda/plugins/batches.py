@@ -43,6 +43,7 @@ class HardClassBatches:
         self._loader: Any = None
         # the sampler itself is ahead of training, by what workers prefetch
         self._first_epoch, self._epoch, self._trained = 0, 0, 0
+        self._resumed = False
         self._told = False
 
     def sizes(self, classes: int, budget: int) -> tuple[int, int]:
@@ -114,7 +115,10 @@ class HardClassBatches:
             self._tell_of(strategy.dataloader)
             self.remove()
             return
-        epoch = self._first_epoch + strategy.clock.train_exp_epochs
+        counted = strategy.clock.train_exp_epochs
+        if self._resumed:  # the count may have been put back as well, or begin at 0 again
+            self._first_epoch, self._resumed = self._first_epoch - counted, False
+        epoch = self._first_epoch + counted
         if epoch != self._epoch:
             self._epoch, self._trained = epoch, 0
         self.sampler.set_epoch(epoch)
@@ -132,10 +136,11 @@ class HardClassBatches:
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on inside the experience that ``state`` was taken in.
 
-        Avalanche counts a resumed experience's epochs from 0 again; here they go on.
+        Where Avalanche counts the epochs from 0 again, they go on here all the same.
         """
         if self.sampler is not None:
             self.sampler.load_state_dict(state)
+            self._resumed = True
             self._first_epoch = self._epoch = int(state["epoch"])
             self._trained = int(state["position"])
 
@@ -143,6 +148,7 @@ class HardClassBatches:
         """Let go of the loader and its sampler."""
         self.sampler = self._loader = None
         self._first_epoch = self._epoch = self._trained = 0
+        self._resumed = False
 
     def _tell_of(self, loader: object) -> None:
         self._tell(f"the {type(loader).__name__} of another plugin (Replay, for example).")

@@ -126,6 +126,8 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         self._snapshot_of = now
         self.reference = self._choose(strategy, state.get("reference"), inside, new)
         self.prepare(strategy, state if inside else {}, new and not inside, kwargs)
+        if inside and "terms" in state:
+            self._log.load_state_dict(state["terms"], strategy.device)
         self._within, self._at, self._restored = whole, now, None
         if len(strategy.dataloader) == 0:
             raise ValueError(
@@ -220,6 +222,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
             "reference": self.pending.get("reference") if kept is None else kept,
             "experience": self.pending.get("experience", self._at),
             "inside": self.pending.get("inside", self._within is not None),
+            "terms": self.pending.get("terms", self._log.state_dict()),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

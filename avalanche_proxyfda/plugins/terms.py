@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,6 +27,15 @@ class TermLog:
     def means(self) -> dict[str, float]:
         """Mean of each term since the last :meth:`clear`; empty if there was no step."""
         return {name: float(total) / self._steps for name, total in self._sums.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums and steps so far."""
+        return {"sums": dict(self._sums), "steps": self._steps}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from ``state``, on ``device``."""
+        self._sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self._steps = int(state["steps"])
 
     def clear(self) -> None:
         """Start again."""
