@@ -23,6 +23,8 @@ from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 
 from avalanche_proxyfda.losses.base import check_count
 from avalanche_proxyfda.saving.files import (
+    LATEST,
+    PREVIOUS,
     CheckpointError,
     clean,
     read_latest,
@@ -37,8 +39,12 @@ from avalanche_proxyfda.saving.strategy import (
 from avalanche_proxyfda.saving.streams import load_random_state, random_state
 from avalanche_proxyfda.saving.tree import UnsavedError
 
-__all__ = ["CheckpointError", "Checkpoints", "Resumed", "UnsavedError", "load", "save"]
+__all__ = [
+    "CheckpointError", "Checkpoints", "Resumed", "UnsavedError", "clean", "is_there", "load",
+    "save",
+]  # fmt: skip
 
+_PATIENCE = 2.0  # seconds; a terminal's Ctrl-C and a parent's SIGTERM come together
 _log = logging.getLogger(__name__)
 
 
@@ -90,6 +96,11 @@ def load(strategy: Any, folder: Path | str, identity: str = "") -> Resumed | Non
             is whole.
     """
     return _read(strategy, Path(folder), identity)[0]
+
+
+def is_there(folder: Path | str | None) -> bool:
+    """Whether a folder holds a checkpoint, whole or not."""
+    return folder is not None and any((Path(folder) / n).exists() for n in (LATEST, PREVIOUS))
 
 
 def _write(strategy: Any, folder: Path, extra: Any, identity: str, inside: Any) -> Path:
@@ -168,11 +179,12 @@ class Checkpoints:
         self.strategy, self.folder, self.identity = strategy, Path(folder), identity
         self.every, self.minutes, self.on_signal = every, minutes, on_signal
         self.extra: Any = None
-        """Plain data and tensors of the caller's own, saved with every checkpoint."""
+        """The caller's own plain data and tensors, or a function that gives them at each save."""
         self._place: dict[str, Any] = {}  # where the epoch at hand began
         self._unfinished: dict[str, Any] | None = None  # a state from inside an experience
         self._steps, self._saved = 0, time.monotonic()
         self._asked: int | None = None
+        self._asked_at = 0.0
         self._handlers: dict[int, Any] = {}
         strategy.plugins.insert(0, _First(self))
         strategy.plugins.append(_Last(self))  # after the clock: a step is over when it has counted
@@ -194,13 +206,16 @@ class Checkpoints:
 
     def save(self) -> Path:
         """Save between two experiences; see :func:`save`."""
-        path = save(self.strategy, self.folder, self.extra, self.identity)
+        path = save(self.strategy, self.folder, self._extra(), self.identity)
         self._steps, self._saved = 0, time.monotonic()
         return path
 
     def clear(self) -> None:
         """Delete the checkpoints: the work is done."""
         clean(self.folder)
+
+    def _extra(self) -> Any:
+        return self.extra() if callable(self.extra) else self.extra
 
     # ---- in training -------------------------------------------------------------------
 
@@ -224,7 +239,10 @@ class Checkpoints:
             self._leave()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        again, self._asked = self._asked is not None, number
+        now = time.monotonic()
+        again = self._asked is not None and now - self._asked_at > _PATIENCE
+        if self._asked is None:
+            self._asked, self._asked_at = number, now
         if again or not self._in_training(frame):  # asked twice, or after a train that raised
             self._leave()
 
@@ -300,7 +318,7 @@ class Checkpoints:
         }
         self._steps, self._saved = 0, time.monotonic()
         try:
-            path = _write(strategy, self.folder, self.extra, self.identity, inside)
+            path = _write(strategy, self.folder, self._extra(), self.identity, inside)
         except OSError as error:
             warnings.warn(
                 f"no checkpoint could be saved, and training goes on without: {error}",

@@ -167,6 +167,12 @@ class Where:
         tuple[Literal["text", "csv", "tensorboard", "wandb"], ...],
         _about("Avalanche's, into a folder beside the record"),
     ] = ()
+    checkpoint_minutes: Annotated[
+        float | None, _about("between checkpoints in training; null: none by the clock", gt=0)
+    ] = 10.0
+    checkpoint_steps: Annotated[
+        int | None, _about("between checkpoints in training; null: none by steps", ge=1)
+    ] = None
     keep_weights: Annotated[
         bool, _about("write the tuned model beside the record, as safetensors")
     ] = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors.torch import save
 from torch import nn
 
 from avalanche_proxyfda import LPFTPlugin
+from avalanche_proxyfda.checkpoint import Checkpoints, is_there
 from avalanche_proxyfda.plugins.base import FeaturePlugin
 from benchmarks.atomic import write_bytes
 from benchmarks.config import Config
@@ -30,6 +30,7 @@ from benchmarks.measure import (
     pretrained_panel,
 )
 from benchmarks.prepare import Prepared, prepare
+from benchmarks.progress import Progress, Row
 from benchmarks.provenance import provenance
 from benchmarks.record import (
     SCHEMA_VERSION,
@@ -43,7 +44,6 @@ from benchmarks.record import (
 )
 from benchmarks.record import Stream as LearntStream
 
-Row = tuple[float | None, ...]
 WEIGHTS = "model.safetensors"
 
 
@@ -53,6 +53,7 @@ def run(
     folder: Path | None = None,
     selection: Selection | None = None,
     jobs: int = 1,
+    checkpoint: Path | None = None,
 ) -> Record:
     """Learn the stream by the method; measure accuracy, forgetting, the panel and cost.
 
@@ -61,15 +62,18 @@ def run(
 
     Args:
         config: what to run.
-        after_step: called after each training step.
+        after_step: called after each training step; on going on, for the steps before too.
         folder: where ``where.loggers`` write, and ``where.keep_weights``.
         selection: how the setting was chosen, for the record.
         jobs: runs at a time on the machine, for the record.
+        checkpoint: folder of the run's checkpoints; if there is one, the run goes on from
+            there. It stays: whoever writes the record deletes it. None saves nothing.
 
     Raises:
         FileNotFoundError, ValueError: when data, weights or settings are not what they should be.
+        CheckpointError: when the checkpoint is of another configuration, code or version.
     """
-    started = time.perf_counter()
+    progress = Progress()
     made = prepare(config)
     device, stream, model = made.device, made.stream, made.model
     how = provenance(config, device, jobs)  # now: files may change while it runs
@@ -78,8 +82,6 @@ def run(
         torch.cuda.reset_peak_memory_stats(device)
     heads, wordless = panel_heads(config, made.backbone, made.panel)
     shown = (made.panel, heads, config, device)
-    before = pretrained_panel(model, *shown)
-    moments = {0: before} if made.panel else {}
     timer, method = StepTimer(after_step), config.make_plugins()
     fixed = config.head.kind == "zero-shot" or not (stream.tasks or stream.grows)
     places = range(len(stream.test))
@@ -93,42 +95,62 @@ def run(
     def validated(number: int) -> float:
         return accuracy(model, stream.validation[number].dataset, config, device)
 
-    matrix: list[Row] = [tested(0)]
-    terms: list[dict[str, tuple[float | None, ...]]] = []
-    learnt: list[float] = []
-    training = 0.0
-    with open_loggers(config, folder) as loggers:
+    with open_loggers(config, folder, again=is_there(checkpoint)) as loggers:
         strategy = _strategy(made, config, timer, method, loggers)
+        saved = None
+        if checkpoint is not None:
+            where, code = config.where, how.code.method_sha256
+            saved = Checkpoints(
+                strategy, checkpoint, where.checkpoint_steps, where.checkpoint_minutes,
+                identity=f"{config.identity}:{code}",
+            )  # fmt: skip
+        found = None if saved is None else saved.resume()
+        if found is not None:
+            progress = Progress.of(found.extra)
+            progress.resumed.append(found.source)
+            timer.catch_up()
+        if not progress.matrix:
+            progress.matrix.append(tested(0))
+            progress.moments = {0: pretrained_panel(model, *shown)} if made.panel else {}
+        if saved is not None:
+            saved.extra = progress.plain
+        done = 0 if found is None else found.experiences
         loading = {"num_workers": config.train.workers}
-        for number, experience in enumerate(stream.train):
+        for number, experience in list(enumerate(stream.train))[done:]:
             strategy.train_epochs = made.epochs[number]
-            began, known = time.perf_counter(), _epochs_told(strategy)
-            strategy.train(experience, eval_streams=[], reset_optimizer_state=True, **loading)
-            training += time.perf_counter() - began
-            terms.append(_new_terms(strategy, known))
-            found = strategy.eval(stream.test[: number + 1], **loading)  # later heads do not exist
-            seen = (_accuracy_on(place, found) for place in range(number + 1))
-            matrix.append((*seen, *tested(number + 1)))
+            if found is None or not found.inside or number > done:
+                progress.known = _epochs_told(strategy)
+            with progress.in_training():
+                strategy.train(experience, eval_streams=[], reset_optimizer_state=True, **loading)
+            progress.terms.append(_new_terms(strategy, progress.known))
+            told = strategy.eval(stream.test[: number + 1], **loading)  # later heads do not exist
+            seen = (_accuracy_on(place, told) for place in range(number + 1))
+            progress.matrix.append((*seen, *tested(number + 1)))
+            # one experience alone cannot be forgotten, and Avalanche then reports 0
+            progress.forgetting = next(
+                float(v) for k, v in told.items() if k.startswith("StreamForgetting")
+            )
             if stream.validation is not None:
-                learnt.append(validated(number))
+                progress.learnt.append(validated(number))
             if made.panel and (config.panel.each_experience or number == places[-1]):
-                moments[number + 1] = measure_panel(model, *shown)
+                progress.moments[number + 1] = measure_panel(model, *shown)
+            if saved is not None:
+                saved.save()
+    learnt, moments = progress.learnt, progress.moments
     outcome = Outcome(
-        accuracy=tuple(matrix),
-        # one experience alone cannot be forgotten, and Avalanche then reports 0
-        avalanche_forgetting=next(
-            float(v) for k, v in found.items() if k.startswith("StreamForgetting")
-        ),
+        accuracy=tuple(progress.matrix),
+        avalanche_forgetting=progress.forgetting,
         validation_learnt=tuple(learnt) if learnt else None,
         validation_last=tuple(map(validated, places)) if learnt else None,
-        panel=tuple(_moment(t, m, before, config, len(places)) for t, m in moments.items()),
-        loss_terms=tuple(terms),
+        panel=tuple(_moment(t, m, moments[0], config, len(places)) for t, m in moments.items()),
+        loss_terms=tuple(progress.terms),
     )
     artefacts = {}
     if config.where.keep_weights and folder is not None:
         content = save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
         write_bytes(folder / WEIGHTS, content)
         artefacts[f"{folder.name}/{WEIGHTS}"] = hashlib.sha256(content).hexdigest()
+    progress.count()
     return Record(
         schema_version=SCHEMA_VERSION,
         run_id=config.identity,
@@ -148,8 +170,8 @@ def run(
         feature_source=next((str(p.source) for p in method if hasattr(p, "source")), None),
         outcome=outcome,
         cost=Cost(
-            seconds=time.perf_counter() - started,
-            train_seconds=training,
+            seconds=progress.spent,
+            train_seconds=progress.training,
             seconds_per_step=statistics.median(timer.seconds),
             steps=len(timer.seconds),
             samples=timer.samples,
@@ -164,7 +186,7 @@ def run(
             parameters_trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
             parameters_stored=sum(p.numel() for p in model.parameters()),
         ),
-        resumed_from=None,
+        resumed_from="; ".join(progress.resumed) or None,
         artefacts=artefacts,
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psutil
@@ -14,6 +14,8 @@ from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
 from avalanche_proxyfda.plugins.batches import HardClassBatches
+
+_COUNTED = ("seconds", "forwards", "samples", "peak_rss")
 
 
 class WarmUpCosine(SupervisedPlugin[Any]):
@@ -30,6 +32,14 @@ class WarmUpCosine(SupervisedPlugin[Any]):
         super().__init__()
         self.warm_up, self.clip = warm_up, clip
         self._peaks: list[float] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The peaks."""
+        return {"peaks": self._peaks}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over ``state``."""
+        self._peaks = state["peaks"]
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Note the peaks, once."""
@@ -84,6 +94,21 @@ class StepTimer(SupervisedPlugin[Any]):
         self.peak_rss = max(self.peak_rss, self._process.memory_info().rss)
         if self._after_step is not None:
             self._after_step()
+
+    def catch_up(self) -> None:
+        """Call for the steps that an earlier process made."""
+        if self._after_step is not None:
+            for _ in self.seconds:
+                self._after_step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted."""
+        return {name: getattr(self, name) for name in _COUNTED}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over ``state``."""
+        for name in _COUNTED:
+            setattr(self, name, state[name])
 
     @staticmethod
     def _now(device: torch.device) -> float:
@@ -142,3 +167,10 @@ class BalancedBatches(SupervisedPlugin[Any]):
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         """Choose the epoch's batches."""
         self.batches.start_epoch(strategy)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: where an epoch's batches go on is the checkpoint's business."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to do."""

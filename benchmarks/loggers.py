@@ -13,8 +13,13 @@ from benchmarks.config import Config, plain
 
 
 @contextmanager
-def open_loggers(config: Config, folder: Path | None) -> Iterator[list[Any]]:
+def open_loggers(config: Config, folder: Path | None, again: bool = False) -> Iterator[list[Any]]:
     """The loggers of ``where.loggers``; ``text`` fills ``log.txt``, and all are closed at the end.
+
+    Args:
+        config: says which.
+        folder: to write to.
+        again: the run goes on, so what was written stays; a few steps may stand there twice.
 
     Raises:
         ValueError: when there is no folder to write to.
@@ -28,17 +33,20 @@ def open_loggers(config: Config, folder: Path | None) -> Iterator[list[Any]]:
         for name in names:
             assert folder is not None
             folder.mkdir(parents=True, exist_ok=True)
-            made.append(_open(name, folder, config, stack))
+            made.append(_open(name, folder, config, stack, again))
         yield made
 
 
-def _open(name: str, folder: Path, config: Config, stack: ExitStack) -> Any:
+def _open(name: str, folder: Path, config: Config, stack: ExitStack, again: bool) -> Any:
     from avalanche import logging
 
     if name == "text":
-        return logging.TextLogger(stack.enter_context((folder / "log.txt").open("w")))
+        return logging.TextLogger(
+            stack.enter_context((folder / "log.txt").open("a" if again else "w"))
+        )
     if name == "csv":
-        logger = logging.CSVLogger(str(folder / "csv"))
+        earlier = len(list(folder.glob("csv*"))) if again else 0  # its files begin anew
+        logger = logging.CSVLogger(str(folder / (f"csv-{earlier + 1}" if earlier else "csv")))
         stack.callback(logger.close)
         return logger
     if name == "tensorboard":

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,8 @@ def _start(ticks: Any, threads: int | None) -> None:
 
 
 def _tick() -> None:
-    _ticks.put(1)
+    with suppress(ConnectionError, EOFError):  # when all is ended nobody counts any more
+        _ticks.put(1)
 
 
 def _run_one(task: Task, jobs: int) -> Record:

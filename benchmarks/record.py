@@ -255,7 +255,8 @@ class Record:
     def reproducible(self) -> dict[str, Any]:
         """What the same configuration gives again: all but time and place."""
         content = plain(self)
-        del content["cost"], content["how"], content["selection"], content["artefacts"]
+        for name in ("cost", "how", "selection", "artefacts", "resumed_from"):
+            del content[name]
         return content
 
 

@@ -15,6 +15,8 @@ import yaml
 if TYPE_CHECKING:
     from benchmarks.config import Config
     from benchmarks.recipe_files import Recipe
+    from benchmarks.record import Record
+    from benchmarks.tasks import Task
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +51,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--scan", action="store_true", help="read every image once, list the broken ones, and stop"
     )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; default: 1")
+    parser.add_argument(
+        "--resume", action=argparse.BooleanOptionalAction, default=True,
+        help="keep what is finished and go on with what was broken off, the default; or begin anew",
+    )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, default=None, help="folder of the records; default: runs/STREAM"
     )
@@ -168,15 +174,41 @@ def main(args: argparse.Namespace) -> int:
              else Selection(), count)
         for config, count in zip(configs, steps, strict=True)
     ]  # fmt: skip
+    kept = kept_of(tasks) if args.resume else begin_anew(tasks)
+    due = [task for task in tasks if task.file not in kept]
+    if kept:
+        print(f"{len(kept)} are finished and kept; --no-resume runs them again.", flush=True)
     done = Settler(args.jobs)
-    run_all(tasks, args.jobs, 1 if args.jobs > 1 else None, done)
+    if due:
+        run_all(due, args.jobs, 1 if args.jobs > 1 else None, done)
     done.finish()
-    finished = [r for r in done.records.values() if r.status == "finished"]
+    finished = [*kept.values(), *(r for r in done.records.values() if r.status == "finished")]
     if finished:
         print(table(rows_of(finished)))
         print(f"\nEach run's record is in {out}/; python -m benchmarks board {out} draws them.")
     print(f"Took {time.perf_counter() - started:.0f} s.")
     return int(len(finished) < len(tasks))
+
+
+def kept_of(tasks: list[Task]) -> dict[Path, Record]:
+    """Records of finished runs that the present code would make again."""
+    from benchmarks.fingerprint import method_sha256
+
+    there = {task.file: (task, task.finished()) for task in tasks}
+    return {
+        file: record
+        for file, (task, record) in there.items()
+        if record is not None and record.how.code.method_sha256 == method_sha256(task.config.method)
+    }
+
+
+def begin_anew(tasks: list[Task]) -> dict[Path, Record]:
+    """Delete the checkpoints of runs; records stay until there are others."""
+    from avalanche_proxyfda.checkpoint import clean
+
+    for task in tasks:
+        clean(task.checkpoint)
+    return {}
 
 
 def check_folder(out: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,11 @@ class Task:
         """To read."""
         return f"{self.config.about}, seed {self.config.seed}"
 
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of what lets it go on after it was ended."""
+        return self.folder / self.config.label / "checkpoint"
+
     def found(self) -> Record | None:
         """Its record, if there is one.
 
@@ -52,12 +58,21 @@ class Task:
             raise RefusedRecordError(f"it is the record of another run, {record.label}")
         return record
 
+    def finished(self) -> Record | None:
+        """Its record, if it is there, whole, and of a run that finished."""
+        try:
+            there = self.found()
+        except RefusedRecordError:
+            return None
+        return there if there is not None and there.status == "finished" else None
+
 
 def execute(task: Task, tick: Callable[[], None] | None = None, jobs: int = 1) -> Record:
-    """Run a task here and now; nothing is written but what its loggers write."""
+    """Run a task here and now, from its checkpoint if it has one; the record is not written."""
     from benchmarks.engine import run
 
-    return run(task.config, tick, task.folder / task.config.label, task.selection, jobs)
+    own = task.folder / task.config.label
+    return run(task.config, tick, own, task.selection, jobs, task.checkpoint)
 
 
 class RunFailedError(Exception):
@@ -103,7 +118,7 @@ class Settler:
     def __init__(self, jobs: int = 1) -> None:
         self.jobs = jobs
         self.records: dict[Path, Record] = {}
-        self._unwritten: dict[Path, Record] = {}
+        self._unwritten: list[tuple[Task, Record]] = []
 
     def __call__(self, task: Task, found: Record | BaseException) -> Record:
         """Write a task's record, or that it failed, which is told as well.
@@ -116,28 +131,31 @@ class Settler:
             found = self._failed(task, found)
         self.records[task.file] = found
         try:
-            if found.status == "failed" and self._is_finished(task):
+            if found.status == "failed" and task.finished() is not None:
                 print(f"{task.file} is of a time when it finished, and stays.", file=sys.stderr)
             else:
                 aside(task)
                 write_record(task.file, found)
+                self._forget(task, found)
         except OSError as error:
             print(f"\n{task.file} cannot be written now: {error}", file=sys.stderr)
-            self._unwritten[task.file] = found
+            self._unwritten.append((task, found))
         return found
+
+    @staticmethod
+    def _forget(task: Task, record: Record) -> None:
+        """Delete the checkpoint of a run that finished; a failed one may yet go on."""
+        from avalanche_proxyfda.checkpoint import clean
+
+        if record.status == "finished":
+            clean(task.checkpoint)
+            with suppress(OSError):  # loggers may have written there too
+                task.checkpoint.parent.rmdir()
 
     def _failed(self, task: Task, error: BaseException) -> Record:
         from benchmarks.engine import failed_run
 
         return failed_run(task.config, reason_of(error), task.selection, self.jobs)
-
-    @staticmethod
-    def _is_finished(task: Task) -> bool:
-        try:
-            there = task.found()
-        except RefusedRecordError:
-            return False
-        return there is not None and there.status == "finished"
 
     def finish(self) -> None:
         """Write what could not be written before.
@@ -145,8 +163,9 @@ class Settler:
         Raises:
             OSError: when it still cannot.
         """
-        for path, record in self._unwritten.items():
-            write_record(path, record)
+        for task, record in self._unwritten:
+            write_record(task.file, record)
+            self._forget(task, record)
         self._unwritten.clear()
 
 
