@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal
 
@@ -64,6 +64,15 @@ class Capture:
     def __len__(self) -> int:
         return len(self._seen)
 
+    @property
+    def safe(self) -> list[tuple[str, bool]]:
+        """Places whose values are kept as they are; a copy would change gradients by their bits."""
+        return sorted((source.module, source.of_input) for source in self._safe)
+
+    def trust(self, places: Iterable[tuple[str, bool]]) -> None:
+        """Keep values of :attr:`safe` places as they are from the start."""
+        self._safe = {FeatureSource(*place) for place in places}
+
     def keep(self, source: FeatureSource, value: Any) -> None:
         """Keep ``value``, unless the place was seen before."""
         if source in self._seen:
@@ -122,7 +131,7 @@ class FeatureTap:
     def __init__(self, sources: tuple[FeatureSource, ...]) -> None:
         self.sources = sources
         self._handles: list[RemovableHandle] = []
-        self._capture = Capture()
+        self.capture = Capture()
         self._armed = False
         self._compiled = False
         self.autocast: torch.dtype | None = None
@@ -142,14 +151,14 @@ class FeatureTap:
     def _keep(self, source: FeatureSource, value: Any) -> None:
         if not self._armed or not torch.is_grad_enabled():
             return
-        self._capture.keep(source, value)
+        self.capture.keep(source, value)
         kind = value.device.type if isinstance(value, Tensor) else "cpu"
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
             self.autocast = torch.get_autocast_dtype(kind)
 
     def arm(self) -> None:
         """Forget what was seen and start to keep values."""
-        self._capture.clear()
+        self.capture.clear()
         self.autocast = None
         self._armed = True
 
@@ -160,7 +169,7 @@ class FeatureTap:
             ValueError: when a module did not run since :meth:`arm`.
         """
         self._armed = False
-        seen = self._capture.take()
+        seen = self.capture.take()
         for source in self.sources:
             if source not in seen:
                 hint = (
@@ -181,7 +190,7 @@ class FeatureTap:
         for handle in self._handles:
             handle.remove()
         self._handles, self._armed = [], False
-        self._capture.clear()
+        self.capture.clear()
 
 
 def batch_first(value: Any, module: nn.Module) -> Any:

@@ -203,7 +203,8 @@ class FeatureTeacher:
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and buffers, and of which part of the model they are."""
-        return {"root": self.root, "module": self.module.state_dict()}
+        safe = self._capture.safe
+        return {"root": self.root, "module": self.module.state_dict(), "safe": safe}
 
     @staticmethod
     def restore(
@@ -221,6 +222,7 @@ class FeatureTeacher:
         if state["root"]:
             teacher.module = FeatureSource(state["root"]).find(teacher.module)
             teacher.root = state["root"]
+        teacher._capture.trust(state["safe"])
         own = {**dict(teacher.module.named_parameters()), **dict(teacher.module.named_buffers())}
         for name, value in state["module"].items():
             if name not in own:

@@ -123,6 +123,7 @@ def run(
             with progress.in_training():
                 strategy.train(experience, eval_streams=[], reset_optimizer_state=True, **loading)
             progress.terms.append(_new_terms(strategy, progress.known))
+            progress.source = next((str(p.source) for p in method if hasattr(p, "source")), None)
             told = strategy.eval(stream.test[: number + 1], **loading)  # later heads do not exist
             seen = (_accuracy_on(place, told) for place in range(number + 1))
             progress.matrix.append((*seen, *tested(number + 1)))
@@ -167,7 +168,7 @@ def run(
             for data in made.panel
         },
         initial_tower_sha256=weights_hash,
-        feature_source=next((str(p.source) for p in method if hasattr(p, "source")), None),
+        feature_source=progress.source,
         outcome=outcome,
         cost=Cost(
             seconds=progress.spent,

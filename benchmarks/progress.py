@@ -25,6 +25,7 @@ class Progress:
         moments: of the panel, by experiences learnt.
         known: how many values each metric of epochs had before the experience at hand.
         forgetting: Avalanche's own.
+        source: where the embedding is read.
         training, spent: seconds in training and in all, earlier processes' too.
         resumed: where the run went on, each time.
     """
@@ -35,6 +36,7 @@ class Progress:
     moments: dict[int, PanelMoment] = field(default_factory=dict)
     known: dict[str, int] = field(default_factory=dict)
     forgetting: float = 0.0
+    source: str | None = None
     training: float = 0.0
     spent: float = 0.0
     resumed: list[str] = field(default_factory=list)

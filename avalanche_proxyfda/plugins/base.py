@@ -139,8 +139,10 @@ class FeaturePlugin(ReferencePlugin[FeatureTeacher]):
         self.sources = self.checked_places(model)
         if self.named is None:
             _log.info("%s reads %s", self.name, ", ".join(map(repr, map(str, self.sources))))
+        safe = self.pending.get("safe", ()) if self.pending.get("inside") else ()
         super().before_training_exp(strategy, **kwargs)
         self._tap = FeatureTap(self.sources)
+        self._tap.capture.trust(safe)
         self._tap.attach(model)
 
     def before_forward(self, strategy: Any, **kwargs: Any) -> None:
@@ -198,6 +200,7 @@ class FeaturePlugin(ReferencePlugin[FeatureTeacher]):
             "skipped": self.skipped,
             "skipped_before": self._skipped_before,
             "teacher_forwards": self.teacher_forwards,
+            "safe": self._tap.capture.safe if self._tap else self.pending.get("safe", []),
         }
         return {**super().state_dict(), **counts}
 
