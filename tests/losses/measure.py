@@ -12,9 +12,9 @@ from torch import Tensor
 @contextmanager
 def _recorded_checkpoints(record: Callable[[Tensor], object]) -> Iterator[None]:
     """Also count what activation checkpoints hold: their arguments, live until backward."""
-    from avalanche_proxyfda.losses import proxy_fda
+    from avalanche_proxyfda.losses import chunks
 
-    plain = proxy_fda.checkpoint
+    plain = chunks.checkpoint
 
     def counting(function: object, *args: object, **kwargs: object) -> object:
         for value in args:
@@ -22,11 +22,11 @@ def _recorded_checkpoints(record: Callable[[Tensor], object]) -> Iterator[None]:
                 record(value)
         return plain(function, *args, **kwargs)
 
-    proxy_fda.checkpoint = counting  # type: ignore[assignment]
+    chunks.checkpoint = counting  # type: ignore[assignment]
     try:
         yield
     finally:
-        proxy_fda.checkpoint = plain
+        chunks.checkpoint = plain
 
 
 def saved_bytes(compute: Callable[[], Tensor], given: tuple[Tensor, ...] = ()) -> int:
