@@ -149,8 +149,8 @@ class ProxyFDALoss(GraphLoss):
         cosine = rows @ rows.T
         reach = rows @ rows.detach().T if self.detach_proxies else cosine
         tokens = self.generator.encode(rows)
-        # of an anchor: proxies in feature space or on the batch; tokens and scores of its sets
-        numbers = max(max(counts) * max(dim, batch), batch * max(batch, tokens[0].numel()))
+        # of an anchor: its proxies, in feature space or over the batch; the tokens of its sets
+        numbers = max(max(counts) * max(dim, batch), batch * tokens[0].numel())
         alignment, generator = sum_over_anchors(
             self._part, batch, self.chunk_size, numbers,
             rows.detach(), known, cosine, reach, tokens,

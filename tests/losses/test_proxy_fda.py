@@ -11,11 +11,8 @@ from avalanche_proxyfda.losses import FDALoss, NeighborGraph, ProxyFDALoss, Prox
 from avalanche_proxyfda.losses.neighbors import unit_rows
 from avalanche_proxyfda.losses.proxies import proxy_count, spread_hinge
 from tests.losses.common import features
-from tests.losses.measure import saved_bytes
 from tests.losses.test_fda import MODES
 from tests.reference.proxy_fda import proxy_fda
-
-MIB = 2**20
 
 
 def seeded(seed: int = 5) -> torch.Generator:
@@ -48,7 +45,7 @@ def test_values_and_gradients_equal_the_loops(mode: str, batch: int, k: int, rat
 
 
 def test_gradcheck_of_both_terms() -> None:
-    loss, teacher = build(5, 3), features(7, 4, seed=1)
+    loss, teacher = build(5, 3, max_proxies=4), features(7, 4, seed=1)
     student = features(7, 5).requires_grad_()
     weight = loss.generator.conv2.weight
 
@@ -107,20 +104,6 @@ def test_scale_and_permutation_invariance() -> None:
     order = torch.randperm(11, generator=seeded(2))
     torch.testing.assert_close(loss(student * scales, teacher), value)
     torch.testing.assert_close(loss(student[order], teacher[order]), value)
-
-
-@pytest.mark.parametrize("size", [1, 4, 10, 64])
-def test_chunks_change_nothing(size: int) -> None:
-    student, teacher = features(13, 6).requires_grad_(), features(13, 6, seed=1)
-    results = []
-    for chunk in (size, "auto"):
-        loss = build(6, 3, chunk_size=chunk)
-        made = loss(student, teacher)
-        gradients = torch.autograd.grad(
-            made.alignment + made.generator, [student, *loss.parameters()]
-        )
-        results.append((*made, *gradients))
-    torch.testing.assert_close(results[0], results[1])
 
 
 def test_pooling_weights_are_convex_and_sets_do_not_leak() -> None:
@@ -251,7 +234,6 @@ def test_building_draws_nothing_from_the_global_generator() -> None:
         ({"variance_weight": float("nan")}, "variance_weight=nan"),
         ({"max_proxies": 0}, "max_proxies=0"),
         ({"kernel_size": 2}, "kernel_size=2 must be odd"),
-        ({"chunk_size": 0}, "chunk_size=0"),
         ({"dim": 0}, "dim=0"),
     ],
 )
@@ -263,24 +245,3 @@ def test_bad_options(options: dict[str, object], words: str) -> None:
 def test_a_student_of_another_width_is_refused() -> None:
     with pytest.raises(ValueError, match="student has D=5, but the loss was built with dim=6"):
         ProxyFDALoss(6)(torch.ones(4, 5), torch.ones(4, 5))
-
-
-@pytest.mark.parametrize("batch", [64, 256])
-def test_fda_saves_a_few_batch_matrices(batch: int) -> None:
-    student = torch.randn(batch, 512, requires_grad=True)
-    teacher = torch.randn(batch, 512)
-    loss = FDALoss()
-    used = saved_bytes(lambda: loss(student, teacher), (student, teacher))
-    assert 0 < used <= 8 * batch * batch * 4 + 8 * batch * 512 * 4
-
-
-def test_proxy_fda_saves_no_proxies() -> None:
-    used = {}
-    for batch in (64, 128, 256, 512):
-        loss = ProxyFDALoss(512, max_proxies=max(32, batch // 2), generator=seeded())
-        student = torch.randn(batch, 512, requires_grad=True)
-        teacher = torch.randn(batch, 512)
-        used[batch] = saved_bytes(lambda: sum(loss(student, teacher)), (student, teacher))  # noqa: B023
-    assert used[256] <= 64 * MIB
-    for batch in (64, 128, 256):
-        assert used[2 * batch] <= 4.5 * used[batch]
