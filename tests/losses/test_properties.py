@@ -38,7 +38,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 PROFILE = settings.get_profile("losses")
-few, many = settings(PROFILE, max_examples=12), settings(PROFILE, max_examples=30)
+few, many = settings(PROFILE, max_examples=25), settings(PROFILE, max_examples=60)
 
 MODES = ("similarity", "one-minus", "unit")
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -72,7 +72,7 @@ class Batch:
         source = torch.Generator().manual_seed(self.seed)
         chosen = torch.rand(len(rows), generator=source) < 0.5
         if edge == "duplicates":
-            rows[chosen] = rows[:1]
+            rows[chosen] = rows[:1].clone()
         elif edge == "zeros":
             rows[chosen] = 0
         elif edge == "one class":  # one direction and a little noise
@@ -124,9 +124,9 @@ def total(loss: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
     return made if isinstance(made, Tensor) else made.alignment + made.generator
 
 
-def check_finite(value: Tensor, inputs: list[Tensor], given_dtype: torch.dtype) -> None:
+def check_finite(value: Tensor, inputs: list[Tensor]) -> None:
     assert value.ndim == 0 and value.isfinite()
-    assert value.dtype == (torch.float64 if given_dtype == torch.float64 else torch.float32)
+    assert value.dtype == (torch.float64 if inputs[0].dtype == torch.float64 else torch.float32)
     for gradient in torch.autograd.grad(value, inputs, allow_unused=True):
         assert gradient is None or gradient.isfinite().all()
 
@@ -143,7 +143,7 @@ def test_graph_losses_are_finite(
     student, teacher = batch.make()
     loss = of_graph(kind, batch.dim, k, mode, chunk_size)
     value = total(loss, student, teacher)
-    check_finite(value, [student, *loss.parameters()], batch.dtype)
+    check_finite(value, [student, *loss.parameters()])
 
 
 @many
@@ -187,6 +187,12 @@ def test_fda_equals_the_loops(batch: Batch, k: int, mode: str, chunk_size: Any) 
     rough = batch.dtype != torch.float64
     tolerance = {"rtol": 2e-5, "atol": 2e-6} if rough else {"rtol": 1e-9, "atol": 1e-11}
     torch.testing.assert_close(value.double(), expected, **tolerance)
+    if not rough:
+        (ours,) = torch.autograd.grad(value, student)
+        # where no cosine depends on the student, the loops have no gradient at all
+        (theirs,) = torch.autograd.grad(expected + 0 * exact.sum(), exact)
+        sizes = exact.detach().norm(dim=1, keepdim=True)  # slopes go with 1 / size
+        torch.testing.assert_close(ours * sizes, theirs * sizes, rtol=1e-8, atol=1e-11)
 
 
 def fda_of(student: Tensor, teacher: Tensor, near: Tensor, loss: nn.Module, mode: str) -> Tensor:
@@ -256,15 +262,17 @@ RIVALS: dict[str, Callable[[], nn.Module]] = {
     "rift-procrustes": lambda: RIFTLoss("procrustes"),
     "lwf": Logits,
 }
-# these take features or logits as they are: 1e20 squared is no float32
-UNSCALED = {"rkd", "rift-identity", "rift-spectrum", "rift-procrustes"}
 
 
 def same_width(batch: Batch, name: str) -> tuple[Tensor, Tensor]:
-    edges = (batch.student_edge, batch.teacher_edge)
-    if name in UNSCALED:
-        edges = tuple("none" if e == "huge" else e for e in edges)  # type: ignore[assignment]
-    return Batch(batch.rows, batch.dim, batch.dim, batch.dtype, *edges, batch.seed).make()
+    """Student and teacher of one width, of sizes that the method can compare in its precision."""
+    edges, dtype = [batch.student_edge, batch.teacher_edge], batch.dtype
+    if name == "rkd" or name.startswith("rift"):  # 1e20 squared is no float32
+        edges = ["none" if e == "huge" else e for e in edges]
+    if name.startswith("rift") and dtype == torch.float16:
+        # relative to a teacher that hardly varies, slopes are steeper than float16 can hold
+        dtype = torch.bfloat16
+    return Batch(batch.rows, batch.dim, batch.dim, dtype, *edges, batch.seed).make()
 
 
 @many
@@ -273,12 +281,13 @@ def same_width(batch: Batch, name: str) -> tuple[Tensor, Tensor]:
 def test_rivals_are_finite_and_zero_at_the_teacher(name: str, batch: Batch) -> None:
     student, teacher = same_width(batch, name)
     loss = RIVALS[name]()
-    check_finite(loss(student, teacher), [student], batch.dtype)
+    check_finite(loss(student, teacher), [student])
     at_teacher = teacher.detach().clone().requires_grad_()
     value = loss(at_teacher, teacher)
     assert float(value) == 0
     (gradient,) = torch.autograd.grad(value, at_teacher)
-    assert (gradient == 0).all()
+    rounded = name in ("lwf", "rift-procrustes")
+    assert gradient.abs().sum() <= (1e-6 if rounded else 0)
 
 
 LOOPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
