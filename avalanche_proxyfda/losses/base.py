@@ -42,7 +42,7 @@ def check_chunk_size(value: ChunkSize) -> ChunkSize:
     return check_count("chunk_size", value, 1)
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def tell(message: str) -> None:
     """Warn; under ``torch.compile`` it is said while the graph is made, and breaks none."""
     warnings.warn(message, stacklevel=2)

@@ -26,18 +26,20 @@ def sum_over_anchors(
     Args:
         part: gives scalars, summed over the anchors from ``first`` to before ``last``.
         batch: B, the number of anchors, at least 1.
-        chunk_size: anchors at a time; ``"auto"`` bounds a chunk's tensors to about 8 MiB each,
-            and keeps a batch small enough for a single call as it is.
+        chunk_size: anchors at a time; ``"auto"`` bounds a chunk's tensors to about 8 MiB each
+            (or to one anchor), and has a small batch kept for backward as a whole.
         numbers: entries that one anchor adds to the largest tensor within ``part``.
-        given: all tensors that ``part`` reads and that need a gradient.
+        given: tensors of the batch that ``part`` reads.
     """
-    if chunk_size == "auto":
-        if batch * numbers <= _KEPT:
-            return part(0, batch, *given)
-        chunk_size = max(1, _BLOCK // numbers)
+    if chunk_size != "auto":
+        size = chunk_size
+    elif batch * numbers <= _KEPT:
+        return part(0, batch, *given)
+    else:
+        size = max(1, _BLOCK // numbers)
     total: Terms = ()
-    for first in range(0, batch, chunk_size):
-        last = min(first + chunk_size, batch)
+    for first in range(0, batch, size):
+        last = min(first + size, batch)
         terms: Terms = checkpoint(
             part, first, last, *given, use_reentrant=False, preserve_rng_state=False
         )
