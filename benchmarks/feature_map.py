@@ -151,10 +151,11 @@ def neighbors_lost(before: Tensor, after: Tensor, num_neighbors: int = 10) -> Ne
     first, second = (
         NeighborGraph.of(x.detach().double().cpu(), num_neighbors) for x in (before, after)
     )
-    still = second.is_neighbor().gather(1, first.neighbors).tolist()
+    nearest, _ = first.sets()
+    still = second.is_neighbor().gather(1, nearest).tolist()
     lost = tuple(
         tuple(j for j, kept in zip(row, marks, strict=True) if not kept)
-        for row, marks in zip(first.neighbors.tolist(), still, strict=True)
+        for row, marks in zip(nearest.tolist(), still, strict=True)
     )
     return Neighbors(1 - np.array([len(row) for row in lost]) / num_neighbors, lost)
 

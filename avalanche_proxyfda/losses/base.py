@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NegativeWeight = Literal["similarity", "one-minus", "unit"]
+ChunkSize = int | Literal["auto"]
 
 
 def check_count(name: str, value: int, least: int) -> int:
@@ -30,6 +31,21 @@ def check_amount(name: str, value: float) -> float:
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{name}={value} must be finite and not negative")
     return float(value)
+
+
+def check_chunk_size(value: ChunkSize) -> ChunkSize:
+    """Return ``value``; raise TypeError or ValueError unless it is "auto" or an int >= 1."""
+    if isinstance(value, str):
+        if value != "auto":
+            raise ValueError(f'chunk_size={value!r} is unknown; pass "auto" or a number of anchors')
+        return value
+    return check_count("chunk_size", value, 1)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def tell(message: str) -> None:
+    """Warn; under ``torch.compile`` it is said while the graph is made, and breaks none."""
+    warnings.warn(message, stacklevel=2)
 
 
 def check_matrices(student: Tensor, teacher: Tensor, same_width: bool = False) -> None:
@@ -90,6 +106,8 @@ class GraphLoss(nn.Module):
         init_logit_scale: 1 / tau at the start; stored as its logarithm.
         init_logit_bias: b at the start; negative, as in SigLIP.
         learnable: whether scale and bias are parameters (else buffers).
+        chunk_size: anchors at a time, computed again in backward; ``"auto"`` keeps small
+            batches whole, and bounds a chunk to about 8 MiB a tensor beyond.
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
@@ -105,6 +123,7 @@ class GraphLoss(nn.Module):
         init_logit_scale: float = 10.0,
         init_logit_bias: float = -10.0,
         learnable: bool = True,
+        chunk_size: ChunkSize = "auto",
     ) -> None:
         super().__init__()
         self.num_neighbors = check_count("num_neighbors", num_neighbors, 1)
@@ -124,6 +143,7 @@ class GraphLoss(nn.Module):
         else:
             self.register_buffer("log_scale", scale)
             self.register_buffer("bias", bias)
+        self.chunk_size = check_chunk_size(chunk_size)
         self._clamp_told = False
 
     def sigmoid_loss(self, cosine: Tensor, weight: Tensor) -> Tensor:
@@ -140,8 +160,7 @@ class GraphLoss(nn.Module):
         check_matrices(student, teacher)
         if 1 < len(student) <= self.num_neighbors and not self._clamp_told:
             self._clamp_told = True
-            warnings.warn(
+            tell(
                 f"num_neighbors={self.num_neighbors} is clamped to {len(student) - 1} in a batch "
-                f"of {len(student)} samples (said once; choose K below the batch size)",
-                stacklevel=3,
+                f"of {len(student)} samples (said once; choose K below the batch size)"
             )

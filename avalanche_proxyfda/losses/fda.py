@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from avalanche_proxyfda.losses.base import GraphLoss, edge_weight, without_autocast
+from avalanche_proxyfda.losses.chunks import Terms, sum_over_anchors
 from avalanche_proxyfda.losses.neighbors import NeighborGraph, full_precision, unit_rows
 
 
@@ -23,7 +23,11 @@ class FDALoss(GraphLoss):
 
     The weights of non-neighbours are our reading of "derived from the similarity"; the
     other two readings are options of ``negative_weight``. Takes any B: one sample has no
-    pairs and gives an exact zero. Saves O(B^2 + B D) for backward.
+    pairs and gives an exact zero.
+
+    Saves O(B D) for backward: beyond batches of 1024, or with a ``chunk_size``, anchors are
+    processed in chunks that are computed again in backward. Smaller batches are kept, in less
+    than 20 MiB.
     """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -42,25 +46,31 @@ class FDALoss(GraphLoss):
         self.check_batch(student, teacher)
         with without_autocast(student):
             rows = unit_rows(full_precision(student))
-            if len(rows) < 2:
+            batch = len(rows)
+            if batch < 2:
                 return rows.sum() * 0.0
-            graph = NeighborGraph.of(teacher, self.num_neighbors)
-            terms = pair_terms(self, rows @ rows.T, graph)
-            return terms.sum() / (len(rows) * (len(rows) - 1))
+            known = unit_rows(full_precision(teacher.detach()))
+            (total,) = sum_over_anchors(self._part, batch, self.chunk_size, batch, rows, known)
+            return total / (batch * (batch - 1))
+
+    def _part(self, first: int, last: int, rows: Tensor, known: Tensor) -> Terms:
+        """The sum over the pairs of the anchors first:last; rows and known are unit rows."""
+        graph = NeighborGraph.of_units(known, self.num_neighbors, first, last)
+        return (pair_terms(self, rows[first:last] @ rows.T, graph, graph.is_neighbor()).sum(),)
 
 
-def pair_terms(loss: GraphLoss, cosine: Tensor, graph: NeighborGraph) -> Tensor:
-    """The sigmoid term of every ordered pair of a batch.
+def pair_terms(loss: GraphLoss, cosine: Tensor, graph: NeighborGraph, neighbor: Tensor) -> Tensor:
+    """The sigmoid term of every pair of an anchor and a row of its batch.
 
     Args:
         loss: gives scale, bias and the weight of non-neighbours.
-        cosine: [B, B], of the student's rows.
-        graph: the teacher's graph of the same batch.
+        cosine: [C, B], of the student's rows.
+        graph: the teacher's graph of the same anchors.
+        neighbor: [C, B] bool, its neighbours.
 
     Returns:
-        [B, B], zero on the diagonal.
+        [C, B], zero for an anchor with itself.
     """
     similarity = graph.similarity.to(cosine.dtype)
-    weight = edge_weight(similarity, graph.is_neighbor(), loss.negative_weight)
-    itself = torch.eye(len(cosine), dtype=torch.bool, device=cosine.device)
-    return loss.sigmoid_loss(cosine, weight).masked_fill(itself, 0.0)
+    weight = edge_weight(similarity, neighbor, loss.negative_weight)
+    return loss.sigmoid_loss(cosine, weight).masked_fill(graph.itself, 0.0)

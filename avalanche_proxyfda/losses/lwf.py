@@ -15,7 +15,7 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> 
 
     Li and Hoiem (ECCV 2016, Eq. 2 and 3) use the cross-entropy, which differs by the
     teacher's entropy, a constant. There is no factor T^2, as there is none in the paper.
-    Zero, with a zero gradient, where both agree.
+    Zero where both agree, and so is its gradient, but for rounding.
 
     Args:
         student: logits of the old units, [B, U]; receive the gradient.

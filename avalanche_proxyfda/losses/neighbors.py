@@ -40,39 +40,65 @@ def unit_rows(features: Tensor) -> Tensor:
 class NeighborGraph:
     """The k-nearest-neighbour graph of one batch, by cosine, each row without itself.
 
+    It may be of a run of C anchors alone, C = B for the whole batch.
+
     Attributes:
-        similarity: [B, B] cosine similarities (the diagonal is 1, or 0 for a zero row).
-        order: [B, B - 1] int64, the other rows from the nearest to the farthest.
-        num_neighbors: how many of them, counted from the nearest, are neighbours.
+        similarity: [C, B] cosine similarities of anchors and rows (1 of a row with itself, or
+            0 for a zero row).
+        itself: [C, B] bool: True where the row is the anchor.
+        num_neighbors: how many of the other rows are neighbours.
     """
 
     similarity: Tensor
-    order: Tensor
+    itself: Tensor
     num_neighbors: int
 
     @staticmethod
-    @torch.no_grad()
-    def of(features: Tensor, num_neighbors: int) -> NeighborGraph:
-        """Graph of ``features`` [B, D]; ``num_neighbors`` is clamped to B - 1."""
-        rows = unit_rows(full_precision(features))
-        similarity = rows @ rows.T
+    def of(
+        features: Tensor, num_neighbors: int, first: int = 0, last: int | None = None
+    ) -> NeighborGraph:
+        """Graph of ``features`` [B, D]; ``num_neighbors`` is clamped to B - 1.
+
+        ``first`` and ``last`` choose the anchors first:last.
+        """
+        return NeighborGraph.of_units(
+            unit_rows(full_precision(features.detach())), num_neighbors, first, last
+        )
+
+    @staticmethod
+    def of_units(
+        rows: Tensor, num_neighbors: int, first: int = 0, last: int | None = None
+    ) -> NeighborGraph:
+        """As :meth:`of`, of rows [B, D] that :func:`unit_rows` made, without gradient."""
+        last = len(rows) if last is None else last
+        column = torch.arange(len(rows), device=rows.device)
+        itself = column[first:last].unsqueeze(1) == column
+        near = min(num_neighbors, max(len(rows) - 1, 0))
+        return NeighborGraph(rows[first:last] @ rows.T, itself, near)
+
+    def sets(self) -> tuple[Tensor, Tensor]:
+        """The neighbours [C, K] of each anchor and the others [C, B - 1 - K], int64 rows.
+
+        The paper's X+ and X-, both from the nearest to the farthest; of equally near rows the
+        first comes first.
+        """
         # -inf puts each row last in its own list; the last column is then dropped
-        ranked = similarity.clone()
-        ranked.fill_diagonal_(-torch.inf)
-        order = ranked.argsort(dim=1, descending=True, stable=True)[:, :-1]
-        return NeighborGraph(similarity, order, min(num_neighbors, max(len(features) - 1, 0)))
-
-    @property
-    def neighbors(self) -> Tensor:
-        """[B, K] int64: the neighbours of each row, nearest first (the paper's X+)."""
-        return self.order[:, : self.num_neighbors]
-
-    @property
-    def others(self) -> Tensor:
-        """[B, B - 1 - K] int64: everything else, nearest first (the paper's X-)."""
-        return self.order[:, self.num_neighbors :]
+        order = self._ranked().argsort(dim=1, descending=True, stable=True)[:, :-1]
+        return order[:, : self.num_neighbors], order[:, self.num_neighbors :]
 
     def is_neighbor(self) -> Tensor:
-        """[B, B] bool: True at (i, j) where j is a neighbour of i."""
-        mask = torch.zeros_like(self.similarity, dtype=torch.bool)
-        return mask.scatter_(1, self.neighbors, True)
+        """[C, B] bool: True at (i, j) where j is a neighbour of i.
+
+        The same neighbours as of :meth:`sets`, without its sort: the K-th largest similarity
+        decides.
+        """
+        if self.num_neighbors == 0:
+            return torch.zeros_like(self.itself)
+        ranked = self._ranked()
+        least = ranked.topk(self.num_neighbors, dim=1).values[:, -1:]
+        nearer, level = ranked > least, ranked == least
+        room = self.num_neighbors - nearer.sum(dim=1, keepdim=True)
+        return nearer | (level & (level.cumsum(dim=1) <= room))
+
+    def _ranked(self) -> Tensor:
+        return self.similarity.masked_fill(self.itself, -torch.inf)

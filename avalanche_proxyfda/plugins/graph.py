@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from avalanche_proxyfda.losses.base import NegativeWeight, check_amount, check_count
+from avalanche_proxyfda.losses.base import ChunkSize, NegativeWeight, check_amount, check_count
 from avalanche_proxyfda.losses.fda import FDALoss
 from avalanche_proxyfda.plugins.base import EmbeddingOptions, EmbeddingPlugin, TeacherChoice
 from avalanche_proxyfda.plugins.batches import HardClassBatches
@@ -24,6 +24,7 @@ class GraphOptions(EmbeddingOptions, total=False):
     init_logit_scale: float
     init_logit_bias: float
     learnable: bool
+    chunk_size: ChunkSize
     classes_per_batch: int
     samples_per_class: int | None
     learning_rate: float
@@ -37,7 +38,7 @@ class GraphPlugin(EmbeddingPlugin):
         feature_module, weight, teacher: see :class:`EmbeddingPlugin`.
         num_neighbors: K, below the batch size.
         hard_class_batches: whether to train on class-balanced batches of related classes.
-        negative_weight, init_logit_scale, init_logit_bias, learnable: see
+        negative_weight, init_logit_scale, init_logit_bias, learnable, chunk_size: see
             :class:`~avalanche_proxyfda.losses.base.GraphLoss`.
         classes_per_batch: m of the batches.
         samples_per_class: n of the batches; None fills the strategy's ``train_mb_size``.
@@ -58,6 +59,7 @@ class GraphPlugin(EmbeddingPlugin):
         init_logit_scale: float = 10.0,
         init_logit_bias: float = -10.0,
         learnable: bool = True,
+        chunk_size: ChunkSize = "auto",
         classes_per_batch: int = 16,
         samples_per_class: int | None = None,
         learning_rate: float = 1e-3,
@@ -81,6 +83,7 @@ class GraphPlugin(EmbeddingPlugin):
             "init_logit_scale": init_logit_scale,
             "init_logit_bias": init_logit_bias,
             "learnable": learnable,
+            "chunk_size": chunk_size,
         }
         FDALoss(**self.graph)  # refuses bad options now, not at the first batch
         self.loss: nn.Module | None = None

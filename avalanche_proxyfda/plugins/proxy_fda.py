@@ -28,7 +28,7 @@ class ProxyFDAPlugin(GraphPlugin):
         variance_weight: alpha, weight of the proxies' spread in the generator's objective.
         max_proxies: the most proxies a set can get; None takes what the first batch needs,
             and at least 32.
-        kernel_size, detach_proxies, chunk_size: see
+        kernel_size, detach_proxies: see
             :class:`~avalanche_proxyfda.losses.proxy_fda.ProxyFDALoss`.
         options: see :class:`~avalanche_proxyfda.plugins.graph.GraphPlugin`.
     """
@@ -46,7 +46,6 @@ class ProxyFDAPlugin(GraphPlugin):
         max_proxies: int | None = None,
         kernel_size: int = 3,
         detach_proxies: bool = False,
-        chunk_size: int | None = None,
         **options: Unpack[GraphOptions],
     ) -> None:
         super().__init__(
@@ -57,7 +56,6 @@ class ProxyFDAPlugin(GraphPlugin):
             "variance_weight": variance_weight,
             "kernel_size": kernel_size,
             "detach_proxies": detach_proxies,
-            "chunk_size": chunk_size,
         }
         self.max_proxies = max_proxies
         self._shape = (1, 2)

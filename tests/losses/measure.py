@@ -1,20 +1,24 @@
-"""Counts bytes that a loss keeps for backward."""
+"""Counts the bytes that a loss keeps for backward, and the most that it ever holds."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 @contextmanager
 def _recorded_checkpoints(record: Callable[[Tensor], object]) -> Iterator[None]:
     """Also count what activation checkpoints hold: their arguments, live until backward."""
-    from avalanche_proxyfda.losses import proxy_fda
+    from avalanche_proxyfda.losses import chunks
 
-    plain = proxy_fda.checkpoint
+    plain = chunks.checkpoint
 
     def counting(function: object, *args: object, **kwargs: object) -> object:
         for value in args:
@@ -22,15 +26,15 @@ def _recorded_checkpoints(record: Callable[[Tensor], object]) -> Iterator[None]:
                 record(value)
         return plain(function, *args, **kwargs)
 
-    proxy_fda.checkpoint = counting  # type: ignore[assignment]
+    chunks.checkpoint = counting  # type: ignore[assignment]
     try:
         yield
     finally:
-        proxy_fda.checkpoint = plain
+        chunks.checkpoint = plain
 
 
 def saved_bytes(compute: Callable[[], Tensor], given: tuple[Tensor, ...] = ()) -> int:
-    """Bytes of distinct storages kept between ``compute()`` and its backward.
+    """Bytes of distinct storages that ``compute()`` keeps for its backward.
 
     Storages of ``given`` (the inputs, which exist anyway) do not count.
     """
@@ -49,5 +53,44 @@ def saved_bytes(compute: Callable[[], Tensor], given: tuple[Tensor, ...] = ()) -
     ):
         loss = compute()
     total = sum(t.untyped_storage().nbytes() for t in kept.values())
-    loss.backward()
+    assert loss.requires_grad
     return total
+
+
+class _Live(TorchDispatchMode):
+    """Adds up the storages that operations make, and takes them off when they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: dict[int, int] = {}
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if _is(t)}
+        out = func(*args, **(kwargs or {}))
+        for tensor in filter(_is, tree_leaves(out)):
+            storage = tensor.untyped_storage()
+            key = storage._cdata
+            if key not in self.known and key not in before:
+                self.known[key] = storage.nbytes()
+                self.now += self.known[key]
+                weakref.finalize(storage, self._gone, key)
+        self.peak = max(self.peak, self.now)
+        return out
+
+    def _gone(self, key: int) -> None:
+        self.now -= self.known.pop(key)
+
+
+def _is(value: object) -> bool:
+    return isinstance(value, Tensor)
+
+
+def peak_bytes(compute: Callable[[], Tensor]) -> int:
+    """The most bytes of tensors that ``compute()`` and its backward hold at a time.
+
+    What an operation needs within itself does not count.
+    """
+    with _Live() as live:
+        compute().backward()
+    return live.peak

@@ -11,11 +11,8 @@ from avalanche_proxyfda.losses import FDALoss, NeighborGraph, ProxyFDALoss, Prox
 from avalanche_proxyfda.losses.neighbors import unit_rows
 from avalanche_proxyfda.losses.proxies import proxy_count, spread_hinge
 from tests.losses.common import features
-from tests.losses.measure import saved_bytes
 from tests.losses.test_fda import MODES
 from tests.reference.proxy_fda import proxy_fda
-
-MIB = 2**20
 
 
 def seeded(seed: int = 5) -> torch.Generator:
@@ -48,7 +45,7 @@ def test_values_and_gradients_equal_the_loops(mode: str, batch: int, k: int, rat
 
 
 def test_gradcheck_of_both_terms() -> None:
-    loss, teacher = build(5, 3), features(7, 4, seed=1)
+    loss, teacher = build(5, 3, max_proxies=4), features(7, 4, seed=1)
     student = features(7, 5).requires_grad_()
     weight = loss.generator.conv2.weight
 
@@ -109,35 +106,22 @@ def test_scale_and_permutation_invariance() -> None:
     torch.testing.assert_close(loss(student[order], teacher[order]), value)
 
 
-@pytest.mark.parametrize("size", [1, 4, 10, 64])
-def test_chunks_change_nothing(size: int) -> None:
-    student, teacher = features(13, 6).requires_grad_(), features(13, 6, seed=1)
-    results = []
-    for chunk in (size, None):
-        loss = build(6, 3, chunk_size=chunk)
-        made = loss(student, teacher)
-        gradients = torch.autograd.grad(
-            made.alignment + made.generator, [student, *loss.parameters()]
-        )
-        results.append((*made, *gradients))
-    torch.testing.assert_close(results[0], results[1])
-
-
 def test_pooling_weights_are_convex_and_sets_do_not_leak() -> None:
     generator = ProxyGenerator(6, max_proxies=8, generator=seeded()).double()
     rows = unit_rows(features(12, 6))
     graph = NeighborGraph.of(rows, 4)
     tokens = generator.encode(rows)
-    weights = generator.pool(tokens, graph.neighbors, 3)
+    near, far = graph.sets()
+    weights = generator.pool(tokens, near, 3)
     assert weights.shape == (12, 3, 4) and (weights >= 0).all()
     torch.testing.assert_close(weights.sum(-1), torch.ones(12, 3, dtype=torch.float64))
     changed = rows.clone()
-    stranger = int(graph.others[0, 2])
+    stranger = int(far[0, 2])
     changed[stranger] = unit_rows(torch.ones(1, 6, dtype=torch.float64))[0]
-    again = generator.pool(generator.encode(changed), graph.neighbors, 3)
+    again = generator.pool(generator.encode(changed), near, 3)
     torch.testing.assert_close(again[0], weights[0], rtol=0, atol=0)
-    others = generator.pool(tokens, graph.others, 3)[0]
-    moved = generator.pool(generator.encode(changed), graph.others, 3)[0]
+    others = generator.pool(tokens, far, 3)[0]
+    moved = generator.pool(generator.encode(changed), far, 3)[0]
     assert not torch.allclose(others, moved)
 
 
@@ -162,13 +146,13 @@ def test_generator_size_is_the_papers() -> None:
 
 def test_the_generator_learns_to_spread_its_proxies() -> None:
     student = features(24, 16).float()
-    graph = NeighborGraph.of(student, 6)
+    near, _ = NeighborGraph.of(student, 6).sets()
     loss = ProxyFDALoss(16, 6, proxy_ratio=1.0, variance_weight=100.0, generator=seeded())
     optimizer = torch.optim.AdamW(loss.generator.parameters(), lr=1e-2)
 
     def narrowness() -> float:
-        pooling = loss.generator.pool(loss.generator.encode(unit_rows(student)), graph.neighbors, 6)
-        return spread_hinge(unit_rows(pooling @ unit_rows(student)[graph.neighbors])).mean().item()
+        pooling = loss.generator.pool(loss.generator.encode(unit_rows(student)), near, 6)
+        return spread_hinge(unit_rows(pooling @ unit_rows(student)[near])).mean().item()
 
     before = narrowness()
     for _ in range(40):
@@ -250,7 +234,6 @@ def test_building_draws_nothing_from_the_global_generator() -> None:
         ({"variance_weight": float("nan")}, "variance_weight=nan"),
         ({"max_proxies": 0}, "max_proxies=0"),
         ({"kernel_size": 2}, "kernel_size=2 must be odd"),
-        ({"chunk_size": 0}, "chunk_size=0"),
         ({"dim": 0}, "dim=0"),
     ],
 )
@@ -262,24 +245,3 @@ def test_bad_options(options: dict[str, object], words: str) -> None:
 def test_a_student_of_another_width_is_refused() -> None:
     with pytest.raises(ValueError, match="student has D=5, but the loss was built with dim=6"):
         ProxyFDALoss(6)(torch.ones(4, 5), torch.ones(4, 5))
-
-
-@pytest.mark.parametrize("batch", [64, 256])
-def test_fda_saves_a_few_batch_matrices(batch: int) -> None:
-    student = torch.randn(batch, 512, requires_grad=True)
-    teacher = torch.randn(batch, 512)
-    loss = FDALoss()
-    used = saved_bytes(lambda: loss(student, teacher), (student, teacher))
-    assert 0 < used <= 8 * batch * batch * 4 + 8 * batch * 512 * 4
-
-
-def test_proxy_fda_saves_no_proxies() -> None:
-    used = {}
-    for batch in (64, 128, 256, 512):
-        loss = ProxyFDALoss(512, max_proxies=max(32, batch // 2), generator=seeded())
-        student = torch.randn(batch, 512, requires_grad=True)
-        teacher = torch.randn(batch, 512)
-        used[batch] = saved_bytes(lambda: sum(loss(student, teacher)), (student, teacher))  # noqa: B023
-    assert used[256] <= 64 * MIB
-    for batch in (64, 128, 256):
-        assert used[2 * batch] <= 4.5 * used[batch]

@@ -28,6 +28,7 @@ BOTH = (FDAPlugin, ProxyFDAPlugin)
         ({"teacher": "last"}, ValueError, "teacher='last' is unknown; choose one of .*'previous'"),
         ({"pooling": "max"}, ValueError, "pooling='max' is unknown"),
         ({"negative_weight": "cos"}, ValueError, "negative_weight='cos' is unknown"),
+        ({"chunk_size": 0}, ValueError, "chunk_size=0 must be at least 1"),
         ({"classes_per_batch": 1}, ValueError, "classes_per_batch=1 must be at least 2"),
         ({"samples_per_class": 0}, ValueError, "samples_per_class=0"),
         ({"seed": -1}, ValueError, "seed=-1"),

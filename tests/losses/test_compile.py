@@ -1,0 +1,141 @@
+"""Every loss as one graph of torch.compile: the values, gradients and warnings of the plain one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from avalanche_proxyfda.losses import (
+    FDALoss,
+    LDIFSLoss,
+    ProxyFDALoss,
+    RIFTLoss,
+    RKDLoss,
+    distillation,
+    l2sp,
+)
+from tests.losses.common import features
+
+
+@pytest.fixture(autouse=True)
+def _from_the_start() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def source() -> torch.Generator:
+    return torch.Generator().manual_seed(5)
+
+
+class Maps(nn.Module):
+    """LDIFS on tokens, a map and vectors made of the same features [B, 12]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = LDIFSLoss()
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        own, other = (
+            [x.unflatten(1, (3, 4)), x.unflatten(1, (3, 2, 2)), x] for x in (student, teacher)
+        )
+        return self.loss(own, other)
+
+
+class Weights(nn.Module):
+    """L2-SP with the student's features in the place of weights."""
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return l2sp([student, student[:3] * 2], [teacher, teacher[:3]])
+
+
+class Logits(nn.Module):
+    """LwF with the features in the place of logits."""
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return distillation(student, teacher)
+
+
+LOSSES: dict[str, Callable[[], nn.Module]] = {
+    "fda": lambda: FDALoss(4),
+    "fda-chunks": lambda: FDALoss(4, negative_weight="one-minus", chunk_size=5),
+    "proxy-fda": lambda: ProxyFDALoss(12, 4, generator=source()),
+    "proxy-fda-chunks": lambda: ProxyFDALoss(12, 4, chunk_size=7, generator=source()),
+    "proxy-fda-detached": lambda: ProxyFDALoss(12, 4, detach_proxies=True, generator=source()),
+    "ldifs": Maps,
+    "rkd": RKDLoss,
+    "rift-identity": lambda: RIFTLoss(mean_weight=0.5),
+    "rift-spectrum": lambda: RIFTLoss("spectrum"),
+    "rift-procrustes": lambda: RIFTLoss("procrustes"),
+    "lwf": Logits,
+    "l2sp": Weights,
+}
+
+
+def results(
+    loss: Any, learned: list[Tensor], batch: int, dtype: torch.dtype, autocast: bool = False
+) -> list[Tensor]:
+    """Value and gradients of a batch."""
+    student, teacher = features(batch, 12, batch, dtype), features(batch, 12, 99, dtype)
+    student.requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        made = loss(student, teacher)
+    terms = [made] if isinstance(made, Tensor) else list(made)
+    gradients = torch.autograd.grad(sum(terms), [student, *learned], allow_unused=True)
+    return [*terms, *(g for g in gradients if g is not None)]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_no_graph_break_and_the_plain_results(name: str) -> None:
+    loss = LOSSES[name]().double()
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    learned = list(loss.parameters())
+    # another size compiles anew, for any size; for Proxy-FDA that takes long, so once is enough
+    for batch in (13,) if name in ("proxy-fda-chunks", "proxy-fda-detached") else (13, 9):
+        ours = results(compiled, learned, batch, torch.float64)
+        torch.testing.assert_close(ours, results(loss, learned, batch, torch.float64))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+
+
+@pytest.mark.parametrize("name", ["fda-chunks", "proxy-fda-chunks", "ldifs", "lwf"])
+def test_graphs_that_autograd_was_traced_into(name: str) -> None:
+    loss = LOSSES[name]().double()
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    learned = list(loss.parameters())
+    expected = results(loss, learned, 13, torch.float64)
+    torch.testing.assert_close(results(compiled, learned, 13, torch.float64), expected)
+
+
+@pytest.mark.parametrize("name", ["fda", "proxy-fda"])
+def test_half_precision_and_autocast_under_compile(name: str) -> None:
+    loss = LOSSES[name]()
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    learned = list(loss.parameters())
+    ours = results(compiled, learned, 13, torch.bfloat16, autocast=True)
+    torch.testing.assert_close(ours, results(loss, learned, 13, torch.bfloat16))
+    assert ours[0].dtype == torch.float32
+
+
+def test_warnings_are_said_once_and_break_no_graph() -> None:
+    loss = ProxyFDALoss(12, 16, max_proxies=2, generator=source()).double()
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    student, teacher = features(9, 12), features(9, 12, seed=1)
+    with (
+        pytest.warns(UserWarning, match="num_neighbors=16 is clamped to 8 in a batch of 9"),
+        pytest.warns(UserWarning, match="max_proxies=2 caps the 3 proxies"),
+    ):
+        compiled(student, teacher)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compiled(student, teacher)
+
+
+def test_bad_batches_are_refused_under_compile() -> None:
+    compiled = torch.compile(FDALoss(2), backend="eager")
+    with pytest.raises(Exception, match="student has 5 rows, teacher has 6"):
+        compiled(features(5, 4), features(6, 4))

@@ -1,0 +1,67 @@
+"""Plugins on a compiled model: the same features, losses and weights as on the plain one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from avalanche.training.plugins import SupervisedPlugin
+from torch import Tensor, nn
+
+from avalanche_proxyfda import FDAPlugin, LDIFSPlugin, LwFPlugin
+from tests.plugins.toys import Plain, classic, hooks_of, strategy
+
+
+@pytest.fixture(autouse=True)
+def _from_the_start() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+class Losses(SupervisedPlugin[Any]):
+    """The strategy's loss of each step, and the gradients of the first layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: list[Tensor] = []
+
+    def after_backward(self, strategy: Any, **kwargs: Any) -> None:
+        named = dict(strategy.model.named_parameters())
+        (first,) = [p for n, p in named.items() if n.endswith("backbone.1.weight")]
+        self.values += [strategy.loss.detach().clone(), first.grad.clone()]
+
+
+def fine_tune(model: nn.Module, *plugins: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """Losses and gradients of the steps of two experiences, and the weights after them."""
+    torch.manual_seed(3)
+    seen = Losses()
+    trained = strategy(model, *plugins, seen)
+    benchmark = classic(2)
+    for experience in benchmark.train_stream:
+        trained.train(experience, eval_streams=[])
+        trained.eval(benchmark.test_stream)
+    return seen.values, list(model.state_dict().values())
+
+
+PLUGINS: dict[str, Callable[[], list[Any]]] = {
+    "fda": lambda: [FDAPlugin(num_neighbors=4)],
+    "ldifs and lwf": lambda: [
+        LDIFSPlugin(taps=["backbone.1", "backbone.3", "backbone"]),
+        LwFPlugin(),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_a_compiled_model_learns_the_same(name: str) -> None:
+    plain = fine_tune(Plain(dropout=0.0), *PLUGINS[name]())
+    inner = Plain(dropout=0.0)
+    compiled = fine_tune(torch.compile(inner, backend="eager"), *PLUGINS[name]())  # type: ignore[arg-type]
+    assert len(plain[0]) == len(compiled[0]) > 8
+    torch.testing.assert_close(compiled, plain, rtol=1e-6, atol=1e-7)
+    assert hooks_of(inner) == 0
+    # without the plugins it learns something else
+    assert not torch.allclose(fine_tune(Plain(dropout=0.0))[0][-1], plain[0][-1])
