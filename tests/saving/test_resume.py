@@ -101,7 +101,7 @@ def test_schedules_and_early_stopping_go_on(tmp_path: Path) -> None:
 
         strategy = build(Plain, stop(), BreakOff(step), train_epochs=4)
         schedule = torch.optim.lr_scheduler.StepLR(strategy.optimizer, 1, 0.5)
-        strategy.plugins.insert(1, LRSchedulerPlugin(schedule, reset_scheduler=False))
+        strategy.plugins.insert(1, LRSchedulerPlugin(schedule, reset_scheduler=False, reset_lr=False))
         return strategy
 
     step: int | None = None
