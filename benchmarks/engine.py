@@ -16,7 +16,7 @@ from avalanche.training.plugins import EvaluationPlugin
 from safetensors.torch import save
 from torch import nn
 
-from avalanche_proxyfda import LPFTPlugin
+from avalanche_proxyfda import EfficientNaive, LPFTPlugin
 from avalanche_proxyfda.plugins.base import FeaturePlugin
 from benchmarks.atomic import write_bytes
 from benchmarks.config import Config
@@ -192,7 +192,11 @@ def _strategy(
         shared.append(KeptInEval(all_of_it=config.train.lr == 0))
     if config.head.kind == "probe":
         shared.append(LPFTPlugin(l2=config.head.l2, refit=False))
-    return Naive(
+    kind, more = Naive, {}
+    if config.train.precision != "float32" or config.train.accumulate > 1:
+        more = {"precision": config.train.precision, "accumulate": config.train.accumulate}
+        kind = EfficientNaive
+    return kind(
         model=made.model,
         optimizer=made.optimizer,
         criterion=nn.CrossEntropyLoss(),
@@ -206,6 +210,7 @@ def _strategy(
             loss_metrics(epoch=True),
             loggers=loggers,
         ),
+        **more,
     )
 
 

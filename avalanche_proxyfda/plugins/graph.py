@@ -123,6 +123,8 @@ class GraphPlugin(EmbeddingPlugin):
             )
         if self.loss is not None:
             self._place(strategy.device)
+        if self.optimizer is not None:
+            self.optimizer.zero_grad()  # of a step that was broken off
 
     def _place(self, device: torch.device) -> None:
         """Move the loss to ``device`` and give it an optimizer there, keeping its state."""
@@ -147,15 +149,14 @@ class GraphPlugin(EmbeddingPlugin):
         if self.loss is None:
             self.loss = self.build_loss(student.shape[1], len(student))
             self._place(student.device)
-        if self.optimizer is not None:
-            self.optimizer.zero_grad()
         return self.loss_terms(self.loss, student, teacher)
 
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
         """Step the loss's own parameters."""
         if self.optimizer is not None:
             self.optimizer.step()
-            self.optimizer.zero_grad()  # a batch that is skipped must not step them again
+            # here, not with each batch: batches may be accumulated, or skipped
+            self.optimizer.zero_grad()
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Forget the batch, and count it."""
