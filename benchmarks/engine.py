@@ -153,7 +153,7 @@ def run(
             seconds_per_step=statistics.median(timer.seconds),
             steps=len(timer.seconds),
             samples=timer.samples,
-            student_forwards=timer.forwards,
+            student_forwards=timer.forwards + getattr(strategy, "extra_forwards", 0),
             teacher_forwards=sum(
                 p.teacher_forwards for p in method if isinstance(p, FeaturePlugin)
             ),

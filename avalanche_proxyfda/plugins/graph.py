@@ -116,6 +116,8 @@ class GraphPlugin(EmbeddingPlugin):
             if state.get("sampler") is not None:
                 self._batches.resume(state["sampler"])
             size = self._batches.sampler.batch_size if self._batches.sampler else size
+        if self.graph_from == "accumulated":
+            size *= strategy.accumulate
         if self.graph["num_neighbors"] >= size:
             raise ValueError(
                 f"num_neighbors={self.graph['num_neighbors']} must be below the training batch, "
@@ -143,6 +145,10 @@ class GraphPlugin(EmbeddingPlugin):
         """Choose the epoch's batches."""
         if self._batches is not None:
             self._batches.start_epoch(strategy)
+
+    def learned(self) -> list[nn.Parameter]:
+        """The loss's parameters."""
+        return [p for p in self.loss.parameters() if p.requires_grad] if self.loss else []
 
     def terms(self, student: Tensor, teacher: Tensor) -> Terms:
         """The loss's terms; the loss is made at the first batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from avalanche.training.plugins import AGEMPlugin, GEMPlugin, GSS_greedyPlugin
 from torch import Tensor
 
 from avalanche_proxyfda.losses.base import check_count
+from avalanche_proxyfda.strategies.lookahead import RandomState, look_ahead
 from avalanche_proxyfda.strategies.precision import Precision, autocast, check_precision
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class EfficientTraining(_Strategy):
             a step, the only time when a state is whole.
         share: the present micro-batch's share of its step's samples.
         skipped_updates: steps not taken since gradients were not finite.
+        extra_forwards: forwards without gradient that were made for ``graph_from="accumulated"``.
 
     Raises:
         TypeError: when a class is made of a strategy with a training loop of its own, or of a
@@ -75,7 +78,8 @@ class EfficientTraining(_Strategy):
         self.scaler = torch.amp.GradScaler(self.device.type) if precision == "fp16" else None
         self.pending_micro_batches = 0
         self.share = 1.0
-        self.skipped_updates = 0
+        self.skipped_updates = self.extra_forwards = 0
+        self._random_state: RandomState | None = None  # that the next forward is to repeat
         self._check_fellows()
 
     def _check_fellows(self) -> None:
@@ -100,7 +104,8 @@ class EfficientTraining(_Strategy):
 
     def forward(self) -> Any:
         """The model's output for the present batch, under autocast."""
-        with autocast(self.precision, self.device):
+        again = nullcontext() if self._random_state is None else self._random_state.again()
+        with autocast(self.precision, self.device), again:
             return super().forward()
 
     def criterion(self) -> Tensor:
@@ -156,8 +161,9 @@ class EfficientTraining(_Strategy):
     def _train_on(self, group: list[Any], **kwargs: Any) -> None:
         """One optimizer step."""
         sizes = [len(batch[0]) for batch in group]
-        for self.mbatch, size in zip(group, sizes, strict=True):
-            self.share = size / sum(sizes)
+        states = look_ahead(self, group)
+        for self.mbatch, size, state in zip(group, sizes, states, strict=True):
+            self.share, self._random_state = size / sum(sizes), state
             self._unpack_minibatch()
             self._before_training_iteration(**kwargs)
             if self.pending_micro_batches == 0:
