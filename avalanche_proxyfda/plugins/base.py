@@ -289,12 +289,12 @@ class EmbeddingPlugin(FeaturePlugin):
         """Parameters of the method's own that its terms reach."""
         return []
 
-    def before_look_ahead(self) -> None:
+    def start_look_ahead(self) -> None:
         """Start to read: the next forward, without gradient, is of a micro-batch of the step."""
         assert self._tap is not None
         self._tap.arm(without_gradient=True)
 
-    def after_look_ahead(self, strategy: Any) -> None:
+    def keep_look_ahead(self, strategy: Any) -> None:
         """Keep the embeddings of the micro-batch that was looked at."""
         assert self._tap is not None
         student = self._tap.take()

@@ -104,7 +104,8 @@ class EfficientTraining(_Strategy):
 
     def forward(self) -> Any:
         """The model's output for the present batch, under autocast."""
-        again = nullcontext() if self._random_state is None else self._random_state.again()
+        state, self._random_state = self._random_state, None
+        again = nullcontext() if state is None else state.again()
         with autocast(self.precision, self.device), again:
             return super().forward()
 

@@ -80,12 +80,11 @@ def look_ahead(strategy: Any, group: Sequence[Any]) -> list[RandomState | None]:
             strategy._unpack_minibatch()
             states.append(RandomState(strategy.device))
             for plugin in plugins:
-                plugin.before_look_ahead()
-            strategy._random_state = None
+                plugin.start_look_ahead()
             strategy.forward()
             strategy.extra_forwards += 1
             for plugin in plugins:
-                plugin.after_look_ahead(strategy)
+                plugin.keep_look_ahead(strategy)
     for plugin in plugins:
         plugin.join()
     return states
