@@ -83,15 +83,14 @@ class EfficientTraining(_Strategy):
         self._check_fellows()
 
     def _check_fellows(self) -> None:
-        if accumulates := self.accumulate > 1:
-            reduction = getattr(self._criterion, "reduction", "mean")
-            if reduction != "mean":
-                raise ValueError(
-                    f"accumulate={self.accumulate} needs a criterion that is a mean over samples, "
-                    f"but its reduction is {reduction!r}: take reduction='mean'"
-                )
-        if not accumulates and self.scaler is None:
+        if self.accumulate == 1 and self.scaler is None:
             return
+        reduction = getattr(self._criterion, "reduction", "mean")
+        if self.accumulate > 1 and reduction != "mean":
+            raise ValueError(
+                f"accumulate={self.accumulate} needs a criterion that is a mean over samples, "
+                f"but its reduction is {reduction!r}: take reduction='mean'"
+            )
         for plugin in self.plugins:
             if isinstance(plugin, _OWN_BACKWARD):
                 raise ValueError(
