@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from avalanche_proxyfda.plugins.wise_ft import WiSEFTPlugin
     from avalanche_proxyfda.prototypes import class_prototypes
     from avalanche_proxyfda.sampling import HardClassBatchSampler
+    from avalanche_proxyfda.strategies.efficient import EfficientNaive, EfficientTraining
     from avalanche_proxyfda.teacher import FeatureTeacher
     from avalanche_proxyfda.weights.interpolate import interpolate, interpolation_path
 
@@ -38,6 +39,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "DiGraPPlugin": "plugins.digrap",
+    "EfficientNaive": "strategies.efficient",
+    "EfficientTraining": "strategies.efficient",
     "FDALoss": "losses.fda",
     "FDAPlugin": "plugins.fda",
     "FeatureSource": "feature_source",
@@ -66,6 +69,8 @@ _HOMES = {
 
 __all__ = [
     "DiGraPPlugin",
+    "EfficientNaive",
+    "EfficientTraining",
     "FDALoss",
     "FDAPlugin",
     "FeatureSource",

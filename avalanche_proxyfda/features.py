@@ -132,7 +132,7 @@ class FeatureTap:
         self.sources = sources
         self._handles: list[RemovableHandle] = []
         self.capture = Capture()
-        self._armed = False
+        self._armed = self._without_gradient = False
         self._compiled = False
         self.autocast: torch.dtype | None = None
 
@@ -149,16 +149,21 @@ class FeatureTap:
             self._handles.append(hook(module, source.of_input, partial(self._keep, source)))
 
     def _keep(self, source: FeatureSource, value: Any) -> None:
-        if not self._armed or not torch.is_grad_enabled():
+        if not self._armed or torch.is_grad_enabled() == self._without_gradient:
             return
         self.capture.keep(source, value)
         kind = value.device.type if isinstance(value, Tensor) else "cpu"
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
             self.autocast = torch.get_autocast_dtype(kind)
 
-    def arm(self) -> None:
-        """Forget what was seen and start to keep values."""
+    def arm(self, without_gradient: bool = False) -> None:
+        """Forget what was seen and start to keep values.
+
+        Args:
+            without_gradient: of the forwards without gradient, and of these alone.
+        """
         self.capture.clear()
+        self._without_gradient = without_gradient
         self.autocast = None
         self._armed = True
 

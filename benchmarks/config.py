@@ -126,7 +126,7 @@ class Train:
         Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...],
         _about("of each experience, or one number an experience"),
     ] = 1
-    batch: Annotated[int, _about("samples a step", ge=2)] = 64
+    batch: Annotated[int, _about("samples a forward", ge=2)] = 64
     eval_batch: Annotated[int, _about("samples a step of evaluation", ge=1)] = 64
     batches: Annotated[
         Literal["balanced", "shuffled"],
@@ -145,6 +145,13 @@ class Train:
         Literal["update", "frozen"],
         _about("of the tower: follow the stream's statistics, or keep those of pre-training"),
     ] = "update"
+    precision: Annotated[
+        Literal["float32", "bf16", "fp16"],
+        _about("of forwards, by autocast; weights, losses and the panel stay float32"),
+    ] = "float32"
+    accumulate: Annotated[
+        int, _about("batches an optimizer step; each has a neighbour graph of its own", ge=1)
+    ] = 1
     channels_last: Annotated[bool, _about("memory layout; faster for CNNs on a CPU")] = False
     augment: Annotated[
         Literal["none", "crop", "flip-crop", "library"],

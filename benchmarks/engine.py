@@ -15,7 +15,7 @@ from avalanche.training.plugins import EvaluationPlugin
 from safetensors.torch import save
 from torch import nn
 
-from avalanche_proxyfda import LPFTPlugin
+from avalanche_proxyfda import EfficientNaive, LPFTPlugin
 from avalanche_proxyfda.checkpoint import Checkpoints, is_there
 from avalanche_proxyfda.plugins.base import FeaturePlugin
 from benchmarks.atomic import write_bytes
@@ -176,7 +176,7 @@ def run(
             seconds_per_step=statistics.median(timer.seconds),
             steps=len(timer.seconds),
             samples=timer.samples,
-            student_forwards=timer.forwards,
+            student_forwards=timer.forwards + getattr(strategy, "extra_forwards", 0),
             teacher_forwards=sum(
                 p.teacher_forwards for p in method if isinstance(p, FeaturePlugin)
             ),
@@ -215,7 +215,11 @@ def _strategy(
         shared.append(KeptInEval(all_of_it=config.train.lr == 0))
     if config.head.kind == "probe":
         shared.append(LPFTPlugin(l2=config.head.l2, refit=False))
-    return Naive(
+    kind, more = Naive, {}
+    if config.train.precision != "float32" or config.train.accumulate > 1:
+        more = {"precision": config.train.precision, "accumulate": config.train.accumulate}
+        kind = EfficientNaive
+    return kind(
         model=made.model,
         optimizer=made.optimizer,
         criterion=nn.CrossEntropyLoss(),
@@ -229,6 +233,7 @@ def _strategy(
             loss_metrics(epoch=True),
             loggers=loggers,
         ),
+        **more,
     )
 
 

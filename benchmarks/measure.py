@@ -22,6 +22,7 @@ from avalanche_proxyfda.metrics import (
 )
 from avalanche_proxyfda.models import Backbone, TextHead, text_head
 from avalanche_proxyfda.rng import generator, preserved_rng
+from avalanche_proxyfda.strategies.precision import autocast
 from benchmarks.config import Config, plain
 from benchmarks.streams.build import PanelData, words_of
 from benchmarks.streams.concepts import Split
@@ -58,7 +59,7 @@ def device_of(config: Config, touch: bool = True) -> torch.device:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, data: Any, config: Config, device: torch.device) -> float:
-    """Share of the labels of ``data`` that the model predicts, in eval mode.
+    """Share of the labels of ``data`` that the model predicts, in eval mode, as it is trained.
 
     Random streams and modes are left as they were found, and no head grows.
     """
@@ -69,7 +70,7 @@ def accuracy(model: nn.Module, data: Any, config: Config, device: torch.device) 
         collate_fn=data.collate_fn, generator=generator("accuracy"),
     )  # fmt: skip
     hits = torch.zeros((), dtype=torch.long, device=device)
-    with preserved_rng(device):
+    with preserved_rng(device), autocast(config.train.precision, device):
         for images, labels, *tasks in loader:
             asked = tasks[0].to(device) if tasks else None
             logits = avalanche_forward(model, images.to(device), asked)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from avalanche_proxyfda import __version__
+from avalanche_proxyfda.strategies.precision import DTYPES
 from benchmarks.config import Config, plain
 from benchmarks.fingerprint import method_sha256
 from benchmarks.record import Code, How, Machine
@@ -34,6 +35,7 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
         jobs: runs at a time on the machine, which timings depend on.
     """
     cuda = device is not None and device.type == "cuda"
+    dtype = DTYPES.get(config.train.precision, torch.get_default_dtype())
     return How(
         config=plain(config),
         command=tuple(
@@ -53,7 +55,7 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
             jobs=jobs,
             device=torch.cuda.get_device_name(device) if cuda else "cpu",
             gpus=torch.cuda.device_count() if cuda else 0,
-            dtype=str(torch.get_default_dtype()).removeprefix("torch."),
+            dtype=str(dtype).removeprefix("torch."),
             deterministic={
                 "algorithms": torch.are_deterministic_algorithms_enabled(),
                 "cudnn": torch.backends.cudnn.deterministic,

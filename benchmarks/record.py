@@ -21,6 +21,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 BySet = dict[str, Share]
+# keys that came after the first records, with defaults that mean what ran before there were any
+LATER_KEYS: Mapping[str, Any] = {"train.precision": "float32", "train.accumulate": 1}
 _NEEDED = ("method", "strength", "seed", "stream", "backbone", "panel", "head", "train")
 
 
@@ -30,9 +32,19 @@ def canonical(content: Any) -> bytes:
     return text.encode()
 
 
+def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a run what it is: all but ``where``, and but for later keys at their defaults."""
+    content = {k: v for k, v in config.items() if k != "where"}
+    for key, default in LATER_KEYS.items():
+        part, _, name = key.partition(".")
+        if content.get(part, {}).get(name) == default:
+            content[part] = {k: v for k, v in content[part].items() if k != name}
+    return content
+
+
 def run_id_of(config: Mapping[str, Any]) -> str:
     """SHA-256 of a configuration but for ``where``: same id, same run."""
-    return hashlib.sha256(canonical({k: v for k, v in config.items() if k != "where"})).hexdigest()
+    return hashlib.sha256(canonical(identifying(config))).hexdigest()
 
 
 @dataclass(frozen=True, config=_STRICT)

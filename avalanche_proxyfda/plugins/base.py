@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from avalanche_proxyfda.feature_source import FeatureSource, unwrap
 from avalanche_proxyfda.features import FeatureTap, Pooling, pool_features
 from avalanche_proxyfda.losses.base import check_amount
+from avalanche_proxyfda.plugins.gathered import GatheredTerms, GraphFrom
 from avalanche_proxyfda.plugins.reference import (
     ReferenceChoice,
     ReferencePlugin,
@@ -166,9 +167,13 @@ class FeaturePlugin(ReferencePlugin[FeatureTeacher]):
         if len(strategy.mb_x) < self.least_samples:
             self.skipped += 1
             return
+        self.add(strategy, self.compare(student, self.ask(strategy)))
+
+    def ask(self, strategy: Any) -> Values:
+        """What the teacher's places hold for the strategy's present batch."""
+        assert self._tap is not None
         tasks = strategy.mbatch[-1] if len(strategy.mbatch) > 2 else 0
-        teacher = self.ask_teacher(tasks, self._tap.autocast)(strategy.mb_x)
-        self.add(strategy, self.compare(student, teacher))
+        return self.ask_teacher(tasks, self._tap.autocast)(strategy.mb_x)
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Forget the batch."""
@@ -220,6 +225,7 @@ class EmbeddingOptions(TypedDict, total=False):
 
     pooling: Pooling
     name: str | None
+    graph_from: GraphFrom
 
 
 class EmbeddingPlugin(FeaturePlugin):
@@ -228,6 +234,9 @@ class EmbeddingPlugin(FeaturePlugin):
     Args:
         feature_module, weight, teacher, name: see :class:`FeaturePlugin`.
         pooling: how tokens or a map become one vector a sample; ``"auto"`` averages.
+        graph_from: which samples are compared with each other where a strategy accumulates
+            micro-batches: those of a ``"micro-batch"``, or all ``"accumulated"`` ones of an
+            optimizer step, at one more forward of the student, without gradient, for each.
     """
 
     least_samples = 2
@@ -239,10 +248,14 @@ class EmbeddingPlugin(FeaturePlugin):
         teacher: TeacherChoice = "previous",
         pooling: Pooling = "auto",
         name: str | None = None,
+        graph_from: GraphFrom = "micro-batch",
     ) -> None:
         super().__init__(feature_module, weight, teacher, name)
         check_choice("pooling", pooling, get_args(Pooling))
+        check_choice("graph_from", graph_from, get_args(GraphFrom))
         self.pooling: Pooling = pooling
+        self.graph_from: GraphFrom = graph_from
+        self._gathered = GatheredTerms()
 
     @abstractmethod
     def terms(self, student: Tensor, teacher: Tensor) -> Terms:
@@ -269,6 +282,52 @@ class EmbeddingPlugin(FeaturePlugin):
     def compare(self, student: Values, teacher: Values) -> Terms:
         """The method's terms of the two embeddings."""
         return self.terms(self.pooled(student), self.pooled(teacher))
+
+    # ---- the graph of an optimizer step -----------------------------------------------
+
+    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+        """Refuse what cannot work, a strategy that does not look ahead included."""
+        super().before_training(strategy, **kwargs)
+        if self.graph_from == "accumulated" and not hasattr(strategy, "accumulate"):
+            raise ValueError(
+                "graph_from='accumulated' needs a strategy that accumulates: EfficientNaive, or "
+                f"class Efficient(EfficientTraining, {type(strategy).__name__})"
+            )
+
+    def learned(self) -> list[nn.Parameter]:
+        """Parameters of the method's own that its terms reach."""
+        return []
+
+    def start_look_ahead(self) -> None:
+        """Start to read: the next forward, without gradient, is of a micro-batch of the step."""
+        assert self._tap is not None
+        self._tap.arm(without_gradient=True)
+
+    def keep_look_ahead(self, strategy: Any) -> None:
+        """Keep the embeddings of the micro-batch that was looked at."""
+        assert self._tap is not None
+        student = self._tap.take()
+        self.check_student(student, len(strategy.mb_x))
+        self._gathered.add(self.pooled(student), self.pooled(self.ask(strategy)))
+
+    def join(self) -> None:
+        """Compute the terms of all micro-batches together, and their slopes."""
+        self._gathered.solve(self.terms, self.learned)
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Add the terms of the micro-batch, or what it has of those of the whole step."""
+        if not self._gathered.ready:
+            super().before_backward(strategy, **kwargs)
+            return
+        student, self._student = self._student, None
+        assert student is not None
+        rows = self.pooled(student)
+        self.add(strategy, self._gathered.take(rows, self.learned(), strategy.share))
+
+    def stop(self) -> None:
+        """Forget the step too."""
+        super().stop()
+        self._gathered = GatheredTerms()
 
 
 def check_rows(rows: int, batch: int, name: str) -> None:

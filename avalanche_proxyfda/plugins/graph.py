@@ -119,6 +119,8 @@ class GraphPlugin(EmbeddingPlugin):
             if state.get("sampler") is not None:
                 self._batches.resume(state["sampler"])
             size = self._batches.sampler.batch_size if self._batches.sampler else size
+        if self.graph_from == "accumulated":
+            size *= strategy.accumulate
         if self.graph["num_neighbors"] >= size:
             raise ValueError(
                 f"num_neighbors={self.graph['num_neighbors']} must be below the training batch, "
@@ -126,6 +128,8 @@ class GraphPlugin(EmbeddingPlugin):
             )
         if self.loss is not None:
             self._place(strategy.device)
+        if self.optimizer is not None:
+            self.optimizer.zero_grad()  # of a step that was broken off
 
     def _place(self, device: torch.device) -> None:
         """Move the loss to ``device`` and give it an optimizer there, keeping its state."""
@@ -145,20 +149,23 @@ class GraphPlugin(EmbeddingPlugin):
         if self._batches is not None:
             self._batches.start_epoch(strategy)
 
+    def learned(self) -> list[nn.Parameter]:
+        """The loss's parameters."""
+        return [p for p in self.loss.parameters() if p.requires_grad] if self.loss else []
+
     def terms(self, student: Tensor, teacher: Tensor) -> Terms:
         """The loss's terms; the loss is made at the first batch."""
         if self.loss is None:
             self.loss = self.build_loss(student.shape[1], len(student))
             self._place(student.device)
-        if self.optimizer is not None:
-            self.optimizer.zero_grad()
         return self.loss_terms(self.loss, student, teacher)
 
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
         """Step the loss's own parameters."""
         if self.optimizer is not None:
             self.optimizer.step()
-            self.optimizer.zero_grad()  # a batch that is skipped must not step them again
+            # here, not with each batch: batches may be accumulated, or skipped
+            self.optimizer.zero_grad()
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Forget the batch, and count it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -199,7 +200,8 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
         """Take the gradients of the frozen part away, in the first steps."""
         if self._planned is None:
-            self._planned = len(strategy.dataloader) * strategy.train_epochs
+            together = getattr(strategy, "accumulate", 1)  # batches a step
+            self._planned = math.ceil(len(strategy.dataloader) / together) * strategy.train_epochs
         self._done += 1
         if self._done > self.freeze_share * self._planned:
             return

@@ -18,6 +18,7 @@ from avalanche_proxyfda.saving.optimizers import load_optimizer_state, optimizer
 from avalanche_proxyfda.saving.streams import load_random_state, random_state
 
 _SETTINGS = ("train_mb_size", "eval_mb_size", "eval_every", "precision", "accumulate")
+_COUNTS = ("skipped_updates", "extra_forwards")
 _LOGGING = ("loggers", "_metric_values")  # of the evaluator; made by the script, or empty
 
 
@@ -86,6 +87,7 @@ def strategy_state(strategy: Any) -> dict[str, Any]:
         "evaluator": attributes_of(strategy.evaluator, "evaluator", skip=_LOGGING),
         "clock": dict(vars(strategy.clock)),
         "scaler": None if scaler is None else scaler.state_dict(),
+        "counts": {name: getattr(strategy, name) for name in _COUNTS if hasattr(strategy, name)},
         "stopping": bool(strategy._stop_training),
         "random": random_state(strategy.device),
     }  # fmt: skip
@@ -122,5 +124,7 @@ def load_strategy_state(strategy: Any, state: Mapping[str, Any], again: bool = F
         raise CheckpointError("one of checkpoint and strategy has a gradient scaler, the other not")
     if scaler is not None:
         scaler.load_state_dict(state["scaler"])
+    for name, count in state["counts"].items():
+        setattr(strategy, name, count)
     strategy._stop_training = state["stopping"]
     load_random_state(state["random"], strategy.device)

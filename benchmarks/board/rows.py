@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.methods import METHODS
-from benchmarks.record import Record, canonical
+from benchmarks.record import Record, canonical, identifying
 from benchmarks.scores import SCORES
 
 _ORDER = list(METHODS)
@@ -66,7 +66,7 @@ class Row:
 
 def setting_of(config: dict[str, Any]) -> str:
     """SHA-256 of a configuration but for the seed and ``where``."""
-    content = {k: v for k, v in config.items() if k not in ("seed", "where")}
+    content = {k: v for k, v in identifying(config).items() if k != "seed"}
     return hashlib.sha256(canonical(content)).hexdigest()
 
 
@@ -157,7 +157,7 @@ def leaves(config: dict[str, Any]) -> dict[str, str]:
                 text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
                 found[f"{path}{key}"] = text
 
-    walk(config, "")
+    walk(identifying(config), "")
     return found
 
 

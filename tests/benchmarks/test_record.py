@@ -13,7 +13,10 @@ import pydantic
 import pytest
 
 from benchmarks import scores
-from benchmarks.record import Record, plain, run_id_of
+from benchmarks.board.rows import leaves, setting_of
+from benchmarks.config import Config, read
+from benchmarks.config import plain as plain_config
+from benchmarks.record import LATER_KEYS, Record, plain, run_id_of
 from benchmarks.record_files import (
     SCHEMA_FILE,
     RefusedRecordError,
@@ -245,3 +248,39 @@ def test_every_scalar_of_a_hand_made_matrix() -> None:
     with pytest.raises(ValueError, match="failed, and has no scores: RuntimeError"):
         scores.last(failed(recipe("lp-ft")))
     assert plain(made)["outcome"]["accuracy"][1] == [0.9, None, None]
+
+
+def test_later_keys_do_not_count_at_their_defaults() -> None:
+    """Records of before keep their ids; what is not the default makes another run."""
+    config = recipe("fda", strength=1.0)
+    assert plain_config(config)["train"]["accumulate"] == 1
+    before = plain_config(config)
+    del before["train"]["precision"], before["train"]["accumulate"]
+    assert run_id_of(before) == config.identity
+    others = [recipe("fda", strength=1.0, train__accumulate=2),
+              recipe("fda", strength=1.0, train__precision="bf16"),
+              recipe("fda", strength=1.0, train__precision="fp16")]  # fmt: skip
+    assert len({config.identity, *(other.identity for other in others)}) == 4
+    assert (
+        setting_of(before)
+        == setting_of(plain_config(config))
+        != setting_of(plain_config(others[0]))
+    )
+    assert leaves(before) == leaves(plain_config(config))
+    assert set(leaves(plain_config(others[0]))) - set(leaves(before)) == {"train.accumulate"}
+
+
+def test_the_defaults_of_later_keys_are_those_of_the_configuration() -> None:
+    content = plain_config(Config())
+    for key, default in LATER_KEYS.items():
+        part, _, name = key.partition(".")
+        assert content[part][name] == default, key
+
+
+def test_committed_records_keep_their_ids() -> None:
+    files = sorted((Path(__file__).parents[2] / "docs/board/records").glob("*.json"))
+    assert len(files) >= 105
+    for file in files:
+        content = json.loads(file.read_text())
+        again = read(content["how"]["config"])  # with the keys of today
+        assert again.identity == run_id_of(content["how"]["config"]) == content["run_id"], file

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from avalanche_proxyfda import (
     DiGraPPlugin,
+    EfficientNaive,
     FDAPlugin,
     L2SPPlugin,
     LDIFSPlugin,
@@ -94,6 +95,30 @@ def test_random_views_and_shuffled_batches_come_again(
     assert alike(whole, again)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"precision": "fp16"}, {"precision": "bf16", "accumulate": 3}, {"accumulate": 2}],
+    ids=["fp16", "bf16-3", "2"],
+)
+def test_a_training_with_scaled_and_accumulated_gradients_goes_on(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    graph: Any = "accumulated" if "accumulate" in options else "micro-batch"
+
+    def made(step: int | None = None) -> Any:
+        own = FDAPlugin(num_neighbors=4, graph_from=graph)
+        return build(Plain, own, BreakOff(step), kind=EfficientNaive, train_mb_size=12, **options)
+
+    whole = train(made(), classic(2), tmp_path / "whole", every=None)
+    for step in (5, 16):
+        with pytest.raises(BrokenOffError):
+            train(made(step), classic(2), tmp_path / str(step), every=1)
+        again = train(made(), classic(2), tmp_path / str(step), every=1)
+        assert alike(whole, again), step
+        assert vars(whole)["skipped_updates"] == vars(again)["skipped_updates"]
+        assert whole.extra_forwards == again.extra_forwards
+
+
 def test_schedules_and_early_stopping_go_on(tmp_path: Path) -> None:
     def made() -> Any:
         def stop() -> Any:
@@ -101,7 +126,9 @@ def test_schedules_and_early_stopping_go_on(tmp_path: Path) -> None:
 
         strategy = build(Plain, stop(), BreakOff(step), train_epochs=4)
         schedule = torch.optim.lr_scheduler.StepLR(strategy.optimizer, 1, 0.5)
-        strategy.plugins.insert(1, LRSchedulerPlugin(schedule, reset_scheduler=False, reset_lr=False))
+        strategy.plugins.insert(
+            1, LRSchedulerPlugin(schedule, reset_scheduler=False, reset_lr=False)
+        )
         return strategy
 
     step: int | None = None
