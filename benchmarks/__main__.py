@@ -1,4 +1,4 @@
-"""``python -m benchmarks JOB``: demo, run, sweep, board, features or rerun."""
+"""``python -m benchmarks JOB``: demo, run, sweep, board, features, rerun or perf."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line of all jobs."""
     from benchmarks import demo, features, rerun, run
     from benchmarks.board import command as board
+    from benchmarks.perf import command as perf
     from benchmarks.sweep import command as sweep
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run benchmarks.")
@@ -27,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
         ("rerun", rerun, "make the run of a record again, and compare number by number", {}),
         ("features", features,
          "a data set's features before and after a run, side by side: what was forgotten", {}),
+        ("perf", perf, "what methods cost: step times, memory, scaling, the teacher's cache", {}),
     ):  # fmt: skip
         job = jobs.add_parser(name, help=about, description=about, **how)
         module.add_options(job)

@@ -43,13 +43,9 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
             for word in (Path(sys.argv[0]).name, *sys.argv[1:])
         ),
         code=Code(**code(), method_sha256=method_sha256(config.method)),
-        versions={
-            "python": platform.python_version(),
-            "avalanche-proxyfda": __version__,
-            **{name: version(name) for name, module in _LIBRARIES.items() if find_spec(module)},
-        },
+        versions=versions(),
         machine=Machine(
-            processor=_processor(),
+            processor=processor(),
             cores=os.cpu_count() or 0,
             threads=torch.get_num_threads(),
             jobs=jobs,
@@ -66,8 +62,17 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
     )
 
 
+def versions() -> dict[str, str]:
+    """Of Python, this package and the libraries that numbers depend on."""
+    return {
+        "python": platform.python_version(),
+        "avalanche-proxyfda": __version__,
+        **{name: version(name) for name, module in _LIBRARIES.items() if find_spec(module)},
+    }
+
+
 @cache
-def _processor() -> str:
+def processor() -> str:
     """The processor's name, as Linux tells it; elsewhere its kind."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -1,1 +1,1 @@
-"""Timings; never asserted in tests."""
+"""What methods cost: ``python -m benchmarks perf``. Timings are asserted by ``--check`` alone."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from avalanche_proxyfda.losses import FDALoss, NeighborGraph, ProxyFDALoss, chunks
+from benchmarks.perf.saved import peak_bytes, saved_bytes
 from tests.losses.common import features
-from tests.losses.measure import peak_bytes, saved_bytes
 from tests.reference import fda as reference
 
 MIB = 2**20

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from avalanche_proxyfda.losses import RKDLoss, rkd
+from benchmarks.perf.saved import saved_bytes
 from tests.losses.common import features, rotation
-from tests.losses.measure import saved_bytes
 from tests.reference.rkd import rkd as reference
 
 

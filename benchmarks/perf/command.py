@@ -1,0 +1,42 @@
+"""``python -m benchmarks perf WHAT``: step times, memory, scaling, the teacher's cache."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+WHAT = {
+    "overhead": "step time of every method against plain fine-tuning",
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of ``python -m benchmarks perf``."""
+    from importlib import import_module
+
+    jobs = parser.add_subparsers(dest="what", required=True)
+    for name, about in WHAT.items():
+        job = jobs.add_parser(name, help=about, description=about)
+        job.add_argument("--out", type=Path, default=None, help="folder of a JSON and a figure")
+        job.add_argument("--check", action="store_true", help="status 1 when a bound is exceeded")
+        job.add_argument("--quick", action="store_true", help="small and short, to try it")
+        import_module(f"benchmarks.perf.{name}").add_options(job)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Measure, write, print; the summary comes last."""
+    from importlib import import_module
+
+    from benchmarks.perf.bounds import exceeded
+    from benchmarks.perf.report import write
+
+    work = import_module(f"benchmarks.perf.{args.what}")
+    made = work.measure(args)
+    if args.out is not None:
+        write(args.out, made, work.draw)
+        print(f"{args.out / args.what}.json and .svg are written", file=sys.stderr)
+    print(work.table(made))
+    above = exceeded(made["checked"], work.BOUNDS) if args.check else []
+    print(work.line(made) + (f"; exceeded: {'; '.join(above)}" if above else ""))
+    return int(bool(above))
