@@ -354,7 +354,7 @@ class _Rest:
         load_random_state(place["random"], strategy.device)
         if place["workers"] is not None:
             loader.generator.set_state(place["workers"])
-        sampler = getattr(loader, "batch_sampler", None)
+        sampler: Any = getattr(loader, "batch_sampler", None)
         if hasattr(sampler, "begin_at"):
             left_out = count if getattr(loader, "num_workers", 1) == 0 else 0
             sampler.begin_at(left_out)
@@ -367,7 +367,7 @@ class _Rest:
         yield from batches
 
 
-class _First(SupervisedPlugin[Any], NotSaved, supports_distributed=True):
+class _First(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  # type: ignore[call-arg]
     """Comes before all other plugins."""
 
     def __init__(self, owner: Checkpoints) -> None:
@@ -381,7 +381,7 @@ class _First(SupervisedPlugin[Any], NotSaved, supports_distributed=True):
         self._owner.begin_epoch_first()
 
 
-class _Last(SupervisedPlugin[Any], NotSaved, supports_distributed=True):
+class _Last(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  # type: ignore[call-arg]
     """Comes after all other plugins, the clock among them."""
 
     def __init__(self, owner: Checkpoints) -> None:
