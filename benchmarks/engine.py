@@ -31,6 +31,7 @@ from benchmarks.measure import (
 )
 from benchmarks.prepare import Prepared, prepare
 from benchmarks.provenance import provenance
+from benchmarks.ranks import plugins as plugins_of_ranks
 from benchmarks.record import (
     SCHEMA_VERSION,
     Cost,
@@ -184,7 +185,7 @@ def failed_run(
 def _strategy(
     made: Prepared, config: Config, timer: StepTimer, method: list[Any], loggers: list[Any]
 ) -> Any:
-    shared: list[Any] = [timer]
+    shared: list[Any] = [*plugins_of_ranks(), timer]
     if config.train.batches == "balanced":
         size = config.train.classes_per_batch, config.train.samples_per_class
         shared.append(BalancedBatches(made.model.tower, *size, config.seed))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from avalanche.benchmarks.utils.data_loader import MultiDatasetDataLoader
+from avalanche.benchmarks.utils.data_loader import GroupBalancedDataLoader, MultiDatasetDataLoader
 from torch import distributed
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
@@ -89,8 +89,11 @@ def unshard(loader: Any) -> None:
     if isinstance(loader, MultiDatasetDataLoader) and loader.distributed_sampling:
         if loader.never_ending:
             raise ValueError("a loader that never ends cannot be spread over ranks")
+        # balanced loaders end with their longest part, counted anew; replay's with the new data
+        longest = isinstance(loader, GroupBalancedDataLoader)
         MultiDatasetDataLoader.__init__(
             loader, loader.datasets, loader.batch_sizes, distributed_sampling=False,
+            termination_dataset=-1 if longest else loader.termination_dataset,
             oversample_small_datasets=loader.oversample_small_datasets, **loader.loader_kwargs,
         )  # fmt: skip
 

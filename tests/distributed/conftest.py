@@ -1,3 +1,5 @@
+"""One pool of ranks for all tests of this folder."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

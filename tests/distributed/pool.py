@@ -18,10 +18,10 @@ def _serve(pipe: Any, rank: int) -> None:
 
     torch.set_num_threads(1)
     while True:
-        task = pipe.recv()
-        if task is None:
+        try:
+            work, ranks, store, given, options = pipe.recv()
+        except EOFError:  # the tests are over
             return
-        work, ranks, store, given, options = task
         content = io.BytesIO()
         try:
             distributed.init_process_group(
@@ -58,7 +58,9 @@ class Pool:
         self._ranks = []
         for rank in range(most):
             here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(there, rank), daemon=True)
+            process = context.Process(
+                target=_serve, args=(there, rank)
+            )  # no daemon: loaders have workers
             process.start()
             self._ranks.append((process, here))
 
@@ -90,6 +92,6 @@ class Pool:
 
     def close(self) -> None:
         """End the processes."""
-        for process, pipe in self._ranks:
-            pipe.send(None)
-            process.join(20)
+        for process, _ in self._ranks:
+            process.kill()  # they wait for work and hold nothing
+            process.join()

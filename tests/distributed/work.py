@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from avalanche.benchmarks import dataset_benchmark
+from avalanche.benchmarks.utils import _make_taskaware_classification_dataset
 from avalanche.evaluation.metrics import (
     accuracy_metrics,
     confusion_matrix_metrics,
@@ -84,7 +86,26 @@ class Normed(nn.Module):
 
 
 MODELS = {"static": Static, "growing": Growing, "multi": Multi, "normed": Normed}
-STREAMS = {"classic": toys.classic, "modern": toys.modern, "tasks": toys.tasks}
+
+
+def joint() -> Any:
+    """One experience of two tasks, of 60 and 20 images."""
+    parts = [
+        _make_taskaware_classification_dataset(
+            toys.Blobs(count, classes=3, seed=task), task_labels=task
+        )
+        for task, count in enumerate((60, 20))
+    ]
+    both = parts[0].concat(parts[1])
+    return dataset_benchmark([both], [both])
+
+
+STREAMS = {
+    "classic": toys.classic,
+    "modern": toys.modern,
+    "tasks": toys.tasks,
+    "joint": joint,
+}
 METHODS: dict[str, Any] = {
     "plain": list,
     "fda": lambda: [FDAPlugin(weight=2.0, num_neighbors=4)],
@@ -124,6 +145,17 @@ class Watch(SupervisedPlugin[Any], supports_distributed=True):
         self.losses.append(strategy.loss.detach().clone())
 
 
+class Draws(SupervisedPlugin[Any], supports_distributed=True):
+    """Draws from the global stream in each step, as dropout does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draws: list[Tensor] = []
+
+    def before_update(self, strategy: Any, **kwargs: Any) -> None:
+        self.draws.append(torch.rand(2))
+
+
 def learn(
     method: str = "plain",
     model: str = "static",
@@ -138,8 +170,7 @@ def learn(
 ) -> dict[str, Any]:
     """Train by a method on every experience and evaluate after each; all that came of it.
 
-    Args:
-        plain: leave the plugin for ranks out.
+    ``plain`` leaves the plugin for ranks out, ``extra`` makes plugins that go before the method's.
     """
     torch.manual_seed(0)
     benchmark = STREAMS[stream]()
@@ -179,5 +210,6 @@ def learn(
             if getattr(p, "optimizer", None) is not None
             for k, v in p.loss.state_dict().items()
         },
-        "draw": torch.rand(3),
+        "draws": [draw for p in strategy.plugins if isinstance(p, Draws) for draw in p.draws],
+        "last_draw": torch.rand(2),
     }
