@@ -23,7 +23,7 @@ from avalanche_proxyfda.distributed.ranks import (
 )
 
 
-class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):
+class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore[call-arg]
     """Spreads an Avalanche strategy over the ranks of a torch.distributed group.
 
     Must be first in ``plugins``. The model stays plain: no DistributedDataParallel around it,

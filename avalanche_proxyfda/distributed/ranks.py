@@ -123,7 +123,7 @@ class _Join(torch.autograd.Function):
         return torch.stack(parts, dim=1).flatten(0, 1)[: shard.total]
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         shard: Shard = ctx.shard
         own = gradient.new_zeros(ctx.shape)
@@ -170,7 +170,7 @@ def _each_bucket(tensors: Iterable[Tensor], change: Callable[[Tensor], object]) 
     for bucket in _buckets(tensors):
         flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
         change(flat)
-        parts = flat.split([tensor.numel() for tensor in bucket])
+        parts = torch.split(flat, [tensor.numel() for tensor in bucket])
         for tensor, part in zip(bucket, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
@@ -229,7 +229,7 @@ def check_same(what: str, content: bytes) -> None:
 def share_streams(device: torch.device) -> None:
     """Put every rank's random streams where rank 0's are."""
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    state = [torch.get_rng_state(), np.random.get_state(), random.getstate(), cuda]  # noqa: NPY002
+    state: list[Any] = [torch.get_rng_state(), np.random.get_state(), random.getstate(), cuda]  # noqa: NPY002
     distributed.broadcast_object_list(state, 0, device=_host())
     torch.set_rng_state(state[0])
     np.random.set_state(state[1])  # noqa: NPY002

@@ -44,6 +44,10 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         TypeError, ValueError: for an option of the wrong type or out of range.
     """
 
+    def __init_subclass__(cls, supports_distributed: bool = False, **kwargs: Any) -> None:
+        # Avalanche's own keyword, with its type
+        super().__init_subclass__(supports_distributed=supports_distributed, **kwargs)
+
     option: ClassVar[str]
     """What the argument ``choice`` is called by the methods; plugins of one may share."""
 

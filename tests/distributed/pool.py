@@ -17,6 +17,7 @@ def _serve(pipe: Any, rank: int) -> None:
     from torch import distributed
 
     torch.set_num_threads(1)
+    mp.set_start_method("fork", force=True)  # for workers of loaders; spawned ones import all anew
     while True:
         try:
             work, ranks, store, given, options = pipe.recv()
