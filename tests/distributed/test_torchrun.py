@@ -14,9 +14,10 @@ import yaml
 from safetensors.torch import load_file
 
 from benchmarks.__main__ import main
+from benchmarks.ranks import run_here
 from benchmarks.recipe_files import load_recipe
 from benchmarks.record_files import read_record
-from benchmarks.tasks import Task, execute
+from benchmarks.tasks import RunFailedError, Settler, Task, execute
 from tests.benchmarks.miniature import write_folder
 
 ROOT = Path(__file__).parents[2]
@@ -109,3 +110,21 @@ def test_what_torchrun_cannot_start_is_refused(
     words = tuple(str(file) if word == "FILE" else word for word in words)
     monkeypatch.setattr(sys, "argv", ["benchmarks", *words])
     assert main() == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_an_error_ends_the_rank_and_rank_0_records_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str
+) -> None:
+    """The others would wait for ever; torchrun stops them when one process ends."""
+    for name, value in (("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    config = load_recipe(recipe(tmp_path), {"stream.sets": ["folder:nowhere"]}).config
+    task = Task(config, tmp_path / "out")
+    with pytest.raises(RunFailedError, match="nowhere"):
+        run_here([task, task], Settler())
+    if rank == "0":
+        left = task.found()
+        assert left is not None and left.status == "failed" and left.how.machine.ranks == 2
+    else:
+        assert not task.file.exists()
