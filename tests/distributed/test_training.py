@@ -77,11 +77,12 @@ def test_heads_that_grow_and_heads_of_tasks(
 
 
 def unseeded(**options: Any) -> dict[str, Any]:
-    """As with ranks that draw their heads differently."""
-    return learn(seed=torch.distributed.get_rank(), **options)
+    """As with ranks whose weights and streams differ."""
+    rank = torch.distributed.get_rank()
+    return learn(seed=rank, shift=0.1 * rank, **options)
 
 
-def test_new_heads_are_rank_0s(pool: Pool) -> None:
+def test_weights_and_new_heads_are_rank_0s(pool: Pool) -> None:
     for model, stream in (("growing", "classic"), ("multi", "tasks")):
         single = learn("fda", model=model, stream=stream, seed=0, plain=True)
         alike(pool.run(unseeded, method="fda", model=model, stream=stream), single, 2e-4)

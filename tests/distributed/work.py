@@ -166,6 +166,7 @@ def learn(
     loading: Any = None,
     kind: Any = Naive,
     plain: bool = False,
+    shift: float = 0.0,
     **options: Any,
 ) -> dict[str, Any]:
     """Train by a method on every experience and evaluate after each; all that came of it.
@@ -175,6 +176,8 @@ def learn(
     torch.manual_seed(0)
     benchmark = STREAMS[stream]()
     network = MODELS[model]()
+    for parameter in network.parameters():
+        parameter.data += shift
     torch.manual_seed(seed)
     watch, plugins = Watch(), METHODS[method]()
     first = [] if plain else [DistributedTraining()]
