@@ -21,6 +21,7 @@ from typing import Any
 
 from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 
+from avalanche_proxyfda.distributed.ranks import active
 from avalanche_proxyfda.losses.base import check_count
 from avalanche_proxyfda.saving.files import (
     LATEST,
@@ -172,6 +173,11 @@ class Checkpoints:
         identity: str = "",
         on_signal: bool = True,
     ) -> None:
+        if active():
+            raise ValueError(
+                "checkpoints are of a single process: on several ranks their random streams and "
+                "places differ, and nothing is saved"
+            )
         if every is not None:
             check_count("every", every, 1)
         if minutes is not None and not minutes > 0:
