@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from avalanche_proxyfda.checkpoint import Checkpoints
     from avalanche_proxyfda.feature_maps import find_feature_maps
     from avalanche_proxyfda.feature_source import FeatureSource, find_feature_source
     from avalanche_proxyfda.features import FeatureTap
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Checkpoints": "checkpoint",
     "DiGraPPlugin": "plugins.digrap",
     "EfficientNaive": "strategies.efficient",
     "EfficientTraining": "strategies.efficient",
@@ -68,6 +70,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Checkpoints",
     "DiGraPPlugin",
     "EfficientNaive",
     "EfficientTraining",

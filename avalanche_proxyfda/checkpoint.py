@@ -21,6 +21,7 @@ from typing import Any
 
 from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 
+from avalanche_proxyfda.distributed.ranks import active
 from avalanche_proxyfda.losses.base import check_count
 from avalanche_proxyfda.saving.files import (
     LATEST,
@@ -172,6 +173,11 @@ class Checkpoints:
         identity: str = "",
         on_signal: bool = True,
     ) -> None:
+        if active():
+            raise ValueError(
+                "checkpoints are of a single process: on several ranks their random streams and "
+                "places differ, and nothing is saved"
+            )
         if every is not None:
             check_count("every", every, 1)
         if minutes is not None and not minutes > 0:
@@ -354,7 +360,7 @@ class _Rest:
         load_random_state(place["random"], strategy.device)
         if place["workers"] is not None:
             loader.generator.set_state(place["workers"])
-        sampler = getattr(loader, "batch_sampler", None)
+        sampler: Any = getattr(loader, "batch_sampler", None)
         if hasattr(sampler, "begin_at"):
             left_out = count if getattr(loader, "num_workers", 1) == 0 else 0
             sampler.begin_at(left_out)
@@ -367,7 +373,7 @@ class _Rest:
         yield from batches
 
 
-class _First(SupervisedPlugin[Any], NotSaved, supports_distributed=True):
+class _First(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  # type: ignore[call-arg]
     """Comes before all other plugins."""
 
     def __init__(self, owner: Checkpoints) -> None:
@@ -381,7 +387,7 @@ class _First(SupervisedPlugin[Any], NotSaved, supports_distributed=True):
         self._owner.begin_epoch_first()
 
 
-class _Last(SupervisedPlugin[Any], NotSaved, supports_distributed=True):
+class _Last(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  # type: ignore[call-arg]
     """Comes after all other plugins, the clock among them."""
 
     def __init__(self, owner: Checkpoints) -> None:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from benchmarks.quiet import quiet
+from benchmarks.ranks import refuse
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -41,6 +42,7 @@ def main() -> int:
     quiet()
     args = make_parser().parse_args()
     try:
+        refuse(args.job)
         return int(args.work(args))
     except (ValueError, OSError, ImportError) as error:  # of what was asked for
         print(f"error: {error}", file=sys.stderr)

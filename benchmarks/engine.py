@@ -32,6 +32,8 @@ from benchmarks.measure import (
 from benchmarks.prepare import Prepared, prepare
 from benchmarks.progress import Progress, Row
 from benchmarks.provenance import provenance
+from benchmarks.ranks import launched
+from benchmarks.ranks import plugins as plugins_of_ranks
 from benchmarks.record import (
     SCHEMA_VERSION,
     Cost,
@@ -98,7 +100,7 @@ def run(
     with open_loggers(config, folder, again=is_there(checkpoint)) as loggers:
         strategy = _strategy(made, config, timer, method, loggers)
         saved = None
-        if checkpoint is not None:
+        if checkpoint is not None and not launched():  # which are of one process alone
             where, code = config.where, how.code.method_sha256
             saved = Checkpoints(
                 strategy, checkpoint, where.checkpoint_steps, where.checkpoint_minutes,
@@ -207,7 +209,7 @@ def failed_run(
 def _strategy(
     made: Prepared, config: Config, timer: StepTimer, method: list[Any], loggers: list[Any]
 ) -> Any:
-    shared: list[Any] = [timer]
+    shared: list[Any] = [*plugins_of_ranks(), timer]
     if config.train.batches == "balanced":
         size = config.train.classes_per_batch, config.train.samples_per_class
         shared.append(BalancedBatches(made.model.tower, *size, config.seed))

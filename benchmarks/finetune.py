@@ -13,12 +13,13 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
+from avalanche_proxyfda.distributed.plugin import batch_size
 from avalanche_proxyfda.plugins.batches import HardClassBatches
 
 _COUNTED = ("seconds", "forwards", "samples", "peak_rss")
 
 
-class WarmUpCosine(SupervisedPlugin[Any]):
+class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):
     """Sets the learning rate of every step of an experience, and clips gradients.
 
     The peak of a parameter group is the rate that it has before the first experience.
@@ -61,13 +62,13 @@ class WarmUpCosine(SupervisedPlugin[Any]):
         torch.nn.utils.clip_grad_norm_(strategy.model.parameters(), self.clip)
 
 
-class StepTimer(SupervisedPlugin[Any]):
+class StepTimer(SupervisedPlugin[Any], supports_distributed=True):
     """Seconds of each training step, from its start to its end, and a call after each.
 
     Attributes:
         seconds: of each step.
         forwards: of the student, as the strategy makes them.
-        samples: images trained on.
+        samples: images trained on, by all ranks.
         peak_rss: the most memory that the process held after a step, in bytes.
     """
 
@@ -86,7 +87,7 @@ class StepTimer(SupervisedPlugin[Any]):
     def after_forward(self, strategy: Any, **kwargs: Any) -> None:
         """Count."""
         self.forwards += 1
-        self.samples += len(strategy.mb_x)
+        self.samples += batch_size(strategy)
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Stop the clock."""
@@ -117,7 +118,7 @@ class StepTimer(SupervisedPlugin[Any]):
         return time.perf_counter()
 
 
-class KeptInEval(SupervisedPlugin[Any]):
+class KeptInEval(SupervisedPlugin[Any], supports_distributed=True):
     """Keeps modules of the tower in eval mode in training, which ``train`` undoes.
 
     Args:
@@ -137,7 +138,7 @@ class KeptInEval(SupervisedPlugin[Any]):
                 module.training = False
 
 
-class BalancedBatches(SupervisedPlugin[Any]):
+class BalancedBatches(SupervisedPlugin[Any], supports_distributed=True):
     """Gives every method the same batches, those that FDA's plugins ask for.
 
     Related classes are found by the pre-trained tower, which no method has changed.

@@ -16,6 +16,7 @@ import torch
 
 from avalanche_proxyfda import __version__
 from avalanche_proxyfda.strategies.precision import DTYPES
+from benchmarks import ranks
 from benchmarks.config import Config, plain
 from benchmarks.fingerprint import method_sha256
 from benchmarks.record import Code, How, Machine
@@ -58,6 +59,7 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
                 "cudnn_benchmark": torch.backends.cudnn.benchmark,
                 "tf32": torch.backends.cuda.matmul.allow_tf32,
             },
+            ranks=ranks.count(),
         ),
     )
 

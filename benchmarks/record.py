@@ -102,6 +102,7 @@ class Machine:
     gpus: Count
     dtype: str
     deterministic: dict[str, bool]
+    ranks: Annotated[Count, Field(description="processes that shared the run")] = 1
 
 
 @dataclass(frozen=True, config=_STRICT)

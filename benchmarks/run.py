@@ -147,24 +147,34 @@ def check(configs: list[Config]) -> tuple[dict[str, Any], list[int]]:
 
 def main(args: argparse.Namespace) -> int:
     """Run, or say what would be run; 0 if every run finished."""
-    from benchmarks.board.rows import rows_of
-    from benchmarks.pool import run_all
-    from benchmarks.record import Selection
-    from benchmarks.tables import table
-    from benchmarks.tasks import Settler, Task
+    from benchmarks import ranks
 
     started = time.perf_counter()
     if args.jobs < 1:
         raise ValueError(f"--jobs {args.jobs}: at least one")
     recipe, configs = planned(args)
     if args.scan:
+        ranks.refuse("run --scan")
         return _scan(configs[0])
-    summary, steps = check(configs)
+    with ranks.joined(configs, args.jobs):
+        return _run(args, recipe, configs, started)
+
+
+def _run(args: argparse.Namespace, recipe: Recipe, configs: list[Config], started: float) -> int:
+    from benchmarks import ranks
+    from benchmarks.board.rows import rows_of
+    from benchmarks.pool import run_all
+    from benchmarks.record import Selection
+    from benchmarks.tables import table
+    from benchmarks.tasks import Settler, Task
+
+    summary, steps = ranks.first_on_machine(lambda: check(configs))
     if args.dry_run:
         _show(configs, summary, steps)
         return 0
     out = args.out or Path("runs") / recipe.stream
-    check_folder(out)
+    if ranks.is_main():
+        check_folder(out)
     print(f"{len(configs)} runs, {sum(steps)} steps in all; records go to {out}/.", flush=True)
     if summary.get("split") == "hash80":
         print("The split is hash80, our own: figures are comparable with the same split only.")
@@ -179,7 +189,9 @@ def main(args: argparse.Namespace) -> int:
     if kept:
         print(f"{len(kept)} are finished and kept; --no-resume runs them again.", flush=True)
     done = Settler(args.jobs)
-    if due:
+    if due and ranks.launched():
+        ranks.run_here(due, done)
+    elif due:
         run_all(due, args.jobs, 1 if args.jobs > 1 else None, done)
     done.finish()
     finished = [*kept.values(), *(r for r in done.records.values() if r.status == "finished")]
@@ -187,7 +199,7 @@ def main(args: argparse.Namespace) -> int:
         print(table(rows_of(finished)))
         print(f"\nEach run's record is in {out}/; python -m benchmarks board {out} draws them.")
     print(f"Took {time.perf_counter() - started:.0f} s.")
-    return int(len(finished) < len(tasks))
+    return int(ranks.is_main() and len(finished) < len(tasks))
 
 
 def kept_of(tasks: list[Task]) -> dict[Path, Record]:

@@ -11,9 +11,12 @@ import torch
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
+from avalanche_proxyfda.distributed.plugin import batch_size, shard_of
+from avalanche_proxyfda.distributed.ranks import Shard
 from avalanche_proxyfda.feature_source import FeatureSource, unwrap
 from avalanche_proxyfda.features import FeatureTap, Pooling, pool_features
 from avalanche_proxyfda.losses.base import check_amount
+from avalanche_proxyfda.losses.neighbors import full_precision
 from avalanche_proxyfda.plugins.gathered import GatheredTerms, GraphFrom
 from avalanche_proxyfda.plugins.reference import (
     ReferenceChoice,
@@ -61,6 +64,7 @@ class FeaturePlugin(ReferencePlugin[FeatureTeacher]):
         """Teacher forwards that this plugin caused; one that it shares counts where it was made."""
         self._tap: FeatureTap | None = None
         self._student: Values | None = None
+        self._shard: Shard | None = None
         self._skipped_before = 0  # this epoch
 
     @property
@@ -164,9 +168,10 @@ class FeaturePlugin(ReferencePlugin[FeatureTeacher]):
         assert self._tap is not None
         if not self.is_active():
             return
-        if len(strategy.mb_x) < self.least_samples:
+        if batch_size(strategy) < self.least_samples:
             self.skipped += 1
             return
+        self._shard = shard_of(strategy)
         self.add(strategy, self.compare(student, self.ask(strategy)))
 
     def ask(self, strategy: Any) -> Values:
@@ -280,8 +285,11 @@ class EmbeddingPlugin(FeaturePlugin):
         check_rows(len(self.pooled(values)), batch, str(self.source))
 
     def compare(self, student: Values, teacher: Values) -> Terms:
-        """The method's terms of the two embeddings."""
-        return self.terms(self.pooled(student), self.pooled(teacher))
+        """The method's terms of the two embeddings, of the whole batch on every rank."""
+        own, other = self.pooled(student), self.pooled(teacher)
+        if self._shard is not None:
+            own, other = (self._shard.join(full_precision(rows)) for rows in (own, other))
+        return self.terms(own, other)
 
     # ---- the graph of an optimizer step -----------------------------------------------
 

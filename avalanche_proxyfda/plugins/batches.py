@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from avalanche_proxyfda.distributed.loaders import sliced, whole_batches
 from avalanche_proxyfda.plugins.labels import class_keys
 from avalanche_proxyfda.prototypes import class_prototypes
 from avalanche_proxyfda.rng import generator, mixed_seed
@@ -79,7 +80,7 @@ class HardClassBatches:
             )
         m, n = self.sizes(classes, strategy.train_mb_size)
         seed = mixed_seed("experience", self.seed, strategy.clock.train_exp_counter)
-        ready = getattr(present, "batch_sampler", None)
+        ready = whole_batches(present)
         if isinstance(ready, HardClassBatchSampler):  # put there by another plugin of ours
             self.sampler, self._loader = ready, present
             if (m, n, seed) != (ready.classes_per_batch, ready.samples_per_class, ready.seed):
@@ -100,12 +101,13 @@ class HardClassBatches:
             )  # fmt: skip
         self.sampler = HardClassBatchSampler(keys, prototypes, m, n, seed=seed)
         pin = loading.get("pin_memory")
-        strategy.dataloader = self._loader = DataLoader(
+        loader = DataLoader(
             data, batch_sampler=self.sampler, collate_fn=data.collate_fn, num_workers=workers,
             pin_memory=strategy.device.type == "cuda" if pin is None else bool(pin),
             persistent_workers=workers > 0 and bool(loading.get("persistent_workers", False)),
             generator=generator("workers", seed),  # else worker seeds come from torch's global one
         )  # fmt: skip
+        strategy.dataloader = self._loader = sliced(loader)
 
     def start_epoch(self, strategy: Any) -> None:
         """Choose the sampler's epoch; warn once if the loader was replaced meanwhile."""

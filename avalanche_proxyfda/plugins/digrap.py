@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from avalanche_proxyfda.distributed.plugin import share_of
 from avalanche_proxyfda.plugins.anchored import AnchorPlugin
 from avalanche_proxyfda.plugins.reference import ReferenceChoice, is_last_part
 from avalanche_proxyfda.weights.digrap import GradientProjection
 
 
-class DiGraPPlugin(AnchorPlugin):
+class DiGraPPlugin(AnchorPlugin, supports_distributed=True):
     """Takes out of each gradient what points away from the anchors (arXiv 2502.15895).
 
     Acts just before the optimizer's step, whatever the optimizer, on each of the encoder's
@@ -45,7 +46,8 @@ class DiGraPPlugin(AnchorPlugin):
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
         """Change the gradients."""
         if self.weights:
-            self._log.add(self.projection.step(self.weights, self.anchors))
+            terms = self.projection.step(self.weights, self.anchors)
+            self._log.add(terms, share_of(strategy))
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Free what the recursion keeps, where the experience ends."""

@@ -9,7 +9,7 @@ from avalanche_proxyfda.plugins.graph import GraphPlugin
 from avalanche_proxyfda.plugins.reference import Terms
 
 
-class FDAPlugin(GraphPlugin):
+class FDAPlugin(GraphPlugin, supports_distributed=True):
     """Feature distribution alignment (Huang et al., ICML 2025, Eq. 2) for any SGD strategy.
 
     ``Naive(model, optimizer, criterion, plugins=[FDAPlugin()])``. Metric: ``FDA_alignment``.

@@ -10,7 +10,7 @@ from avalanche_proxyfda.plugins.anchored import AnchorPlugin
 from avalanche_proxyfda.plugins.reference import ReferenceChoice
 
 
-class L2SPPlugin(AnchorPlugin):
+class L2SPPlugin(AnchorPlugin, supports_distributed=True):
     """Pulls the encoder's weights to their anchors (Li et al., ICML 2018).
 
     Adds ``weight`` times the sum of squared differences to the loss. No forward is added.

@@ -14,7 +14,7 @@ from avalanche_proxyfda.plugins.reference import Terms
 from avalanche_proxyfda.teacher import Values
 
 
-class LDIFSPlugin(FeaturePlugin):
+class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
     """Keeps feature maps along the depth of the encoder (arXiv 2308.13320).
 
     The maps are read by hooks from the student's one forward, so whatever layout and

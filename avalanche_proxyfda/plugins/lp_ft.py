@@ -23,7 +23,7 @@ from avalanche_proxyfda.teacher import FeatureTeacher
 Frozen = Literal["head", "encoder"]
 
 
-class LPFTPlugin(ReferencePlugin[FeatureTeacher]):
+class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
     """Linear probing, then fine-tuning (Kumar et al., ICLR 2022).
 
     Before an experience is trained, a linear probe is fitted to the teacher's features of

@@ -21,7 +21,7 @@ from avalanche_proxyfda.teacher import Values
 Classes = Sequence[int] | Mapping[int, Sequence[int]]
 
 
-class LwFPlugin(FeaturePlugin):
+class LwFPlugin(FeaturePlugin, supports_distributed=True):
     """Keeps the logits of old units (Li and Hoiem, ECCV 2016), whatever the head.
 
     Old units are the classes met in earlier experiences; units that only exist take no part,

@@ -15,7 +15,7 @@ from avalanche_proxyfda.plugins.reference import Terms
 from avalanche_proxyfda.rng import generator
 
 
-class ProxyFDAPlugin(GraphPlugin):
+class ProxyFDAPlugin(GraphPlugin, supports_distributed=True):
     """Proxy-FDA (Huang et al., ICML 2025) for any SGD strategy.
 
     ``Naive(model, optimizer, criterion, plugins=[ProxyFDAPlugin()])``. The generator is made

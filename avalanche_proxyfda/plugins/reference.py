@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, get_args
 from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 from torch import Tensor, nn
 
+from avalanche_proxyfda.distributed.plugin import check_spread, share_of
 from avalanche_proxyfda.feature_source import FeatureSource, find_feature_source, unwrap
 from avalanche_proxyfda.plugins.terms import FiniteWatch, TermLog, publish
 
@@ -29,8 +30,8 @@ R = TypeVar("R")
 class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     """Keeps a reference through the experiences, and adds terms to a strategy's loss.
 
-    One device only: under Avalanche's distributed mode a warning says that the plugin does
-    not support it.
+    On several devices it needs :class:`~avalanche_proxyfda.distributed.DistributedTraining`,
+    and then gives what a single process gives.
 
     Args:
         feature_module: ``"NAME"`` (what that module returns) or ``"NAME:input"`` (what it
@@ -42,6 +43,10 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
     """
+
+    def __init_subclass__(cls, supports_distributed: bool = False, **kwargs: Any) -> None:
+        # Avalanche's own keyword, with its type
+        super().__init_subclass__(supports_distributed=supports_distributed, **kwargs)
 
     option: ClassVar[str]
     """What the argument ``choice`` is called by the methods; plugins of one may share."""
@@ -83,7 +88,8 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         return self.named or find_feature_source(unwrap(model))
 
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
-        """Refuse what cannot work: a second strategy, DataParallel."""
+        """Refuse what cannot work: a second strategy, DataParallel, ranks on their own."""
+        check_spread(strategy)
         owner = self._owner() if self._owner else None
         if owner is not None and owner is not strategy:
             raise ValueError(
@@ -180,7 +186,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         )  # fmt: skip
         for coefficient, value in terms.values():
             strategy.loss = strategy.loss + coefficient * value
-        self._log.add({name: value for name, (_, value) in terms.items()})
+        self._log.add({name: value for name, (_, value) in terms.items()}, share_of(strategy))
 
     # ---- after ------------------------------------------------------------------------
 

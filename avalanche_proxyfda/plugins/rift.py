@@ -10,7 +10,7 @@ from avalanche_proxyfda.plugins.base import EmbeddingOptions, EmbeddingPlugin, T
 from avalanche_proxyfda.plugins.reference import Terms
 
 
-class RIFTPlugin(EmbeddingPlugin):
+class RIFTPlugin(EmbeddingPlugin, supports_distributed=True):
     """Keeps the covariance of the embeddings of each batch (arXiv 2503.07399).
 
     Metric: ``RIFT_covariance``.

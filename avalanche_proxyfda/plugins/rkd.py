@@ -10,7 +10,7 @@ from avalanche_proxyfda.plugins.base import EmbeddingOptions, EmbeddingPlugin, T
 from avalanche_proxyfda.plugins.reference import Terms
 
 
-class RKDPlugin(EmbeddingPlugin):
+class RKDPlugin(EmbeddingPlugin, supports_distributed=True):
     """Keeps distances and angles between the embeddings of each batch (Park et al., 2019).
 
     Metric: ``RKD_relations``.

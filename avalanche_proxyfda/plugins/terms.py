@@ -9,6 +9,8 @@ import torch
 from avalanche.evaluation.metric_results import MetricValue
 from torch import Tensor
 
+from avalanche_proxyfda.distributed.ranks import active, sum_over_ranks
+
 
 class TermLog:
     """Means of named terms over an epoch, kept on their device: nothing is read in a step."""
@@ -17,16 +19,28 @@ class TermLog:
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
 
-    def add(self, terms: dict[str, Tensor]) -> None:
-        """Count the scalars of one step; a step without any does not count."""
+    def add(self, terms: dict[str, Tensor], share: float = 1.0) -> None:
+        """Count the scalars of one step; a step without any does not count.
+
+        Args:
+            terms: scalars by name.
+            share: this rank's weight in the mean over ranks.
+        """
         self._steps += bool(terms)
         for name, value in terms.items():
-            value = value.detach()
+            value = value.detach() * share
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def means(self) -> dict[str, float]:
-        """Mean of each term since the last :meth:`clear`; empty if there was no step."""
-        return {name: float(total) / self._steps for name, total in self._sums.items()}
+        """Mean of each term since the last :meth:`clear`; empty if there was no step.
+
+        Every rank of a group must ask, and gets the same.
+        """
+        sums = self._sums
+        if sums and active():
+            totals = sum_over_ranks(torch.stack([total.double() for total in sums.values()]))
+            sums = dict(zip(sums, totals, strict=True))
+        return {name: float(total) / self._steps for name, total in sums.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Sums and steps so far."""

@@ -15,7 +15,7 @@ from avalanche_proxyfda.weights.anchor import encoder_names, encoder_test
 from avalanche_proxyfda.weights.interpolate import BufferChoice, check_alpha, interpolate
 
 
-class WiSEFTPlugin(AnchorPlugin):
+class WiSEFTPlugin(AnchorPlugin, supports_distributed=True):
     """Goes back part of the way to the anchors after each experience (Wortsman et al., 2022).
 
     ``theta = (1 - alpha) anchor + alpha theta``, before any evaluation that follows the

@@ -105,7 +105,7 @@ def read_state(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
             if meta.get("format") != str(FORMAT):
                 raise CheckpointError(

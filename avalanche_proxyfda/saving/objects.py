@@ -95,7 +95,7 @@ def _restored(value: Any, present: Any) -> Any:
         made = present
         if made is None or _name(made) != value[_OBJECT]:
             kind = _class(value[_OBJECT])
-            made = kind.__new__(kind)
+            made = object.__new__(kind)
         load_attributes(made, value["attributes"])
         return made
     if isinstance(value, dict):
@@ -107,8 +107,8 @@ def _restored(value: Any, present: Any) -> Any:
         return entries
     if isinstance(value, (list, tuple)):
         old = present if isinstance(present, (list, tuple)) and len(present) == len(value) else None
-        entries = [_restored(v, old[k] if old else None) for k, v in enumerate(value)]
-        return tuple(entries) if isinstance(value, tuple) else entries
+        made = [_restored(v, old[k] if old else None) for k, v in enumerate(value)]
+        return tuple(made) if isinstance(value, tuple) else made
     return value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,11 @@ def decode(made: Any, tensors: Mapping[str, Tensor]) -> Any:
         return {decode(key, tensors): decode(entry, tensors) for key, entry in held}
     if mark == "$dtype":
         return getattr(torch, held)
-    simple = {"$float": float, "$bytes": base64.b64decode, "$device": torch.device}
+    simple: dict[str, Callable[[Any], Any]] = {
+        "$float": float,
+        "$bytes": base64.b64decode,
+        "$device": torch.device,
+    }
     if mark in simple:
         return simple[mark](held)
     several = {"$tuple": tuple, "$set": set, "$frozenset": frozenset}

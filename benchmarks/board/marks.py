@@ -22,7 +22,7 @@ class Mark:
 def hardware(record: Record) -> tuple[Any, ...]:
     """What timings of a run depend on."""
     m = record.how.machine
-    return m.processor, m.cores, m.threads, m.jobs, m.device, m.gpus, m.dtype
+    return m.processor, m.cores, m.threads, m.jobs, m.device, m.gpus, m.dtype, m.ranks
 
 
 def marks_of(

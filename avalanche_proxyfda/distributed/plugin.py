@@ -1,0 +1,224 @@
+"""The strategy plugin that spreads training and evaluation over ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
+from torch import Tensor, distributed, nn
+
+from avalanche_proxyfda.distributed.loaders import RankSlices, own_rows, unshard
+from avalanche_proxyfda.distributed.ranks import (
+    Shard,
+    active,
+    average_batch_norms,
+    check_same,
+    leave_shared_streams,
+    share_model,
+    share_streams,
+    sum_gradients,
+    sum_over_ranks,
+)
+
+
+class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore[call-arg]
+    """Spreads an Avalanche strategy over the ranks of a torch.distributed group.
+
+    Must be first in ``plugins``. The model stays plain: no DistributedDataParallel around it,
+    so heads may grow, old heads may be asked beside the forward, and names, optimizers and
+    checkpoints are those of a single process. Outside of a group the plugin does nothing.
+
+    ``train_mb_size`` and ``eval_mb_size`` are those of the *whole* batch, so learning rates,
+    numbers of neighbours and hard-class batches mean the same for any number of ranks.
+    Criteria must be means over the batch. Metrics, in training and in evaluation, see the
+    outputs and labels of the whole batch (``mb_x`` is the rank's own), so they come out as on
+    one process, on every rank.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shard: Shard | None = None
+        """This rank's part of the batch at hand; None between batches."""
+        self._step = 0
+        self._shared: list[nn.Parameter] = []
+
+    # ---- training ---------------------------------------------------------------------
+
+    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+        """Refuse what cannot be spread over ranks; start from rank 0's random streams.
+
+        Raises:
+            TypeError, ValueError: naming the remedy.
+        """
+        if active():
+            _check(strategy, self)
+            share_streams(strategy.device)
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Give heads that have grown, and all else, rank 0's weights; unshard the loader."""
+        if active():
+            labels = np.asarray([int(label) for label in strategy.adapted_dataset.targets])
+            check_same("the experience's labels", labels.astype(np.int64).tobytes())
+            self._share(strategy)
+            unshard(strategy.dataloader)
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        """Take this rank's part of the batches."""
+        if active():
+            if strategy.clock.train_exp_epochs == 0:
+                self._share(strategy)  # plugins may have set a head since
+            strategy.dataloader = own_rows(strategy.dataloader)
+            self._step = 0
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Note which part of which batch this is."""
+        if active():
+            if self._step == 0:
+                leave_shared_streams(distributed.get_rank())
+            self._begin(strategy)
+
+    def after_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Sum gradients over ranks: of the model, and of what plugins optimize themselves."""
+        if self.shard is not None:
+            parameters = dict.fromkeys(strategy.model.parameters())
+            for plugin in strategy.plugins:
+                optimizer = getattr(plugin, "optimizer", None)
+                if isinstance(optimizer, torch.optim.Optimizer):
+                    groups = optimizer.param_groups
+                    parameters.update(dict.fromkeys(p for g in groups for p in g["params"]))
+            sum_gradients(parameters, self.shard.share)
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Let metrics see the loss and the outputs of the whole batch."""
+        if self.shard is not None:
+            strategy.loss = sum_over_ranks(strategy.loss * self.shard.share)
+            self._join(strategy)
+            self.shard = None
+
+    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        """Bring running statistics and random streams together."""
+        if active():
+            self.shard = None
+            average_batch_norms(strategy.model)
+            share_streams(strategy.device)
+
+    # ---- evaluation -------------------------------------------------------------------
+
+    def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Take this rank's part of the evaluation's batches; evaluations may grow heads too."""
+        if active():
+            parameters = list(strategy.model.parameters())
+            known = self._shared
+            if len(known) != len(parameters) or any(
+                a is not b for a, b in zip(known, parameters, strict=True)
+            ):
+                self._share(strategy)
+            strategy.dataloader = own_rows(strategy.dataloader)
+            self._step = 0
+
+    def before_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Note which part of which batch this is."""
+        if active():
+            self._begin(strategy)
+
+    def after_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
+        """Let criterion and metrics see the outputs of the whole batch."""
+        if self.shard is not None:
+            self._join(strategy)
+            self.shard = None
+
+    # ---- both -------------------------------------------------------------------------
+
+    def _share(self, strategy: Any) -> None:
+        share_model(strategy.model)
+        self._shared = list(strategy.model.parameters())
+
+    def _begin(self, strategy: Any) -> None:
+        batches = getattr(strategy.dataloader, "batch_sampler", None)
+        if not isinstance(batches, RankSlices):
+            raise ValueError(
+                f"strategy.dataloader became a {type(strategy.dataloader).__name__} that is not "
+                "spread over ranks: replace it in before_training_exp"
+            )
+        self.shard = Shard(batches.rank, batches.world, batches.totals[self._step])
+        self._step += 1
+        if len(strategy.mb_x) != max(1, self.shard.rows):
+            raise ValueError(
+                f"a batch of {len(strategy.mb_x)} rows where the sampler drew "
+                f"{self.shard.rows}: collate_fn must keep one row a sample"
+            )
+
+    def _join(self, strategy: Any) -> None:
+        assert self.shard is not None
+        if not isinstance(strategy.mb_output, Tensor):
+            raise TypeError(
+                f"the model returns a {type(strategy.mb_output).__name__}; metrics of several "
+                "ranks need a tensor [B, ...]"
+            )
+        strategy.mb_output = self.shard.join(strategy.mb_output.detach())
+        images, *rest = strategy.mbatch
+        strategy.mbatch = [images, *map(self.shard.join, rest)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling between experiences."""
+        return {**self.__dict__, "shard": None, "_shared": []}
+
+
+def _check(strategy: Any, plugin: DistributedTraining) -> None:
+    if strategy.plugins[0] is not plugin:
+        raise ValueError("DistributedTraining must be the first of plugins")
+    if any(isinstance(m, nn.parallel.DistributedDataParallel) for m in strategy.model.modules()):
+        raise TypeError(
+            "DistributedTraining sums gradients itself: give the strategy the plain model, without "
+            "DistributedDataParallel"
+        )
+    criterion, world = strategy._criterion, distributed.get_world_size()
+    if getattr(criterion, "reduction", "mean") != "mean":
+        raise ValueError(
+            f"criterion has reduction={criterion.reduction!r}: over ranks it must be 'mean'"
+        )
+    if getattr(criterion, "weight", None) is not None:
+        raise ValueError(
+            "criterion weighs classes, so its mean over a batch is not that of the ranks' means: "
+            "weigh samples by hard-class batches, or use one process"
+        )
+    if getattr(strategy, "accumulate", 1) > 1 or getattr(strategy, "scaler", None) is not None:
+        raise ValueError(
+            f"accumulate={strategy.accumulate}, precision={strategy.precision!r}: gradients are "
+            "summed over ranks after each backward, so take accumulate=1 (several ranks share "
+            "the batch already), and bf16 or float32"
+        )
+    if strategy.train_mb_size < world:
+        raise ValueError(
+            f"train_mb_size={strategy.train_mb_size} is the batch of all {world} ranks together, "
+            "and gives some of them nothing: raise it"
+        )
+
+
+def shard_of(strategy: Any) -> Shard | None:
+    """This rank's part of the strategy's batch; None where it has the whole."""
+    first = strategy.plugins[0] if strategy.plugins else None
+    return first.shard if isinstance(first, DistributedTraining) else None
+
+
+def share_of(strategy: Any) -> float:
+    """Weight of this process in sums over ranks; 1 alone."""
+    shard = shard_of(strategy)
+    return 1.0 if shard is None else shard.share
+
+
+def batch_size(strategy: Any) -> int:
+    """Samples of the whole batch that the strategy is at."""
+    shard = shard_of(strategy)
+    return len(strategy.mb_x) if shard is None else shard.total
+
+
+def check_spread(strategy: Any) -> None:
+    """Raise ValueError in a group whose strategy is not spread over it by our plugin."""
+    if active() and not any(isinstance(p, DistributedTraining) for p in strategy.plugins):
+        raise ValueError(
+            f"torch.distributed runs {distributed.get_world_size()} ranks, and Avalanche alone "
+            "does not gather features or sum gradients: put DistributedTraining() first in plugins"
+        )

@@ -1,0 +1,218 @@
+"""What ranks are given to do; a single process does the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from avalanche.benchmarks import dataset_benchmark
+from avalanche.benchmarks.utils import _make_taskaware_classification_dataset
+from avalanche.evaluation.metrics import (
+    accuracy_metrics,
+    confusion_matrix_metrics,
+    forgetting_metrics,
+    loss_metrics,
+)
+from avalanche.models import IncrementalClassifier, MultiHeadClassifier, MultiTaskModule
+from avalanche.training import Naive
+from avalanche.training.plugins import EvaluationPlugin, SupervisedPlugin
+from torch import Tensor, nn
+
+from avalanche_proxyfda import (
+    DiGraPPlugin,
+    FDAPlugin,
+    L2SPPlugin,
+    LDIFSPlugin,
+    LPFTPlugin,
+    LwFPlugin,
+    ProxyFDAPlugin,
+    RIFTPlugin,
+    RKDPlugin,
+    WiSEFTPlugin,
+)
+from avalanche_proxyfda.distributed import DistributedTraining
+from tests.plugins import toys
+
+
+def _features(noise: float = 0.0) -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = [nn.Flatten(), nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, 8)]
+    return nn.Sequential(*layers, nn.Dropout(noise))
+
+
+class Static(nn.Module):
+    """In float64, so that the order of sums does not show."""
+
+    def __init__(self, noise: float = 0.0) -> None:
+        super().__init__()
+        self.backbone = _features(noise)
+        self.classifier = nn.Linear(8, toys.CLASSES)
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.backbone(x.double()))
+
+
+class Growing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = _features()
+        self.classifier = IncrementalClassifier(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.backbone(x))
+
+
+class Multi(MultiTaskModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = _features()
+        self.classifier = MultiHeadClassifier(8, 2, masking=False)
+
+    def forward(self, x: Tensor, task_labels: Tensor) -> Tensor:
+        return self.classifier(self.backbone(x), task_labels)
+
+
+class Normed(nn.Module):
+    """With batch normalisation in front."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.BatchNorm2d(1), *_features())
+        self.classifier = nn.Linear(8, toys.CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.backbone(x))
+
+
+MODELS = {"static": Static, "growing": Growing, "multi": Multi, "normed": Normed}
+
+
+def joint() -> Any:
+    """One experience of two tasks, of 60 and 20 images."""
+    parts = [
+        _make_taskaware_classification_dataset(
+            toys.Blobs(count, classes=3, seed=task), task_labels=task
+        )
+        for task, count in enumerate((60, 20))
+    ]
+    both = parts[0].concat(parts[1])
+    return dataset_benchmark([both], [both])
+
+
+STREAMS = {
+    "classic": toys.classic,
+    "modern": toys.modern,
+    "tasks": toys.tasks,
+    "joint": joint,
+}
+METHODS: dict[str, Any] = {
+    "plain": list,
+    "fda": lambda: [FDAPlugin(weight=2.0, num_neighbors=4)],
+    "fda-shuffled": lambda: [FDAPlugin(num_neighbors=4, hard_class_batches=False)],
+    "proxy-fda": lambda: [ProxyFDAPlugin(weight=2.0, num_neighbors=4)],
+    "rkd": lambda: [RKDPlugin(weight=2.0)],
+    "rift": lambda: [RIFTPlugin(weight=2.0, mean_weight=0.5)],
+    "ldifs": lambda: [LDIFSPlugin(5.0, taps=["backbone.2", "backbone.3"])],
+    "lwf": lambda: [LwFPlugin(weight=2.0)],
+    "l2sp": lambda: [L2SPPlugin(weight=0.5)],
+    "digrap": lambda: [DiGraPPlugin(mu=0.5)],
+    "wise-ft": lambda: [WiSEFTPlugin(alpha=0.6)],
+    "lp-ft": lambda: [LPFTPlugin(l2=1e-2, freeze_share=0.3)],
+    "all": lambda: [LPFTPlugin(l2=1e-2), FDAPlugin(num_neighbors=4), LDIFSPlugin(
+        5.0, taps=["backbone.2"]), LwFPlugin(), L2SPPlugin(), DiGraPPlugin()],
+}  # fmt: skip
+
+
+class Watch(SupervisedPlugin[Any], supports_distributed=True):
+    """Notes what a step sees and makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: list[Tensor] = []
+        self.gradients: list[Tensor] = []
+        self.images: list[list[Tensor]] = []  # by epoch
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        self.images.append([])
+
+    def before_update(self, strategy: Any, **kwargs: Any) -> None:
+        found = [p.grad for p in strategy.model.parameters() if p.grad is not None]
+        self.gradients.append(torch.cat([g.flatten() for g in found]).clone())
+        self.images[-1].append(strategy.mb_x.clone())
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        self.losses.append(strategy.loss.detach().clone())
+
+
+class Draws(SupervisedPlugin[Any], supports_distributed=True):
+    """Draws from the global stream in each step, as dropout does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draws: list[Tensor] = []
+
+    def before_update(self, strategy: Any, **kwargs: Any) -> None:
+        self.draws.append(torch.rand(2))
+
+
+def learn(
+    method: str = "plain",
+    model: str = "static",
+    stream: str = "classic",
+    seed: int = 1,
+    adam: bool = False,
+    extra: Any = (),
+    loading: Any = None,
+    kind: Any = Naive,
+    plain: bool = False,
+    shift: float = 0.0,
+    **options: Any,
+) -> dict[str, Any]:
+    """Train by a method on every experience and evaluate after each; all that came of it.
+
+    ``plain`` leaves the plugin for ranks out, ``extra`` makes plugins that go before the method's.
+    """
+    torch.manual_seed(0)
+    benchmark = STREAMS[stream]()
+    network = MODELS[model]()
+    for parameter in network.parameters():
+        parameter.data += shift
+    torch.manual_seed(seed)
+    watch, plugins = Watch(), METHODS[method]()
+    first = [] if plain else [DistributedTraining()]
+    optimizer: Any = (
+        torch.optim.AdamW(network.parameters(), lr=1e-2)
+        if adam
+        else torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    )
+    strategy = kind(
+        model=network, optimizer=optimizer, criterion=nn.CrossEntropyLoss(),
+        plugins=[*first, *[make() for make in extra], *plugins, watch],
+        evaluator=EvaluationPlugin(
+            accuracy_metrics(minibatch=True, epoch=True, experience=True, stream=True),
+            loss_metrics(epoch=True, experience=True),
+            forgetting_metrics(experience=True, stream=True),
+            confusion_matrix_metrics(stream=True, save_image=False),
+            loggers=[],
+        ),
+        **{"train_mb_size": 25, "train_epochs": 2, "eval_mb_size": 25, **options},
+    )  # fmt: skip
+    for experience in benchmark.train_stream:
+        strategy.train(experience, eval_streams=[], **(loading or {}))
+        strategy.eval(benchmark.test_stream)
+    return {
+        "weights": {k: v.detach().clone() for k, v in strategy.model.state_dict().items()},
+        "losses": watch.losses,
+        "gradients": watch.gradients,
+        "images": watch.images,
+        "metrics": {k: v for k, (_, v) in strategy.evaluator.get_all_metrics().items()},
+        "own": {
+            f"{p.name}.{k}": v.detach().clone()
+            for p in plugins
+            if getattr(p, "optimizer", None) is not None
+            for k, v in p.loss.state_dict().items()
+        },
+        "draws": [draw for p in strategy.plugins if isinstance(p, Draws) for draw in p.draws],
+        "last_draw": torch.rand(2),
+    }
