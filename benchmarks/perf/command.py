@@ -8,6 +8,7 @@ from pathlib import Path
 
 WHAT = {
     "overhead": "step time of every method against plain fine-tuning",
+    "memory": "bytes that the losses keep for backward, and hold at most",
 }
 
 

@@ -39,10 +39,10 @@ def saved_bytes(compute: Callable[[], Tensor], given: tuple[Tensor, ...] = ()) -
     Storages of ``given`` (the inputs, which exist anyway) do not count.
     """
     kept: dict[int, Tensor] = {}
-    known = {t.untyped_storage().data_ptr() for t in given}
+    known = {t.untyped_storage()._cdata for t in given}
 
     def record(tensor: Tensor) -> Tensor:
-        pointer = tensor.untyped_storage().data_ptr()
+        pointer = tensor.untyped_storage()._cdata
         if pointer not in known:
             kept[pointer] = tensor
         return tensor
