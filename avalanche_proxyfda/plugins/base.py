@@ -12,7 +12,7 @@ from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
 from avalanche_proxyfda.distributed.plugin import batch_size, shard_of
-from avalanche_proxyfda.distributed.ranks import Shard
+from avalanche_proxyfda.distributed.ranks import Shard, active
 from avalanche_proxyfda.feature_source import FeatureSource, unwrap
 from avalanche_proxyfda.features import FeatureTap, Pooling, pool_features
 from avalanche_proxyfda.losses.base import check_amount
@@ -296,6 +296,11 @@ class EmbeddingPlugin(FeaturePlugin):
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
         """Refuse what cannot work, a strategy that does not look ahead included."""
         super().before_training(strategy, **kwargs)
+        if self.graph_from == "accumulated" and active():
+            raise ValueError(
+                "graph_from='accumulated' is of one process: several ranks share the batch already, "
+                "and the graph is of all of it"
+            )
         if self.graph_from == "accumulated" and not hasattr(strategy, "accumulate"):
             raise ValueError(
                 "graph_from='accumulated' needs a strategy that accumulates: EfficientNaive, or "
