@@ -298,7 +298,7 @@ class EmbeddingPlugin(FeaturePlugin):
         super().before_training(strategy, **kwargs)
         if self.graph_from == "accumulated" and active():
             raise ValueError(
-                "graph_from='accumulated' is of one process: several ranks share the batch already, "
+                "graph_from='accumulated' is of one process: several ranks share a batch already, "
                 "and the graph is of all of it"
             )
         if self.graph_from == "accumulated" and not hasattr(strategy, "accumulate"):
