@@ -110,7 +110,8 @@ class HardClassBatches:
         """Choose the sampler's epoch; warn once if the loader was replaced meanwhile."""
         if self.sampler is None:
             return
-        if strategy.dataloader is not self._loader:
+        drawn = getattr(strategy.dataloader, "batch_sampler", None)  # its data may be wrapped
+        if drawn is not self.sampler:
             self._tell_of(strategy.dataloader)
             self.remove()
             return

@@ -141,6 +141,7 @@ class GraphPlugin(EmbeddingPlugin):
         """Choose the epoch's batches."""
         if self._batches is not None:
             self._batches.start_epoch(strategy)
+        super().before_training_epoch(strategy, **kwargs)
 
     def terms(self, student: Tensor, teacher: Tensor) -> Terms:
         """The loss's terms; the loss is made at the first batch."""
