@@ -120,9 +120,8 @@ class CacheFile:
         size = self._rows_path.stat().st_size
         if size != index["bytes"]:
             raise ValueError(f"it has {size} bytes in place of {index['bytes']}")
-        mode = "r+" if self.writable else "c"
         self._layout = layout
-        self._map = np.memmap(self._rows_path, np.uint8, mode)
+        self._map = np.memmap(self._rows_path, np.uint8, "r+" if self.writable else "c")
         if self._hash(count) != index["sha256"]:
             raise ValueError("its rows are not those of its index")
         return index

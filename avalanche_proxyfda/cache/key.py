@@ -20,9 +20,9 @@ def weights_key(module: nn.Module, places: Iterable[object]) -> str:
     return made.hexdigest()
 
 
-def _bytes_of(value: Tensor) -> memoryview:
+def _bytes_of(value: Tensor) -> bytes:
     flat = value.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy()).cast("B") if flat.numel() else memoryview(b"")
+    return flat.view(torch.uint8).numpy().tobytes()
 
 
 def data_key(names: Iterable[bytes], labels: Tensor) -> str:

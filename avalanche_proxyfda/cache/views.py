@@ -40,7 +40,8 @@ class ReplayedViews(Dataset[Any]):
 
     def __init__(self, data: Any, views: int, seed: int, first: int = 0) -> None:
         self.data, self.views, self.seed, self.first = data, views, seed, first
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers see it change
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers see it change
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; before its loader is iterated."""

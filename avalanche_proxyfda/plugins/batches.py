@@ -111,7 +111,8 @@ class HardClassBatches:
         if self.sampler is None:
             return
         drawn = getattr(strategy.dataloader, "batch_sampler", None)  # its data may be wrapped
-        if drawn is not self.sampler:
+        replaced = drawn is not self.sampler
+        if replaced:
             self._tell_of(strategy.dataloader)
             self.remove()
             return
