@@ -13,6 +13,27 @@ from tqdm import tqdm
 from avalanche_proxyfda.rng import generator, preserved_rng
 
 
+def all_batches(
+    dataset: Dataset[Any],
+    device: torch.device,
+    batch_size: int = 128,
+    num_workers: int = 0,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+    about: str = "features",
+) -> Iterator[Any]:
+    """The mini-batches of a data set in its order, without gradient, see :func:`feature_batches`.
+
+    Yields:
+        what ``collate_fn`` makes, on the CPU.
+    """
+    loader = DataLoader(
+        dataset, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_fn,
+        generator=generator(about),
+    )  # fmt: skip
+    with preserved_rng(device), torch.no_grad():
+        yield from tqdm(loader, desc=about, delay=5, leave=False)
+
+
 def feature_batches(
     dataset: Dataset[Any],
     features: Callable[[Tensor], Tensor],
@@ -39,10 +60,5 @@ def feature_batches(
     Yields:
         [B, D] on ``device``.
     """
-    loader = DataLoader(
-        dataset, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_fn,
-        generator=generator(about),
-    )  # fmt: skip
-    with preserved_rng(device), torch.no_grad():
-        for batch in tqdm(loader, desc=about, delay=5, leave=False):
-            yield features(batch[0].to(device))
+    for batch in all_batches(dataset, device, batch_size, num_workers, collate_fn, about):
+        yield features(batch[0].to(device))

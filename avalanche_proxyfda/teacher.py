@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from avalanche_proxyfda.cache.key import weights_key
+from avalanche_proxyfda.cache.teacher_cache import TeacherCache
 from avalanche_proxyfda.feature_source import FeatureSource, unwrap
 from avalanche_proxyfda.features import Capture, hook
 
 Forward = Callable[[nn.Module, Tensor], Any]
 Values = dict[FeatureSource, Any]
 """What the places of a model hold for one batch."""
+_log = logging.getLogger(__name__)
 
 _HOOKS = (
     "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
@@ -98,6 +103,21 @@ def _common_parent(sources: Iterable[FeatureSource]) -> str:
     return ".".join(shared)
 
 
+@dataclass(frozen=True)
+class Named:
+    """What a cache needs to know of a batch.
+
+    Attributes:
+        names: of its samples; None when they are not known.
+        sums: check sums of the images that were named, where that was on another device.
+        part: how to call a whole model for some rows of the batch, [b] indices.
+    """
+
+    names: Sequence[bytes] | None = None
+    sums: Tensor | None = None
+    part: Callable[[Tensor], Forward] | None = None
+
+
 class FeatureTeacher:
     """Frozen values of a model as it stood when this was made.
 
@@ -106,7 +126,8 @@ class FeatureTeacher:
     images (an image tower), only that module is kept.
 
     Values of the batch asked for last are remembered until :meth:`forget`, so all plugins
-    that share a teacher cost one forward a step.
+    that share a teacher cost one forward a step. While there is a :attr:`cache`, samples that it
+    knows cost none.
 
     Args:
         model: the student; it is copied and not changed.
@@ -132,10 +153,23 @@ class FeatureTeacher:
         self._capture = Capture()
         self._batch: Tensor | None = None
         self._values: Values = {}
+        self.cache: TeacherCache | None = None
+        """Values by sample, within an experience; see ``avalanche_proxyfda.plugins.caching``."""
+        self.cache_planned = False
+        """Whether it was decided for this experience if there is one."""
+        self.saved_cache: Mapping[str, Any] | None = None
+        """A restored state of the cache, until there is one to put it in."""
+        self._holders: list[dict[str, Any]] = []
+        self._frozen_as: list[tuple[int, int]] = []
+        self._key = ""
 
     @torch.no_grad()
     def values(
-        self, images: Tensor, autocast: torch.dtype | None = None, forward: Forward | None = None
+        self,
+        images: Tensor,
+        autocast: torch.dtype | None = None,
+        forward: Forward | None = None,
+        named: Named | None = None,
     ) -> Values:
         """What every place holds for a batch.
 
@@ -143,19 +177,75 @@ class FeatureTeacher:
             images: the batch that the student sees, [B, ...].
             autocast: the dtype of the student's autocast; None where it had none.
             forward: how to call a whole model, where ``module(images)`` will not do.
+            named: the batch's samples, for the cache; None passes it by.
 
         Raises:
             ValueError: when a place is not run.
         """
         if images is self._batch:
             return self._values
+        if self.cache is not None and named is not None and self._is_as_it_was():
+
+            def ask(rows: Tensor | None) -> Values:
+                if rows is None:
+                    return self.live(images, autocast, forward)
+                call = forward if named.part is None else named.part(rows)
+                return self.live(images.index_select(0, rows), autocast, call)
+
+            values = self.cache.values(images, named.names, named.sums, autocast, ask)
+        else:
+            values = self.live(images, autocast, forward)
+        self._batch, self._values = images, values
+        return values
+
+    def live(self, images: Tensor, autocast: torch.dtype | None, forward: Forward | None) -> Values:
+        """:meth:`values` without cache or memory: one forward."""
         lower = torch.autocast(images.device.type, dtype=autocast) if autocast else nullcontext()
         kernels = _kernels_of_training(self._trained) if self.as_in_training else nullcontext()
         with lower, kernels:
             values = self._run(images, forward)
         self.forwards += 1
-        self._batch, self._values = images, values
         return values
+
+    def begin_cache(self, cache: TeacherCache) -> None:
+        """Keep values from now on; a restored state of this very teacher is put to use.
+
+        The first forward must have been made, which shows what part of the model is needed.
+        """
+        parts = self.module.modules()
+        self._holders = [held for part in parts for held in (part._parameters, part._buffers)]
+        self.cache, self._frozen_as = cache, self._state_of_weights()
+        state, self.saved_cache = self.saved_cache, None
+        if state is not None and state["key"] != self.key():
+            _log.warning("the saved cache is of another teacher, and is not used")
+        elif state is not None:
+            device = next((v.device for v in self.module.parameters()), torch.device("cpu"))
+            cache.load_state_dict(state, self.sources, device)
+
+    def end_cache(self) -> None:
+        """Let go of the cache."""
+        if self.cache is not None:
+            self.cache.close()
+        self.cache, self.cache_planned, self._holders = None, False, []
+
+    def key(self) -> str:
+        """SHA-256 of weights, buffers, kinds of modules and places."""
+        if not self._key or self.cache is None or self._state_of_weights() != self._frozen_as:
+            self._key = weights_key(self.module, self.sources)
+        return self._key
+
+    def _state_of_weights(self) -> list[tuple[int, int]]:
+        """Changes when anything writes to the weights or puts others in their place."""
+        values = (value for held in self._holders for value in held.values())
+        return [(value.data_ptr(), value._version) for value in values if value is not None]
+
+    def _is_as_it_was(self) -> bool:
+        if self._state_of_weights() == self._frozen_as:
+            return True
+        _log.warning("the teacher's weights were changed: it is asked without its cache")
+        self.end_cache()
+        self.cache_planned = True
+        return False
 
     def find(self, source: FeatureSource) -> nn.Module:
         """The teacher's own module at one of its places."""
@@ -202,9 +292,16 @@ class FeatureTeacher:
         self._batch, self._values = None, {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and buffers, and of which part of the model they are."""
-        safe = self._capture.safe
-        return {"root": self.root, "module": self.module.state_dict(), "safe": safe}
+        """Weights and buffers, of which part of the model they are, and the cache's rows."""
+        cache = self.saved_cache
+        if self.cache is not None:
+            cache = {"key": self.key(), **self.cache.state_dict()}
+        return {
+            "root": self.root,
+            "module": self.module.state_dict(),
+            "safe": self._capture.safe,
+            "cache": cache,
+        }
 
     @staticmethod
     def restore(
@@ -228,4 +325,5 @@ class FeatureTeacher:
             if name not in own:
                 raise ValueError(f"the teacher's state holds {name!r}, which the model lacks")
             own[name].data = value.detach().clone().to(own[name].device)
+        teacher.saved_cache = state.get("cache")
         return teacher

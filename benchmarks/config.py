@@ -183,6 +183,13 @@ class Where:
     keep_weights: Annotated[
         bool, _about("write the tuned model beside the record, as safetensors")
     ] = False
+    teacher_cache: Annotated[
+        Literal["auto", "off", "exact"],
+        _about("keep the teacher's values where views come again; equal to rounding at most"),
+    ] = "auto"
+    cache_dir: Annotated[
+        str | None, _about("keep them in a file here, for later runs with the same teacher")
+    ] = None
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -238,6 +245,9 @@ class Config:
                         f"options.{name}: every method has the same batches; set train.{name}"
                     )
                 options[name] = getattr(train, name)
+        if "teacher_cache" in known.arguments:
+            options.setdefault("teacher_cache", self.where.teacher_cache)
+            options.setdefault("cache_dir", self.where.cache_dir)
         return known.plugins(self.strength, self.reference, self.seed, options)
 
     @property

@@ -188,6 +188,7 @@ def run(
             ),
             parameters_trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
             parameters_stored=sum(p.numel() for p in model.parameters()),
+            **_cache_use(method),
         ),
         resumed_from="; ".join(progress.resumed) or None,
         artefacts=artefacts,
@@ -239,6 +240,17 @@ def _strategy(
     )
 
 
+def _cache_use(method: list[Any]) -> dict[str, int | None]:
+    """Samples that teachers' caches were asked for, and those that they knew."""
+    asked = [p for p in method if isinstance(p, FeaturePlugin) and p.cache_lookups]
+    if not asked:
+        return {"cache_lookups": None, "cache_hits": None}
+    return {
+        "cache_lookups": sum(p.cache_lookups for p in asked),
+        "cache_hits": sum(p.cache_hits for p in asked),
+    }
+
+
 def _accuracy_on(place: int, found: Mapping[str, Any]) -> float:
     """Avalanche's accuracy on one experience."""
     end = f"Exp{place:03d}"
@@ -258,7 +270,7 @@ def _new_terms(strategy: Any, known: Mapping[str, int]) -> dict[str, tuple[float
     found = {}
     for name, (_, values) in strategy.evaluator.get_all_metrics().items():
         new = values[known.get(name, 0) :]
-        if "_Epoch/" in name and new:
+        if "_Epoch/" in name and "_cache_hit_rate_" not in name and new:
             short = name.partition("/")[0].removesuffix("_Epoch")
             found[short] = tuple(finite_or_none(float(v)) for v in new)
     return found

@@ -206,6 +206,12 @@ class Cost:
     peak_gpu_bytes: Count | None
     parameters_trained: Count
     parameters_stored: Annotated[Count, Field(description="of the model, head included")]
+    cache_lookups: Annotated[
+        Count | None, Field(description="samples that a teacher's cache was asked for; null: none")
+    ] = None
+    cache_hits: Annotated[
+        Count | None, Field(description="those of them that cost no teacher forward")
+    ] = None
 
 
 @dataclass(frozen=True, config=_STRICT)

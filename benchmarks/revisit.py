@@ -52,6 +52,8 @@ def config_of(record: Record) -> Config:
     except ValidationError as error:
         raise ValueError(f"the record's configuration: {complaint(error)}") from None
     where = replace(config.where, loggers=(), keep_weights=True)
+    if "teacher_cache" not in record.config.get("where", {}):  # it was made without
+        where = replace(where, teacher_cache="off")
     try:
         device_of(config)
     except ValueError:

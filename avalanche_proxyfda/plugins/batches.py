@@ -41,7 +41,6 @@ class HardClassBatches:
         self.samples_per_class = samples_per_class
         self.seed = seed
         self.sampler: HardClassBatchSampler | None = None
-        self._loader: Any = None
         # the sampler itself is ahead of training, by what workers prefetch
         self._first_epoch, self._epoch, self._trained = 0, 0, 0
         self._resumed = False
@@ -82,13 +81,13 @@ class HardClassBatches:
         seed = mixed_seed("experience", self.seed, strategy.clock.train_exp_counter)
         ready = whole_batches(present)
         if isinstance(ready, HardClassBatchSampler):  # put there by another plugin of ours
-            self.sampler, self._loader = ready, present
+            self.sampler = ready
             if (m, n, seed) != (ready.classes_per_batch, ready.samples_per_class, ready.seed):
                 self._tell("the hard-class batches of the plugin before it, which differ in size "
                            "or seed. Give both the same, or")  # fmt: skip
             return
         if not _made_by_avalanche(present, strategy):
-            self.sampler = self._loader = None
+            self.sampler = None
             self._tell_of(present)
             return
         workers = int(loading.get("num_workers", 0))
@@ -107,13 +106,14 @@ class HardClassBatches:
             persistent_workers=workers > 0 and bool(loading.get("persistent_workers", False)),
             generator=generator("workers", seed),  # else worker seeds come from torch's global one
         )  # fmt: skip
-        strategy.dataloader = self._loader = sliced(loader)
+        strategy.dataloader = sliced(loader)
 
     def start_epoch(self, strategy: Any) -> None:
         """Choose the sampler's epoch; warn once if the loader was replaced meanwhile."""
         if self.sampler is None:
             return
-        if strategy.dataloader is not self._loader:
+        # its data may have been wrapped, and its batches cut to a rank's rows
+        if whole_batches(strategy.dataloader) is not self.sampler:
             self._tell_of(strategy.dataloader)
             self.remove()
             return
@@ -148,7 +148,7 @@ class HardClassBatches:
 
     def remove(self) -> None:
         """Let go of the loader and its sampler."""
-        self.sampler = self._loader = None
+        self.sampler = None
         self._first_epoch = self._epoch = self._trained = 0
         self._resumed = False
 

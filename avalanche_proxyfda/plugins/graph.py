@@ -148,6 +148,7 @@ class GraphPlugin(EmbeddingPlugin):
         """Choose the epoch's batches."""
         if self._batches is not None:
             self._batches.start_epoch(strategy)
+        super().before_training_epoch(strategy, **kwargs)
 
     def learned(self) -> list[nn.Parameter]:
         """The loss's parameters."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from avalanche_proxyfda.feature_maps import find_feature_maps
 from avalanche_proxyfda.feature_source import FeatureSource
 from avalanche_proxyfda.losses.ldifs import LDIFSLoss, NormAxis
-from avalanche_proxyfda.plugins.base import FeaturePlugin, TeacherChoice, check_rows
+from avalanche_proxyfda.plugins.base import FeatureOptions, FeaturePlugin, TeacherChoice, check_rows
 from avalanche_proxyfda.plugins.reference import Terms
 from avalanche_proxyfda.teacher import Values
 
@@ -26,7 +27,7 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
         weight: alpha; the authors use 10.
         taps: names of modules, ``"NAME"`` or ``"NAME:input"``; None takes
             :func:`~avalanche_proxyfda.feature_maps.find_feature_maps`.
-        teacher, name: see :class:`FeaturePlugin`.
+        teacher, options: see :class:`FeaturePlugin`.
         normalize: see :class:`~avalanche_proxyfda.losses.ldifs.LDIFSLoss`.
     """
 
@@ -38,9 +39,9 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
         taps: Sequence[str] | None = None,
         teacher: TeacherChoice = "previous",
         normalize: NormAxis = "auto",
-        name: str | None = None,
+        **options: Unpack[FeatureOptions],
     ) -> None:
-        super().__init__(None, weight, teacher, name)
+        super().__init__(None, weight, teacher, **options)
         if isinstance(taps, str) or (taps is not None and not taps):
             raise ValueError(f"taps={taps!r} must be a sequence of module names, or None")
         self.taps = None if taps is None else tuple(FeatureSource.parse(t, "taps") for t in taps)

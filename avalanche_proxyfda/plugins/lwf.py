@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from avalanche_proxyfda.feature_source import OUTPUT, FeatureSource, unwrap
 from avalanche_proxyfda.losses.base import check_amount
 from avalanche_proxyfda.losses.lwf import distillation
-from avalanche_proxyfda.plugins.base import FeaturePlugin, TeacherChoice, check_rows
+from avalanche_proxyfda.plugins.base import FeatureOptions, FeaturePlugin, TeacherChoice, check_rows
 from avalanche_proxyfda.plugins.heads import by_task, task_head
 from avalanche_proxyfda.plugins.labels import task_classes
 from avalanche_proxyfda.plugins.reference import Terms, is_last_part
@@ -36,7 +37,7 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
         temperature: T, positive.
         feature_module: with a head for each task, what enters them, ``"NAME:input"``; None
             finds Avalanche's ``MultiHeadClassifier`` and our ``UnitHeads``.
-        teacher, name: see :class:`FeaturePlugin`.
+        teacher, options: see :class:`FeaturePlugin`.
         known_classes: classes that the model knows before the first experience, as with a
             zero-shot head; a mapping gives them by task label. With ``teacher="initial"``
             they are all that can be kept, and must be given.
@@ -49,9 +50,9 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
         feature_module: str | None = None,
         teacher: TeacherChoice = "previous",
         known_classes: Classes | None = None,
-        name: str | None = None,
+        **options: Unpack[FeatureOptions],
     ) -> None:
-        super().__init__(feature_module, weight, teacher, name)
+        super().__init__(feature_module, weight, teacher, **options)
         if check_amount("temperature", temperature) == 0:
             raise ValueError("temperature=0 must be positive")
         self.temperature = float(temperature)

@@ -10,7 +10,7 @@ from avalanche.training.plugins import SupervisedPlugin
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
 
-from avalanche_proxyfda import FDAPlugin, L2SPPlugin
+from avalanche_proxyfda import Checkpoints, EfficientNaive, FDAPlugin, L2SPPlugin
 from avalanche_proxyfda.distributed import DistributedTraining, process_group
 from tests.distributed.pool import Pool, RankError
 from tests.distributed.work import Static, learn
@@ -55,7 +55,15 @@ def train(case: str) -> None:
         benchmark = toys.classic(count=120 + 12 * rank)
     elif case == "model":
         model = Static() if rank == 0 else toys.Plain()
+    elif case in ("accumulated", "fp16"):
+        options |= {"kind": EfficientNaive}
+        options |= {"precision": "fp16"} if case == "fp16" else {"accumulate": 2}
+    elif case == "graph":
+        options |= {"kind": EfficientNaive}
+        first.append(FDAPlugin(num_neighbors=4, graph_from="accumulated"))
     trained = toys.strategy(model, *first, **options)
+    if case == "checkpoints":
+        Checkpoints(trained, "nowhere")
     if case == "weights":
         trained._criterion = nn.CrossEntropyLoss(weight=torch.ones(toys.CLASSES))
     elif case == "sum":
@@ -76,6 +84,10 @@ def train(case: str) -> None:
         ("model", "the model's tensors differ between ranks"),
         ("weights", "criterion weighs classes"),
         ("sum", "reduction='sum'"),
+        ("accumulated", "accumulate=2, precision='float32'"),
+        ("fp16", "accumulate=1, precision='fp16'"),
+        ("graph", "graph_from='accumulated' is of one process"),
+        ("checkpoints", "checkpoints are of a single process"),
     ],
 )
 def test_what_is_wrong_is_refused(pool: Pool, case: str, message: str) -> None:

@@ -32,15 +32,18 @@ TERMS = (
 )  # fmt: skip
 
 
+LIVE: Any = {"teacher_cache": "off"}
+
+
 def all_of_them(**graph: Any) -> list[Any]:
     return [
         LPFTPlugin(),
-        LwFPlugin(known_classes=[0, 1]),
-        FDAPlugin(num_neighbors=4, **graph),
-        ProxyFDAPlugin(num_neighbors=4, **graph),
-        LDIFSPlugin(0.5, taps=TAPS),
-        RIFTPlugin(weight=0.01),
-        RKDPlugin(),
+        LwFPlugin(known_classes=[0, 1], **LIVE),
+        FDAPlugin(num_neighbors=4, **graph, **LIVE),
+        ProxyFDAPlugin(num_neighbors=4, **graph, **LIVE),
+        LDIFSPlugin(0.5, taps=TAPS, **LIVE),
+        RIFTPlugin(weight=0.01, **LIVE),
+        RKDPlugin(**LIVE),
         L2SPPlugin(),
         DiGraPPlugin(),
         WiSEFTPlugin(0.7),

@@ -141,7 +141,8 @@ def test_training_a_whole_stream_in_one_call() -> None:
 
 def test_one_student_forward_and_one_shared_teacher_forward_a_step() -> None:
     watcher = Watcher()
-    plugins = [FDAPlugin(num_neighbors=4), ProxyFDAPlugin(num_neighbors=4)]
+    live: Any = {"num_neighbors": 4, "teacher_cache": "off"}
+    plugins = [FDAPlugin(**live), ProxyFDAPlugin(**live)]
     trained = strategy(Plain(), watcher, *plugins, train_epochs=2)
     trained.train(classic().train_stream[0], eval_streams=[])
     steps = trained.clock.train_iterations

@@ -103,7 +103,7 @@ class Expect(SupervisedPlugin[Any]):
 def test_the_term_is_the_distillation_of_old_units(
     model: Any, benchmark: Any, weight: float, temperature: float
 ) -> None:
-    own = LwFPlugin(weight, temperature)
+    own = LwFPlugin(weight, temperature, teacher_cache="off")
     expect = Expect(own, weight, temperature)
     trained = strategy(model(), expect, own, train_epochs=2)
     stream = benchmark()

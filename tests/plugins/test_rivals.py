@@ -62,7 +62,8 @@ def metric(trained: Any, method: str) -> float:
 @pytest.mark.parametrize("model", [Plain, Growing], ids=["static", "growing"])
 @pytest.mark.parametrize("adam", [False, True], ids=["sgd", "adamw"])
 def test_streams_heads_and_optimizers(method: str, benchmark: Any, model: Any, adam: bool) -> None:
-    own = RIVALS[method]()
+    live = {"teacher_cache": "off"} if method in FEATURES else {}
+    own = RIVALS[method](**live)
     trained = strategy(model(), own, adam=adam, train_epochs=2)
     state = learn(trained, benchmark(3))
     assert all(v.isfinite().all() for v in state.values())
