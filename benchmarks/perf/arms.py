@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -191,11 +191,21 @@ class Bench:
         return 1 + self.setting.batches
 
     @contextmanager
-    def started(self, arms: Sequence[Arm]) -> Iterator[tuple[dict[str, Stepper], dict[str, Any]]]:
-        """Steppers and strategies of arms by name, at work until the end of the block."""
+    def started(
+        self, arms: Sequence[Arm], spread: Callable[[], Any] | None = None
+    ) -> Iterator[tuple[dict[str, Stepper], dict[str, Any]]]:
+        """Steppers and strategies of arms by name, at work until the end of the block.
+
+        Args:
+            arms: what takes part.
+            spread: makes the plugin that spreads a strategy over ranks; None on one process.
+        """
         device = torch.device(self.setting.device)
         steppers = {arm.name: Stepper(device) for arm in arms}
-        strategies = {arm.name: self.strategy(arm, [steppers[arm.name]]) for arm in arms}
+        strategies = {
+            arm.name: self.strategy(arm, [steppers[arm.name]], [spread()] if spread else [])
+            for arm in arms
+        }
         for name, stepper in steppers.items():
             stepper.start(lambda name=name: self.train(strategies[name]))  # type: ignore[misc]
         try:

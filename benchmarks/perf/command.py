@@ -9,6 +9,8 @@ from pathlib import Path
 WHAT = {
     "overhead": "step time of every method against plain fine-tuning",
     "memory": "bytes that the losses keep for backward, and hold at most",
+    "scaling": "time of the losses over B, D and K, and of steps on one rank and two",
+    "cache": "the teacher's cache: hits, cost while it fills and when it is full, bytes",
 }
 
 

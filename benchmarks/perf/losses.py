@@ -55,7 +55,7 @@ LOSSES: dict[str, Callable[[Size], nn.Module]] = {
     "rkd": lambda size: RKDLoss(),
     "rift": lambda size: RIFTLoss(),
 }
-"""As the plugins make them; and Proxy-FDA with no more proxies a set than a batch of 98 asks for."""
+"""As the plugins make them; and Proxy-FDA with 32 proxies a set at most, as for B = 98."""
 
 CHUNKED = ("fda", "proxy-fda", FEW)
 

@@ -15,7 +15,7 @@ from benchmarks.perf.arms import PLAIN, Arm, Bench, Setting, arm_of
 from benchmarks.perf.bounds import STEP
 from benchmarks.perf.report import machine, report
 from benchmarks.perf.stats import ratios, spread, told
-from benchmarks.perf.stepping import Step, take_turns
+from benchmarks.perf.stepping import take_turns
 
 CONTROL = f"{PLAIN} again"
 """Plain fine-tuning once more: what its ratio is off by, chance makes."""
@@ -35,6 +35,16 @@ BOUNDS = STEP
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``perf overhead``."""
+    add_setting(parser)
+    parser.add_argument("--rounds", type=int, default=None, help="measured steps of an arm; 13")
+    parser.add_argument(
+        "--arms", nargs="+", default=None, metavar="ARM",
+        help="methods, 'fda, cached' for a teacher that is known; default: all, in three heats",
+    )  # fmt: skip
+
+
+def add_setting(parser: argparse.ArgumentParser) -> None:
+    """Declare what :func:`setting_of` reads."""
     plain = Setting()
     parser.add_argument("--model", default=plain.model, help="of open_clip, or tiny-clip")
     parser.add_argument("--batch", type=int, default=plain.batch, help="B")
@@ -43,11 +53,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--workers", type=int, default=plain.workers, help="of the loader")
     parser.add_argument("--seed", type=int, default=plain.seed)
-    parser.add_argument("--rounds", type=int, default=None, help="measured steps of an arm; 13")
-    parser.add_argument(
-        "--arms", nargs="+", default=None, metavar="ARM",
-        help="methods, 'fda, cached' for a teacher that is known; default: all, in three heats",
-    )  # fmt: skip
 
 
 def setting_of(args: argparse.Namespace) -> Setting:
@@ -93,27 +98,30 @@ def heat(bench: Bench, arms: Sequence[Arm], rounds: int) -> dict[str, dict[str, 
     """Raw seconds by arm, plain fine-tuning among them, and what caches did."""
     entered = [arm_of(PLAIN), *(arm for arm in arms if arm.name != PLAIN)]
     with bench.started(entered) as (steppers, strategies):
-        steps = take_turns(steppers, bench.warm_up, rounds, bench.setting.seed)
-        found = {name: {**_plain(steps[name]), **_cache(strategies[name])} for name in steps}
+        take_turns(steppers, bench.warm_up, bench.setting.seed, "warm-up")
+        before = {name: cache_use(strategy) for name, strategy in strategies.items()}
+        steps = take_turns(steppers, rounds, bench.setting.seed)
+        found = {}
+        for name, made in steps.items():
+            use = {key: n - before[name][key] for key, n in cache_use(strategies[name]).items()}
+            found[name] = {
+                "seconds": [step.seconds for step in made],
+                "cpu_seconds": [step.cpu_seconds for step in made],
+                **use,
+            }
+            if name.endswith(", cached") and use["cache_hits"] < use["cache_lookups"]:
+                raise ValueError(f"{name}: not all of the teacher's answers were known: {use}")
     del steppers, strategies
     gc.collect()
     return found
 
 
-def _plain(steps: Sequence[Step]) -> dict[str, Any]:
+def cache_use(strategy: Any) -> dict[str, int]:
+    """What a strategy's plugins count: samples looked up and found, forwards of teachers."""
     return {
-        "seconds": [step.seconds for step in steps],
-        "cpu_seconds": [step.cpu_seconds for step in steps],
+        name: sum(getattr(plugin, name, 0) for plugin in strategy.plugins)
+        for name in ("cache_lookups", "cache_hits", "teacher_forwards")
     }
-
-
-def _cache(strategy: Any) -> dict[str, int]:
-    counts = {}
-    for plugin in strategy.plugins:
-        for name in ("cache_lookups", "cache_hits", "teacher_forwards"):
-            if hasattr(plugin, name):
-                counts[name] = int(getattr(plugin, name))
-    return counts
 
 
 def summarise(heats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

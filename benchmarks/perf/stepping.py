@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,31 +114,24 @@ class Stepper(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore
 
 
 def take_turns(
-    steppers: Mapping[str, Stepper],
-    warm_up: int,
-    rounds: int,
-    seed: int,
+    steppers: Mapping[str, Stepper], rounds: int, seed: int, about: str = "turns"
 ) -> dict[str, list[Step]]:
     """One step of each training a round, in an order that is drawn anew each round.
 
     Args:
         steppers: by name; started.
-        warm_up: steps of each that are made first, and left out.
-        rounds: steps of each that are measured.
+        rounds: steps of each.
         seed: of the orders.
+        about: what they are made for.
 
     Returns:
         The steps of each, by round.
     """
     source = random.Random(seed)
     steps: dict[str, list[Step]] = {name: [] for name in steppers}
-    with tqdm(total=(warm_up + rounds) * len(steppers), unit="step", mininterval=2) as bar:
-        for number in range(-warm_up, rounds):
-            order: Sequence[str] = source.sample(list(steppers), len(steppers))
-            for name in order:
-                bar.set_description(f"{'warm-up' if number < 0 else 'turns'}, {name}", False)
-                made = steppers[name].step()
+    with tqdm(total=rounds * len(steppers), unit="step", mininterval=2, desc=about) as bar:
+        for _ in range(rounds):
+            for name in source.sample(list(steppers), len(steppers)):
+                steps[name].append(steppers[name].step())
                 bar.update()
-                if number >= 0:
-                    steps[name].append(made)
     return steps

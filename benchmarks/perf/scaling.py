@@ -1,0 +1,183 @@
+"""How long the losses take, over B, D and K; and a training step on one rank and on two."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from benchmarks.perf.bounds import Bound
+from benchmarks.perf.losses import BATCHES, DIMS, LOSSES, Case, Size, too_long
+from benchmarks.perf.rank_steps import on_ranks
+from benchmarks.perf.report import machine, report
+from benchmarks.perf.stats import spread
+
+BOUNDS: tuple[Bound, ...] = ()
+_LONG = 5.0  # seconds; a step that takes longer is made once
+_WIDTH, _BATCH = 512, 256  # where the other of the two runs
+_OVER_DIM = ("fda", "proxy-fda")
+_NEIGHBORS = (4, 8, 16, 32, 64)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of ``perf scaling``."""
+    parser.add_argument("--batches", nargs="+", type=int, default=None, metavar="B")
+    parser.add_argument("--losses", nargs="+", choices=tuple(LOSSES), default=tuple(LOSSES))
+    parser.add_argument(
+        "--budget", type=float, default=60.0,
+        help="leave a size out when a step of it may take more seconds than this",
+    )  # fmt: skip
+    parser.add_argument("--repeats", type=int, default=None, help="steps of a size; 5")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument(
+        "--ranks", nargs="*", type=int, default=None, metavar="N",
+        help="processes of torchrun that share a batch; default: 1 2",
+    )  # fmt: skip
+    parser.add_argument("--model", default=None, help="that the ranks train; ViT-B-32")
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of forward and backward, every repeat; then steps of the ranks."""
+    device = args.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    about = machine(device)
+    batches = sorted(args.batches or ((16, 64) if args.quick else BATCHES))
+    repeats = args.repeats or (2 if args.quick else 5)
+    ranks = args.ranks if args.ranks is not None else ([] if args.quick else [1, 2])
+    points: list[dict[str, Any]] = []
+    left_out: list[dict[str, Any]] = []
+    for over, name, sizes in tqdm(_plans(args.losses, batches, args.quick), unit="loss"):
+        last, seconds = None, None
+        for size in sizes:
+            expected = too_long(seconds, size, last, args.budget)
+            told = {"over": over, "loss": name, "batch": size.batch, "dim": size.dim,
+                    "neighbors": size.neighbors}  # fmt: skip
+            if expected is not None:
+                left_out.append(told | {"expected_seconds": expected})
+                continue
+            taken = time_of(Case(name, size, device), repeats)
+            points.append(told | {"seconds": taken})
+            last, seconds = size, statistics.median(taken)
+    model = args.model or ("tiny-clip" if args.quick else "ViT-B-32")
+    shared = {str(n): on_ranks(n, model, 64, 3 if args.quick else 7) for n in ranks}
+    summary = {
+        "points": [{**p, "seconds": spread(p["seconds"])} for p in points],
+        "left_out": left_out,
+        "ranks": {
+            n: {name: spread(taken) for name, taken in steps.items()} for n, steps in shared.items()
+        },
+    }
+    settings = {
+        "batches": batches, "losses": list(args.losses), "repeats": repeats, "device": device,
+        "budget": args.budget, "ranks": ranks, "model": model, "quick": args.quick,
+    }  # fmt: skip
+    return report("scaling", settings, {"points": points, "ranks": shared}, summary, {}, about)
+
+
+def _plans(
+    losses: Sequence[str], batches: Sequence[int], quick: bool
+) -> list[tuple[str, str, list[Size]]]:
+    plans = [("B", name, [Size(batch, _WIDTH) for batch in batches]) for name in losses]
+    if not quick:
+        for name in (n for n in losses if n in _OVER_DIM):
+            plans.append(("D", name, [Size(_BATCH, dim) for dim in DIMS]))
+            plans.append(("K", name, [Size(_BATCH, _WIDTH, k) for k in _NEIGHBORS]))
+    return plans
+
+
+def time_of(found: Case, repeats: int) -> list[float]:
+    """Seconds of each forward and backward; a first one is left out unless it takes long."""
+    taken: list[float] = []
+    for number in range(-1, repeats):
+        started = _now(found)
+        found.step()
+        taken.append(_now(found) - started)
+        if number == -1 and taken[0] <= _LONG:
+            taken.clear()
+        elif sum(taken) > _LONG:
+            break
+    return taken
+
+
+def _now(found: Case) -> float:
+    if found.student.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def line(made: Mapping[str, Any]) -> str:
+    """The summary, in one line: the largest batch of each loss, and what a second rank brings."""
+    largest = {p["loss"]: p for p in made["summary"]["points"] if p["over"] == "B"}
+    parts = [
+        f"{name} {p['seconds']['median']:.3g} at B = {p['batch']}" for name, p in largest.items()
+    ]
+    ranks = made["summary"]["ranks"]
+    for n, steps in ranks.items():
+        if n != "1" and "1" in ranks:
+            for name, found in steps.items():
+                gain = ranks["1"][name]["median"] / found["median"]
+                parts.append(f"{name} on {n} ranks {gain:.2f} x as fast as on one")
+    return f"seconds of forward and backward (D = {_WIDTH}): {'; '.join(parts)}"
+
+
+def draw(made: Mapping[str, Any]) -> Figure:
+    """Seconds over B, D and K."""
+    points = made["summary"]["points"]
+    kinds = [kind for kind in ("B", "D", "K") if any(p["over"] == kind for p in points)]
+    keys = {"B": "batch", "D": "dim", "K": "neighbors"}
+    names = list(dict.fromkeys(p["loss"] for p in points))
+    figure = Figure(figsize=(3.6 * len(kinds) + 1.5, 3.6), layout="constrained")
+    panels: Any = figure.subplots(1, len(kinds), squeeze=False)[0]
+    for axes, kind in zip(panels, kinds, strict=True):
+        for number, name in enumerate(names):
+            own = [p for p in points if (p["over"], p["loss"]) == (kind, name)]
+            if own:
+                axes.plot(
+                    [p[keys[kind]] for p in own], [p["seconds"]["median"] for p in own],
+                    marker="o", markersize=3, color=f"C{number}", label=name,
+                )  # fmt: skip
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xlabel(kind)
+        fixed = {"B": f"D = {_WIDTH}", "D": f"B = {_BATCH}", "K": f"B = {_BATCH}, D = {_WIDTH}"}
+        axes.set_title(fixed[kind], fontsize=10)
+    panels[0].set_ylabel("seconds, forward and backward")
+    panels[0].legend(fontsize=7, frameon=False)
+    return figure
+
+
+def table(made: Mapping[str, Any]) -> str:
+    """Markdown: milliseconds over B, then over D and K, then the ranks."""
+    parts = []
+    for kind, key in (("B", "batch"), ("D", "dim"), ("K", "neighbors")):
+        points = [p for p in made["summary"]["points"] if p["over"] == kind]
+        values = sorted({p[key] for p in points})
+        if not points:
+            continue
+        rows = [
+            "| ms | " + " | ".join(f"{kind} = {value}" for value in values) + " |",
+            "| --- |" + " --- |" * len(values),
+        ]
+        for name in dict.fromkeys(p["loss"] for p in points):
+            own = {p[key]: p["seconds"]["median"] for p in points if p["loss"] == name}
+            cells = [f"{1000 * own[v]:.3g}" if v in own else "" for v in values]
+            rows.append(f"| {name} | {' | '.join(cells)} |")
+        parts.append("\n".join(rows))
+    ranks = made["summary"]["ranks"]
+    if ranks:
+        names = list(next(iter(ranks.values())))
+        rows = ["| ranks | " + " | ".join(f"{name}, s" for name in names) + " |",
+                "| --- |" + " --- |" * len(names)]  # fmt: skip
+        rows += [
+            f"| {n} | " + " | ".join(f"{steps[name]['median']:.3f}" for name in names) + " |"
+            for n, steps in ranks.items()
+        ]
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts)
