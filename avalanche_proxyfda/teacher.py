@@ -89,6 +89,21 @@ def _kernels_of_training(trained: Iterable[nn.Parameter]) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(was)
 
 
+def _without_the_rest(module: nn.Module, parts: Iterable[str], tensors: Mapping[str, Any]) -> None:
+    """Take modules and tensors out of ``module`` that are not named."""
+    for name in {name for name, _ in module.named_modules()} - set(parts):
+        above, _, last = name.rpartition(".")
+        try:
+            del module.get_submodule(above)._modules[last]
+        except (AttributeError, KeyError):  # gone with the one above it
+            continue
+    for name in set(module.state_dict()) - set(tensors):
+        above, _, last = name.rpartition(".")
+        owner = module.get_submodule(above)
+        for table in (owner._parameters, owner._buffers):
+            table.pop(last, None)
+
+
 def _common_parent(sources: Iterable[FeatureSource]) -> str:
     """Name of the smallest module that makes all the places; empty for the whole model."""
     paths = []
@@ -299,6 +314,7 @@ class FeatureTeacher:
         return {
             "root": self.root,
             "module": self.module.state_dict(),
+            "parts": [name for name, _ in self.module.named_modules()],
             "safe": self._capture.safe,
             "cache": cache,
         }
@@ -309,8 +325,8 @@ class FeatureTeacher:
     ) -> FeatureTeacher:
         """The teacher that ``state`` describes, its structure taken from ``model``.
 
-        Tensors replace the copy's own whatever their shape: the head of the model may have
-        grown since, and the teacher ends before it.
+        Tensors replace the copy's own whatever their shape, and parts that are new since are
+        taken out: the head of the model may have grown, and others may have come.
 
         Raises:
             ValueError: when ``model`` lacks a tensor that ``state`` holds.
@@ -320,6 +336,7 @@ class FeatureTeacher:
             teacher.module = FeatureSource(state["root"]).find(teacher.module)
             teacher.root = state["root"]
         teacher._capture.trust(state["safe"])
+        _without_the_rest(teacher.module, state["parts"], state["module"])
         own = {**dict(teacher.module.named_parameters()), **dict(teacher.module.named_buffers())}
         for name, value in state["module"].items():
             if name not in own:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from open_clip import IMAGENET_CLASSNAMES, build_zero_shot_classifier
 
 from avalanche_proxyfda.models import TEMPLATES
 from benchmarks import engine, scores, tiny_clip
+from benchmarks.config import read
 from benchmarks.engine import run, state_hash
 from benchmarks.finetune import StepTimer
 from benchmarks.prepare import planned_steps
 from benchmarks.provenance import code
+from benchmarks.revisit import config_of
 from benchmarks.streams.build import load_stream
 from benchmarks.streams.imagenet_r_splits import hash80
 from tests.benchmarks.miniature import config, imagenet_r, views_of
@@ -182,3 +185,28 @@ def test_the_code_that_made_a_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("b")
     code.cache_clear()
     assert code(tmp_path)["changed"] is True
+
+
+def test_the_teachers_cache_is_counted_and_is_no_part_of_the_run(data: Path) -> None:
+    found = {}
+    for choice in ("off", "auto"):
+        where = {"data": str(data), "device": "cpu", "teacher_cache": choice}
+        made = imagenet_r(
+            data, 2, method="rkd", strength=1.0, where=where,
+            train={"lr": 1e-4, "batch": 64, "epochs": 2}, panel={"sets": []},
+        )  # fmt: skip
+        found[choice] = run(made)
+    live, cached = (found[choice] for choice in ("off", "auto"))
+    assert live.run_id == cached.run_id
+    assert live.cost is not None and live.cost.cache_hits is live.cost.cache_lookups is None
+    assert cached.cost is not None and cached.cost.cache_lookups == cached.cost.samples
+    assert cached.cost.samples / 2 <= (cached.cost.cache_hits or 0) < cached.cost.samples
+    assert cached.outcome is not None and live.outcome is not None
+    for one, two in zip(live.outcome.loss_terms, cached.outcome.loss_terms, strict=True):
+        assert one.keys() == two.keys()  # no hit rate among them
+        assert one["RKD_relations"] == pytest.approx(two["RKD_relations"], rel=1e-4)
+    old = {k: v for k, v in cached.how.config["where"].items() if k != "teacher_cache"}
+    config = {**cached.how.config, "where": old}
+    assert config_of(replace(cached, how=replace(cached.how, config=config))).where == replace(
+        read(live.how.config).where, keep_weights=True
+    )
