@@ -26,7 +26,7 @@ from benchmarks.perf.stepping import Stepper
 
 TINY = "tiny-clip"
 PLAIN = "finetune"
-_UNITS = 100  # of the head
+UNITS = 100  # of the head
 _ENDLESS = 10**6  # epochs
 _STRENGTHS = {"wise-ft": 0.5}  # the others: 1
 
@@ -59,10 +59,15 @@ def arm_of(name: str) -> Arm:
             f"arm {name!r} is unknown: give a method ({', '.join(METHODS)}), or one with a "
             "teacher and ', cached' behind it"
         )
+    given: dict[str, Any] = {}
+    if again == "lwf":  # which otherwise has nothing to keep in a first experience
+        given["known_classes"] = tuple(range(UNITS))
     has_cache = "teacher_cache" in METHODS[again].arguments
     if cached and not has_cache:
         raise ValueError(f"arm {name!r}: {again} has no teacher that could be cached")
-    return Arm(name, again, {"teacher_cache": "exact" if cached else "off"} if has_cache else {})
+    if has_cache:
+        given["teacher_cache"] = "exact" if cached else "off"
+    return Arm(name, again, given)
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Setting:
 
     model: str = "ViT-B-32"
     batch: int = 64
-    batches: int = 2
+    batches: int = 1
     precision: str = "float32"
     device: str = "cpu"
     workers: int = 0
@@ -135,14 +140,12 @@ class Bench:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         tower, dim, side = tower_of(setting.model, setting.seed)
-        head = nn.Linear(dim, _UNITS)
+        head = nn.Linear(dim, UNITS)
         self.model = nn.Sequential(OrderedDict(tower=tower, head=head)).train()
         classes = max(2, min(16, setting.batch // 4))
-        counts = (setting.batch, setting.batch * setting.batches)
-        sets = [MemoryImages(n, side, classes, setting.seed + k) for k, n in enumerate(counts)]
-        self.stream: Any = benchmark_from_datasets(
-            train=[as_classification_dataset(s) for s in sets]
-        ).train_stream
+        images = MemoryImages(setting.batch * setting.batches, side, classes, setting.seed)
+        stream: Any = benchmark_from_datasets(train=[as_classification_dataset(images)])
+        (self.experience,) = stream.train_stream
 
     def strategy(self, arm: Arm, last: Sequence[Any] = (), first: Sequence[Any] = ()) -> Any:
         """A strategy of its own for an arm: a copy of the model, AdamW, accuracy and loss.
@@ -174,21 +177,17 @@ class Bench:
         )
 
     def train(self, strategy: Any) -> None:
-        """Learn a first experience of one batch, then a second without end.
-
-        The first is there for LwF, which before it has nothing to keep.
-        """
-        for experience, epochs in zip(self.stream, (1, _ENDLESS), strict=True):
-            strategy.train_epochs = epochs
-            strategy.train(
-                experience, eval_streams=[], num_workers=self.setting.workers,
-                persistent_workers=self.setting.workers > 0,
-            )  # fmt: skip
+        """Learn the images, epoch after epoch."""
+        strategy.train_epochs = _ENDLESS
+        strategy.train(
+            self.experience, eval_streams=[], num_workers=self.setting.workers,
+            persistent_workers=self.setting.workers > 0,
+        )  # fmt: skip
 
     @property
     def warm_up(self) -> int:
-        """Steps until every arm has met all images: the first experience and an epoch."""
-        return 1 + self.setting.batches
+        """Steps until every arm has met all images: an epoch."""
+        return self.setting.batches
 
     @contextmanager
     def started(

@@ -32,8 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``perf cache``."""
     parser.add_argument("--method", default="proxy-fda", help="one with a teacher")
     overhead.add_setting(parser)
-    parser.set_defaults(batches=3)
-    parser.add_argument("--rounds", type=int, default=None, help="measured steps when full; 6")
+    parser.set_defaults(batch=32, batches=3)
+    parser.add_argument("--rounds", type=int, default=None, help="measured steps when full; 3")
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     setting = setting_of(args)
     if setting.batches < 2:
         raise ValueError(f"--batches {setting.batches}: one begins the cache, one more fills it")
-    rounds = args.rounds or (2 if args.quick else 6)
+    rounds = args.rounds or (2 if args.quick else 3)
     arm_of(f"{args.method}, cached")  # refuses a method without a teacher
     about, bench = machine(setting.device), Bench(setting)
     raw: dict[str, Any] = {}
@@ -66,7 +66,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def _group(bench: Bench, arms: Sequence[Arm], rounds: int) -> dict[str, Any]:
     """Seconds of every phase by arm, what caches did in it, and what they take."""
     seed, batches = bench.setting.seed, bench.setting.batches
-    phases = {"warm-up": 1, "first": 1, "filling": batches - 1, "full": rounds}
+    phases = {"first": 1, "filling": batches - 1, "full": rounds}
     found: dict[str, Any] = {}
     with bench.started([arm_of(PLAIN), *arms]) as (steppers, strategies):
         for phase, count in phases.items():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
 
-WHAT = {
+MEASURED = {
     "overhead": "step time of every method against plain fine-tuning",
     "memory": "bytes that the losses keep for backward, and hold at most",
     "scaling": "time of the losses over B, D and K, and of steps on one rank and two",
@@ -16,25 +17,29 @@ WHAT = {
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``python -m benchmarks perf``."""
-    from importlib import import_module
-
     jobs = parser.add_subparsers(dest="what", required=True)
-    for name, about in WHAT.items():
+    for name, about in MEASURED.items():
         job = jobs.add_parser(name, help=about, description=about)
         job.add_argument("--out", type=Path, default=None, help="folder of a JSON and a figure")
         job.add_argument("--check", action="store_true", help="status 1 when a bound is exceeded")
         job.add_argument("--quick", action="store_true", help="small and short, to try it")
         import_module(f"benchmarks.perf.{name}").add_options(job)
+    about = "put the tables of reports into a page"
+    import_module("benchmarks.perf.page").add_options(
+        jobs.add_parser("page", help=about, description=about)
+    )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Measure, write, print; the summary comes last."""
-    from importlib import import_module
-
+    """Measure, write, print; the summary comes last. 1 when a bound is exceeded."""
+    work = import_module(f"benchmarks.perf.{args.what}")
+    if args.what not in MEASURED:
+        return int(work.main(args))
     from benchmarks.perf.bounds import exceeded
     from benchmarks.perf.report import write
 
-    work = import_module(f"benchmarks.perf.{args.what}")
+    if args.check and not work.BOUNDS:
+        raise ValueError(f"perf {args.what} --check: it has no bound")
     made = work.measure(args)
     if args.out is not None:
         write(args.out, made, work.draw)

@@ -54,9 +54,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 size = Size(batch, dim)
                 expected = too_long(seconds, size, last, args.budget)
                 if expected is None:
-                    started = time.perf_counter()
+                    started = time.process_time()
                     points.append(_point(name, way, size, cuda))
-                    last, seconds = size, time.perf_counter() - started
+                    last, seconds = size, time.process_time() - started
                 else:
                     left_out.append(_named(name, way, size) | {"expected_seconds": expected})
                 bar.update()

@@ -22,8 +22,8 @@ CONTROL = f"{PLAIN} again"
 
 HEATS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (1.0, (CONTROL, "fda, cached", "proxy-fda, cached", "ldifs, cached")),
-    (0.5, ("fda", "proxy-fda", "ldifs", "rkd", "lwf")),
-    (0.3, ("rift", "l2sp", "digrap", "lp-ft", "wise-ft")),
+    (0.6, ("fda", "proxy-fda", "ldifs", "rkd", "lwf")),
+    (0.4, ("rift", "l2sp", "digrap", "lp-ft", "wise-ft")),
 )
 """Arms that take turns with plain fine-tuning, and their share of the rounds.
 
@@ -36,7 +36,7 @@ BOUNDS = STEP
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``perf overhead``."""
     add_setting(parser)
-    parser.add_argument("--rounds", type=int, default=None, help="measured steps of an arm; 13")
+    parser.add_argument("--rounds", type=int, default=None, help="measured steps of an arm; 5")
     parser.add_argument(
         "--arms", nargs="+", default=None, metavar="ARM",
         help="methods, 'fda, cached' for a teacher that is known; default: all, in three heats",
@@ -48,7 +48,9 @@ def add_setting(parser: argparse.ArgumentParser) -> None:
     plain = Setting()
     parser.add_argument("--model", default=plain.model, help="of open_clip, or tiny-clip")
     parser.add_argument("--batch", type=int, default=plain.batch, help="B")
-    parser.add_argument("--batches", type=int, default=plain.batches, help="of an epoch")
+    parser.add_argument(
+        "--batches", type=int, default=None, help="of an epoch; 1 on the CPU, 16 on a GPU"
+    )
     parser.add_argument("--precision", choices=("float32", "bf16", "fp16"), default=plain.precision)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--workers", type=int, default=plain.workers, help="of the loader")
@@ -68,6 +70,8 @@ def setting_of(args: argparse.Namespace) -> Setting:
         raise ValueError(
             f"--device {args.device} is not to be had here: take cpu, or cuda on a GPU"
         )
+    if args.batches is None:
+        args.batches = 16 if device == "cuda" else 1
     for name, least in (("batch", 32), ("batches", 1), ("workers", 0), ("seed", 0)):
         if getattr(args, name) < least:
             raise ValueError(f"--{name} {getattr(args, name)} must be at least {least}")
@@ -78,7 +82,7 @@ def setting_of(args: argparse.Namespace) -> Setting:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """The report of all heats."""
     setting = setting_of(args)
-    rounds = args.rounds or (3 if args.quick else 13)
+    rounds = args.rounds or (3 if args.quick else 5)
     heats = HEATS if args.arms is None else ((1.0, tuple(args.arms)),)
     planned = [(max(2, round(rounds * share)), names) for share, names in heats]
     lines = [[arm_of(name) for name in names] for _, names in planned]

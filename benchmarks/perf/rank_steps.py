@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-_ARMS = ("finetune", "fda", "proxy-fda")
+_ARMS = ("finetune", "proxy-fda")
 
 
 def on_ranks(ranks: int, model: str, batch: int, rounds: int) -> dict[str, list[float]]:

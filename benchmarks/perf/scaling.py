@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=None, metavar="B")
     parser.add_argument("--losses", nargs="+", choices=tuple(LOSSES), default=tuple(LOSSES))
     parser.add_argument(
-        "--budget", type=float, default=60.0,
+        "--budget", type=float, default=30.0,
         help="leave a size out when a step of it may take more seconds than this",
     )  # fmt: skip
     parser.add_argument("--repeats", type=int, default=None, help="steps of a size; 5")
@@ -66,7 +66,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             points.append(told | {"seconds": taken})
             last, seconds = size, statistics.median(taken)
     model = args.model or ("tiny-clip" if args.quick else "ViT-B-32")
-    shared = {str(n): on_ranks(n, model, 64, 3 if args.quick else 7) for n in ranks}
+    shared = {str(n): on_ranks(n, model, 32, 3) for n in ranks}
     summary = {
         "points": [{**p, "seconds": spread(p["seconds"])} for p in points],
         "left_out": left_out,
