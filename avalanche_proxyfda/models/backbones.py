@@ -179,9 +179,10 @@ def _open_clip(
     def create() -> Any:
         return open_clip.create_model_and_transforms(architecture, **settings)
 
+    state = None if weights in (None, RANDOM) else read_weights(str(weights))
     clip, train_view, eval_view = _downloaded(create, name) if weights is None else create()
-    if weights not in (None, RANDOM):
-        _fit(clip, read_weights(str(weights)), weights)
+    if state is not None:
+        _fit(clip, state, weights)
 
     def tokenize(texts: list[str]) -> Tensor:  # some need another library, and only for texts
         ids: Tensor = open_clip.get_tokenizer(architecture)(texts)
@@ -211,11 +212,12 @@ def _timm(
     def create() -> Any:
         return timm.create_model(model, pretrained=weights is None, num_classes=0, **options)
 
+    state = None if weights in (None, RANDOM) else read_weights(str(weights))
     tower = _downloaded(create, name) if weights is None else create()
-    if weights not in (None, RANDOM):
+    if state is not None:
         head = tower.pretrained_cfg.get("classifier") or "classifier"
         heads = (head,) if isinstance(head, str) else tuple(head)
-        _fit(tower, read_weights(str(weights)), weights, heads)
+        _fit(tower, state, weights, heads)
     config = timm.data.resolve_model_data_config(tower)
     if image_size is not None:
         config["input_size"] = (3, image_size, image_size)

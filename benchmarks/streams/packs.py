@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,11 @@ from torch.utils.data import Dataset
 
 from benchmarks.streams.images import decode
 
+# what NumPy and zipfile raise for damaged and hostile files
+DAMAGE = (
+    OSError, EOFError, ValueError, TypeError, LookupError, MemoryError, RuntimeError, SyntaxError,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 MAX_BYTES = 32 << 30  # of its arrays in memory
 
 
@@ -53,7 +61,7 @@ def read_pack(path: Path) -> tuple[PackedImages, PackedImages, tuple[str, ...], 
         return _parts(path)
     except UnfitPackError as error:
         raise ValueError(f"{path}: {error}") from None
-    except Exception as error:  # NumPy and zipfile raise what they meet in hostile files
+    except DAMAGE as error:
         raise ValueError(f"{path} is no pack of images: {error}") from error
 
 
