@@ -5,16 +5,24 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# make matrix  runs the tests in environments from the oldest to the newest that setup.cfg allows
+# make soak    runs the tests that are too slow for every day
 # A model as small as the demo's is several times faster on one thread a process.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test venv lint format clean
+.PHONY: demo test soak matrix venv lint format clean
 
 demo: $(READY)
 	$(BIN)/python -m benchmarks demo
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+soak: $(READY)
+	$(BIN)/python -m pytest -m slow -s
+
+matrix:
+	$(PYTHON) .ci/matrix.py $(MATRIX)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -185,8 +185,10 @@ class Where:
     ] = False
     teacher_cache: Annotated[
         Literal["auto", "off", "exact"],
-        _about("keep the teacher's values where views come again; equal to rounding at most"),
-    ] = "auto"
+        _about(
+            "auto keeps the teacher's values where views come again; off gives the same bits again"
+        ),
+    ] = "off"
     cache_dir: Annotated[
         str | None, _about("keep them in a file here, for later runs with the same teacher")
     ] = None

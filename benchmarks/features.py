@@ -77,7 +77,10 @@ def main(args: argparse.Namespace) -> int:
     tower = made.model.tower
     before = features(tower, images, config, made.device)
     state, record, note = _tuned(args.run, record, config, made)
-    tower.load_state_dict(state)
+    try:
+        tower.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"the run's tuned weights do not fit its tower: {error}") from error
     after = features(tower, images, config, made.device)
     places, neighbors = (
         project(before, after, args.method),

@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import yaml
 from pydantic import ValidationError
 
 from benchmarks.config import Config, complaint, read
 from benchmarks.methods import check_method
+from benchmarks.safe_yaml import read_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
 _OWN = ("base", "methods", "coarse", "grid")
@@ -106,10 +106,9 @@ def _content(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if path in above:
         raise ValueError(f"{path.name}: it is its own base")
     try:
-        content = yaml.safe_load(_read(path)) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path.name} is not YAML: {reason}") from error
+        content = read_yaml(_read(path)) or {}
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} must hold keys and values")
     base = content.pop("base", None)
@@ -155,8 +154,8 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
         if not sign or not key:
             raise ValueError(f"--set {pair!r}: give key=value, as in train.lr=1e-4")
         try:
-            made[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            made[key] = read_yaml(value)
+        except ValueError as error:
             raise ValueError(f"--set {pair!r}: the value is not YAML: {error}") from error
     return made
 

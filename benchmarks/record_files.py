@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from benchmarks.atomic import write_bytes
 from benchmarks.record import ADAPTER, SCHEMA_VERSION, Record, canonical, plain
 
+MAX_BYTES = 64 << 20  # far above any; JSON takes several times as much memory
 SCHEMA_FILE = Path(__file__).with_name("record.schema.json")
 
 
@@ -56,6 +57,11 @@ def read_record(path: Path) -> Record:
             what a record must.
         OSError: when it cannot be read.
     """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise RefusedRecordError(f"it has {size} bytes: a record has {MAX_BYTES} at most")
+    if not (path.is_file() or path.is_dir()):
+        raise RefusedRecordError("it is a pipe or a device")
     try:
         content = json.loads(path.read_bytes(), parse_constant=_no_constant)
     except RefusedRecordError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from typing import Literal
 
@@ -85,7 +86,7 @@ def neighbors_kept(record: Record) -> float | None:
     moments = outcome_of(record).panel
     found = [values.get("neighbors") for values in moments[-1].drift.values()] if moments else []
     known = [value for value in found if value is not None]
-    return sum(known) / len(known) if known else None
+    return statistics.fmean(known) if known else None
 
 
 def validation_accuracy(record: Record) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from avalanche_proxyfda.metrics.scalars import weighted_mean
 from benchmarks.board.rows import Row
 from benchmarks.record import Record
 from benchmarks.scores import outcome_of
@@ -73,7 +74,7 @@ def _untrained(record: Record, head: list[str]) -> list[str]:
     values = [float(a or 0) for a in outcome_of(record).accuracy[0]]
     by_image = record.stream.weighted_by == "image"
     weights = record.stream.test if by_image else (1,) * len(values)
-    value = sum(a * w for a, w in zip(values, weights, strict=True)) / sum(weights)
+    value = weighted_mean(values, weights)
     filled = {"method": "not tuned", "last" if by_image else "accuracy": f"{100 * value:.1f}"}
     return [filled.get(name, "") for name in head]
 

@@ -8,18 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load
 from torch import Tensor
 
+from avalanche_proxyfda.models import parse_weights
 from benchmarks import engine
 from benchmarks.config import Config
 from benchmarks.record import Record
 
 
 def tower_of(content: bytes) -> dict[str, Tensor]:
-    """The tower's state in a file of weights of the whole model."""
-    start = "tower."
-    return {k.removeprefix(start): v for k, v in load(content).items() if k.startswith(start)}
+    """The tower's state in a file of weights of the whole model.
+
+    Raises:
+        ValueError: when it is no such file.
+    """
+    start, state = "tower.", parse_weights(content, f"what the run kept as {engine.WEIGHTS}")
+    return {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
 
 
 def kept_weights(path: Path, record: Record) -> bytes | None:

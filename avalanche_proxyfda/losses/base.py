@@ -73,7 +73,7 @@ def check_matrices(student: Tensor, teacher: Tensor, same_width: bool = False) -
 def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
     """Turn autocast off where the tensor's device knows it."""
     kind = tensor.device.type
-    if torch.amp.is_autocast_available(kind):
+    if torch.compiler.is_compiling() or torch.amp.is_autocast_available(kind):
         return torch.autocast(kind, enabled=False)
     return nullcontext()
 

@@ -46,7 +46,8 @@ def weighted_mean(values: Sequence[float], counts: Sequence[int] | None) -> floa
     used = counts[: len(values)]
     if len(used) < len(values) or min(used) <= 0:
         raise ValueError(f"counts={list(counts)} must be positive, one for each experience")
-    return sum(v * n for v, n in zip(values, used, strict=True)) / sum(used)
+    # fsum: sum itself rounds in another way from Python 3.12 on
+    return math.fsum(v * n for v, n in zip(values, used, strict=True)) / sum(used)
 
 
 def last(matrix: Matrix, counts: Sequence[int] | None = None) -> float:

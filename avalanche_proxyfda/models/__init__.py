@@ -3,6 +3,7 @@
 from avalanche_proxyfda.models.backbones import Backbone, load_backbone
 from avalanche_proxyfda.models.heads import TaskHeads, TextHeads, UnitHeads
 from avalanche_proxyfda.models.text_head import TEMPLATES, TextHead, text_head
+from avalanche_proxyfda.models.weight_files import parse_weights, read_weights
 
 __all__ = [
     "TEMPLATES",
@@ -12,5 +13,7 @@ __all__ = [
     "TextHeads",
     "UnitHeads",
     "load_backbone",
+    "parse_weights",
+    "read_weights",
     "text_head",
 ]

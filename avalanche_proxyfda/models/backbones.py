@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from avalanche_proxyfda.models.weight_files import read_weights
 
 Transform = Callable[[Any], Tensor]
 RANDOM = "random"
@@ -58,11 +59,12 @@ def load_backbone(
         image_size: side of the images in pixels; None takes the model's.
         mean: of the images' channels; None takes the model's.
         std: likewise.
-        options: further arguments of the library's ``create_model``.
+        options: further arguments of the library's ``create_model``, but for those that
+            would make it read weights by itself.
 
     Raises:
         ValueError: for an unknown architecture, tag or model, near ones named; weights that
-            do not fit.
+            do not fit or cannot be read safely; options that read some.
         FileNotFoundError: when ``weights`` is not there.
         ImportError: when timm is needed and not installed.
         ConnectionError: when weights must be downloaded and cannot be.
@@ -74,26 +76,19 @@ def load_backbone(
         )
     if weights is not None and weights != RANDOM and not Path(weights).is_file():
         raise FileNotFoundError(f"weights={str(weights)!r} is not a file")
+    _check_options(options or {})
     build = _open_clip if family == "open_clip" else _timm
     return build(name, model, weights, image_size, (mean, std), dict(options or {}))
 
 
-def read_weights(path: Path | str) -> dict[str, Tensor]:
-    """A state dict from a file, without running any code that it may hold.
-
-    Raises:
-        ValueError: when the file is not one.
-    """
-    try:
-        if str(path).endswith(".safetensors"):
-            return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        inner = found.get("state_dict", found)
-        return {str(k).removeprefix("module."): v for k, v in inner.items()}
-    except Exception as error:
-        raise ValueError(
-            f"weights={str(path)!r} cannot be read as a state dict: {error}"
-        ) from error
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options by which the libraries would read weight files themselves, unchecked."""
+    for key in options:
+        if key.startswith(("pretrained", "checkpoint")) or "weights" in key or key == "jit":
+            raise ValueError(
+                f"options: {key!r} decides which weights are read, and how: give "
+                "weights=FILE, or the name of known ones"
+            )
 
 
 def _near(kind: str, value: str, known: Iterable[str]) -> ValueError:
@@ -184,9 +179,10 @@ def _open_clip(
     def create() -> Any:
         return open_clip.create_model_and_transforms(architecture, **settings)
 
+    state = None if weights in (None, RANDOM) else read_weights(str(weights))
     clip, train_view, eval_view = _downloaded(create, name) if weights is None else create()
-    if weights not in (None, RANDOM):
-        _fit(clip, read_weights(str(weights)), weights)
+    if state is not None:
+        _fit(clip, state, weights)
 
     def tokenize(texts: list[str]) -> Tensor:  # some need another library, and only for texts
         ids: Tensor = open_clip.get_tokenizer(architecture)(texts)
@@ -216,11 +212,12 @@ def _timm(
     def create() -> Any:
         return timm.create_model(model, pretrained=weights is None, num_classes=0, **options)
 
+    state = None if weights in (None, RANDOM) else read_weights(str(weights))
     tower = _downloaded(create, name) if weights is None else create()
-    if weights not in (None, RANDOM):
+    if state is not None:
         head = tower.pretrained_cfg.get("classifier") or "classifier"
         heads = (head,) if isinstance(head, str) else tuple(head)
-        _fit(tower, read_weights(str(weights)), weights, heads)
+        _fit(tower, state, weights, heads)
     config = timm.data.resolve_model_data_config(tower)
     if image_size is not None:
         config["input_size"] = (3, image_size, image_size)

@@ -37,7 +37,7 @@ def write_state(folder: Path, state: Mapping[str, Any]) -> Path:
     """
     tensors: dict[str, Tensor] = {}
     document = json.dumps(encode(state, tensors), allow_nan=False)
-    packed = _apart(tensors)
+    packed = _apart(tensors) or {"nothing": torch.zeros(1)}  # safetensors 0.4 reads no empty table
     meta = {"format": str(FORMAT), "state": document, "sha256": _checksum(document, packed)}
     folder.mkdir(parents=True, exist_ok=True)
     latest = folder / LATEST

@@ -38,7 +38,7 @@ def t_quantile(count: int) -> float:
     """
     if count < 2:
         raise ValueError(f"count={count}: an interval needs two values")
-    return float(stdtrit(count - 1, 0.975))
+    return round(float(stdtrit(count - 1, 0.975)), 10)  # versions of SciPy differ after that
 
 
 def interval(values: Mapping[int, float]) -> Interval | None:
@@ -52,10 +52,12 @@ def interval(values: Mapping[int, float]) -> Interval | None:
         raise ValueError(f"values={found} must be finite")
     if not found:
         return None
-    half = None
+    half, mean = None, statistics.fmean(found)
     if len(found) > 1:
-        half = t_quantile(len(found)) * statistics.stdev(found) / math.sqrt(len(found))
-    return Interval(statistics.fmean(found), half, {s: float(values[s]) for s in sorted(values)})
+        # not statistics.stdev, whose last digit depends on the version of Python
+        spread = math.fsum((value - mean) ** 2 for value in found) / (len(found) - 1)
+        half = t_quantile(len(found)) * math.sqrt(spread / len(found))
+    return Interval(mean, half, {s: float(values[s]) for s in sorted(values)})
 
 
 def paired(values: Mapping[int, float], base: Mapping[int, float]) -> Interval | None:

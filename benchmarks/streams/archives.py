@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import lzma
 import os
@@ -10,15 +11,42 @@ import tarfile
 import tempfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tqdm import tqdm
 
 GIB = 1 << 30
+_HEADER = (
+    1 << 20
+)  # most bytes of a long name or of further attributes, which tarfile keeps in memory
+_PADDING = 64 << 20  # most bytes after the end mark
 _MARK = ".extracted-from.json"
 
 
 class UnsafeArchive(ValueError):  # noqa: N818 (it says what is wrong)
     """An archive with a member that must not be extracted."""
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose header is looked at before tarfile acts on it."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> _Member:
+        """Raise UnsafeArchive for sizes that fill memory, or let the reader go in circles."""
+        made = super().frombuf(buf, encoding, errors)
+        if made.size < 0 or (made.size > _HEADER and made.type not in _SIZED):
+            raise UnsafeArchive(f"{made.name!r} has a header of {made.size} bytes")
+        if made.type == tarfile.GNUTYPE_SPARSE:
+            raise UnsafeArchive(f"{made.name!r} is a sparse file")
+        return made
+
+
+# what tarfile, its decompressors and members that are files and folders at once raise
+_DAMAGE = (
+    tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, FileExistsError,
+    NotADirectoryError, IsADirectoryError, ValueError, TypeError, RecursionError,
+)  # fmt: skip
+_SIZED = (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE, tarfile.LNKTYPE)
 
 
 def extract(
@@ -40,8 +68,8 @@ def extract(
 
     Raises:
         FileExistsError: when ``into`` is there.
-        UnsafeArchive: for absolute or climbing names, links, devices, names that repeat, and
-            archives above the bounds.
+        UnsafeArchive: for absolute or climbing names, links, devices, sparse files, names that
+            repeat, headers without measure, and archives above the bounds.
         ValueError: when the file is damaged, or is no tar archive.
         OSError: when the disk has no room for it.
     """
@@ -50,8 +78,8 @@ def extract(
     into.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
     try:
-        with tarfile.open(archive) as tar:
-            members = _checked(tar, archive, max_bytes, max_files)
+        with tarfile.open(archive, tarinfo=_Member) as tar:
+            members = _checked(tar, max_bytes, max_files)
             needed = sum(m.size for m in members)
             free = shutil.disk_usage(into.parent).free
             if needed > free:
@@ -64,7 +92,9 @@ def extract(
         (staged / _MARK).write_text(json.dumps(_identity(archive)))
         staged.chmod(0o755)  # a temporary folder is its maker's alone
         os.replace(staged, into)
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, FileExistsError) as error:
+    except UnsafeArchive as error:
+        raise UnsafeArchive(f"{archive}: {error}") from None
+    except _DAMAGE as error:
         raise ValueError(f"{archive} is damaged, or no tar archive: {error}") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
@@ -80,11 +110,18 @@ def is_extracted(archive: Path, into: Path) -> bool:
     if not into.exists():
         return False
     mark = into / _MARK
-    if not mark.is_file() or json.loads(mark.read_text()) != _identity(archive):
+    if _read_mark(mark) != _identity(archive):
         raise ValueError(
             f"{into} was not extracted from {archive} as it stands: remove it, or give it as root"
         )
     return True
+
+
+def _read_mark(mark: Path) -> Any:
+    try:
+        return json.loads(mark.read_bytes()) if mark.is_file() else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _identity(archive: Path) -> dict[str, int]:
@@ -92,27 +129,31 @@ def _identity(archive: Path) -> dict[str, int]:
     return {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}
 
 
-def _checked(
-    tar: tarfile.TarFile, archive: Path, max_bytes: int, max_files: int
-) -> list[tarfile.TarInfo]:
+def _checked(tar: tarfile.TarFile, max_bytes: int, max_files: int) -> list[tarfile.TarInfo]:
     members: list[tarfile.TarInfo] = []
     names: set[PurePosixPath] = set()
     total = 0
     for member in tar:
         name = PurePosixPath(member.name.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in name.parts[:1]:
-            raise UnsafeArchive(f"{archive}: {member.name!r} would be written outside the folder")
+            raise UnsafeArchive(f"{member.name!r} would be written outside the folder")
         if not (member.isfile() or member.isdir()):
-            raise UnsafeArchive(f"{archive}: {member.name!r} is a link or a device")
+            raise UnsafeArchive(f"{member.name!r} is a link or a device")
+        if member.issparse():
+            raise UnsafeArchive(f"{member.name!r} is a sparse file")
+        if member.size < 0:
+            raise UnsafeArchive(f"{member.name!r} has {member.size} bytes")
+        if name.parts[:1] == (_MARK,):
+            raise UnsafeArchive(f"{member.name!r} is called like our own mark")
         if member.isfile():
             if name in names:
-                raise UnsafeArchive(f"{archive}: {member.name!r} is there twice")
+                raise UnsafeArchive(f"{member.name!r} is there twice")
             names.add(name)
         total += member.size
         members.append(member)
         if total > max_bytes or len(members) > max_files:
             raise UnsafeArchive(
-                f"{archive} holds more than {max_bytes / GIB:.1f} GiB or {max_files} files: raise "
+                f"it holds more than {max_bytes / GIB:.1f} GiB or {max_files} files: raise "
                 "the bound if that is right"
             )
     _check_the_end(tar)
@@ -126,8 +167,11 @@ def _check_the_end(tar: tarfile.TarFile) -> None:
     stream.seek(tar.offset)
     if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
         raise tarfile.ReadError("it ends before its end mark")
-    while stream.read(1 << 20):
-        pass
+    rest = 0
+    while block := stream.read(1 << 20):
+        rest += len(block)
+        if rest > _PADDING:
+            raise UnsafeArchive(f"more than {_PADDING >> 20} MiB come after its end mark")
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 _BLOCK = 1 << 20
+MAX_BYTES = 64 << 30
 
 
 def file_digest(path: Path, algorithm: str) -> str:
@@ -42,6 +43,7 @@ def download(
     sha256: str | None = None,
     md5: str | None = None,
     timeout: float = 60.0,
+    max_bytes: int = MAX_BYTES,
 ) -> Path:
     """Fetch ``url`` to ``path``; a file that is there and right is not fetched again.
 
@@ -54,13 +56,14 @@ def download(
         sha256: hexadecimal; at least one of the two digests is needed.
         md5: hexadecimal; for publishers that give nothing better.
         timeout: seconds without an answer.
+        max_bytes: most that are taken, whatever the server says.
 
     Returns:
         ``path``.
 
     Raises:
         ValueError: without a digest, or when the file has another one (it is removed then).
-        OSError: when the disk has no room, or the server does not answer.
+        OSError: when the disk has no room, or the server does not answer, or sends too much.
     """
     if sha256 is None and md5 is None:
         raise ValueError(f"{url}: give sha256 or md5, so that what arrives can be checked")
@@ -69,7 +72,7 @@ def download(
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    _fetch(url, part, timeout)
+    _fetch(url, part, timeout, max_bytes)
     try:
         check_digest(part, sha256, md5)
     except ValueError:
@@ -79,7 +82,7 @@ def download(
     return path
 
 
-def _fetch(url: str, part: Path, timeout: float) -> None:
+def _fetch(url: str, part: Path, timeout: float, max_bytes: int) -> None:
     done = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
     try:
@@ -114,6 +117,8 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
         ):  # fmt: skip
             try:
                 while block := answer.read1(_BLOCK):
+                    if sink.tell() + len(block) > max_bytes:
+                        raise OSError(f"{url} sends more than {max_bytes} bytes")
                     sink.write(block)
                     bar.update(len(block))
             except http.client.HTTPException as error:

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from benchmarks.safe_yaml import read_yaml
 from benchmarks.streams.images import is_image_name, list_hash
 
 CLASSES = 200
@@ -149,10 +148,7 @@ def coda(
     numbers: dict[str, int] = {}
     parts = []
     for file, count in zip(lists, counts or (None, None), strict=True):
-        content = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        if not isinstance(content, dict) or not {"data", "targets"} <= set(content):
-            raise ValueError(f"{file} is not a list of CODA-Prompt: it needs 'data' and 'targets'")
-        data, targets = content["data"], content["targets"]
+        data, targets = _listed(file)
         if len(data) != (count or len(data)) or len(targets) != len(data):
             raise ValueError(
                 f"{file} lists {len(data)} files and {len(targets)} targets; expected "
@@ -160,12 +156,12 @@ def coda(
             )
         pairs, absent = [], []
         for name, target in zip(data, targets, strict=True):
-            wnid, leaf = str(name).split("/")[-2:]
-            if wnid not in place or numbers.setdefault(wnid, int(target)) != int(target):
+            wnid, _, leaf = "/".join(name.split("/")[-2:]).partition("/")
+            if wnid not in place or numbers.setdefault(wnid, target) != target:
                 raise ValueError(f"{file}: {name!r} has target {target}, which is not its class's")
             path = root / wnid / leaf
             if not path.is_file():
-                absent.append(str(name))
+                absent.append(name)
             pairs.append((path, place[wnid]))
         if absent:
             raise ValueError(
@@ -177,6 +173,21 @@ def coda(
         raise ValueError(f"{lists[0]}: targets must number {classes} classes from 0 without holes")
     ids = tuple(numbers[wnid] for wnid in wnids)
     return _without_overlap(Lists(tuple(wnids), parts[0], parts[1], ids))
+
+
+def _listed(file: Path) -> tuple[list[str], list[int]]:
+    """Files and labels of one of CODA-Prompt's lists."""
+    try:
+        content = read_yaml(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is not YAML: {error}") from error
+    if not isinstance(content, dict) or not {"data", "targets"} <= set(content):
+        raise ValueError(f"{file} is not a list of CODA-Prompt: it needs 'data' and 'targets'")
+    data, targets = content["data"], content["targets"]
+    for key, kind in (("data", str), ("targets", int)):
+        if not isinstance(content[key], list) or any(type(x) is not kind for x in content[key]):
+            raise ValueError(f"{file}: {key!r} must be a list of {kind.__name__}")
+    return data, targets
 
 
 def _without_overlap(lists: Lists) -> Lists:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,13 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 MAX_PIXELS = 50_000_000  # 200 MB as RGBA: above any photograph of a data set
+# what the file is, whatever it is called: PIL would hand PostScript to an interpreter
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+# what PIL raises for damaged files, found by changing bytes
+DAMAGE = (
+    OSError, EOFError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError,
+    MemoryError, struct.error, Image.DecompressionBombError,
+)  # fmt: skip
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
@@ -34,7 +42,7 @@ def load_rgb(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """
     path = Path(path)
     try:
-        if path.stat().st_size == 0:
+        if path.stat().st_size == 0:  # of pipes and devices too
             raise UnreadableImage(f"{path}: the file is empty")
         with path.open("rb") as file:
             return decode(file, str(path), max_pixels)
@@ -60,7 +68,7 @@ def decode(file: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
             agreed range (floating point, negative).
     """
     try:
-        with Image.open(file) as opened:
+        with Image.open(file, formats=FORMATS) as opened:
             if opened.width * opened.height > max_pixels:
                 raise UnreadableImage(
                     f"{name}: {opened.width} x {opened.height} are more than {max_pixels} pixels"
@@ -68,7 +76,7 @@ def decode(file: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
             return _flattened(ImageOps.exif_transpose(opened), name)
     except UnreadableImage:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DAMAGE as error:
         raise UnreadableImage(f"{name}: {error or type(error).__name__}") from error
 
 
@@ -134,7 +142,7 @@ def scan_items(data: Any, about: str, workers: int = 4) -> dict[int, str]:
             data[place]
         except UnreadableImage as error:
             return str(error)
-        except (OSError, SyntaxError, ValueError) as error:  # torchvision's own readers
+        except DAMAGE as error:  # torchvision's own readers
             return f"{type(error).__name__}: {error}"
         return ""
 

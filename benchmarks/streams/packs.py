@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,13 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from benchmarks.streams.images import decode
+
+# what NumPy and zipfile raise for damaged and hostile files
+DAMAGE = (
+    OSError, EOFError, ValueError, TypeError, LookupError, MemoryError, RuntimeError, SyntaxError,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+MAX_BYTES = 32 << 30  # of its arrays in memory
 
 
 class PackedImages(Dataset[tuple[Any, int]]):
@@ -43,33 +52,58 @@ def read_pack(path: Path) -> tuple[PackedImages, PackedImages, tuple[str, ...], 
 
     Raises:
         FileNotFoundError: when it is not there.
-        ValueError: when keys are missing, offsets or labels do not fit, or names repeat.
+        ValueError: when keys are missing, of other types, or hold objects; offsets or labels do
+            not fit; names repeat; it is damaged, or above :data:`MAX_BYTES`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no pack at {path}")
     try:
-        opened = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        return _parts(path)
+    except UnfitPackError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except DAMAGE as error:
         raise ValueError(f"{path} is no pack of images: {error}") from error
+
+
+class UnfitPackError(ValueError):
+    """A pack whose parts do not fit each other."""
+
+
+def _parts(path: Path) -> tuple[PackedImages, PackedImages, tuple[str, ...], dict[str, Any]]:
+    opened = np.load(path, allow_pickle=False)
     if not isinstance(opened, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path} is no pack of images, but a single array")
+        raise ValueError("it is a single array")
     with opened as pack:
         needed = {f"{s}_{k}" for s in ("train", "test") for k in ("buf", "off", "y")}
         missing = sorted((needed | {"class_names"}) - set(pack.files))
         if missing:
-            raise ValueError(f"{path} is no pack of images: it lacks {', '.join(missing)}")
-        names = tuple(str(name) for name in pack["class_names"])
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        unpacked = sum(member.file_size for member in pack.zip.infolist())
+        if unpacked > MAX_BYTES:
+            raise ValueError(f"{unpacked} bytes when it is unpacked are more than {MAX_BYTES}")
+        names = tuple(str(name) for name in _array(pack, "class_names", "U"))
         if len(set(names)) < len(names):
-            raise ValueError(f"{path}: names of classes repeat")
+            raise UnfitPackError("names of classes repeat")
         parts = []
         for split in ("train", "test"):
-            buffer, offsets = pack[f"{split}_buf"], pack[f"{split}_off"].astype(np.int64)
-            targets = [int(y) for y in pack[f"{split}_y"]]
+            buffer = _array(pack, f"{split}_buf", "u").astype(np.uint8, casting="no", copy=False)
+            offsets = _array(pack, f"{split}_off", "iu").astype(np.int64)
+            targets = [int(y) for y in _array(pack, f"{split}_y", "iu")]
             steady = len(offsets) == len(targets) + 1 and offsets[0] == 0
             if not steady or offsets[-1] != len(buffer) or (np.diff(offsets) <= 0).any():
-                raise ValueError(f"{path}: the offsets of {split} do not fit its images")
+                raise UnfitPackError(f"the offsets of {split} do not fit its images")
             if targets and not 0 <= min(targets) <= max(targets) < len(names):
-                raise ValueError(f"{path}: labels of {split} are not below {len(names)} classes")
+                raise UnfitPackError(f"labels of {split} are not below {len(names)} classes")
             parts.append(PackedImages(f"{path.name}/{split}", buffer, offsets, targets))
         meta = json.loads(str(pack["meta"])) if "meta" in pack.files else {}
+        if not isinstance(meta, dict):
+            raise ValueError("its meta is no JSON object")
     return parts[0], parts[1], names, meta
+
+
+def _array(pack: Any, key: str, kinds: str) -> NDArray[Any]:
+    """One array of a pack, [n], of one of NumPy's ``kinds``."""
+    found: NDArray[Any] = pack[key]
+    if found.ndim != 1 or found.dtype.kind not in kinds:
+        raise ValueError(f"{key} is {found.dtype} {list(found.shape)}")
+    return found

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from benchmarks.path import path_configs
 from benchmarks.prepare import planned_steps, prepare
 from benchmarks.recipe_files import Recipe, find_recipe, load_recipe
 from benchmarks.record import Selection, canonical
+from benchmarks.safe_yaml import read_yaml
 from benchmarks.tasks import Task
 
 FOLDER = Path(__file__).parents[1] / "sweeps"
@@ -77,9 +77,9 @@ def load_matrix(name: str) -> Matrix:
         known = ", ".join(p.name for p in sorted(FOLDER.glob("*.yaml")))
         raise FileNotFoundError(f"--matrix {name} is no file; there are {known} in {FOLDER.name}/")
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
+        content = read_yaml(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} must hold keys and values")
     known_keys = list(Matrix.__dataclass_fields__)

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 from open_clip.model import CLIP
-from safetensors.torch import load_file
 from torch import Tensor
+
+from avalanche_proxyfda.models import read_weights
 
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "weights.safetensors"
@@ -30,8 +31,8 @@ def build() -> CLIP:
 def load(weights: Path = WEIGHTS) -> CLIP:
     """The pre-trained model in float32 and eval mode.
 
-    Raises FileNotFoundError when the weights are missing, and RuntimeError (from torch)
-    when they do not fit the configuration.
+    Raises FileNotFoundError when the weights are missing, ValueError when they are damaged or
+    another file's, and RuntimeError (from torch) when they do not fit the configuration.
     """
     if not weights.is_file():
         raise FileNotFoundError(
@@ -40,7 +41,7 @@ def load(weights: Path = WEIGHTS) -> CLIP:
         )
     model = build()
     # stored as float16 to stay small; copying into the float32 parameters widens them
-    model.load_state_dict(load_file(weights))
+    model.load_state_dict(read_weights(weights))
     return model.eval()
 
 

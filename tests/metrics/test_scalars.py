@@ -124,3 +124,7 @@ def test_bad_matrices(name: str, matrix: Any, words: str) -> None:
     assert getattr(scalars, name) is SCALARS[name]
     with pytest.raises(ValueError, match=words):
         SCALARS[name](matrix)
+
+
+def test_means_do_not_depend_on_how_a_python_version_adds() -> None:
+    assert scalars.weighted_mean([0.1] * 10, [1] * 10) == 0.1  # sum gives 0.9999999999999999

@@ -1,0 +1,148 @@
+"""Writers on disks that are full or closed: the old file stays, and nothing is left beside it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import atomic
+from benchmarks.atomic import write_bytes
+from benchmarks.record_files import read_record
+from benchmarks.tasks import Settler, Task
+from tests.benchmarks.records import finished, recipe
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("where", ["write", "fsync", "chmod", "replace", "mkstemp"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO])
+def test_whatever_fails_the_old_file_stays_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: int
+) -> None:
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old")
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    if where == "write":
+        opened = os.fdopen
+
+        class Full:
+            """A file that takes half of what it is given."""
+
+            def __init__(self, handle: int, mode: str) -> None:
+                self.file = opened(handle, mode)
+
+            def __enter__(self) -> Full:
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                self.file.close()
+
+            def write(self, content: bytes) -> None:
+                self.file.write(content[: len(content) // 2])
+                fail()
+
+        monkeypatch.setattr(os, "fdopen", Full)
+    else:
+        monkeypatch.setattr(atomic.tempfile if where == "mkstemp" else os, where, fail)
+    with pytest.raises(OSError, match=rf"{os.strerror(number)}: .*a\.bin'") as caught:
+        write_bytes(path, b"new" * 1000)
+    assert caught.value.errno == number and caught.value.filename == str(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_program_that_is_stopped_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes(tmp_path / "a.bin", b"new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("no folder")
+    with pytest.raises(OSError, match=r"a/b\.json"):
+        write_bytes(tmp_path / "a" / "b.json", b"x")
+    with pytest.raises(OSError, match=r"a/b/c\.json"):
+        write_bytes(tmp_path / "a" / "b" / "c.json", b"x")
+
+
+def test_a_record_that_cannot_be_written_now_is_written_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = recipe("fda", strength=1.0)
+    task, settler = Task(config, tmp_path), Settler()
+    sync = os.fsync
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    settler(task, finished(config))
+    assert "cannot be written now" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    with pytest.raises(OSError, match=f"No space left on device: .*{task.file.name}"):
+        settler.finish()
+    monkeypatch.setattr(os, "fsync", sync)
+    settler.finish()
+    assert read_record(task.file) == finished(config)
+
+
+CHECK = """
+import errno, sys
+from pathlib import Path
+from benchmarks.atomic import write_bytes
+folder, state = Path(sys.argv[1]), sys.argv[2]
+path = folder / "a.json"
+if state == "full":
+    write_bytes(path, b"old")
+for target in (path, folder / "b" / "c.bin"):
+    try:
+        write_bytes(target, bytes(1 << 20))
+    except OSError as error:
+        assert error.errno == {"full": errno.ENOSPC, "closed": errno.EROFS}[state], error
+        assert error.filename == str(target), error
+    else:
+        sys.exit("it was written")
+assert path.read_bytes() == b"old"
+assert [p for p in folder.rglob("*") if p.is_file()] == [path]
+print(state)
+"""
+ON_A_SMALL_DISK = """
+set -e
+mount -t tmpfs -o size=256k none "$1"
+"$0" -B -c "$2" "$1" full
+mount -o remount,ro "$1"
+"$0" -B -c "$2" "$1" closed
+"""
+
+
+def test_a_real_small_disk_that_is_full_and_then_closed(tmp_path: Path) -> None:
+    """A file system in memory of 256 KiB, in a name space of its own, so without privileges."""
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare")
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    trial = [*alone, 'mount -t tmpfs -o size=256k none "$0"', str(tmp_path)]
+    if subprocess.run(trial, capture_output=True).returncode:
+        pytest.skip("this system gives no name spaces of mounts to its users")
+    done = subprocess.run(
+        [*alone, ON_A_SMALL_DISK, sys.executable, str(tmp_path), CHECK],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["full", "closed"]
