@@ -22,7 +22,7 @@ from avalanche_proxyfda import EfficientNaive, LPFTPlugin
 from avalanche_proxyfda.models import load_backbone
 from benchmarks import tiny_clip
 from benchmarks.methods import METHODS
-from benchmarks.perf.stepping import Stepper
+from benchmarks.perf.stepping import Stepper, share_memory
 
 TINY = "tiny-clip"
 PLAIN = "finetune"
@@ -199,6 +199,7 @@ class Bench:
             arms: what takes part.
             spread: makes the plugin that spreads a strategy over ranks; None on one process.
         """
+        share_memory()
         device = torch.device(self.setting.device)
         steppers = {arm.name: Stepper(device) for arm in arms}
         strategies = {

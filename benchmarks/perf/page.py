@@ -40,18 +40,21 @@ def section(made: dict[str, Any]) -> str:
 
 
 def filled(text: str, folder: Path) -> str:
-    """``text`` with every marked part made anew from its report in ``folder``.
+    """``text`` with every marked part made anew from its report in ``folder``, if there is one.
 
     Raises:
         ValueError: for a mark that names no measurement, or a file that is no report.
-        FileNotFoundError: when there is no such report.
     """
 
     def part(found: re.Match[str]) -> str:
         name = found[2]
         if name not in MEASURED:
             raise ValueError(f"<!-- {name} --> marks no measurement; there are {MEASURED}")
-        return f"{found[1]}\n{section(read(folder / f'{name}.json'))}\n\n{found[3]}"
+        file = folder / f"{name}.json"
+        text = (
+            section(read(file)) if file.is_file() else f"Not measured yet: there is no {file.name}."
+        )
+        return f"{found[1]}\n{text}\n\n{found[3]}"
 
     return _MARKED.sub(part, text)
 
