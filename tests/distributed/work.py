@@ -209,7 +209,11 @@ def learn(
         "losses": watch.losses,
         "gradients": watch.gradients,
         "images": watch.images,
-        "metrics": {k: v for k, (_, v) in strategy.evaluator.get_all_metrics().items()},
+        "metrics": {
+            name: values
+            for name, (_, values) in strategy.evaluator.get_all_metrics().items()
+            if "cache_hit_rate" not in name  # each rank's cache knows its own rows
+        },
         "own": {
             f"{p.name}.{k}": v.detach().clone()
             for p in plugins
