@@ -170,6 +170,7 @@ def table(made: Mapping[str, Any]) -> str:
         own = {p["batch"]: p for p in points if (p["loss"], p["way"], p["dim"]) == key}
         cells = [_cell(own.get(batch)) for batch in batches]
         rows.append(f"| {key[0]}, {key[1]} | {key[2]} | {' | '.join(cells)} |")
+    rows += [f"\n{of}: {value:.1f} MiB kept." for of, value in made["checked"].items()]
     return "\n".join(rows)
 
 
