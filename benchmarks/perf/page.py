@@ -54,6 +54,8 @@ def filled(text: str, folder: Path) -> str:
         text = (
             section(read(file)) if file.is_file() else f"Not measured yet: there is no {file.name}."
         )
+        if (folder / f"{name}.svg").is_file():
+            text += f"\n\n![{name}]({folder.name}/{name}.svg)"
         return f"{found[1]}\n{text}\n\n{found[3]}"
 
     return _MARKED.sub(part, text)
