@@ -12,8 +12,6 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -31,13 +29,14 @@ from avalanche_proxyfda.saving.files import (
     read_latest,
     write_state,
 )
+from avalanche_proxyfda.saving.rest import RestOfEpoch, worker_stream
 from avalanche_proxyfda.saving.strategy import (
     NotSaved,
     check_fit,
     load_strategy_state,
     strategy_state,
 )
-from avalanche_proxyfda.saving.streams import load_random_state, random_state
+from avalanche_proxyfda.saving.streams import random_state
 from avalanche_proxyfda.saving.tree import UnsavedError
 
 __all__ = [
@@ -293,12 +292,12 @@ class Checkpoints:
         if self._unfinished is None:
             self._place = {
                 "random": random_state(strategy.device),
-                "workers": _worker_stream(strategy.dataloader),
+                "workers": worker_stream(strategy.dataloader),
             }
             return
         state, self._unfinished = self._unfinished, None
         self._place = state["inside"]["place"]
-        strategy.dataloader = _Rest(strategy, strategy.dataloader, state)
+        strategy.dataloader = RestOfEpoch(strategy, strategy.dataloader, state)
 
     def end_step(self) -> None:
         """Save if it is time, or if the process was asked to end."""
@@ -332,45 +331,6 @@ class Checkpoints:
             )
         else:
             _log.info("saved %s after %d steps", path, clock.train_iterations)
-
-
-def _worker_stream(loader: Any) -> Any:
-    own = getattr(loader, "generator", None)
-    return None if own is None else own.get_state()
-
-
-class _Rest:
-    """What is left of an epoch's batches; with the first of them the saved state is back.
-
-    The batches before are drawn again and dropped, so that whatever draws random numbers on
-    the way does it again; batches of our sampler are left out unloaded, where no worker
-    process has a random stream of its own to be brought forward.
-    """
-
-    def __init__(self, strategy: Any, loader: Any, state: dict[str, Any]) -> None:
-        self._strategy, self._loader, self._state = strategy, loader, state
-
-    def __len__(self) -> int:
-        return len(self._loader) - int(self._state["inside"]["batches"])
-
-    def __iter__(self) -> Iterator[Any]:
-        strategy, loader, inside = self._strategy, self._loader, self._state["inside"]
-        strategy.dataloader = loader
-        place, count = inside["place"], int(inside["batches"])
-        load_random_state(place["random"], strategy.device)
-        if place["workers"] is not None:
-            loader.generator.set_state(place["workers"])
-        sampler: Any = getattr(loader, "batch_sampler", None)
-        if hasattr(sampler, "begin_at"):
-            left_out = count if getattr(loader, "num_workers", 1) == 0 else 0
-            sampler.begin_at(left_out)
-            count -= left_out
-        batches = iter(loader)
-        for _ in range(count):
-            with suppress(StopIteration):
-                next(batches)
-        load_strategy_state(strategy, self._state["strategy"], again=True)
-        yield from batches
 
 
 class _First(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  # type: ignore[call-arg]
