@@ -144,13 +144,20 @@ class Settler:
 
     @staticmethod
     def _forget(task: Task, record: Record) -> None:
-        """Delete the checkpoint of a run that finished; a failed one may yet go on."""
+        """Delete the checkpoint of a run that finished; a failed one may yet go on.
+
+        And what processes that were killed while they wrote have left of their files.
+        """
         from avalanche_proxyfda.checkpoint import clean
 
+        own = task.checkpoint.parent
+        for folder, name in ((task.folder, task.file.name), (own, "*")):
+            for torn in folder.glob(f".{name}-*.tmp"):
+                torn.unlink(missing_ok=True)
         if record.status == "finished":
             clean(task.checkpoint)
             with suppress(OSError):  # loggers may have written there too
-                task.checkpoint.parent.rmdir()
+                own.rmdir()
 
     def _failed(self, task: Task, error: BaseException) -> Record:
         from benchmarks.engine import failed_run
