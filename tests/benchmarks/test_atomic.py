@@ -16,7 +16,7 @@ from benchmarks import atomic
 from benchmarks.atomic import write_bytes
 from benchmarks.record_files import read_record
 from benchmarks.tasks import Settler, Task
-from tests.benchmarks.records import finished, recipe
+from tests.benchmarks.records import failed, finished, recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,6 +81,22 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
         write_bytes(tmp_path / "a" / "b.json", b"x")
     with pytest.raises(OSError, match=r"a/b/c\.json"):
         write_bytes(tmp_path / "a" / "b" / "c.json", b"x")
+
+
+def test_what_killed_processes_have_left_goes_with_the_record(tmp_path: Path) -> None:
+    task = Task(recipe("fda", strength=1.0), tmp_path)
+    other = Task(recipe("fda", strength=3.0), tmp_path)
+    own = task.checkpoint.parent
+    task.checkpoint.mkdir(parents=True)
+    torn = [task.folder / f".{task.file.name}-ab.tmp", own / ".model.safetensors-c.tmp",
+            task.checkpoint / ".checkpoint.safetensors-d.tmp"]  # fmt: skip
+    others = task.folder / f".{other.file.name}-ab.tmp"
+    for path in (*torn, others, task.checkpoint / "checkpoint.safetensors"):
+        path.touch()
+    Settler()(task, failed(task.config))
+    assert (task.checkpoint / "checkpoint.safetensors").exists() and not torn[0].exists()
+    Settler()(task, finished(task.config))
+    assert not any(path.exists() for path in (*torn, own)) and others.exists()
 
 
 def test_a_record_that_cannot_be_written_now_is_written_at_the_end(

@@ -252,21 +252,6 @@ def test_a_write_that_fails_stops_nothing_and_is_tried_again(
     assert first.found() == finished(first.config) and second.found() is not None
 
 
-def test_what_killed_processes_have_left_goes_with_the_record(tmp_path: Path) -> None:
-    task, other, *_ = tasks_of(load_matrix(write(tmp_path)), tmp_path)
-    own = task.checkpoint.parent
-    task.checkpoint.mkdir(parents=True)
-    torn = [task.folder / f".{task.file.name}-ab.tmp", own / ".model.safetensors-c.tmp",
-            task.checkpoint / ".checkpoint.safetensors-d.tmp"]  # fmt: skip
-    others = task.folder / f".{other.file.name}-ab.tmp"
-    for path in (*torn, others, task.checkpoint / "checkpoint.safetensors"):
-        path.touch()
-    Settler()(task, failed(task.config))
-    assert (task.checkpoint / "checkpoint.safetensors").exists() and not torn[0].exists()
-    Settler()(task, finished(task.config))
-    assert not any(path.exists() for path in (*torn, own)) and others.exists()
-
-
 def test_a_failure_does_not_replace_a_finished_record(tmp_path: Path) -> None:
     task, *_ = tasks_of(load_matrix(write(tmp_path)), tmp_path)
     settle = Settler()
