@@ -12,8 +12,9 @@ from typing_extensions import Unpack
 
 from avalanche_proxyfda.losses.base import ChunkSize, NegativeWeight, check_amount, check_count
 from avalanche_proxyfda.losses.fda import FDALoss
-from avalanche_proxyfda.plugins.base import EmbeddingOptions, EmbeddingPlugin, TeacherChoice
+from avalanche_proxyfda.plugins.base import TeacherChoice
 from avalanche_proxyfda.plugins.batches import HardClassBatches
+from avalanche_proxyfda.plugins.embedding import EmbeddingOptions, EmbeddingPlugin
 from avalanche_proxyfda.plugins.reference import Terms
 
 

@@ -6,7 +6,8 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from avalanche_proxyfda.losses.rkd import RKDLoss
-from avalanche_proxyfda.plugins.base import EmbeddingOptions, EmbeddingPlugin, TeacherChoice
+from avalanche_proxyfda.plugins.base import TeacherChoice
+from avalanche_proxyfda.plugins.embedding import EmbeddingOptions, EmbeddingPlugin
 from avalanche_proxyfda.plugins.reference import Terms
 
 
