@@ -117,17 +117,17 @@ def test_a_table_of_runs_is_the_mean_over_seeds() -> None:
     assert "| seeds |" in text and "| seeds |" not in table(rows_of(records[:1]))
 
 
-def demo(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks", "demo", "--epochs", "1", "--out", str(out)]
+def demo(out: Path, *options: str) -> list[str]:
     sets = ["--sequence", "digits", "--panel", "colours"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*command, *sets, *options], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+    return ["demo", "--epochs", "1", "--out", str(out), *sets, *options]
 
 
 def test_the_command_writes_a_record_for_each_run_and_the_board(tmp_path: Path) -> None:
-    done = demo(tmp_path, "--methods", "finetune", "l2sp", "--strengths", "0.1", "0.5")
+    words = demo(tmp_path, "--methods", "finetune", "l2sp", "--strengths", "0.1", "0.5")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "| finetune |" in done.stdout and "| l2sp | 0.1 |" in done.stdout.replace("**", "")
     (file,) = tmp_path.glob("l2sp-0.5-seed0-*.json")
@@ -141,11 +141,17 @@ def test_the_command_writes_a_record_for_each_run_and_the_board(tmp_path: Path) 
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_a_run_that_fails_is_named_and_does_not_stop_the_others(tmp_path: Path) -> None:
-    done = demo(tmp_path, "--chosen", "--methods", "lp-ft", "fda", "--neighbors", "500")
-    assert done.returncode == 1
-    assert "fda, weight = " in done.stderr and "num_neighbors=500 must be below" in done.stderr
-    assert "| fda |" not in done.stdout and "| lp-ft |" in done.stdout
+def test_a_run_that_fails_is_named_and_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import __main__
+
+    words = demo(tmp_path, "--chosen", "--methods", "lp-ft", "fda", "--neighbors", "500")
+    monkeypatch.setattr("sys.argv", ["benchmarks", *words])
+    assert __main__.main() == 1
+    shown = capsys.readouterr()
+    assert "fda, weight = " in shown.err and "num_neighbors=500 must be below" in shown.err
+    assert "| fda |" not in shown.out and "| lp-ft |" in shown.out
     states = [read_record(path).status for path in sorted(tmp_path.glob("*.json"))]
     assert states == ["failed", "finished"]
 

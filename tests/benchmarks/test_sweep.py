@@ -336,6 +336,7 @@ def test_ray_and_processes_give_the_same_records_though_a_worker_is_killed(
 ) -> None:
     ray = pytest.importorskip("ray")
     monkeypatch.setenv("RAY_worker_niceness", "0")
+    from benchmarks.sweep import ray_engine
     from benchmarks.sweep.ray_engine import run_on_ray
 
     matrix = write(tmp_path, seeds=[0], strengths={"fda": [0.3]})
@@ -354,6 +355,7 @@ def test_ray_and_processes_give_the_same_records_though_a_worker_is_killed(
         with pytest.raises(ValueError, match=r"no node of the cluster has as many .* 2 CPUs"):
             run_on_ray(tasks, 3, 0, None, lambda *_: None)
         ended: list[Any] = []
+        monkeypatch.setattr(ray_engine, "RETRIES", 1)  # each is a process that imports torch
         run_on_ray(tasks[:1], 1, 0, None, lambda _, found: ended.append(found), always_killed)
         run_on_ray(
             [replace(tasks[0], config=replace(tasks[0].config, seed=9))], 1, 0, None,
@@ -367,8 +369,8 @@ def test_ray_and_processes_give_the_same_records_though_a_worker_is_killed(
         other = read_record(tmp_path / "local" / "concepts" / task.file.name)
         assert own is not None and own.reproducible() == other.reproducible()
         assert own.how.command == other.how.command and own.how.machine.jobs == 2
-    assert "its worker died 4 times" in str(ended[0])
-    assert len(list(tasks[0].folder.glob("try-*"))) == 4
+    assert "its worker died 2 times" in str(ended[0])
+    assert len(list(tasks[0].folder.glob("try-*"))) == 2
     assert str(ended[1]) == "TwoWordsError: seed 9 is refused"
 
 
