@@ -27,6 +27,7 @@ from avalanche_proxyfda.saving.files import (
     CheckpointError,
     clean,
     read_latest,
+    set_aside,
     write_state,
 )
 from avalanche_proxyfda.saving.rest import RestOfEpoch, worker_stream
@@ -123,6 +124,7 @@ def _read(strategy: Any, folder: Path, identity: str) -> tuple[Resumed | None, d
     check_fit(strategy, state["strategy"]["described"], path)
     if warning is not None:
         warnings.warn(f"{warning}; going on from {path}, which is earlier", stacklevel=3)
+        set_aside(folder)
     load_strategy_state(strategy, state["strategy"])
     inside, clock = state["inside"], state["strategy"]["clock"]
     done, where = clock["train_exp_counter"], ""

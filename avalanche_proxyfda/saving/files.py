@@ -20,6 +20,7 @@ from avalanche_proxyfda.saving.tree import decode, encode
 
 FORMAT = 1
 LATEST, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+PASSED_OVER = "checkpoint.damaged.safetensors"
 
 
 class CheckpointError(ValueError):
@@ -148,11 +149,21 @@ def read_latest(folder: Path) -> tuple[dict[str, Any], Path, str | None]:
     raise FileNotFoundError(f"{folder} holds no checkpoint")
 
 
+def set_aside(folder: Path) -> None:
+    """Give the latest file, which is not whole, another name.
+
+    The next save would make it the previous one otherwise, in the place of one that is whole.
+    """
+    with suppress(OSError):  # where this cannot be done nothing can be saved either
+        os.replace(folder / LATEST, folder / PASSED_OVER)
+        _sync(folder)
+
+
 def clean(folder: Path) -> None:
     """Delete the checkpoints of ``folder``, and what an interrupted save left; keep all else."""
     for path in folder.glob(f".{LATEST}-*.tmp"):
         path.unlink(missing_ok=True)
-    for name in (LATEST, PREVIOUS):
+    for name in (LATEST, PREVIOUS, PASSED_OVER):
         (folder / name).unlink(missing_ok=True)
     with suppress(OSError):  # not empty, or not there
         folder.rmdir()

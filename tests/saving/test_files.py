@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +21,7 @@ from avalanche.training.plugins import SupervisedPlugin
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from avalanche_proxyfda.checkpoint import CheckpointError, UnsavedError, load, save
+from avalanche_proxyfda.checkpoint import CheckpointError, UnsavedError, clean, load, save
 from avalanche_proxyfda.saving import files
 from avalanche_proxyfda.saving.files import LATEST, PREVIOUS, read_latest, read_state, write_state
 from avalanche_proxyfda.saving.tree import decode, encode
@@ -72,6 +75,31 @@ def test_any_flipped_bit_and_any_torn_end_is_noticed(tmp_path: Path) -> None:
         read_latest(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"holds no checkpoint"):
         read_latest(tmp_path / "elsewhere")
+
+
+def test_a_damaged_file_never_takes_the_place_of_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        save(build(Plain), tmp_path)
+    (tmp_path / LATEST).write_bytes(b"torn")
+    with pytest.warns(
+        UserWarning, match=r"going on from .*previous\.safetensors, which is earlier"
+    ):
+        assert load(build(Plain), tmp_path) is not None
+    move = os.replace
+
+    def killed(source: Any, target: Any) -> None:
+        if Path(source).name.endswith(".tmp"):
+            raise KeyboardInterrupt
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save(build(Plain), tmp_path)
+    assert load(build(Plain), tmp_path) is not None
+    clean(tmp_path)
+    assert not tmp_path.exists()
 
 
 def rewritten(path: Path, change: Any, **other: str) -> None:
@@ -186,12 +214,32 @@ def test_training_goes_on_without_a_checkpoint_and_says_so(tmp_path: Path) -> No
     assert same(whole.model.state_dict(), strategy.model.state_dict())
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes where it may not")
-def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError):
-        save(build(Plain), tmp_path / "c")
-    tmp_path.chmod(0o700)
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """For a while not root, who writes where it may not."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_folder_that_cannot_be_written_is_an_error() -> None:
+    folder = Path(tempfile.mkdtemp())  # tmp_path is in a folder that is its owner's alone
+    try:
+        write_state(folder, {"n": 1})
+        folder.chmod(0o555)
+        with as_nobody(), pytest.raises(PermissionError, match=re.escape(str(folder))):
+            write_state(folder, {"n": 2})
+        with as_nobody(), pytest.raises(PermissionError, match=re.escape(str(folder))):
+            write_state(folder / "below", {"n": 2})
+        folder.chmod(0o700)
+        assert [p.name for p in folder.iterdir()] == [LATEST]
+        assert read_latest(folder)[0] == {"n": 1}
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_a_file_where_the_folder_should_be_is_an_error(tmp_path: Path) -> None:
