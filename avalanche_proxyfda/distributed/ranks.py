@@ -63,7 +63,20 @@ def process_group(device: str = "auto") -> Iterator[torch.device]:
     try:
         yield torch.device("cuda", int(local)) if cuda else torch.device("cpu")
     finally:
-        distributed.destroy_process_group()
+        leave_group()
+
+
+_left: list[Any] = []
+
+
+def leave_group() -> None:
+    """Leave the group that this process is in.
+
+    Its object stays until the next one is left: torch 2.4 waits for a gloo group's threads with
+    Python's lock in its hands, and for ever when one of them needs it to end its last work.
+    """
+    _left[:] = [distributed.group.WORLD]
+    distributed.destroy_process_group()
 
 
 # ---- one batch, spread over ranks -----------------------------------------------------

@@ -16,6 +16,8 @@ def _serve(pipe: Any, rank: int) -> None:
     import torch
     from torch import distributed
 
+    from avalanche_proxyfda.distributed.ranks import leave_group
+
     torch.set_num_threads(1)
     mp.set_start_method("fork", force=True)  # for workers of loaders; spawned ones import all anew
     while True:
@@ -32,7 +34,7 @@ def _serve(pipe: Any, rank: int) -> None:
             try:
                 torch.save((True, work(*given, **options)), content)
             finally:
-                distributed.destroy_process_group()
+                leave_group()
         except Exception as error:
             content = io.BytesIO()
             torch.save(
