@@ -190,12 +190,14 @@ def test_links_to_a_row_and_to_a_run(browser: Any, file: Path) -> None:
         point.focus()
         page.keyboard.press("Enter")
         row = page.locator(f"tbody{target}")
-        assert "ldifs 100" in row.inner_text() and row.is_visible()  # a setting not chosen
+        row.wait_for()  # to be seen: a setting not chosen
+        assert "ldifs 100" in row.inner_text()
         run = row.locator(".run").first.get_attribute("data-run")
     with Visit(browser, file, f"#run-{run}") as page:
+        page.get_by_role("dialog").wait_for()
         assert page.locator("#run-title").inner_text() == "ldifs 100, seed 0"
         page.get_by_role("button", name="Close").click()
-        assert page.get_by_role("dialog").count() == 0
+        page.get_by_role("dialog").wait_for(state="hidden")
     with Visit(browser, file, "#run-00ff") as page:  # of another board
         assert page.get_by_role("dialog").count() == 0
 
