@@ -118,8 +118,8 @@ def _read(strategy: Any, folder: Path, identity: str) -> tuple[Resumed | None, d
         return None, {}
     if state["identity"] != identity:
         raise CheckpointError(
-            f"{path} is of another configuration ({state['identity'][:12]!r}, not "
-            f"{identity[:12]!r}): delete it to begin anew"
+            f"{path} is of another configuration or version ({state['identity']!r}, not "
+            f"{identity!r}): delete it to begin anew"
         )
     check_fit(strategy, state["strategy"]["described"], path)
     if warning is not None:

@@ -10,7 +10,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from avalanche_proxyfda.models.text_head import TEMPLATES
-from benchmarks.methods import METHODS, check_method
+from benchmarks.methods.plugins import arguments_of, make_plugins
+from benchmarks.methods.registry import METHODS, check_method
 from benchmarks.record import label_of, run_id_of
 from benchmarks.streams.concepts import SEQUENCE
 
@@ -236,21 +237,21 @@ class Config:
 
     def make_plugins(self) -> list[Any]:
         """The plugin of the method, in a list, which is empty for plain fine-tuning."""
-        known = METHODS[self.method]
+        takes = arguments_of(self.method)
         options, train = dict(self.options), self.train
-        if known.seeded and train.batches == "shuffled":  # it would bring batches of its own
-            options.setdefault("hard_class_batches", False)
-        elif known.seeded:  # every method has the same batches, which these plugins adopt
+        if "hard_class_batches" in takes and train.batches == "shuffled":
+            options.setdefault("hard_class_batches", False)  # else batches of the plugin's own
+        elif "hard_class_batches" in takes:  # all methods have the same batches: adopted here
             for name in ("classes_per_batch", "samples_per_class"):
                 if name in options:
                     raise ValueError(
                         f"options.{name}: every method has the same batches; set train.{name}"
                     )
                 options[name] = getattr(train, name)
-        if "teacher_cache" in known.arguments:
+        if "teacher_cache" in takes:
             options.setdefault("teacher_cache", self.where.teacher_cache)
             options.setdefault("cache_dir", self.where.cache_dir)
-        return known.plugins(self.strength, self.reference, self.seed, options)
+        return make_plugins(self.method, self.strength, self.reference, self.seed, options)
 
     @property
     def identity(self) -> str:

@@ -21,7 +21,7 @@ def concepts_recipe() -> Recipe:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``python -m benchmarks demo``."""
-    from benchmarks.methods import METHODS
+    from benchmarks.methods.registry import METHODS
 
     made = concepts_recipe()
     plain: Any = made.config
@@ -51,7 +51,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def planned(args: argparse.Namespace) -> list[Config]:
     """The runs that the options ask for."""
-    from benchmarks.methods import METHODS
+    from benchmarks.methods.plugins import arguments_of
+    from benchmarks.methods.registry import METHODS
     from benchmarks.path import path_configs
     from benchmarks.recipe_files import load_recipe
 
@@ -68,7 +69,7 @@ def planned(args: argparse.Namespace) -> list[Config]:
     configs: list[Config] = []
     for method in args.methods or (tuple(METHODS) if args.full else stream.methods):
         own = dict(settings)
-        if args.neighbors is not None and METHODS[method].seeded:
+        if args.neighbors is not None and "num_neighbors" in arguments_of(method):
             own["options.num_neighbors"] = args.neighbors
         for seed in range(args.seed, args.seed + args.seeds):
             made = load_recipe(stream.of_method(method), {**own, "seed": seed})

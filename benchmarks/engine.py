@@ -101,10 +101,10 @@ def run(
         strategy = _strategy(made, config, timer, method, loggers)
         saved = None
         if checkpoint is not None and not launched():  # which are of one process alone
-            where, code = config.where, how.code.method_sha256
+            where, version = config.where, how.code.method_version
             saved = Checkpoints(
                 strategy, checkpoint, where.checkpoint_steps, where.checkpoint_minutes,
-                identity=f"{config.identity}:{code}",
+                identity=f"{config.identity}:{version}",
             )  # fmt: skip
         found = None if saved is None else saved.resume()
         if found is not None:

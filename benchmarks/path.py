@@ -8,7 +8,7 @@ from avalanche_proxyfda.losses.base import check_amount
 from benchmarks.board.rows import Row, rows_of
 from benchmarks.config import Config, changed
 from benchmarks.engine import run
-from benchmarks.methods import METHODS
+from benchmarks.methods.registry import METHODS
 from benchmarks.record import Record
 
 

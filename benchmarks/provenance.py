@@ -18,7 +18,7 @@ from avalanche_proxyfda import __version__
 from avalanche_proxyfda.strategies.precision import DTYPES
 from benchmarks import ranks
 from benchmarks.config import Config, plain
-from benchmarks.fingerprint import method_sha256
+from benchmarks.methods.registry import METHODS
 from benchmarks.record import Code, How, Machine
 
 _LIBRARIES = {  # distribution: module
@@ -43,7 +43,7 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
             word.encode("utf-8", "backslashreplace").decode()
             for word in (Path(sys.argv[0]).name, *sys.argv[1:])
         ),
-        code=Code(**code(), method_sha256=method_sha256(config.method)),
+        code=Code(**code(), method_version=METHODS[config.method].version),
         versions=versions(),
         machine=Machine(
             processor=processor(),

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 from pydantic import ValidationError
 
 from benchmarks.config import Config, complaint, read
-from benchmarks.methods import check_method
+from benchmarks.methods.registry import check_method
 from benchmarks.safe_yaml import read_yaml
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -85,9 +85,22 @@ class Code:
 
     commit: str | None
     changed: Annotated[bool | None, Field(description="whether the checkout had changes")]
+    method_version: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="of the method's numbers; null in records from before there were "
+            "any, which are of version 1",
+        ),
+    ] = None
     method_sha256: Annotated[
-        Sha256, Field(description="of the sources that train by the method, comments apart")
-    ]
+        Sha256 | None, Field(description="of the method's sources, in records of version null")
+    ] = None
+
+    @property
+    def version(self) -> int:
+        """Version of the method's numbers; 1 in records from before versions were kept."""
+        return self.method_version or 1
 
 
 @dataclass(frozen=True, config=_STRICT)

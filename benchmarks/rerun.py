@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"  {line}")
     then, now = record.how, again.how
     for what, one, two in (
-        ("code", then.code.method_sha256[:12], now.code.method_sha256[:12]),
+        ("version of the method", then.code.version, now.code.version),
         ("processor", then.machine.processor, now.machine.processor),
         ("device", then.machine.device, now.machine.device),
         *((name, v, now.versions.get(name)) for name, v in then.versions.items()),

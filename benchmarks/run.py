@@ -203,14 +203,14 @@ def _run(args: argparse.Namespace, recipe: Recipe, configs: list[Config], starte
 
 
 def kept_of(tasks: list[Task]) -> dict[Path, Record]:
-    """Records of finished runs that the present code would make again."""
-    from benchmarks.fingerprint import method_sha256
+    """Records of finished runs whose method still has the version that made them."""
+    from benchmarks.methods.registry import version_of
 
     there = {task.file: (task, task.finished()) for task in tasks}
     return {
         file: record
         for file, (task, record) in there.items()
-        if record is not None and record.how.code.method_sha256 == method_sha256(task.config.method)
+        if record is not None and record.how.code.version == version_of(task.config.method)
     }
 
 

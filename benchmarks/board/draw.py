@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from benchmarks.board.model import COLUMNS, Comparison, Entry
 from benchmarks.board.words import entry_name, number, with_spread
-from benchmarks.methods import METHODS
+from benchmarks.methods.registry import METHODS
 
 _WIDTH, _HEIGHT = 640, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 18, 14, 50

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from benchmarks.board.draw import drawn
 from benchmarks.board.model import COLUMNS, Board, Comparison
 from benchmarks.board.words import entry_name
-from benchmarks.methods import METHODS
+from benchmarks.methods.registry import METHODS
 
 _COLUMN = {column.key: column for column in COLUMNS}
 _COLOURS = ("#57606a", "#24292f", "#b35900", "#0969da", "#8250df", "#1a7f64", "#bf3989", "#6e7b00",

@@ -26,7 +26,7 @@ def hardware(record: Record) -> tuple[Any, ...]:
 
 
 def marks_of(
-    row: Row, base: Row | None, usual: Identity | None, seeds: int, current: Mapping[str, str]
+    row: Row, base: Row | None, usual: Identity | None, seeds: int, current: Mapping[str, int]
 ) -> tuple[Mark, ...]:
     """The marks of a row.
 
@@ -35,7 +35,7 @@ def marks_of(
         base: the row of plain fine-tuning that it is compared with.
         usual: what most runs of the comparison saw and began with.
         seeds: how many it should have.
-        current: hash of each method's code as it is now.
+        current: present version of each method.
     """
     marks = []
     done, failed = len(row.finished), len(row.failed)
@@ -61,9 +61,9 @@ def marks_of(
         if own != others:
             text = "Made on another machine than plain fine-tuning: no step cost for those seeds."
             marks.append(Mark("other machine", text))
-    stale = {r.how.code.method_sha256 for r in row.finished} - {current.get(row.method)}
+    stale = {r.how.code.version for r in row.finished} - {current.get(row.method)}
     if stale:
-        text = "The code that trains by this method has changed since; run it again."
+        text = "The method's numbers have changed since (its version was raised); run it again."
         marks.append(Mark("stale", text))
     if any(r.how.code.changed for r in row.finished):
         text = "The code had changes that were not committed, so its commit does not say all."

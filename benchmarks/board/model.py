@@ -9,7 +9,6 @@ from typing import Literal
 
 from benchmarks.board.marks import Mark, hardware, marks_of
 from benchmarks.board.rows import (
-    PLAIN,
     Row,
     comparison_of,
     distinctions,
@@ -19,6 +18,7 @@ from benchmarks.board.rows import (
     usual_identity,
 )
 from benchmarks.board.stats import Interval, interval, paired, pareto
+from benchmarks.methods.registry import PLAIN
 from benchmarks.record import Record
 from benchmarks.record_files import Collected
 
@@ -150,12 +150,12 @@ class Board:
     records: tuple[Record, ...]
 
 
-def make_board(found: Collected, current: Mapping[str, str], seeds: int | None = None) -> Board:
+def make_board(found: Collected, current: Mapping[str, int], seeds: int | None = None) -> Board:
     """The board of records: the same for the same records in any order.
 
     Args:
         found: records, and files that are not used.
-        current: hash of each method's code as it is now; records of another are stale.
+        current: present version of each method; records of another are stale.
         seeds: how many each row should have; None takes the most that any has.
     """
     groups: dict[str, list[Row]] = {}
@@ -189,7 +189,7 @@ def _apart(keys: Sequence[str]) -> dict[str, dict[str, str]]:
 def _comparison(
     number: int,
     rows: Sequence[Row],
-    current: Mapping[str, str],
+    current: Mapping[str, int],
     asked: int | None,
     apart: dict[str, str],
 ) -> Comparison:

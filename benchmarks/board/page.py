@@ -22,7 +22,7 @@ from benchmarks.board.words import (
     unit_name,
     verdict,
 )
-from benchmarks.methods import METHODS
+from benchmarks.methods.registry import METHODS
 from benchmarks.record import Record, canonical
 from benchmarks.record_files import sealed
 from benchmarks.scores import SCORES

@@ -9,14 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.methods import METHODS
+from benchmarks.methods.registry import METHODS
 from benchmarks.record import Record, canonical, identifying
 from benchmarks.scores import SCORES
 
 _ORDER = list(METHODS)
 _NAMED = ("method", "strength", "seed", "where")
-PLAIN = ("lp-ft", "finetune")
-"""Plain fine-tuning; the first that is there is what the others are compared with."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,19 +9,18 @@ from benchmarks.board.figures import figures
 from benchmarks.board.model import Board, make_board
 from benchmarks.board.page import page
 from benchmarks.board.text import markdown, rows_csv, runs_csv
-from benchmarks.fingerprint import method_sha256
-from benchmarks.methods import METHODS
+from benchmarks.methods.registry import METHODS
 from benchmarks.record_files import Collected
 
 
-def current_code() -> dict[str, str]:
-    """Hash of each method's code as it is now."""
-    return {method: method_sha256(method) for method in METHODS}
+def current_versions() -> dict[str, int]:
+    """Present version of each method."""
+    return {name: method.version for name, method in METHODS.items()}
 
 
 def board_of(found: Collected, seeds: int | None = None) -> Board:
-    """The board of records, against the code as it is now."""
-    return make_board(found, current_code(), seeds)
+    """The board of records, against the present versions of the methods."""
+    return make_board(found, current_versions(), seeds)
 
 
 def write_board(found: Collected, out: Path, seeds: int | None = None) -> Path:

@@ -21,7 +21,8 @@ from torch.utils.data import Dataset
 from avalanche_proxyfda import EfficientNaive, LPFTPlugin
 from avalanche_proxyfda.models import load_backbone
 from benchmarks import tiny_clip
-from benchmarks.methods import METHODS
+from benchmarks.methods.plugins import arguments_of, make_plugins
+from benchmarks.methods.registry import METHODS
 from benchmarks.perf.stepping import Stepper, share_memory
 
 TINY = "tiny-clip"
@@ -62,7 +63,7 @@ def arm_of(name: str) -> Arm:
     given: dict[str, Any] = {}
     if again == "lwf":  # which otherwise has nothing to keep in a first experience
         given["known_classes"] = tuple(range(UNITS))
-    has_cache = "teacher_cache" in METHODS[again].arguments
+    has_cache = "teacher_cache" in arguments_of(again)
     if cached and not has_cache:
         raise ValueError(f"arm {name!r}: {again} has no teacher that could be cached")
     if has_cache:
@@ -159,7 +160,7 @@ class Bench:
         method = METHODS[arm.method]
         strength = _STRENGTHS.get(arm.method, 1.0) if method.knob else None
         plugins: list[Any] = [*first, *([LPFTPlugin()] if arm.method == "lp-ft" else [])]
-        plugins += method.plugins(strength, "previous", setting.seed, arm.options)
+        plugins += make_plugins(arm.method, strength, "previous", setting.seed, arm.options)
         plain = setting.precision == "float32"
         kind: Any = Naive if plain else EfficientNaive
         return kind(

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from benchmarks.config import Config, complaint
-from benchmarks.methods import METHODS, check_method
+from benchmarks.methods.registry import METHODS, check_method
 from benchmarks.path import path_configs
 from benchmarks.prepare import planned_steps, prepare
 from benchmarks.recipe_files import Recipe, find_recipe, load_recipe

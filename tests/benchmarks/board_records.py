@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.board.model import Board, make_board
-from benchmarks.board.write import current_code
+from benchmarks.board.write import current_versions
 from benchmarks.config import Config
 from benchmarks.record import Record, Stream
 from benchmarks.record_files import collect, write_record
@@ -26,7 +26,7 @@ PATHS: dict[str, dict[float | None, tuple[float, float]]] = {
 
 def now(record: Record) -> Record:
     """``record``, made by the code as it is."""
-    code = replace(record.how.code, method_sha256=current_code()[record.config["method"]])
+    code = replace(record.how.code, method_version=current_versions()[record.config["method"]])
     return replace(record, how=replace(record.how, code=code))
 
 
@@ -63,7 +63,7 @@ def troubled(folder: Path) -> Path:
     records += [replace(odd[0], stream=other), *odd[1:]]
     for seed in range(3):
         made = run_of(recipe("rkd", strength=10.0, seed=seed), 0.665, -0.01)
-        code = replace(made.how.code, method_sha256=sha("an older code"), changed=True)
+        code = replace(made.how.code, method_version=made.how.code.version + 1, changed=True)
         machine = replace(made.how.machine, processor=f"processor {seed % 2}")
         records.append(replace(made, how=replace(made.how, code=code, machine=machine)))
     for record in paths(2, backbone__options={"note": HOSTILE}):
@@ -80,4 +80,4 @@ def troubled(folder: Path) -> Path:
 def board(records: list[Record], folder: Path, seeds: int | None = None) -> Board:
     for record in records:
         write_record(folder / f"{record.label}.json", record)
-    return make_board(collect([folder]), current_code(), seeds)
+    return make_board(collect([folder]), current_versions(), seeds)

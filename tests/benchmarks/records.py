@@ -41,7 +41,7 @@ def finished(
     validation: tuple[float, float] | None = (0.72, -0.02),
     step: float = 0.2,
     split: str = "split",
-    method_code: str = "code",
+    version: int = 1,
     machine: str = "one processor",
 ) -> Record:
     """A record of two experiences (or as many as the matrix has) and of a panel of two sets.
@@ -53,7 +53,7 @@ def finished(
         validation: accuracy at the end, and the panel's change, there.
         step: seconds.
         split: what the split's hash is of.
-        method_code: what the code's is.
+        version: of the method.
         machine: the processor's name.
     """
     sets = panel or {"shapes": (0.8, 0.77), "colours": (0.9, 0.89)}
@@ -71,7 +71,7 @@ def finished(
     return Record(
         schema_version=1, run_id=config.identity, status="finished", reason=None,
         how=How(
-            plain(config), ("benchmarks", "run"), Code("0" * 40, False, sha(method_code)),
+            plain(config), ("benchmarks", "run"), Code("0" * 40, False, version),
             {"python": "3.11", "torch": "2.15.0"},
             Machine(machine, 2, 1, 1, "cpu", 0, "float32", {"algorithms": False}),
         ),

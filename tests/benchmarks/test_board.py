@@ -24,7 +24,7 @@ from benchmarks.board.page import page
 from benchmarks.board.stats import Interval, interval, paired, pareto, t_quantile
 from benchmarks.board.text import markdown, rows_csv, runs_csv
 from benchmarks.board.words import difference, findings
-from benchmarks.board.write import current_code, write_board
+from benchmarks.board.write import current_versions, write_board
 from benchmarks.record_files import collect, write_record
 from benchmarks.scores import delta_lp, last
 from tests.benchmarks.board_records import HOSTILE, board, paths, run_of, troubled
@@ -146,7 +146,7 @@ def words(entry: Entry) -> list[str]:
 
 
 def test_marks(tmp_path: Path) -> None:
-    made = make_board(collect([troubled(tmp_path)]), current_code())
+    made = make_board(collect([troubled(tmp_path)]), current_versions())
     found = entries(Board(made.comparisons[-1:], (), {}, ()))
     if "rift 1" not in found:
         found = entries(Board(made.comparisons[:1], (), {}, ()))
@@ -298,7 +298,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_no_name_becomes_markup(tmp_path: Path) -> None:
-    made = make_board(collect([troubled(tmp_path)]), current_code())
+    made = make_board(collect([troubled(tmp_path)]), current_versions())
     text = page(made)
     assert HOSTILE not in text and "<img" not in text and text.count("<script") == 2
     assert "&lt;script&gt;" in text
@@ -307,7 +307,7 @@ def test_no_name_becomes_markup(tmp_path: Path) -> None:
 
 
 def test_csv_holds_every_row_and_run(tmp_path: Path) -> None:
-    made = make_board(collect([troubled(tmp_path)]), current_code())
+    made = make_board(collect([troubled(tmp_path)]), current_versions())
     rows = list(csv.DictReader(io.StringIO(rows_csv(made))))
     assert len(rows) == sum(len(c.entries) for c in made.comparisons)
     plain = next(r for r in rows if r["method"] == "lp-ft" and r["seeds"] == "3")
@@ -323,7 +323,7 @@ def test_csv_holds_every_row_and_run(tmp_path: Path) -> None:
     write_record(
         tmp_path / "f" / "x.json", replace(formula, stream=replace(formula.stream, name="=1+1"))
     )
-    text = rows_csv(make_board(collect([tmp_path / "f"]), current_code()))
+    text = rows_csv(make_board(collect([tmp_path / "f"]), current_versions()))
     assert "\n'=1+1," in text
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from benchmarks.config import plain
-from benchmarks.methods import METHODS
+from benchmarks.methods.plugins import arguments_of
+from benchmarks.methods.registry import METHODS
 from benchmarks.record import Record
 from benchmarks.record_files import read_record
 from tests.benchmarks.killing import MOMENTS, run_once
@@ -47,7 +48,7 @@ def live() -> Iterator[Live]:
 
 def small(data: Path, method: str, **changes: Any) -> Any:
     """Two data sets, a head each, random views, a checkpoint after every second step."""
-    options = {"num_neighbors": 4} if METHODS[method].seeded else {}
+    options = {"num_neighbors": 4} if "num_neighbors" in arguments_of(method) else {}
     strength = None if METHODS[method].knob is None else STRENGTHS.get(method, 1.0)
     train = {"lr": 1e-4, "batch": 12, "eval_batch": 50, "epochs": 2, "augment": "flip-crop"}
     where = {"data": str(data), "device": "cpu", "keep_weights": True,

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.board.model import make_board
 from benchmarks.board.page import page as render
-from benchmarks.board.write import current_code
+from benchmarks.board.write import current_versions
 from benchmarks.record_files import collect, read_record
 from tests.benchmarks.board_records import HOSTILE, troubled
 
@@ -52,7 +52,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("board")
-    made = make_board(collect([troubled(folder / "records")]), current_code())
+    made = make_board(collect([troubled(folder / "records")]), current_versions())
     path = folder / "index.html"
     path.write_text(render(made), encoding="utf-8")
     SHOTS.mkdir(parents=True, exist_ok=True)

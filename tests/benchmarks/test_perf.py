@@ -143,7 +143,7 @@ def test_arms_that_make_no_sense_are_refused() -> None:
 
 
 def test_every_method_is_measured() -> None:
-    from benchmarks.methods import METHODS
+    from benchmarks.methods.registry import METHODS
 
     names = [name for _, heat in overhead.HEATS for name in heat]
     assert {arm_of(name).method for name in names} == set(METHODS)

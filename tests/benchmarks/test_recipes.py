@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from benchmarks.config import Config, plain, read
-from benchmarks.methods import METHODS
+from benchmarks.methods.registry import METHODS
 from benchmarks.recipe_files import RECIPES, find_recipe, load_recipe, parse_overrides
 
 STREAMS = sorted(path.stem for path in RECIPES.glob("*.yaml"))

@@ -1,0 +1,76 @@
+"""The plugin of each method, made of a run's strength and options."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from avalanche_proxyfda import plugins
+from benchmarks.methods.registry import METHODS, check_method
+
+REFERENCES = ("teacher", "anchor")
+
+
+@cache
+def arguments_of(method: str) -> tuple[str, ...]:
+    """Names of the arguments of a method's plugin, its base classes' included.
+
+    What a method takes is asked of this signature: an argument called ``seed`` gets the run's
+    seed, ``teacher`` or ``anchor`` the choice of the reference, and so on.
+
+    Raises:
+        ValueError: for an unknown method.
+    """
+    name = METHODS[check_method(method)].plugin
+    if name is None:
+        return ()
+    names: dict[str, None] = {}
+    for kind in getattr(plugins, name).__mro__:
+        if "__init__" in vars(kind) and kind.__module__.startswith("avalanche_proxyfda."):
+            for argument, parameter in inspect.signature(kind).parameters.items():
+                if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+                    names[argument] = None
+    return tuple(names)
+
+
+def make_plugins(
+    method: str,
+    strength: float | None = None,
+    reference: str = "previous",
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> list[Any]:
+    """The plugin of a method in a list, which is empty for plain fine-tuning.
+
+    Args:
+        method: one of :data:`~benchmarks.methods.registry.METHODS`.
+        strength: value of the method's knob.
+        reference: ``"previous"`` or ``"initial"``: the teacher, or the anchors.
+        seed: of the method's own random numbers, where it draws any.
+        options: further arguments of the plugin.
+
+    Raises:
+        TypeError, ValueError: for an option that the plugin does not have, near ones named, or
+            a value that it refuses.
+    """
+    known, options = METHODS[check_method(method)], options or {}
+    if known.plugin is None or known.knob is None:
+        if options:
+            raise ValueError(f"options={dict(options)}: plain fine-tuning has none")
+        return []
+    names = arguments_of(method)
+    given: dict[str, Any] = {known.knob: strength}
+    given |= {name: reference for name in REFERENCES if name in names}
+    given |= {"seed": seed} if "seed" in names else {}
+    free = [name for name in names if name not in given]
+    for name in options:
+        if name not in free:
+            near = difflib.get_close_matches(name, free, n=1)
+            raise ValueError(
+                f"options.{name} is no argument of {known.plugin}; "
+                + (f"did you mean {near[0]!r}?" if near else f"it has {', '.join(free)}")
+            )
+    return [getattr(plugins, known.plugin)(**given, **options)]

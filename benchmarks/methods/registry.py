@@ -1,0 +1,218 @@
+"""The methods that the benchmarks compare, as strings and numbers: nothing here imports torch.
+
+Recipes, the board, the benches and the tests take their list of methods from
+:data:`METHODS`. ``benchmarks.methods.plugins`` makes the plugin of a method.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+MARKERS = ".,ov^<>12348sp*hH+xXDd|_P"
+"""Markers of matplotlib that a method may have."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method.
+
+    Attributes:
+        about: one line for ``--help`` and the board.
+        version: raised by one whenever the method's numbers change; records keep it, and the
+            board marks records of another version as stale.
+        colour: on a white page, ``"#rrggbb"``.
+        dark_colour: on a dark page.
+        marker: matplotlib's marker in the figures.
+        plugin: name of the class in ``avalanche_proxyfda.plugins``; None for plain fine-tuning.
+        knob: the plugin's argument that a path of strengths runs over; None without one.
+        strength: the usual value of the knob, where a recipe gives none.
+        grid: the usual strengths to choose from, in ascending order.
+        weakens: a larger strength means less of the method.
+        settings: keys of a run's configuration that the method needs, below the recipe's own.
+    """
+
+    about: str
+    version: int
+    colour: str
+    dark_colour: str
+    marker: str
+    plugin: str | None = None
+    knob: str | None = None
+    strength: float | None = None
+    grid: tuple[float, ...] = ()
+    weakens: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.about.strip():
+            raise ValueError("about is empty: give one line that says what the method does")
+        if isinstance(self.version, bool) or not isinstance(self.version, int) or self.version < 1:
+            raise ValueError(f"version={self.version!r} must be a whole number from 1")
+        for name in ("colour", "dark_colour"):
+            if not _COLOUR.fullmatch(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be #rrggbb in lower case")
+        if len(self.marker) != 1 or self.marker not in MARKERS:
+            raise ValueError(f"marker={self.marker!r} must be one of {MARKERS}")
+        if (self.plugin is None) != (self.knob is None):
+            raise ValueError(f"plugin={self.plugin!r}, knob={self.knob!r}: give both or neither")
+        if self.knob is not None and (self.strength is None or self.strength not in self.grid):
+            raise ValueError(f"strength={self.strength} must be one of grid={self.grid}")
+        if self.knob is None and (self.strength is not None or self.grid):
+            raise ValueError("strength and grid need a knob")
+        if list(self.grid) != sorted(set(self.grid)):
+            raise ValueError(f"grid={self.grid} must hold different numbers in ascending order")
+
+
+_ON_BATCHES = {"options": {"feature_module": "tower", "num_neighbors": 16}}
+
+METHODS: dict[str, Method] = {
+    "finetune": Method(
+        about="plain fine-tuning, heads as torch initialises them",
+        version=1,
+        colour="#57606a",
+        dark_colour="#9aa7b4",
+        marker="s",
+        settings={"head": {"kind": "random"}},
+    ),
+    "lp-ft": Method(
+        about="plain fine-tuning, heads fitted by a linear probe first",
+        version=1,
+        colour="#24292f",
+        dark_colour="#f0f6fc",
+        marker="X",
+    ),
+    "l2sp": Method(
+        about="L2-SP: pulls the weights back to where they were; the number is λ",
+        version=1,
+        colour="#b35900",
+        dark_colour="#f0a35e",
+        marker="D",
+        plugin="L2SPPlugin",
+        knob="weight",
+        strength=0.5,
+        grid=(0.05, 0.1, 0.5, 1, 10),
+    ),
+    "ldifs": Method(
+        about="LDIFS: holds features at five depths near the old model's; the number is λ",
+        version=1,
+        colour="#0969da",
+        dark_colour="#79b8ff",
+        marker="^",
+        plugin="LDIFSPlugin",
+        knob="weight",
+        strength=10,
+        grid=(0.1, 1, 10, 100, 1000),
+    ),
+    "digrap": Method(
+        about="DiGraP: takes out of gradients what leads away from the old weights; "
+        "the number is μ",
+        version=1,
+        colour="#8250df",
+        dark_colour="#c9a6ff",
+        marker="v",
+        plugin="DiGraPPlugin",
+        knob="mu",
+        strength=0.5,
+        grid=(0.01, 0.1, 0.5, 1, 10),  # the authors'
+    ),
+    "rift": Method(
+        about="RIFT: holds means and covariances of features near the old model's; the number is λ",
+        version=1,
+        colour="#1a7f64",
+        dark_colour="#4cc9a4",
+        marker="P",
+        plugin="RIFTPlugin",
+        knob="weight",
+        strength=1,
+        grid=(0.01, 0.1, 1, 10, 100),
+    ),
+    "rkd": Method(
+        about="RKD: keeps distances and angles between the features of a batch; the number is λ",
+        version=1,
+        colour="#bf3989",
+        dark_colour="#ff9bce",
+        marker="o",
+        plugin="RKDPlugin",
+        knob="weight",
+        strength=1,
+        grid=(0.1, 1, 10, 100, 1000),
+    ),
+    "lwf": Method(
+        about="LwF: keeps the old heads' answers on the new images; the number is λ",
+        version=1,
+        colour="#5a6500",
+        dark_colour="#c6d03a",
+        marker="<",
+        plugin="LwFPlugin",
+        knob="weight",
+        strength=1,
+        grid=(0.3, 1, 3, 10, 30),
+    ),
+    "wise-ft": Method(
+        about="WiSE-FT: averages new and old weights after training; the number is α, 1 is all new",
+        version=1,
+        colour="#9a3412",
+        dark_colour="#ff9f7a",
+        marker=">",
+        plugin="WiSEFTPlugin",
+        knob="alpha",
+        strength=0.5,
+        grid=(0.3, 0.5, 0.7, 0.8, 0.9),
+        weakens=True,
+    ),
+    "fda": Method(
+        about="FDA: keeps who is near whom, and how near, in the features of a batch; "
+        "the number is λ",
+        version=1,
+        colour="#0e7490",
+        dark_colour="#5fd0e6",
+        marker="p",
+        plugin="FDAPlugin",
+        knob="weight",
+        strength=1,
+        grid=(0.1, 0.3, 1, 3, 10),
+        settings=_ON_BATCHES,
+    ),
+    "proxy-fda": Method(
+        about="Proxy-FDA: FDA with generated features (proxies) among the neighbours; "
+        "the number is λ",
+        version=1,
+        colour="#cf222e",
+        dark_colour="#ff7b72",
+        marker="h",
+        plugin="ProxyFDAPlugin",
+        knob="weight",
+        strength=1,
+        grid=(0.1, 0.3, 1, 3, 10),
+        settings=_ON_BATCHES,
+    ),
+}
+
+PLAIN = ("lp-ft", "finetune")
+"""Plain fine-tuning; the others are compared with the first of these that has a run."""
+
+
+def check_method(method: str) -> str:
+    """Return ``method``.
+
+    Raises:
+        ValueError: when it is unknown; names the nearest.
+    """
+    if method not in METHODS:
+        near = difflib.get_close_matches(method, METHODS, n=1)
+        raise ValueError(
+            f"method={method!r} is unknown; "
+            + (f"did you mean {near[0]!r}? " if near else "")
+            + f"choose one of {tuple(METHODS)}"
+        )
+    return method
+
+
+def version_of(method: str) -> int | None:
+    """The present version of ``method``; None for a method that is unknown here."""
+    return METHODS[method].version if method in METHODS else None
