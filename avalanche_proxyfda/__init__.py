@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from avalanche_proxyfda._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from avalanche_proxyfda.checkpoint import Checkpoints
     from avalanche_proxyfda.feature_maps import find_feature_maps
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from avalanche_proxyfda.strategies.efficient import EfficientNaive, EfficientTraining
     from avalanche_proxyfda.teacher import FeatureTeacher
     from avalanche_proxyfda.weights.interpolate import interpolate, interpolation_path
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Checkpoints": "checkpoint",

@@ -1,8 +1,8 @@
-"""Exact resume: a training that is killed goes on as if it had not been.
+"""Exact resume: a training that was killed resumes, and ends with the same numbers.
 
-What is saved is all that decides what comes next: model, optimizer, plugins with their
-teachers and generators, metrics, counters, random streams, and the place in the epoch's
-batches. Files are safetensors with JSON; nothing in them is ever executed.
+A checkpoint holds everything that decides the next steps: model, optimizer, plugins with their
+teachers and generators, metrics, counters, random streams, and the position in the epoch.
+Checkpoints are safetensors files with JSON. Loading a checkpoint executes no code from it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 
 from avalanche_proxyfda.distributed.ranks import active
 from avalanche_proxyfda.losses.base import check_count
+from avalanche_proxyfda.rng import RandomState
 from avalanche_proxyfda.saving.files import (
     LATEST,
     PREVIOUS,
@@ -37,28 +38,33 @@ from avalanche_proxyfda.saving.strategy import (
     load_strategy_state,
     strategy_state,
 )
-from avalanche_proxyfda.saving.streams import random_state
 from avalanche_proxyfda.saving.tree import UnsavedError
 
 __all__ = [
-    "CheckpointError", "Checkpoints", "Resumed", "UnsavedError", "clean", "is_there", "load",
+    "CheckpointError",
+    "Checkpoints",
+    "Resumed",
+    "UnsavedError",
+    "clean",
+    "is_there",
+    "load",
     "save",
-]  # fmt: skip
+]
 
-_PATIENCE = 2.0  # seconds; a terminal's Ctrl-C and a parent's SIGTERM come together
+_PATIENCE = 2.0  # seconds; the SIGINT of Ctrl-C and a parent's SIGTERM count as one request
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where a training goes on.
+    """The point where a training resumes.
 
     Attributes:
-        experiences: how many have been learnt; the next one to train on is this.
-        inside: whether that one has begun already.
-        extra: what was saved beside the strategy.
-        source: file and counters, to read.
-        warning: why a later file was passed over; None if it was not.
+        experiences: number of finished experiences, which is the number of the next one.
+        inside: True if the next experience has begun.
+        extra: the caller's data that were saved with the strategy.
+        source: file and counters, for messages.
+        warning: the reason why a later, damaged file was skipped; None without one.
     """
 
     experiences: int
@@ -69,38 +75,46 @@ class Resumed:
 
 
 def save(strategy: Any, folder: Path | str, extra: Any = None, identity: str = "") -> Path:
-    """Save a strategy between two experiences, after what is evaluated there.
+    """Save a strategy between two experiences, after the evaluation.
 
     Args:
-        strategy: an Avalanche SGD strategy, not in the middle of ``train``.
-        folder: of the checkpoint; the one before is kept beside it.
-        extra: plain data and tensors of the caller's own.
-        identity: names the configuration; a checkpoint of another is refused.
+        strategy: an Avalanche SGD strategy, outside of ``train``.
+        folder: folder of the latest and the previous checkpoint.
+        extra: plain data and tensors of the caller.
+        identity: name of the configuration; :func:`load` refuses another one.
 
     Returns:
-        The file.
+        Path of the latest checkpoint.
 
     Raises:
-        UnsavedError: when a plugin or a metric has a state that is no plain data.
-        OSError: when the file cannot be written; what was there stays.
+        UnsavedError: if the state of a plugin or a metric is no plain data.
+        OSError: if the file cannot be written; the earlier checkpoints stay.
     """
     return _write(strategy, Path(folder), extra, identity, None)
 
 
 def load(strategy: Any, folder: Path | str, identity: str = "") -> Resumed | None:
-    """Give a newly built strategy the state that :func:`save` wrote; None without a checkpoint.
+    """Load the latest checkpoint into a newly built strategy.
 
-    A checkpoint from inside an experience is for :meth:`Checkpoints.resume`.
+    :meth:`Checkpoints.resume` also resumes inside an experience.
+
+    Args:
+        strategy: an Avalanche SGD strategy, built like the saved one.
+        folder: folder of the checkpoints.
+        identity: the ``identity`` that was given to :func:`save`.
+
+    Returns:
+        The point where training resumes; None if the folder has no checkpoint.
 
     Raises:
-        CheckpointError: for a checkpoint of another configuration or version, or when no file
-            is whole.
+        CheckpointError: for a checkpoint of another configuration or version, or if all
+            checkpoints of the folder are damaged.
     """
     return _read(strategy, Path(folder), identity)[0]
 
 
 def is_there(folder: Path | str | None) -> bool:
-    """Whether a folder holds a checkpoint, whole or not."""
+    """Return True if a folder holds a checkpoint, whole or damaged; False for None."""
     return folder is not None and any((Path(folder) / n).exists() for n in (LATEST, PREVIOUS))
 
 
@@ -118,12 +132,12 @@ def _read(strategy: Any, folder: Path, identity: str) -> tuple[Resumed | None, d
         return None, {}
     if state["identity"] != identity:
         raise CheckpointError(
-            f"{path} is of another configuration or version ({state['identity']!r}, not "
-            f"{identity!r}): delete it to begin anew"
+            f"{path} belongs to another configuration or version ({state['identity']!r}, not "
+            f"{identity!r}): delete it to start again"
         )
     check_fit(strategy, state["strategy"]["described"], path)
     if warning is not None:
-        warnings.warn(f"{warning}; going on from {path}, which is earlier", stacklevel=3)
+        warnings.warn(f"{warning}; resuming from {path}, which is earlier", stacklevel=3)
         set_aside(folder)
     load_strategy_state(strategy, state["strategy"])
     inside, clock = state["inside"], state["strategy"]["clock"]
@@ -135,31 +149,32 @@ def _read(strategy: Any, folder: Path, identity: str) -> tuple[Resumed | None, d
 
 
 class Checkpoints:
-    """Saves a strategy while it trains, and lets it go on where it was.
+    """Saves a strategy while it trains, and resumes its training.
 
     ::
 
         checkpoints = Checkpoints(strategy, "runs/first", minutes=10)
-        found = checkpoints.resume()
-        for experience in stream[found.experiences if found else 0 :]:
+        resumed = checkpoints.resume()
+        for experience in stream[resumed.experiences if resumed else 0 :]:
             strategy.train(experience)
             strategy.eval(test_stream)
             checkpoints.save()
 
-    Saves in training after ``every`` steps or ``minutes``, whichever comes first, and when
-    SIGTERM or SIGINT asks the process to end, which then ends after the step at hand. A save
-    in training that fails is told, and training goes on: the earlier file is still there.
+    Training saves after ``every`` steps or ``minutes``, whichever comes first. It also saves
+    when the process receives SIGTERM or SIGINT, and then ends after the current step. If a
+    save in training fails, a warning says so and training continues; the earlier checkpoint
+    stays.
 
-    With worker processes the batches of the epoch so far are loaded again, so that random
-    views are what they were; ``persistent_workers`` with random views is not exact.
+    With worker processes a resume loads the earlier batches of the epoch again, so that random
+    views are the same. With ``persistent_workers`` and random views a resume is not exact.
 
     Args:
         strategy: an Avalanche SGD strategy, fully built, before its first ``train``.
-        folder: of the checkpoint and the one before it.
-        every: steps (of the optimizer) between saves in training; None: no such rhythm.
-        minutes: between saves in training; None: no such rhythm.
-        identity: names the configuration; a checkpoint of another is refused.
-        on_signal: save when asked to end.
+        folder: folder of the latest and the previous checkpoint.
+        every: optimizer steps between saves in training; None sets no number of steps.
+        minutes: minutes between saves in training; None sets no time.
+        identity: name of the configuration; a checkpoint with another name is refused.
+        on_signal: True saves when the process receives SIGTERM or SIGINT.
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
@@ -176,8 +191,8 @@ class Checkpoints:
     ) -> None:
         if active():
             raise ValueError(
-                "checkpoints are of a single process: on several ranks their random streams and "
-                "places differ, and nothing is saved"
+                "checkpoints are for a single process: each rank of a group has its own random "
+                "streams and rows; train on one process to save checkpoints"
             )
         if every is not None:
             check_count("every", every, 1)
@@ -186,30 +201,33 @@ class Checkpoints:
         self.strategy, self.folder, self.identity = strategy, Path(folder), identity
         self.every, self.minutes, self.on_signal = every, minutes, on_signal
         self.extra: Any = None
-        """The caller's own plain data and tensors, or a function that gives them at each save."""
-        self._place: dict[str, Any] = {}  # where the epoch at hand began
+        """The caller's plain data and tensors, or a function that returns them at each save."""
+        self._place: dict[str, Any] = {}  # random states at the start of this epoch
         self._unfinished: dict[str, Any] | None = None  # a state from inside an experience
         self._steps, self._saved = 0, time.monotonic()
         self._asked: int | None = None
         self._asked_at = 0.0
         self._handlers: dict[int, Any] = {}
         strategy.plugins.insert(0, _First(self))
-        strategy.plugins.append(_Last(self))  # after the clock: a step is over when it has counted
+        strategy.plugins.append(_Last(self))  # after the clock, which counts the step
 
-    # ---- what the caller does ----------------------------------------------------------
+    # ---- for the caller -----------------------------------------------------------------
 
     def resume(self) -> Resumed | None:
-        """Load the latest checkpoint, if there is one; None if not.
+        """Load the latest checkpoint.
+
+        Returns:
+            The point where training resumes; None if the folder has no checkpoint.
 
         Raises:
             CheckpointError: see :func:`load`.
         """
-        found, state = _read(self.strategy, self.folder, self.identity)
-        if found is None:
+        resumed, state = _read(self.strategy, self.folder, self.identity)
+        if resumed is None:
             return None
-        self.extra = found.extra
-        self._unfinished = state if found.inside else None
-        return found
+        self.extra = resumed.extra
+        self._unfinished = state if resumed.inside else None
+        return resumed
 
     def save(self) -> Path:
         """Save between two experiences; see :func:`save`."""
@@ -218,7 +236,7 @@ class Checkpoints:
         return path
 
     def clear(self) -> None:
-        """Delete the checkpoints: the work is done."""
+        """Delete the checkpoints, after the last experience."""
         clean(self.folder)
 
     def _extra(self) -> Any:
@@ -227,7 +245,7 @@ class Checkpoints:
     # ---- in training -------------------------------------------------------------------
 
     def begin_training(self) -> None:
-        """Listen to signals, where Python allows that."""
+        """Install the signal handlers, if this is the main thread."""
         self._asked = None
         if (
             self.on_signal
@@ -238,7 +256,7 @@ class Checkpoints:
                 self._handlers[number] = signal.signal(number, self._ask)
 
     def end_training(self) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers; end the process if a signal came."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
@@ -247,10 +265,10 @@ class Checkpoints:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        again = self._asked is not None and now - self._asked_at > _PATIENCE
+        second = self._asked is not None and now - self._asked_at > _PATIENCE
         if self._asked is None:
             self._asked, self._asked_at = number, now
-        if again or not self._in_training(frame):  # asked twice, or after a train that raised
+        if second or not self._in_training(frame):  # a second signal, or train has raised
             self._leave()
 
     def _in_training(self, frame: FrameType | None) -> bool:
@@ -262,38 +280,38 @@ class Checkpoints:
 
     def _leave(self) -> None:
         number, self._asked = self._asked, None
-        for known, handler in self._handlers.items():
-            signal.signal(known, handler)
+        for installed, handler in self._handlers.items():
+            signal.signal(installed, handler)
         self._handlers.clear()
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + int(number or 0))
 
     def begin_experience(self) -> None:
-        """Leave out the epochs that are done."""
+        """Skip the epochs that are done."""
         if self._unfinished is None:
             return
         inside, strategy = self._unfinished["inside"], self.strategy
         if inside["epochs"] != strategy.train_epochs:
             raise CheckpointError(
-                f"the checkpoint is of an experience of {inside['epochs']} epochs, "
-                f"train_epochs={strategy.train_epochs} now"
+                f"the checkpoint was saved in an experience of {inside['epochs']} epochs, but "
+                f"train_epochs={strategy.train_epochs} now: build the strategy as before"
             )
         strategy.train_epochs -= inside["epoch"]
 
     def begin_epoch_first(self) -> None:
-        """Tell all plugins the right epoch."""
+        """Set the clock to the saved epoch, before other plugins read it."""
         if self._unfinished is not None:
             inside, strategy = self._unfinished["inside"], self.strategy
-            strategy.train_epochs = inside["epochs"]  # its loop has begun and counts no more
+            strategy.train_epochs = inside["epochs"]  # the loop over epochs has its range already
             strategy.clock.train_exp_epochs = inside["epoch"]
 
     def begin_epoch_last(self) -> None:
-        """Note where the epoch begins, or go to where it was."""
+        """Note the random states of the epoch's start, or skip to the saved batch."""
         strategy = self.strategy
         if self._unfinished is None:
             self._place = {
-                "random": random_state(strategy.device),
+                "random": RandomState.capture(strategy.device).state_dict(),
                 "workers": worker_stream(strategy.dataloader),
             }
             return
@@ -302,9 +320,9 @@ class Checkpoints:
         strategy.dataloader = RestOfEpoch(strategy, strategy.dataloader, state)
 
     def end_step(self) -> None:
-        """Save if it is time, or if the process was asked to end."""
+        """Save if a save is due or a signal came; end the process after a signal."""
         if getattr(self.strategy, "pending_micro_batches", 0):
-            return  # gradients that are not applied are not saved
+            return  # a checkpoint holds no accumulated gradients
         self._steps += 1
         due = self.every is not None and self._steps >= self.every
         if self.minutes is not None:
@@ -328,7 +346,7 @@ class Checkpoints:
             path = _write(strategy, self.folder, self._extra(), self.identity, inside)
         except OSError as error:
             warnings.warn(
-                f"no checkpoint could be saved, and training goes on without: {error}",
+                f"no checkpoint could be saved, and training continues without it: {error}",
                 stacklevel=2,
             )
         else:
@@ -336,7 +354,7 @@ class Checkpoints:
 
 
 class _First(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  # type: ignore[call-arg]
-    """Comes before all other plugins."""
+    """Runs before all other plugins."""
 
     def __init__(self, owner: Checkpoints) -> None:
         super().__init__()
@@ -350,7 +368,7 @@ class _First(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  # typ
 
 
 class _Last(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  # type: ignore[call-arg]
-    """Comes after all other plugins, the clock among them."""
+    """Runs after all other plugins, also after the clock."""
 
     def __init__(self, owner: Checkpoints) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Where along a model's depth its feature maps are, for families that are known."""
+"""Names the feature maps along a model's depth, for known families of models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avalanche_proxyfda.feature_source import FeatureSource, unwrap
 
 
 def _quarters(blocks: str, count: int) -> list[str]:
-    """Names of the blocks at the four quarter points; fewer where there are fewer blocks."""
+    """Return the names of the blocks at the four quarter points, without duplicates."""
     places = [-(-count * quarter // 4) for quarter in (1, 2, 3, 4)]
     return [f"{blocks}.{place - 1}" for place in dict.fromkeys(places)]
 
@@ -36,7 +36,7 @@ def _timm(model: Any) -> list[str] | None:
     if _all(model, "patch_embed", "norm_pre", "blocks"):
         return ["norm_pre", *_quarters("blocks", len(model.blocks))]
     if getattr(model, "output_fmt", "NCHW") != "NCHW":
-        return None  # channels last: a map's axes would be taken for others
+        return None  # channels last: the taps expect [B, C, H, W]
     stages = [stage.get("module", "") for stage in getattr(model, "feature_info", None) or ()]
     known = dict(model.named_modules())
     if _all(model, "blocks") and stages == [f"blocks.{k}" for k in range(len(model.blocks))]:
@@ -60,21 +60,23 @@ def _torchvision(model: Any) -> list[str] | None:
 def _candidates(model: nn.Module) -> Iterator[tuple[str, list[str]]]:
     for name, module in model.named_modules():
         for family in (_open_clip, _timm, _torchvision):
-            found = family(module)
-            if found:
-                yield name, found
+            places = family(module)
+            if places:
+                yield name, places
 
 
 def find_feature_maps(model: nn.Module) -> tuple[FeatureSource, ...]:
-    """LDIFS's taps: five along a transformer, the ends of the stages of a convolutional net.
+    """Return LDIFS's taps (Mukhoti et al., TMLR 2024) for known families of models.
 
-    For a transformer: what enters the first block (after open_clip's ``ln_pre``), and the
-    outputs of the blocks at the four quarter points, which are 3, 6, 9 and 12 of twelve.
-    Known are open_clip's ViTs and ResNets, timm's ViTs and convolutional models (by their
-    ``feature_info``), torchvision's ResNets and ViTs, anywhere in the model.
+    A transformer has five taps: the input of the first block (after open_clip's ``ln_pre``),
+    and the outputs of the blocks at the four quarter points, which are blocks 3, 6, 9 and 12
+    of twelve. A convolutional network has one tap at the end of each stage. The known families
+    are open_clip's ViTs and ResNets, timm's ViTs and convolutional models (by their
+    ``feature_info``), and torchvision's ResNets and ViTs. The family's model may be a submodule
+    of ``model``.
 
     Raises:
-        ValueError: when none of these is found; name the taps then.
+        ValueError: when ``model`` holds none of these; the user must name the taps.
     """
     model = unwrap(model)
     for prefix, names in _candidates(model):

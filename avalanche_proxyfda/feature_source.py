@@ -1,4 +1,4 @@
-"""Where in a model its features are: by name, or by a preset for well-known families."""
+"""Names the place of a model's features: by module name, or by a preset for a known family."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ _TOWERS = ("VisionTransformer", "ModifiedResNet", "TimmModel")
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The module inside ``torch.compile`` and DistributedDataParallel wrappers."""
+    """Return the module inside ``torch.compile`` and DistributedDataParallel wrappers.
+
+    Example:
+        >>> model = nn.Linear(2, 2)
+        >>> unwrap(model) is model
+        True
+    """
     while True:
         inner = getattr(model, "_orig_mod", None)
         if inner is None and isinstance(model, nn.parallel.DistributedDataParallel):
@@ -26,11 +32,18 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """One place of a model: what a named module returns, or what it is given.
+    """One place of a model: the output or the first argument of a named module.
 
-    Written as a string, ``"visual"`` is the output of the module ``visual`` and
-    ``"head:input"`` is the first argument of the module ``head``: the embedding that
-    enters the head, whatever made it.
+    As a string, ``"visual"`` is the output of the module ``visual``. ``"head:input"`` is the
+    first argument of the module ``head``, which is the embedding that enters the head.
+
+    Attributes:
+        module: name of the module; the empty name is the whole model.
+        of_input: True for the module's first argument, False for its output.
+
+    Example:
+        >>> FeatureSource.parse("head:input")
+        FeatureSource(module='head', of_input=True)
     """
 
     module: str
@@ -38,10 +51,15 @@ class FeatureSource:
 
     @staticmethod
     def parse(text: str, option: str = "feature_module") -> FeatureSource:
-        """Read ``"name"`` or ``"name:input"``, the value of the argument ``option``.
+        """Read ``"name"`` or ``"name:input"``.
+
+        Args:
+            text: the string.
+            option: name of the argument that ``text`` is the value of, for error messages.
 
         Raises:
-            TypeError, ValueError: for anything else.
+            TypeError: when ``text`` is no string.
+            ValueError: when ``text`` has an empty name.
         """
         if not isinstance(text, str):
             raise TypeError(f"{option}={text!r} must be the name of a module, or None")
@@ -54,7 +72,15 @@ class FeatureSource:
         return (self.module or "the whole model") + (_INPUT if self.of_input else "")
 
     def find(self, model: nn.Module, option: str = "feature_module") -> nn.Module:
-        """The module in ``model`` (unwrapped); raises ValueError with near names if absent."""
+        """Return the module in the unwrapped ``model``.
+
+        Args:
+            model: model to search.
+            option: name of the argument that gave this place, for the error message.
+
+        Raises:
+            ValueError: when ``model`` lacks the module; the message lists similar names.
+        """
         if not self.module:
             return model
         names = [n for n, _ in model.named_modules() if n]
@@ -68,11 +94,11 @@ class FeatureSource:
 
 
 OUTPUT = FeatureSource("")
-"""What the model itself returns: its logits."""
+"""The output of the model itself: its logits."""
 
 
 def is_image_tower(module: nn.Module) -> bool:
-    """Whether ``module`` is an open_clip image tower: images in, embeddings out."""
+    """Return True for an open_clip image tower, which maps images to embeddings."""
     kind = type(module)
     return kind.__module__.startswith("open_clip.") and kind.__name__ in _TOWERS
 
@@ -82,7 +108,7 @@ def _below(name: str, child: str) -> str:
 
 
 def _before_head(name: str, head: nn.Module) -> FeatureSource:
-    """Input of the last linear layer of ``head``, before any dropout in front of it."""
+    """Return the input of ``head``'s last linear layer, before the dropout in front of it."""
     if not isinstance(head, nn.Sequential):
         return FeatureSource(name, of_input=True)
     layers = list(head)
@@ -99,7 +125,7 @@ def _timm(name: str, module: nn.Module) -> FeatureSource | None:
         return None
     head = get_head()
     head = head[0] if isinstance(head, (tuple, list)) else head
-    if isinstance(head, nn.Identity):  # num_classes=0: the model's output is the embedding
+    if isinstance(head, nn.Identity):  # num_classes=0: the model returns its embedding
         return FeatureSource(name) if name else None
     for child, candidate in module.named_modules():
         if candidate is head:
@@ -110,23 +136,24 @@ def _timm(name: str, module: nn.Module) -> FeatureSource | None:
 def _by_head_name(name: str, module: nn.Module) -> FeatureSource | None:
     for child, head in module.named_children():
         if child in HEADS:
-            if isinstance(head, nn.Identity):  # a backbone whose head was taken off
+            if isinstance(head, nn.Identity):  # a backbone without its head
                 return FeatureSource(name) if name else None
             return _before_head(_below(name, child), head)
     return None
 
 
-def _whole_or(name: str, model: nn.Module, found: FeatureSource | None) -> FeatureSource | None:
-    """``found`` in the submodule ``name``, or what that returns, if layers with weights follow it.
+def _whole_or(name: str, model: nn.Module, source: FeatureSource | None) -> FeatureSource | None:
+    """Return ``source``, or the output of the submodule ``name`` that holds it.
 
-    Then its own classifier is a layer of the backbone, and not the head.
+    If layers with weights follow the submodule, then its classifier is a layer of the backbone
+    and not the head, so the function returns the submodule's output.
     """
-    if not name or found is None:
-        return found
+    if not name or source is None:
+        return source
     names = [n for n, _ in model.named_modules()]
     last = max(k for k, n in enumerate(names) if n == name or n.startswith(name + "."))
     weighted = {n.rpartition(".")[0] for n, _ in model.named_parameters()}
-    return FeatureSource(name) if weighted & set(names[last + 1 :]) else found
+    return FeatureSource(name) if weighted & set(names[last + 1 :]) else source
 
 
 def _candidates(model: nn.Module) -> Iterator[FeatureSource | None]:
@@ -149,15 +176,24 @@ def _candidates(model: nn.Module) -> Iterator[FeatureSource | None]:
 
 
 def find_feature_source(model: nn.Module) -> FeatureSource:
-    """The embedding that enters the head, for families of models that are known.
+    """Return the place of the embedding that enters the head, for known families of models.
 
-    In this order: an open_clip image tower anywhere in the model (its projected
-    embedding); a timm model (what enters its classifier, or its output where it has none);
-    what enters Avalanche's growing or multi head; torchvision's and Avalanche's own models;
-    a child called classifier, head, heads, fc, linear or output.
+    The first match in this order decides:
+
+    1. the output of an open_clip image tower anywhere in the model;
+    2. the input of a timm model's classifier, or the output of a timm model without one;
+    3. the input of Avalanche's ``IncrementalClassifier`` or ``MultiHeadClassifier``;
+    4. the input of the head of a torchvision or Avalanche model;
+    5. the input of a child called classifier, head, heads, fc, linear or output.
 
     Raises:
-        ValueError: when none of these is found; name the module then.
+        ValueError: when the model matches none of these; the user must name the module.
+
+    Example:
+        >>> from collections import OrderedDict
+        >>> layers = OrderedDict(body=nn.Linear(4, 3), head=nn.Linear(3, 2))
+        >>> str(find_feature_source(nn.Sequential(layers)))
+        'head:input'
     """
     model = unwrap(model)
     for source in _candidates(model):
@@ -166,6 +202,6 @@ def find_feature_source(model: nn.Module) -> FeatureSource:
     children = ", ".join(n for n, _ in model.named_children()) or "none"
     raise ValueError(
         f"no preset knows where the features of {type(model).__name__} are: pass "
-        f"feature_module='NAME' (what the module returns) or 'NAME:input' (what it is given); "
+        f"feature_module='NAME' (the module's output) or 'NAME:input' (its first argument); "
         f"its children are: {children}"
     )

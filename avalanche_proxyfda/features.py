@@ -1,4 +1,4 @@
-"""Reading a model's features from the forward that happens anyway."""
+"""Reads a model's features from its training forward, through hooks."""
 
 from __future__ import annotations
 
@@ -16,20 +16,25 @@ Pooling = Literal["auto", "first", "mean"]
 
 
 def pool_features(output: Any, name: str, pooling: Pooling = "auto") -> Tensor:
-    """One vector a sample from whatever a feature module returned.
+    """Reduce a feature module's output to one vector a sample.
 
     Args:
-        output: [B, D]; tokens [B, T, D]; a feature map [B, C, H, W]; or a tuple or list of
-            tensors whose first entry is one of these.
-        name: the module, for the error message.
-        pooling: ``"auto"`` and ``"mean"`` average tokens, or the map's positions;
+        output: embeddings [B, D], tokens [B, T, D], a feature map [B, C, H, W], or a tuple or
+            list whose first entry is one of these.
+        name: name of the module, for the error message.
+        pooling: ``"auto"`` and ``"mean"`` average over tokens, or over the map's positions;
             ``"first"`` takes the first token.
 
     Returns:
-        [B, D], [B, D] or [B, C].
+        [B, D] for embeddings and tokens, [B, C] for a map.
 
     Raises:
-        ValueError: when the output cannot be read as one vector a sample.
+        ValueError: when ``output`` has another type or shape, or ``pooling`` is ``"first"``
+            for a map.
+
+    Example:
+        >>> pool_features(torch.zeros(2, 5, 3), "visual").shape
+        torch.Size([2, 3])
     """
     value = output[0] if isinstance(output, (tuple, list)) and len(output) else output
     if isinstance(value, Tensor) and value.is_floating_point():
@@ -39,93 +44,104 @@ def pool_features(output: Any, name: str, pooling: Pooling = "auto") -> Tensor:
             return value[:, 0] if pooling == "first" else value.mean(dim=1)
         if value.ndim == 4 and pooling != "first":
             return value.flatten(2).mean(dim=2)
-        what = f"a tensor of shape {tuple(value.shape)}"
+        kind = f"a tensor of shape {tuple(value.shape)}"
     else:
-        what = f"a {type(value).__name__}"
+        kind = f"a {type(value).__name__}"
     raise ValueError(
-        f"feature_module={name!r} gives {what}, which is neither [B, D], tokens [B, T, D] nor "
+        f"feature_module={name!r} gives {kind}, which is neither [B, D], tokens [B, T, D] nor "
         f"a map [B, C, H, W] that pooling={pooling!r} can turn into one vector a sample; name "
         "another module"
     )
 
 
 class Capture:
-    """Keeps the first value of each place, as it was when it was seen.
+    """Stores the first value of each place in a forward, safe from later in-place changes.
 
-    A later module may change a tensor in place (dropout and ReLU often do). So each place's
-    first value is copied; once a forward has shown that nothing changes it, its values are
-    kept as they are.
+    A later module may change a tensor in place; dropout and ReLU often do. The first forward
+    therefore copies each value. If no module has changed the value of a place by the end of
+    that forward, later forwards store the place's values without a copy.
     """
 
     def __init__(self) -> None:
-        self._seen: dict[FeatureSource, tuple[Any, Any, int]] = {}
+        self._values: dict[FeatureSource, tuple[Any, Any, int]] = {}
         self._safe: set[FeatureSource] = set()
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return len(self._values)
 
     @property
     def safe(self) -> list[tuple[str, bool]]:
-        """Places whose values are kept as they are; a copy would change gradients by their bits."""
+        """Places whose values are stored without a copy, as sorted (module, of_input) pairs.
+
+        A checkpoint records them, since a copy can change the last bits of gradients.
+        """
         return sorted((source.module, source.of_input) for source in self._safe)
 
     def trust(self, places: Iterable[tuple[str, bool]]) -> None:
-        """Keep values of :attr:`safe` places as they are from the start."""
+        """Store the values of ``places``, see :attr:`safe`, without a copy from now on."""
         self._safe = {FeatureSource(*place) for place in places}
 
     def keep(self, source: FeatureSource, value: Any) -> None:
-        """Keep ``value``, unless the place was seen before."""
-        if source in self._seen:
+        """Store ``value``, unless the place already has one."""
+        if source in self._values:
             return
         part = value[0] if isinstance(value, (tuple, list)) and value else value
         if not isinstance(part, Tensor):
-            self._seen[source] = (value, None, 0)
+            self._values[source] = (value, None, 0)
             return
-        kept = value
-        # in a traced graph versions mean nothing, so there every value is copied
+        stored = value
+        # versions mean nothing in a traced graph, so every value is copied there
         if torch.compiler.is_compiling() or source not in self._safe:
-            kept = part.clone() if part is value else (part.clone(), *value[1:])
-        self._seen[source] = (kept, part, part._version)
+            stored = part.clone() if part is value else (part.clone(), *value[1:])
+        self._values[source] = (stored, part, part._version)
 
     def take(self) -> dict[FeatureSource, Any]:
-        """What was kept; nothing is, after that.
+        """Return the stored values by place, and clear the store.
 
         Raises:
-            ValueError: when a value that had been left alone before was changed in place.
+            ValueError: when a later module changed a value that is stored without a copy.
         """
-        seen, self._seen = self._seen, {}
-        for source, (kept, value, version) in seen.items():
+        values, self._values = self._values, {}
+        for source, (stored, value, version) in values.items():
             if value is None:
                 continue
             changed = value._version != version
-            inner = kept[0] if isinstance(kept, (tuple, list)) else kept
+            inner = stored[0] if isinstance(stored, (tuple, list)) else stored
             if changed and inner is value:
                 raise ValueError(
-                    f"what {str(source)!r} holds was changed in place by a later module, which it "
-                    "was not in the first batch: use inplace=False there"
+                    f"the value of {str(source)!r} was changed in place by a later module, and "
+                    "was not in the first batch: set inplace=False in that module"
                 )
             if not changed:
                 self._safe.add(source)
-        return {source: kept for source, (kept, _, _) in seen.items()}
+        return {source: stored for source, (stored, _, _) in values.items()}
 
     def clear(self) -> None:
-        """Forget what was seen."""
-        self._seen = {}
+        """Drop all stored values."""
+        self._values = {}
 
 
 class FeatureTap:
-    """Keeps what named places of a model hold while the student's own forward runs.
+    """Reads named places of a model while the student's training forward runs.
 
-    Hooks are put on by :meth:`attach` and taken off by :meth:`detach`; between :meth:`arm`
-    and :meth:`take` the first value of each place is kept, at other times nothing is. So
-    forwards that a strategy or its plugins make beside the one for the batch, or without
-    gradient, are not mistaken for it.
+    :meth:`attach` registers the hooks and :meth:`detach` removes them. The tap stores the first
+    value of each place between :meth:`arm` and :meth:`take`, and nothing at other times. Extra
+    forwards of a strategy or its plugins, and forwards without gradient, therefore do not
+    replace the values of the batch.
 
     Args:
-        sources: the places to read, see :class:`FeatureSource`.
+        sources: places to read, see :class:`FeatureSource`.
 
     Attributes:
-        autocast: dtype of the autocast that kept values were made under, or None.
+        capture: store of the values.
+        autocast: dtype of the autocast that was active in the forward, or None.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+        >>> tap = FeatureTap((FeatureSource("0"),))
+        >>> tap.attach(model); tap.arm(); _ = model(torch.zeros(5, 4))
+        >>> tap.take()[FeatureSource("0")].shape
+        torch.Size([5, 3])
     """
 
     def __init__(self, sources: tuple[FeatureSource, ...]) -> None:
@@ -137,10 +153,10 @@ class FeatureTap:
         self.autocast: torch.dtype | None = None
 
     def attach(self, model: nn.Module) -> None:
-        """Put the hooks on ``model`` (unwrapped); any earlier ones are taken off first.
+        """Register the hooks on the unwrapped ``model``, after removing earlier ones.
 
         Raises:
-            ValueError: when a module is not there.
+            ValueError: when ``model`` lacks a module that ``sources`` name.
         """
         self.detach()
         inner = unwrap(model)
@@ -157,10 +173,11 @@ class FeatureTap:
             self.autocast = torch.get_autocast_dtype(kind)
 
     def arm(self, without_gradient: bool = False) -> None:
-        """Forget what was seen and start to keep values.
+        """Drop all stored values and start to store new ones.
 
         Args:
-            without_gradient: of the forwards without gradient, and of these alone.
+            without_gradient: True reads only forwards without gradient; False reads only
+                forwards with gradient.
         """
         self.capture.clear()
         self._without_gradient = without_gradient
@@ -168,30 +185,30 @@ class FeatureTap:
         self._armed = True
 
     def take(self) -> dict[FeatureSource, Any]:
-        """Stop keeping and return the values by place.
+        """Stop storing values and return the stored ones by place.
 
         Raises:
-            ValueError: when a module did not run since :meth:`arm`.
+            ValueError: when a module has not run since :meth:`arm`.
         """
         self._armed = False
-        seen = self.capture.take()
+        values = self.capture.take()
         for source in self.sources:
-            if source not in seen:
+            if source not in values:
                 hint = (
-                    "; a model that ran compiled before does not see new hooks: call "
+                    "; a compiled model that ran before does not see new hooks: call "
                     "torch.compiler.reset() before training"
                     if self._compiled
                     else ""
                 )
                 raise ValueError(
                     f"{str(source)!r} was not run by the model's forward, or ran "
-                    "without gradient; name a module that the training forward calls (plain "
-                    f"functions and unused branches have nothing to read){hint}"
+                    "without gradient; name a module that the training forward calls (hooks "
+                    f"read neither plain functions nor unused branches){hint}"
                 )
-        return seen
+        return values
 
     def detach(self) -> None:
-        """Take the hooks off and forget everything; safe to call twice."""
+        """Remove the hooks and drop all stored values; a second call does nothing."""
         for handle in self._handles:
             handle.remove()
         self._handles, self._armed = [], False
@@ -199,21 +216,27 @@ class FeatureTap:
 
 
 def batch_first(value: Any, module: nn.Module) -> Any:
-    """``value`` with the batch on its first axis.
+    """Return ``value`` with the batch on its first axis.
 
-    Tokens of a module whose attention works on [T, B, D] (torch's own layers unless they are
-    told otherwise, open_clip's blocks before 2.26) become [B, T, D]. The shape cannot tell:
-    there may be as many tokens as samples.
+    Some attention layers work on [T, B, D]: torch's own with their default
+    ``batch_first=False``, and open_clip's blocks before 2.26. The function transposes the
+    tokens of a module with such layers to [B, T, D]. The layers decide, since the shape is
+    ambiguous: T may equal B.
+
+    Args:
+        value: input or output of ``module``; the function returns anything that is not a
+            tensor of three axes unchanged.
+        module: module that received or returned ``value``.
     """
     if not isinstance(value, Tensor) or value.ndim != 3:
         return value
     attention = [m for m in module.modules() if isinstance(m, nn.MultiheadAttention)]
-    turned = bool(attention) and not any(m.batch_first for m in attention)
-    return value.transpose(0, 1) if turned else value
+    tokens_first = bool(attention) and not any(m.batch_first for m in attention)
+    return value.transpose(0, 1) if tokens_first else value
 
 
 def hook(module: nn.Module, of_input: bool, tell: Callable[[Any], None]) -> RemovableHandle:
-    """Call ``tell`` with what the module is first given, or with what it returns."""
+    """Call ``tell`` with the module's output, or with its first argument if ``of_input``."""
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         tell(batch_first(next(iter((*args, *kwargs.values())), None), module))

@@ -1,4 +1,4 @@
-"""One pass of frozen features over a data set, which leaves no trace in random streams."""
+"""One pass over a data set, which leaves the global random streams unchanged."""
 
 from __future__ import annotations
 
@@ -21,15 +21,34 @@ def all_batches(
     collate_fn: Callable[[list[Any]], Any] | None = None,
     about: str = "features",
 ) -> Iterator[Any]:
-    """The mini-batches of a data set in its order, without gradient, see :func:`feature_batches`.
+    """Iterate over a data set in its order, without gradient.
+
+    A progress bar appears if the pass takes over five seconds. The random streams of torch (on
+    the CPU and on ``device``), NumPy and Python are restored after the pass.
+
+    Args:
+        dataset: any data set with a length.
+        device: device whose random stream is restored.
+        batch_size: samples in a batch.
+        num_workers: worker processes of the loader.
+        collate_fn: joins samples to a batch; None takes torch's default.
+        about: label of the progress bar; it also names the loader's random stream.
 
     Yields:
-        what ``collate_fn`` makes, on the CPU.
+        batches on the CPU, as ``collate_fn`` returns them.
+
+    Example:
+        >>> data = torch.utils.data.TensorDataset(torch.arange(5.0))
+        >>> [batch[0].tolist() for batch in all_batches(data, torch.device("cpu"), batch_size=3)]
+        [[0.0, 1.0, 2.0], [3.0, 4.0]]
     """
     loader = DataLoader(
-        dataset, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_fn,
+        dataset,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=collate_fn,
         generator=generator(about),
-    )  # fmt: skip
+    )
     with preserved_rng(device), torch.no_grad():
         yield from tqdm(loader, desc=about, delay=5, leave=False)
 
@@ -43,19 +62,18 @@ def feature_batches(
     collate_fn: Callable[[list[Any]], Any] | None = None,
     about: str = "features",
 ) -> Iterator[Tensor]:
-    """Features of a data set, batch by batch, in its order.
+    """Compute the features of a data set batch by batch, in its order.
 
-    A progress bar appears when it takes over five seconds. The random streams of torch, NumPy
-    and Python are left as they were found.
+    The pass is that of :func:`all_batches`.
 
     Args:
-        dataset: items whose first part is an image, with the evaluation transform.
-        features: images on ``device`` to features [B, D]; called without gradient.
-        device: where images are sent.
-        batch_size: of the loader.
-        num_workers: of the loader.
-        collate_fn: of the loader; None takes torch's.
-        about: what the progress bar is called.
+        dataset: items whose first entry is an image, with the evaluation transform.
+        features: maps images on ``device`` to features [B, D]; called without gradient.
+        device: device that receives the images.
+        batch_size: samples in a batch.
+        num_workers: worker processes of the loader.
+        collate_fn: joins samples to a batch; None takes torch's default.
+        about: label of the progress bar.
 
     Yields:
         [B, D] on ``device``.

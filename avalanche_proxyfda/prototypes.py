@@ -24,41 +24,42 @@ def class_prototypes(
     num_workers: int = 0,
     collate_fn: Callable[[list[Any]], Any] | None = None,
 ) -> Tensor:
-    """One pass over ``dataset``; a progress bar appears when it takes over five seconds.
+    """Compute one prototype a class in one pass over ``dataset``.
 
-    The random streams of torch, NumPy and Python are left as they were found.
+    A prototype is the normalised sum of the class's normalised features. The pass is that of
+    :func:`~avalanche_proxyfda.passes.all_batches`.
 
     Args:
-        dataset: items whose first part is an image, with the evaluation transform.
+        dataset: items whose first entry is an image, with the evaluation transform.
         labels: label of each item, [N], in the data set's order.
-        features: images on ``device`` to features [B, D]; called without gradient.
-        device: where images are sent.
-        batch_size: of the loader.
-        num_workers: of the loader.
-        collate_fn: of the loader; None takes torch's.
+        features: maps images on ``device`` to features [B, D]; called without gradient.
+        device: device that receives the images.
+        batch_size: samples in a batch.
+        num_workers: worker processes of the loader.
+        collate_fn: joins samples to a batch; None takes torch's default.
 
     Returns:
         [C, D] float32 on the CPU, unit rows, in ascending order of label.
 
     Raises:
-        ValueError: when a feature is NaN or infinite, or there is no item.
+        ValueError: when a feature is NaN or infinite, or ``dataset`` is empty.
     """
     classes = torch.unique(torch.as_tensor(labels)).to(device)
-    which = torch.searchsorted(classes, torch.as_tensor(labels).to(device))
+    class_of = torch.searchsorted(classes, torch.as_tensor(labels).to(device))
     sums: Tensor | float = 0.0
-    done = 0
+    count = 0
     for rows in feature_batches(
         dataset, features, device, batch_size, num_workers, collate_fn, "class prototypes"
     ):
         rows = unit_rows(full_precision(rows))
-        member = F.one_hot(which[done : done + len(rows)], len(classes)).to(rows.dtype)
-        sums = sums + member.T @ rows  # a matrix product: index_add_ is not repeatable on CUDA
-        done += len(rows)
+        member = F.one_hot(class_of[count : count + len(rows)], len(classes)).to(rows.dtype)
+        sums = sums + member.T @ rows  # index_add_ is not deterministic on CUDA
+        count += len(rows)
     if not isinstance(sums, Tensor):
-        raise ValueError("dataset is empty: there is nothing to take prototypes of")
+        raise ValueError("dataset is empty; class prototypes need at least one sample")
     if not bool(sums.isfinite().all()):
         raise ValueError(
-            "the teacher's features of the training data hold NaN or Inf: the model given, or "
-            "the images, are broken"
+            "the teacher's features of the training data hold NaN or Inf; check the model's "
+            "weights and the images"
         )
     return unit_rows(sums).float().cpu()

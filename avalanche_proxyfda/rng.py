@@ -1,36 +1,122 @@
-"""Random streams of our own, and keeping others' as they were."""
+"""Named random streams, and one snapshot of the process's global random streams."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 
 def mixed_seed(*parts: int | str) -> int:
-    """A 63-bit seed from any number of parts; the same on every machine and version."""
+    """Return a 63-bit seed for ``parts``; it is the same on every machine and version.
+
+    Example:
+        >>> mixed_seed("batches", 0, 3)
+        3030313398663863326
+    """
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(*parts: int | str) -> torch.Generator:
-    """A CPU generator of its own for the stream that ``parts`` name."""
+    """Return a new CPU generator for the random stream that ``parts`` name.
+
+    Example:
+        >>> first, second = generator("classes", 0), generator("classes", 0)
+        >>> bool(torch.rand(1, generator=first) == torch.rand(1, generator=second))
+        True
+    """
     return torch.Generator().manual_seed(mixed_seed(*parts))
+
+
+@dataclass(frozen=True, eq=False)
+class RandomState:
+    """A snapshot of the process's global random streams.
+
+    The streams are Python's, NumPy's legacy stream (random transforms draw from it), torch's
+    on the CPU, and torch's on ``device`` if ``device`` is a CUDA device.
+
+    Args:
+        device: device whose stream belongs to the snapshot.
+        streams: states of the streams, in the form of :meth:`state_dict`.
+        torch_only: True leaves the streams of Python and NumPy alone.
+    """
+
+    device: torch.device
+    streams: Mapping[str, Any]
+    torch_only: bool = False
+
+    @classmethod
+    def capture(cls, device: torch.device, *, torch_only: bool = False) -> RandomState:
+        """Take a snapshot of the streams as they are now."""
+        streams: dict[str, Any] = {}
+        if not torch_only:
+            streams["python"] = random.getstate()
+            streams["numpy"] = np.random.get_state()  # noqa: NPY002 (transforms draw from it)
+        streams["torch"] = torch.get_rng_state()
+        streams["cuda"] = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        return cls(device, streams, torch_only)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states by stream: ``python``, ``numpy``, ``torch`` and ``cuda``.
+
+        ``cuda`` is None without a CUDA device. ``python`` and ``numpy`` are absent with
+        ``torch_only``.
+        """
+        return dict(self.streams)
+
+    def restore(self) -> None:
+        """Set the streams to the snapshot; a snapshot without ``cuda`` leaves CUDA alone."""
+        if not self.torch_only:
+            random.setstate(self.streams["python"])
+            np.random.set_state(self.streams["numpy"])  # noqa: NPY002
+        torch.set_rng_state(self.streams["torch"].cpu())
+        if self.device.type == "cuda" and self.streams["cuda"] is not None:
+            torch.cuda.set_rng_state(self.streams["cuda"].cpu(), self.device)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Draw the same numbers again inside the block.
+
+        After the block, the streams continue from where they were before it.
+        """
+        present = RandomState.capture(self.device, torch_only=self.torch_only)
+        self.restore()
+        try:
+            yield
+        finally:
+            present.restore()
 
 
 @contextmanager
 def preserved_rng(device: torch.device) -> Iterator[None]:
-    """Put back the random streams of torch (CPU and ``device``), NumPy and Python."""
-    devices = [device] if device.type == "cuda" else []
-    # NumPy's legacy stream is the one that transforms draw from
-    python, array = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=devices):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(array)  # noqa: NPY002
+    """Restore all streams of :class:`RandomState` after the block.
+
+    Example:
+        >>> state = torch.get_rng_state()
+        >>> with preserved_rng(torch.device("cpu")):
+        ...     _ = torch.rand(3)
+        >>> torch.equal(torch.get_rng_state(), state)
+        True
+    """
+    state = RandomState.capture(device)
+    try:
+        yield
+    finally:
+        state.restore()
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed Python's, NumPy's and torch's CPU stream inside the block; restore them after it."""
+    with preserved_rng(torch.device("cpu")):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed also seeds the GPUs
+        np.random.seed(seed % 2**32)  # noqa: NPY002 (random transforms draw from this stream)
+        random.seed(seed)
+        yield

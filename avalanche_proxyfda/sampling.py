@@ -1,4 +1,4 @@
-"""Class-balanced batches in which related classes meet."""
+"""Draws class-balanced batches of classes that are hard to tell apart."""
 
 from __future__ import annotations
 
@@ -14,37 +14,48 @@ from torch.utils.data import Sampler
 
 from avalanche_proxyfda.losses.base import check_count
 from avalanche_proxyfda.losses.neighbors import full_precision, unit_rows
-from avalanche_proxyfda.rng import generator as own_generator
+from avalanche_proxyfda.rng import generator as named_generator
 from avalanche_proxyfda.rng import mixed_seed
 
 
 class HardClassBatchSampler(Sampler[list[int]]):
-    """Batches of m classes x n samples, the classes chosen to be hard to tell apart.
+    """Draws batches of m classes with n samples each; the classes of a batch are similar.
 
-    Each batch starts from the next class of a shuffled queue, then takes, again and again,
-    the unused class with the largest mean similarity to those chosen (greedy hard class
-    mining, Proxy-FDA appendix A; the greedy rule's details are our reading). Every class
-    starts a batch equally often, to within one. Without prototypes the other classes are
-    drawn at random. A class gives n samples without replacement from its own shuffled
-    queue; a class with fewer than n samples repeats them.
+    The sampler implements the greedy hard class mining of Proxy-FDA (appendix A); the paper
+    leaves details of the greedy rule open. A batch starts with the next class of a shuffled
+    queue. The sampler then adds the unused class with the largest mean similarity to the
+    batch's classes, until the batch has m classes. Without prototypes, the sampler draws the
+    other classes at random. Each class starts a batch equally often, to within one. A class
+    gives n samples without replacement from a shuffled queue; a class with fewer than n samples
+    repeats them.
 
-    Labels alone decide: with fewer than m classes all of them are in every batch, and n
-    grows so that a batch keeps at most m x n samples. An epoch is ceil(N / batch_size)
-    batches and a function of the seed and the epoch number alone: nothing is drawn from
-    torch's global generator, and worker processes change nothing.
+    With fewer than m classes, every batch has all classes, and n grows as far as a batch still
+    has at most m x n samples. An epoch has ceil(N / batch_size) batches. It depends on the
+    labels, the prototypes, the seed and the number of the epoch. The sampler does not draw from
+    torch's global generator, and the number of worker processes does not change the batches.
 
     Args:
         labels: class of each sample, [N] integers of any values.
-        prototypes: [C, D], one row a class in ascending order of label; None to draw
-            classes at random.
-        classes_per_batch: m.
+        prototypes: [C, D], one row a class in ascending order of label; None draws the classes
+            at random.
+        classes_per_batch: m; clamped to the number of classes.
         samples_per_class: n.
-        seed: names the random stream; drawn from ``generator`` when None (0 without one).
-        generator: only read when ``seed`` is None.
+        seed: seed of the random streams; None draws it from ``generator``, or takes 0 without
+            a generator.
+        generator: gives the seed if ``seed`` is None.
+
+    Attributes:
+        classes: the C labels, in ascending order.
 
     Raises:
-        TypeError, ValueError: for empty labels, prototypes that do not fit or are not
-            finite, sizes below 1, or both ``seed`` and ``generator``.
+        TypeError: for a size that is no int.
+        ValueError: for empty or non-integer labels, prototypes that do not fit the labels or
+            are not finite, sizes below 1, or both ``seed`` and ``generator``.
+
+    Example:
+        >>> sampler = HardClassBatchSampler([7, 7, 3, 3, 5, 5], None, 2, 1)
+        >>> len(sampler), sampler.batch_size, sampler.classes
+        (3, 2, [3, 5, 7])
     """
 
     def __init__(
@@ -66,13 +77,17 @@ class HardClassBatchSampler(Sampler[list[int]]):
         check_count("classes_per_batch", classes_per_batch, 1)
         check_count("samples_per_class", samples_per_class, 1)
         if seed is not None and generator is not None:
-            raise ValueError("give seed or generator, not both")
+            raise ValueError(
+                f"seed={seed} and a generator are both given; pass seed or generator, not both"
+            )
         if seed is None and generator is not None:
             seed = int(torch.randint(2**62, (), generator=generator))
         self.seed = seed or 0
-        classes, which = torch.unique(target, return_inverse=True)
+        classes, class_of = torch.unique(target, return_inverse=True)
         self.classes: list[int] = classes.tolist()
-        self._members = [torch.nonzero(which == c).flatten().numpy() for c in range(len(classes))]
+        self._members = [
+            torch.nonzero(class_of == c).flatten().numpy() for c in range(len(classes))
+        ]
         self._size = len(target)
         self.classes_per_batch = min(classes_per_batch, len(classes))
         self.samples_per_class = classes_per_batch * samples_per_class // self.classes_per_batch
@@ -82,6 +97,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
         self._resume = 0
 
     def _compare(self, prototypes: Tensor) -> NDArray[np.float32]:
+        """Return the cosines [C, C] of the prototypes, after checking them."""
         if prototypes.ndim != 2 or len(prototypes) != len(self.classes):
             raise ValueError(
                 f"prototypes has shape {tuple(prototypes.shape)}; expected one row for each of "
@@ -100,15 +116,17 @@ class HardClassBatchSampler(Sampler[list[int]]):
 
     @property
     def epoch(self) -> int:
-        """Number of the epoch that the next iteration yields."""
+        """Number of the epoch of the next iteration."""
         return self._epoch
 
     def __len__(self) -> int:
         return math.ceil(self._size / self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields; a position loaded for another
-        epoch is dropped. Without this call, each finished iteration moves on by one.
+        """Set the epoch of the next iteration.
+
+        The call drops a loaded position in another epoch. Without calls, each finished
+        iteration increments the epoch.
         """
         check_count("epoch", epoch, 0)
         if epoch != self._epoch:
@@ -133,15 +151,15 @@ class HardClassBatchSampler(Sampler[list[int]]):
             yield batch
 
     def _seed_class(self, turn: int) -> int:
-        """The class that starts the batch ``turn`` of the whole training."""
+        """Return the class that starts batch number ``turn``, counted over all epochs."""
         cycle, place = divmod(turn, len(self.classes))
         order = torch.randperm(
-            len(self.classes), generator=own_generator("classes", self.seed, cycle)
+            len(self.classes), generator=named_generator("classes", self.seed, cycle)
         )
         return int(order[place])
 
     def _choose(self, first: int, random: np.random.Generator) -> list[int]:
-        """The classes of a batch that starts with ``first``."""
+        """Return the classes of a batch that starts with ``first``."""
         chosen = [first]
         free = np.ones(len(self.classes), dtype=bool)
         free[first] = False
@@ -157,31 +175,30 @@ class HardClassBatchSampler(Sampler[list[int]]):
         return chosen
 
     def _draw(self, queues: list[list[int]], c: int, random: np.random.Generator) -> list[int]:
-        """The next n samples of class ``c``, none twice while the class has others."""
-        taken: list[int] = []
-        while len(taken) < self.samples_per_class:
+        """Return the next n samples of class ``c``; repeats only fill up a small class."""
+        samples: list[int] = []
+        while len(samples) < self.samples_per_class:
             if not queues[c]:
                 fresh = random.permutation(self._members[c]).tolist()
-                held = set(taken)
-                # what this batch holds already comes last
-                queues[c] = [i for i in fresh if i not in held] + [i for i in fresh if i in held]
-            need = self.samples_per_class - len(taken)
-            taken, queues[c] = taken + queues[c][:need], queues[c][need:]
-        return taken
+                drawn = set(samples)  # samples that the batch already has come last
+                queues[c] = sorted(fresh, key=drawn.__contains__)
+            need = self.samples_per_class - len(samples)
+            samples, queues[c] = samples + queues[c][:need], queues[c][need:]
+        return samples
 
     def begin_at(self, batch: int) -> None:
-        """Leave out the epoch's first batches, ``batch`` of them, in the next iteration alone."""
+        """Skip the epoch's first ``batch`` batches, in the next iteration only."""
         self._position = self._resume = check_count("batch", batch, 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Seed, epoch, and how many batches of it were handed out.
+        """Return the seed, the epoch and the position: the number of batches yielded in it.
 
-        A loader with worker processes takes batches ahead of training; the plugins of this
-        package count the steps that were made and put that number in its place.
+        Worker processes fetch batches ahead of training. The plugins of this package therefore
+        save the number of training steps as the position instead.
         """
         return {"seed": self.seed, "epoch": self._epoch, "position": self._position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``: the next iteration yields the rest of that epoch."""
+        """Load ``state``; the next iteration yields the rest of its epoch."""
         self.seed, self._epoch = int(state["seed"]), int(state["epoch"])
         self._position = self._resume = int(state["position"])

@@ -1,59 +1,61 @@
-"""The feature teacher: a frozen copy of the model that answers for the same batch."""
+"""The feature teacher: a frozen copy of the model that reads the same batch."""
 
 from __future__ import annotations
 
 import copy
-import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda.cache.key import weights_key
-from avalanche_proxyfda.cache.teacher_cache import TeacherCache
 from avalanche_proxyfda.feature_source import FeatureSource, unwrap
 from avalanche_proxyfda.features import Capture, hook
 
 Forward = Callable[[nn.Module, Tensor], Any]
 Values = dict[FeatureSource, Any]
-"""What the places of a model hold for one batch."""
-_log = logging.getLogger(__name__)
+"""The values of a model's places for one batch."""
 
 _HOOKS = (
-    "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
-    "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_backward_hooks",
-    "_backward_pre_hooks", "_state_dict_hooks", "_state_dict_pre_hooks",
-    "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
-)  # fmt: skip
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)
 
 
-class _EndOfForward(Exception):  # noqa: N818 (nothing went wrong)
-    """Ends a teacher's forward as soon as its features are known."""
+class _EndOfForward(Exception):  # noqa: N818 (no error)
+    """Ends a teacher's forward when all its features are read."""
 
 
 def frozen_copy(module: nn.Module) -> nn.Module:
-    """A deep copy without hooks or gradients, in eval mode; the original is untouched.
+    """Return a deep copy in eval mode, without hooks and gradients.
 
-    A copied hook would be worse than useless: a closure would write the teacher's features
-    into the student's place, a bound method would drag its owner into every copy. Hooks of
-    ``torch.nn.utils`` (old-style weight and spectral norm) are part of the computation and
-    stay.
+    The copy has no hooks because a copied closure would write the teacher's features in the
+    place of the student's, and a copied bound method would copy its owner. The hooks of
+    ``torch.nn.utils`` (old-style weight and spectral norm) stay, since they belong to the
+    computation.
 
     Raises:
-        RuntimeError: when torch cannot copy the module.
+        RuntimeError: if torch cannot copy the module.
     """
     memo: dict[int, Any] = {}
     for part in module.modules():
         for name in _HOOKS:
             hooks = part.__dict__.get(name)
             if hooks is not None:  # deepcopy then takes this dict in place of the original
-                kept = [(k, h) for k, h in hooks.items() if _belongs_to_torch(h)]
-                memo[id(hooks)] = OrderedDict(copy.deepcopy(kept))
+                of_torch = [(k, h) for k, h in hooks.items() if _belongs_to_torch(h)]
+                memo[id(hooks)] = OrderedDict(copy.deepcopy(of_torch))
     try:
         twin = copy.deepcopy(module, memo)
     except (RuntimeError, TypeError) as error:
@@ -72,10 +74,10 @@ def _belongs_to_torch(hook: object) -> bool:
 
 @contextmanager
 def _kernels_of_training(trained: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Make torch take the kernels that it takes in training, so that equal weights give equal bits.
+    """Make torch choose the kernels of training, so that equal weights give equal bits.
 
-    Without gradient torch would use its inference-only attention, and its matrix products
-    choose a routine by whether a weight requires gradient, even where none is recorded.
+    Without gradients torch takes its inference-only attention. Matrix products choose a
+    routine by ``requires_grad`` of the weight, even if no gradient is recorded.
     """
     was = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -89,13 +91,13 @@ def _kernels_of_training(trained: Iterable[nn.Parameter]) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(was)
 
 
-def _without_the_rest(module: nn.Module, parts: Iterable[str], tensors: Mapping[str, Any]) -> None:
-    """Take modules and tensors out of ``module`` that are not named."""
+def _remove_others(module: nn.Module, parts: Iterable[str], tensors: Mapping[str, Any]) -> None:
+    """Remove the submodules and tensors of ``module`` that are not named."""
     for name in {name for name, _ in module.named_modules()} - set(parts):
         above, _, last = name.rpartition(".")
         try:
             del module.get_submodule(above)._modules[last]
-        except (AttributeError, KeyError):  # gone with the one above it
+        except (AttributeError, KeyError):  # removed with the module above it
             continue
     for name in set(module.state_dict()) - set(tensors):
         above, _, last = name.rpartition(".")
@@ -105,50 +107,38 @@ def _without_the_rest(module: nn.Module, parts: Iterable[str], tensors: Mapping[
 
 
 def _common_parent(sources: Iterable[FeatureSource]) -> str:
-    """Name of the smallest module that makes all the places; empty for the whole model."""
+    """Return the name of the smallest module that computes all places; "" for the whole model."""
     paths = []
     for source in sources:
         path = source.module.split(".") if source.module else []
         paths.append(path[:-1] if source.of_input else path)
     shared = []
-    for parts in zip(*paths, strict=False):  # as far as the shortest goes
+    for parts in zip(*paths, strict=False):  # up to the end of the shortest path
         if len(set(parts)) > 1:
             break
         shared.append(parts[0])
     return ".".join(shared)
 
 
-@dataclass(frozen=True)
-class Named:
-    """What a cache needs to know of a batch.
-
-    Attributes:
-        names: of its samples; None when they are not known.
-        sums: check sums of the images that were named, where that was on another device.
-        part: how to call a whole model for some rows of the batch, [b] indices.
-    """
-
-    names: Sequence[bytes] | None = None
-    sums: Tensor | None = None
-    part: Callable[[Tensor], Forward] | None = None
-
-
 class FeatureTeacher:
-    """Frozen values of a model as it stood when this was made.
+    """The values of a model's places, with the weights that the model has now.
 
-    A copy of the whole model is made, and its forward ends when the last place was seen.
-    Where the first batch shows that a module which makes all the places is itself given the
-    images (an image tower), only that module is kept.
+    The teacher copies the whole model. A forward of the teacher ends when the last place is
+    read. If the first batch shows that one module computes all places from the images (an
+    image tower), the teacher drops the rest of the model.
 
-    Values of the batch asked for last are remembered until :meth:`forget`, so all plugins
-    that share a teacher cost one forward a step. While there is a :attr:`cache`, samples that it
-    knows cost none.
+    The teacher remembers the values of the last batch until :meth:`forget`, so all plugins
+    that share a teacher need one teacher forward a step.
 
     Args:
-        model: the student; it is copied and not changed.
+        model: the student, which is copied and not changed.
         sources: the places to read.
-        as_in_training: take the kernels that torch takes in training, so that equal weights
-            give the bits that the student's forward gives; else those of inference.
+        as_in_training: True takes torch's kernels of training, so that equal weights give the
+            bits of the student's forward; False takes the kernels of inference.
+
+    Raises:
+        ValueError: if the model lacks a place.
+        RuntimeError: if torch cannot copy the model.
     """
 
     def __init__(
@@ -160,61 +150,41 @@ class FeatureTeacher:
             source.find(inner)
         self.as_in_training = as_in_training
         self.forwards = 0
+        """Forwards so far."""
         self.module = frozen_copy(inner)
+        """The copy of the model, or of the part that computes all places."""
         pairs = zip(self.module.parameters(), inner.parameters(), strict=True)
         self._trained = [twin for twin, original in pairs if original.requires_grad]
         self.root = ""
-        """Name that :attr:`module` has in the model; empty for the whole of it."""
+        """Name of :attr:`module` in the model; "" for the whole model."""
         self._capture = Capture()
         self._batch: Tensor | None = None
         self._values: Values = {}
-        self.cache: TeacherCache | None = None
-        """Values by sample, within an experience; see ``avalanche_proxyfda.plugins.caching``."""
-        self.cache_planned = False
-        """Whether it was decided for this experience if there is one."""
-        self.saved_cache: Mapping[str, Any] | None = None
-        """A restored state of the cache, until there is one to put it in."""
-        self._holders: list[dict[str, Any]] = []
-        self._frozen_as: list[tuple[int, int]] = []
-        self._key = ""
 
-    @torch.no_grad()
     def values(
         self,
         images: Tensor,
         autocast: torch.dtype | None = None,
         forward: Forward | None = None,
-        named: Named | None = None,
     ) -> Values:
-        """What every place holds for a batch.
+        """Return the values of every place for a batch.
 
         Args:
-            images: the batch that the student sees, [B, ...].
-            autocast: the dtype of the student's autocast; None where it had none.
-            forward: how to call a whole model, where ``module(images)`` will not do.
-            named: the batch's samples, for the cache; None passes it by.
+            images: the batch of the student, [B, ...].
+            autocast: dtype of the student's autocast; None without autocast.
+            forward: calls a whole model, if ``module(images)`` does not.
 
         Raises:
-            ValueError: when a place is not run.
+            ValueError: if the forward does not run a place.
         """
-        if images is self._batch:
-            return self._values
-        if self.cache is not None and named is not None and self._is_as_it_was():
+        if images is not self._batch:
+            self._values = self.live(images, autocast, forward)
+            self._batch = images
+        return self._values
 
-            def ask(rows: Tensor | None) -> Values:
-                if rows is None:
-                    return self.live(images, autocast, forward)
-                call = forward if named.part is None else named.part(rows)
-                return self.live(images.index_select(0, rows), autocast, call)
-
-            values = self.cache.values(images, named.names, named.sums, autocast, ask)
-        else:
-            values = self.live(images, autocast, forward)
-        self._batch, self._values = images, values
-        return values
-
+    @torch.no_grad()
     def live(self, images: Tensor, autocast: torch.dtype | None, forward: Forward | None) -> Values:
-        """:meth:`values` without cache or memory: one forward."""
+        """Return :meth:`values` of one forward, and remember nothing."""
         lower = torch.autocast(images.device.type, dtype=autocast) if autocast else nullcontext()
         kernels = _kernels_of_training(self._trained) if self.as_in_training else nullcontext()
         with lower, kernels:
@@ -222,64 +192,24 @@ class FeatureTeacher:
         self.forwards += 1
         return values
 
-    def begin_cache(self, cache: TeacherCache) -> None:
-        """Keep values from now on; a restored state of this very teacher is put to use.
-
-        The first forward must have been made, which shows what part of the model is needed.
-        """
-        parts = self.module.modules()
-        self._holders = [held for part in parts for held in (part._parameters, part._buffers)]
-        self.cache, self._frozen_as = cache, self._state_of_weights()
-        state, self.saved_cache = self.saved_cache, None
-        if state is not None and state["key"] != self.key():
-            _log.warning("the saved cache is of another teacher, and is not used")
-        elif state is not None:
-            device = next((v.device for v in self.module.parameters()), torch.device("cpu"))
-            cache.load_state_dict(state, self.sources, device)
-
-    def end_cache(self) -> None:
-        """Let go of the cache."""
-        if self.cache is not None:
-            self.cache.close()
-        self.cache, self.cache_planned, self._holders = None, False, []
-
-    def key(self) -> str:
-        """SHA-256 of weights, buffers, kinds of modules and places."""
-        if not self._key or self.cache is None or self._state_of_weights() != self._frozen_as:
-            self._key = weights_key(self.module, self.sources)
-        return self._key
-
-    def _state_of_weights(self) -> list[tuple[int, int]]:
-        """Changes when anything writes to the weights or puts others in their place."""
-        values = (value for held in self._holders for value in held.values())
-        return [(value.data_ptr(), value._version) for value in values if value is not None]
-
-    def _is_as_it_was(self) -> bool:
-        if self._state_of_weights() == self._frozen_as:
-            return True
-        _log.warning("the teacher's weights were changed: it is asked without its cache")
-        self.end_cache()
-        self.cache_planned = True
-        return False
-
     def find(self, source: FeatureSource) -> nn.Module:
-        """The teacher's own module at one of its places."""
+        """Return the teacher's module at one of its places."""
         name = source.module.removeprefix(self.root).removeprefix(".")
         return FeatureSource(name).find(self.module)
 
     def _run(self, images: Tensor, forward: Forward | None) -> Values:
-        """Run the copy as far as the last place."""
-        given: list[Any] = []
+        """Run the copy up to the last place."""
+        inputs: list[Any] = []
         self._capture.clear()
 
         def keep(source: FeatureSource, value: Any) -> None:
-            self._capture.keep(source, value)  # the first, as the tap of the student does
+            self._capture.keep(source, value)  # the first value, like the student's tap
             if len(self._capture) == len(self.sources):
                 raise _EndOfForward
 
         parent = _common_parent(self.sources)
         watched = None if self.root or not parent else self.find(FeatureSource(parent))
-        handles = [] if watched is None else [hook(watched, True, given.append)]
+        handles = [] if watched is None else [hook(watched, True, inputs.append)]
         handles += [hook(self.find(s), s.of_input, partial(keep, s)) for s in self.sources]
         try:
             if forward is None or self.root:
@@ -291,56 +221,57 @@ class FeatureTeacher:
         finally:
             for handle in handles:
                 handle.remove()
-        found = self._capture.take()
+        values = self._capture.take()
         for source in self.sources:
-            if source not in found:
+            if source not in values:
                 raise ValueError(
                     f"{str(source)!r} was not run by the model's forward; name "
                     "a module that it calls"
                 )
-        if watched is not None and given and given[0] is images:
-            self.module, self.root = watched, parent  # the rest of the model is never needed
-        return found
+        if watched is not None and inputs and inputs[0] is images:
+            self.module, self.root = watched, parent  # the rest of the model is not needed
+        return values
 
     def forget(self) -> None:
         """Drop the remembered batch and its values."""
         self._batch, self._values = None, {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and buffers, of which part of the model they are, and the cache's rows."""
-        cache = self.saved_cache
-        if self.cache is not None:
-            cache = {"key": self.key(), **self.cache.state_dict()}
+        """Return weights and buffers, and the part of the model that they belong to."""
         return {
             "root": self.root,
             "module": self.module.state_dict(),
             "parts": [name for name, _ in self.module.named_modules()],
             "safe": self._capture.safe,
-            "cache": cache,
         }
 
     @staticmethod
     def restore(
         model: nn.Module, sources: Iterable[FeatureSource], state: Mapping[str, Any]
     ) -> FeatureTeacher:
-        """The teacher that ``state`` describes, its structure taken from ``model``.
+        """Return the teacher of a saved state, with the structure of ``model``.
 
-        Tensors replace the copy's own whatever their shape, and parts that are new since are
-        taken out: the head of the model may have grown, and others may have come.
+        The saved tensors replace those of the copy, also if the shapes differ: the head of the
+        model may have grown. Parts of the model that the state lacks are removed.
+
+        Args:
+            model: a model with the structure of the teacher's, and maybe more.
+            sources: the places to read.
+            state: the result of :meth:`state_dict`.
 
         Raises:
-            ValueError: when ``model`` lacks a tensor that ``state`` holds.
+            ValueError: if ``model`` lacks a tensor of ``state``.
         """
         teacher = FeatureTeacher(model, sources)
         if state["root"]:
             teacher.module = FeatureSource(state["root"]).find(teacher.module)
             teacher.root = state["root"]
         teacher._capture.trust(state["safe"])
-        _without_the_rest(teacher.module, state["parts"], state["module"])
-        own = {**dict(teacher.module.named_parameters()), **dict(teacher.module.named_buffers())}
+        module = teacher.module
+        _remove_others(module, state["parts"], state["module"])
+        tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         for name, value in state["module"].items():
-            if name not in own:
+            if name not in tensors:
                 raise ValueError(f"the teacher's state holds {name!r}, which the model lacks")
-            own[name].data = value.detach().clone().to(own[name].device)
-        teacher.saved_cache = state.get("cache")
+            tensors[name].data = value.detach().clone().to(tensors[name].device)
         return teacher

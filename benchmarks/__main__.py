@@ -4,43 +4,85 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from collections.abc import Iterable
+from importlib import import_module
+from typing import NamedTuple
 
 from benchmarks.quiet import quiet
 from benchmarks.ranks import refuse
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The command line of all jobs."""
-    from benchmarks import demo, features, rerun, run
-    from benchmarks.board import command as board
-    from benchmarks.perf import command as perf
-    from benchmarks.sweep import command as sweep
+class Command(NamedTuple):
+    """A job of the command line.
 
+    Attributes:
+        module: its ``add_options`` declares the options, its ``main`` does the job.
+        about: one line for ``--help``.
+        help_format: how ``--help`` of the job is laid out.
+    """
+
+    module: str
+    about: str
+    help_format: type[argparse.HelpFormatter] = argparse.HelpFormatter
+
+
+COMMANDS = {
+    "demo": Command(
+        "benchmarks.demo",
+        "methods over their strengths on the embedded stream",
+        argparse.ArgumentDefaultsHelpFormatter,
+    ),
+    "run": Command(
+        "benchmarks.run", "a recipe: a method on a stream, or the methods that it lists"
+    ),
+    "sweep": Command(
+        "benchmarks.sweep.command",
+        "a matrix: streams, methods, seeds and strengths; goes on where it stopped",
+    ),
+    "board": Command("benchmarks.board.command", "records as tables, figures and one page"),
+    "rerun": Command(
+        "benchmarks.rerun", "make the run of a record again, and compare number by number"
+    ),
+    "features": Command(
+        "benchmarks.features",
+        "a data set's features before and after a run, side by side: what was forgotten",
+    ),
+    "perf": Command(
+        "benchmarks.perf.command",
+        "what methods cost: step times, memory, scaling, the teacher's cache",
+    ),
+}
+
+
+def make_parser(jobs: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """The command line.
+
+    Args:
+        jobs: jobs whose modules are imported, and whose options are declared; the others are
+            only listed.
+    """
+    declared = set(jobs)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run benchmarks.")
-    jobs = parser.add_subparsers(dest="job", required=True)
-    shape: dict[str, Any] = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter}
-    for name, module, about, how in (
-        ("demo", demo, "methods over their strengths on the embedded stream", shape),
-        ("run", run, "a recipe: a method on a stream, or the methods that it lists", {}),
-        ("sweep", sweep,
-         "a matrix: streams, methods, seeds and strengths; goes on where it stopped", {}),
-        ("board", board, "records as tables, figures and one page", {}),
-        ("rerun", rerun, "make the run of a record again, and compare number by number", {}),
-        ("features", features,
-         "a data set's features before and after a run, side by side: what was forgotten", {}),
-        ("perf", perf, "what methods cost: step times, memory, scaling, the teacher's cache", {}),
-    ):  # fmt: skip
-        job = jobs.add_parser(name, help=about, description=about, **how)
-        module.add_options(job)
-        job.set_defaults(work=module.main)
+    choices = parser.add_subparsers(dest="job", required=True)
+    for name, command in COMMANDS.items():
+        job = choices.add_parser(
+            name,
+            help=command.about,
+            description=command.about,
+            formatter_class=command.help_format,
+        )
+        if name in declared:
+            module = import_module(command.module)
+            module.add_options(job)
+            job.set_defaults(work=module.main)
     return parser
 
 
 def main() -> int:
     """Dispatch to a job; returns its exit status."""
     quiet()
-    args = make_parser().parse_args()
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    args = make_parser(words[:1]).parse_args()
     try:
         refuse(args.job)
         return int(args.work(args))

@@ -1,49 +1,46 @@
-"""The pre-trained tower of a configuration, and how it is shown images."""
+"""The pre-trained tower of a configuration, and its views of images."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from PIL import Image
 from torchvision.transforms import v2
 
 from avalanche_proxyfda.models import Backbone, load_backbone
 from benchmarks import tiny_clip
-from benchmarks.streams.dataset_sequence import Transform
-
-if TYPE_CHECKING:
-    from benchmarks.config import Config
+from benchmarks.config import Config
+from benchmarks.streams.views import Transform, Views
 
 TINY = "tiny-clip"
-_SIDE = 32  # of tiny-clip's images
+_SIDE = 32  # pixels of tiny-clip's images
 _CROPS = {"crop": (0.9, 1.0), "flip-crop": (0.08, 1.0)}
 
 
-@dataclass(frozen=True)
-class Views:
-    """How images of PIL become input of the tower, in training and in evaluation."""
-
-    train: Transform
-    evaluation: Transform
-
-
 def build_backbone(config: Config) -> Backbone:
-    """The tower, as :func:`avalanche_proxyfda.models.load_backbone` makes it, or tiny-clip's."""
-    asked = config.backbone
-    if asked.name == TINY:
-        if asked.weights or asked.image_size or asked.mean or asked.std or asked.options:
-            raise ValueError("backbone: tiny-clip comes as it is; it takes no other setting")
+    """Load the tower with :func:`avalanche_proxyfda.models.load_backbone`, or tiny-clip's.
+
+    Raises:
+        ValueError: if a setting is refused.
+        FileNotFoundError, ImportError, ConnectionError: see ``load_backbone``.
+    """
+    options = config.backbone
+    if options.name == TINY:
+        if options.weights or options.image_size or options.mean or options.std or options.options:
+            raise ValueError(
+                "backbone: tiny-clip comes as it is; leave out every setting except backbone.name"
+            )
         clip = tiny_clip.load()
         view = _normalised(
             [v2.Resize(_SIDE, antialias=True), v2.CenterCrop(_SIDE)], (0.5,) * 3, (0.5,) * 3
         )
         return Backbone(TINY, clip.visual, 128, view, view, clip, tiny_clip.tokenize)
-    weights: Any = asked.weights
+    weights: Any = options.weights
     if weights is not None and weights != "random":
         weights = config.at(weights)
     return load_backbone(
-        asked.name, weights, asked.image_size, asked.mean, asked.std, asked.options
+        options.name, weights, options.image_size, options.mean, options.std, options.options
     )
 
 
@@ -54,10 +51,11 @@ def _normalised(steps: list[Any], mean: Any, std: Any) -> Transform:
 
 
 def build_views(config: Config, backbone: Backbone) -> Views:
-    """Evaluation as the library does it; training as ``train.augment`` says.
+    """Build the views: the library's view for evaluation, ``train.augment``'s for training.
 
     Raises:
-        ValueError: when the library's evaluation view has no normalisation to take over.
+        ValueError: if ``train.augment`` needs the mean and the standard deviation of the
+            library's evaluation view, and the view has none.
     """
     evaluation, kind = backbone.eval_transform, config.train.augment
     if kind == "none":
@@ -67,10 +65,9 @@ def build_views(config: Config, backbone: Backbone) -> Views:
     norms = [t for t in getattr(evaluation, "transforms", ()) if type(t).__name__ == "Normalize"]
     if len(norms) != 1:
         raise ValueError(
-            f"train.augment={kind!r}: {backbone.name} shows no mean and std; take none"
+            f"train.augment={kind!r}: the evaluation view of {backbone.name} has no mean and std; "
+            "set train.augment=none"
         )
-    from PIL import Image
-
     side = int(evaluation(Image.new("RGB", (64, 64))).shape[-1])
     steps: list[Any] = [
         v2.RandomResizedCrop(

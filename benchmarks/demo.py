@@ -5,58 +5,73 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from benchmarks.config import Config
-    from benchmarks.recipe_files import Recipe
+from benchmarks.board.rows import rows_of
+from benchmarks.board.write import write_board
+from benchmarks.config import Config, Recipe, find_recipe, load_recipe, path_configs
+from benchmarks.methods.plugins import arguments_of, checked
+from benchmarks.methods.registry import METHODS
+from benchmarks.pool import run_all
+from benchmarks.prepare import planned_steps
+from benchmarks.record import Selection
+from benchmarks.record_files import collect
+from benchmarks.run import check_folder
+from benchmarks.streams.registry import load_stream
+from benchmarks.streams.views import Views
+from benchmarks.tables import table
+from benchmarks.tasks import Settler, Task
 
 
 def concepts_recipe() -> Recipe:
     """The recipe of the embedded stream."""
-    from benchmarks.recipe_files import find_recipe, load_recipe
-
     return load_recipe(find_recipe("concepts.yaml"))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``python -m benchmarks demo``."""
-    from benchmarks.methods.registry import METHODS
-
-    made = concepts_recipe()
-    plain: Any = made.config
+    recipe = concepts_recipe()
+    config: Any = recipe.config
     parser.add_argument("--full", action="store_true", help="all methods, five strengths each")
     parser.add_argument(
-        "--methods", nargs="+", choices=tuple(METHODS), default=None, metavar="METHOD",
-        help=f"of {', '.join(METHODS)}; default: {', '.join(made.methods)}, or all with --full",
-    )  # fmt: skip
+        "--methods",
+        nargs="+",
+        choices=tuple(METHODS),
+        default=None,
+        metavar="METHOD",
+        help=f"some of {', '.join(METHODS)}; default: {', '.join(recipe.compare)}, "
+        "or all with --full",
+    )
     parser.add_argument(
-        "--strengths", nargs="+", type=float, default=None, metavar="X",
+        "--strengths",
+        nargs="+",
+        type=float,
+        default=None,
+        metavar="X",
         help="lambda (mu of DiGraP, alpha of WiSE-FT); default: the recipe's coarse or full grid",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--chosen", action="store_true", help="run the recipe's chosen strength alone"
     )
     parser.add_argument("--neighbors", type=int, default=None, help="K of FDA and Proxy-FDA")
-    parser.add_argument("--reference", choices=("previous", "initial"), default=plain.reference)
-    parser.add_argument("--lr", type=float, default=plain.train.lr)
-    parser.add_argument("--epochs", type=int, default=plain.train.epochs)
-    parser.add_argument("--seed", type=int, default=plain.seed, help="the first")
+    parser.add_argument("--reference", choices=("previous", "initial"), default=config.reference)
+    parser.add_argument("--lr", type=float, default=config.train.lr)
+    parser.add_argument("--epochs", type=int, default=config.train.epochs)
+    parser.add_argument("--seed", type=int, default=config.seed, help="the first")
     parser.add_argument("--seeds", type=int, default=1, help="how many, from --seed on")
-    parser.add_argument("--sequence", nargs="+", metavar="SET", default=list(plain.stream.sets))
-    parser.add_argument("--panel", nargs="+", metavar="SET", default=list(plain.panel.sets))
+    parser.add_argument("--sequence", nargs="+", metavar="SET", default=list(config.stream.sets))
+    parser.add_argument("--panel", nargs="+", metavar="SET", default=list(config.panel.sets))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
 
 
 def planned(args: argparse.Namespace) -> list[Config]:
-    """The runs that the options ask for."""
-    from benchmarks.methods.plugins import arguments_of
-    from benchmarks.methods.registry import METHODS
-    from benchmarks.path import path_configs
-    from benchmarks.recipe_files import load_recipe
+    """The runs that the options ask for.
 
-    stream = concepts_recipe()
+    Raises:
+        ValueError: when options or values do not fit.
+    """
+    recipe = concepts_recipe()
     settings = {
         "reference": args.reference,
         "train.lr": args.lr,
@@ -67,31 +82,20 @@ def planned(args: argparse.Namespace) -> list[Config]:
     if args.seeds < 1 or args.seed < 0:
         raise ValueError(f"--seeds {args.seeds} from --seed {args.seed}: at least one, from 0 on")
     configs: list[Config] = []
-    for method in args.methods or (tuple(METHODS) if args.full else stream.methods):
-        own = dict(settings)
+    for method in args.methods or (tuple(METHODS) if args.full else recipe.compare):
+        overrides = dict(settings)
         if args.neighbors is not None and "num_neighbors" in arguments_of(method):
-            own["options.num_neighbors"] = args.neighbors
+            overrides["options.num_neighbors"] = args.neighbors
         for seed in range(args.seed, args.seed + args.seeds):
-            made = load_recipe(stream.of_method(method), {**own, "seed": seed})
-            grid = args.strengths or (made.grid if args.full else made.coarse)
-            configs += [made.config] if args.chosen else path_configs(made.config, grid)
+            run = recipe.of_method(method, {**overrides, "seed": seed})
+            grid = args.strengths or (run.grid if args.full else run.coarse)
+            path = [run.config] if args.chosen else path_configs(run.config, grid)
+            configs += [checked(config, recipe.path.name) for config in path]
     return configs
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the paths, print the table, write the board; 0 if every run finished."""
-    from benchmarks.backbones import Views
-    from benchmarks.board.rows import rows_of
-    from benchmarks.board.write import write_board
-    from benchmarks.pool import run_all
-    from benchmarks.prepare import planned_steps
-    from benchmarks.record import Selection
-    from benchmarks.record_files import collect
-    from benchmarks.run import check_folder
-    from benchmarks.streams.build import load_stream
-    from benchmarks.tables import table
-    from benchmarks.tasks import Settler, Task
-
     started = time.perf_counter()
     configs = planned(args)
     check_folder(args.out)
@@ -102,11 +106,16 @@ def main(args: argparse.Namespace) -> int:
     )
     paths = [config.method for config in configs]
     tasks = [
-        Task(c, args.out, Selection() if args.chosen or c.strength is None
-             else Selection("validation", paths.count(c.method) // args.seeds),
-             planned_steps(c, load_stream(c, Views(abs, abs))))
-        for c in configs
-    ]  # fmt: skip
+        Task(
+            config,
+            args.out,
+            Selection()
+            if args.chosen or config.strength is None
+            else Selection("validation", paths.count(config.method) // args.seeds),
+            planned_steps(config, load_stream(config, Views(abs, abs))),
+        )
+        for config in configs
+    ]
     done = Settler(args.jobs)
     run_all(tasks, args.jobs, 1, done)
     done.finish()

@@ -29,6 +29,7 @@ from benchmarks.measure import (
     panel_heads,
     pretrained_panel,
 )
+from benchmarks.methods.plugins import plugins_of
 from benchmarks.prepare import Prepared, prepare
 from benchmarks.progress import Progress, Row
 from benchmarks.provenance import provenance
@@ -84,7 +85,7 @@ def run(
         torch.cuda.reset_peak_memory_stats(device)
     heads, wordless = panel_heads(config, made.backbone, made.panel)
     shown = (made.panel, heads, config, device)
-    timer, method = StepTimer(after_step), config.make_plugins()
+    timer, method = StepTimer(after_step), plugins_of(config)
     fixed = config.head.kind == "zero-shot" or not (stream.tasks or stream.grows)
     places = range(len(stream.test))
 

@@ -1,4 +1,4 @@
-"""Draws one set's features under two models, side by side."""
+"""Draws the features of a data set under two models, side by side."""
 
 from __future__ import annotations
 
@@ -20,24 +20,34 @@ from benchmarks.feature_map import Neighbors, Plane, Projection
 
 WORST = 5
 _MOST_IN_LEGEND = 12
-# those of Paul Tol's that are told apart with any colour vision, and three to make twelve
+# nine of Paul Tol's colours, distinct for every colour vision, and three more
 _COLOURS = (
-    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee7733", "#332288",
-    "#44bb99", "#882255", "#999933", "#bb9988",
-)  # fmt: skip
+    "#4477aa",
+    "#ee6677",
+    "#228833",
+    "#ccbb44",
+    "#66ccee",
+    "#aa3377",
+    "#ee7733",
+    "#332288",
+    "#44bb99",
+    "#882255",
+    "#999933",
+    "#bb9988",
+)
 _MARKERS = "osD^vPX"
 _INK, _GREY = "#222222", "#777777"
-_HEIGHT = 9.4  # inches; what is left empty below is cut off
+_HEIGHT = 9.4  # inches; empty space at the bottom is cropped
 
 
 @dataclass(frozen=True)
 class Words:
-    """What the figure says.
+    """Text of the figure.
 
     Attributes:
-        title: of the whole.
-        panels: titles of the first model's panel and of the second's.
-        caption: below.
+        title: title of the figure.
+        panels: titles of the first and the second model's panels.
+        caption: text below the panels.
     """
 
     title: str
@@ -52,14 +62,14 @@ def draw(
     classes: Sequence[str],
     words: Words,
 ) -> Figure:
-    """The figure; the same bytes for the same content, whatever the user's settings are.
+    """Draw the figure; the user's settings of matplotlib are not used.
 
     Args:
-        places: of N images, before and after.
-        neighbors: which they kept.
-        labels: [N].
-        classes: names by label.
-        words: what to say.
+        places: places of N images under both models.
+        neighbors: lost neighbours of the images.
+        labels: [N] labels of the images.
+        classes: class names by label.
+        words: text of the figure.
     """
     with matplotlib.style.context("default"):
         figure = Figure(figsize=(13, _HEIGHT), facecolor="white")
@@ -79,33 +89,33 @@ def draw(
 
 
 def saved(figure: Figure) -> dict[str, bytes]:
-    """The figure's files by suffix; nothing in them tells when or where they were made."""
-    made = {}
+    """Encode the figure as PNG and SVG, by suffix, without dates and software versions."""
+    files = {}
     with matplotlib.style.context(["default", {"svg.hashsalt": "avalanche-proxyfda"}]):
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             buffer = io.BytesIO()
             figure.savefig(
                 buffer, format=kind, dpi=130, metadata=metadata, bbox_inches="tight", pad_inches=0.2
             )
-            made[kind] = buffer.getvalue()
-    return made
+            files[kind] = buffer.getvalue()
+    return files
 
 
 def _plain(text: str) -> str:
-    """Words that matplotlib does not take for mathematics."""
+    """Escape text so that matplotlib does not read it as mathematics."""
     return text.replace("$", r"\$")
 
 
 Look = tuple[Any, str, NDArray[np.intp]]
-"""Colour, marker, and the images that have them."""
+"""Colour, marker, and indices of the images that have them."""
 
 
 def _looks(labels: Sequence[int], classes: Sequence[str]) -> tuple[list[Look], list[Line2D]]:
-    """How each class is drawn, and its lines of the legend; none where classes are many."""
+    """Looks of the classes, and lines of the legend; a legend of many classes has no line."""
     numbers, present = np.asarray(labels), sorted(set(labels))
     few = len(present) <= _MOST_IN_LEGEND
     named = [classes[label].split()[-1] for label in present]
-    if all(word in CSS4_COLORS for word in named):  # a class that is a colour has that one
+    if all(word in CSS4_COLORS for word in named):  # classes named by colours have these colours
         colours: list[Any] = named
     elif few:
         colours = list(_COLOURS[: len(present)])
@@ -129,18 +139,32 @@ def _panel(axes: Any, plane: Plane, looks: Sequence[Look], neighbors: Neighbors,
             axes.plot(*plane[[image, other]].T, color=_GREY, lw=0.9, ls=line, zorder=1)
     for colour, marker, images in looks:
         axes.scatter(
-            *plane[images].T, s=30, color=[colour], marker=marker, edgecolors=_INK,
-            linewidths=0.3, alpha=0.75, zorder=2,
-        )  # fmt: skip
+            *plane[images].T,
+            s=30,
+            color=[colour],
+            marker=marker,
+            edgecolors=_INK,
+            linewidths=0.3,
+            alpha=0.75,
+            zorder=2,
+        )
     axes.scatter(
         *plane[neighbors.torn].T, s=95, facecolors="none", edgecolors=_INK, linewidths=1, zorder=3
     )
     for number, image in enumerate(worst, start=1):
         axes.annotate(
-            str(number), plane[image], xytext=(11, 11), textcoords="offset points", fontsize=10.5,
-            fontweight="bold", color=_INK, ha="center", va="center", zorder=5,
+            str(number),
+            plane[image],
+            xytext=(11, 11),
+            textcoords="offset points",
+            fontsize=10.5,
+            fontweight="bold",
+            color=_INK,
+            ha="center",
+            va="center",
+            zorder=5,
             bbox={"boxstyle": "circle,pad=0.12", "fc": "#ffe680", "ec": _INK, "lw": 0.8},
-        )  # fmt: skip
+        )
     axes.grid(color="#e6e6e6", lw=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=10)
@@ -148,29 +172,49 @@ def _panel(axes: Any, plane: Plane, looks: Sequence[Look], neighbors: Neighbors,
 
 
 def _explain(figure: Figure, legend: Sequence[Line2D], caption: str) -> None:
-    """The legend of the classes and marks, and the caption below it."""
+    """Add the legend of classes and marks, and the caption below it."""
     longest = max((len(str(line.get_label())) for line in legend), default=0)
     columns = min(6, int(12.4 / (0.6 + 0.09 * longest)))  # of 12.4 inches
     handles = [
         *legend,
-        Line2D([], [], ls="", marker="o", ms=11, mfc="none", mec=_INK, mew=1.2,
-               label="lost more than half"),
+        Line2D(
+            [],
+            [],
+            ls="",
+            marker="o",
+            ms=11,
+            mfc="none",
+            mec=_INK,
+            mew=1.2,
+            label="lost more than half",
+        ),
         Line2D([], [], color=_GREY, lw=1.2, label="to a lost neighbour"),
-    ]  # fmt: skip
+    ]
     top = 0.225
     figure.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.52, top), ncols=columns,
-        fontsize=11, frameon=False, columnspacing=1.8, handletextpad=0.5,
-    )  # fmt: skip
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.52, top),
+        ncols=columns,
+        fontsize=11,
+        frameon=False,
+        columnspacing=1.8,
+        handletextpad=0.5,
+    )
     rows = -(-len(handles) // columns)
     figure.text(
-        0.055, top - (0.24 * rows + 0.25) / _HEIGHT, _plain(textwrap.fill(caption, 150)),
-        fontsize=11, color=_INK, va="top", linespacing=1.4,
-    )  # fmt: skip
+        0.055,
+        top - (0.24 * rows + 0.25) / _HEIGHT,
+        _plain(textwrap.fill(caption, 150)),
+        fontsize=11,
+        color=_INK,
+        va="top",
+        linespacing=1.4,
+    )
 
 
 def _limit(axes: Any, points: Plane) -> None:
-    """All points in view, one scale for both directions; the other panel shares it."""
+    """Show all points, with one scale for both axes; the other panel shares the limits."""
     low, high = points.min(axis=0), points.max(axis=0)
     box = axes.get_window_extent()
     size = np.array([box.width, box.height])

@@ -1,4 +1,4 @@
-"""Two models' features of the same images on one plane, and which neighbours were lost."""
+"""Features of the same images under two models: one plane for both, and lost neighbours."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Plane = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Features on a plane that the first model's features alone decide.
+    """Features on a plane that is fitted to the first model's features.
 
     Attributes:
-        before: [N, 2], of the first model.
-        after: [N, 2], of the second, of the same images.
-        axes: what the two axes are, to read.
+        before: [N, 2] places of the first model's features.
+        after: [N, 2] places of the second model's features of the same images.
+        axes: labels of the two axes.
     """
 
     before: Plane
@@ -33,17 +33,19 @@ class Projection:
 
 
 def project(before: Tensor, after: Tensor, method: Method = "pca") -> Projection:
-    """Fit a plane to ``before``, and put both there; features count by their direction.
+    """Fit a plane to ``before``, and project both feature sets onto it.
+
+    Features are scaled to length 1 first. The same features give the same plane.
 
     Args:
-        before: [N, D], features of N images.
-        after: [N, D], of the same images.
-        method: how the plane is found; both are repeatable.
+        before: [N, D] features of N images under the first model.
+        after: [N, D] features of the same images under the second model.
+        method: ``"pca"``, or ``"umap"``, which needs umap-learn.
 
     Raises:
-        ValueError: for another shape, too few images or dimensions, an unknown method, or
-            features that are not finite.
-        ImportError: when the method's library is not installed.
+        ValueError: if shapes differ, there are too few images or dimensions, the method is
+            unknown, or a feature is not finite.
+        ImportError: if the library of the method is not installed.
     """
     _check(before, after)
     if before.shape[1] != after.shape[1]:
@@ -53,7 +55,9 @@ def project(before: Tensor, after: Tensor, method: Method = "pca") -> Projection
     if method not in METHODS:
         raise ValueError(f"method={method!r} is unknown; choose one of {METHODS}")
     if min(before.shape) < 2:
-        raise ValueError(f"before {tuple(before.shape)}: a plane needs two images and dimensions")
+        raise ValueError(
+            f"before {tuple(before.shape)}: a plane needs two images and dimensions at least"
+        )
     rows = [unit_rows(x.detach().double()).cpu().numpy() for x in (before, after)]
     return _pca(*rows) if method == "pca" else _umap(*rows)
 
@@ -61,10 +65,10 @@ def project(before: Tensor, after: Tensor, method: Method = "pca") -> Projection
 def _pca(before: Plane, after: Plane) -> Projection:
     from sklearn.decomposition import PCA
 
-    with np.errstate(invalid="ignore"):  # 0 / 0, of the variance, where all rows are the same
+    with np.errstate(invalid="ignore"):  # 0 / 0 in the variance if all rows are equal
         fitted = PCA(n_components=2, svd_solver="full").fit(before)
     basis = fitted.components_
-    # a component's sign is arbitrary: its largest entry is made positive
+    # the sign of a component is arbitrary: make its largest entry positive
     largest = np.abs(basis).argmax(axis=1)
     basis = basis * np.where(basis[[0, 1], largest] < 0, -1.0, 1.0)[:, None]
     first, second = ((x - fitted.mean_) @ basis.T for x in (before, after))
@@ -76,41 +80,42 @@ def _pca(before: Plane, after: Plane) -> Projection:
 
 
 def umap_library() -> Any:
-    """The module of UMAP.
+    """Import UMAP.
 
     Raises:
-        ImportError: when it is not installed; says how to.
+        ImportError: if UMAP is not installed; the message says how to install it.
     """
     try:
         import umap
     except ImportError as error:
-        raise ImportError("method 'umap': it is not installed: pip install umap-learn") from error
+        raise ImportError("method='umap' is not installed: pip install umap-learn") from error
     return umap
 
 
 def _umap(before: Plane, after: Plane) -> Projection:
-    near = min(15, len(before) - 1)  # 15 is the library's own
+    near = min(15, len(before) - 1)  # 15 is the default of the library
     if near < 2:
-        raise ValueError(f"before has {len(before)} rows: UMAP needs three")
+        raise ValueError(f"before has {len(before)} rows: UMAP needs three at least")
     fitted = umap_library().UMAP(
         n_components=2, n_neighbors=near, metric="cosine", random_state=0, n_jobs=1
     )
-    # rows that it was fitted on are given the same places by transform as well
+    # transform gives the fitted rows the same places as fit_transform
     first = fitted.fit_transform(before)
     second = fitted.transform(after)
     return Projection(
-        np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64),
+        np.asarray(first, dtype=np.float64),
+        np.asarray(second, dtype=np.float64),
         ("UMAP 1, of the pre-trained features", "UMAP 2, of the pre-trained features"),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Neighbors:
-    """Which of each image's nearest neighbours under one model are its neighbours under another.
+    """Nearest neighbours under one model that remain, or are lost, under another model.
 
     Attributes:
-        kept: [N] float64, share of the K that are neighbours still.
-        lost: of each image, the neighbours that are none any more, the nearest first.
+        kept: [N] float64 in [0, 1], share of an image's K neighbours that remain.
+        lost: lost neighbours of each image, the nearest first.
     """
 
     kept: NDArray[np.float64]
@@ -118,30 +123,34 @@ class Neighbors:
 
     @property
     def mean(self) -> float:
-        """Mean share kept; that of the drift ``neighbors`` for the same images and K."""
+        """Mean share that remains; equals the drift measure ``neighbors`` for the same K."""
         return float(self.kept.mean())
 
     @property
     def torn(self) -> NDArray[np.intp]:
-        """The images that lost more than half."""
+        """Indices of the images that lost more than half of their neighbours."""
         return np.flatnonzero(self.kept < 0.5)
 
     def worst(self, count: int) -> tuple[int, ...]:
-        """At most ``count`` images that lost the most, of equals the first; none that lost none."""
+        """Indices of at most ``count`` images that lost the most neighbours; ties by index.
+
+        Images that lost no neighbour are left out.
+        """
         order = np.argsort(self.kept, kind="stable")[:count]
         return tuple(int(i) for i in order if self.lost[i])
 
 
 def neighbors_lost(before: Tensor, after: Tensor, num_neighbors: int = 10) -> Neighbors:
-    """Compare the nearest neighbours by cosine, in all dimensions, each image without itself.
+    """Compare the nearest neighbours of each image, by cosine similarity, without the image.
 
     Args:
-        before: [N, D].
-        after: [N, D'], of the same images.
-        num_neighbors: K, below N.
+        before: [N, D] features of N images under the first model.
+        after: [N, D'] features of the same images under the second model.
+        num_neighbors: K, number of neighbours, below N.
 
     Raises:
-        ValueError: for other shapes, K that is not below N, or features that are not finite.
+        ValueError: if the numbers of rows differ, K is not below N, or a feature is not
+            finite.
     """
     _check(before, after)
     if check_count("num_neighbors", num_neighbors, 1) >= len(before):
@@ -154,7 +163,7 @@ def neighbors_lost(before: Tensor, after: Tensor, num_neighbors: int = 10) -> Ne
     nearest, _ = first.sets()
     still = second.is_neighbor().gather(1, nearest).tolist()
     lost = tuple(
-        tuple(j for j, kept in zip(row, marks, strict=True) if not kept)
+        tuple(j for j, remains in zip(row, marks, strict=True) if not remains)
         for row, marks in zip(nearest.tolist(), still, strict=True)
     )
     return Neighbors(1 - np.array([len(row) for row in lost]) / num_neighbors, lost)

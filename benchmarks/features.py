@@ -1,4 +1,4 @@
-"""``python -m benchmarks features``: a data set's features before and after a run, drawn."""
+"""``python -m benchmarks features``: draws the features of a data set before and after a run."""
 
 from __future__ import annotations
 
@@ -29,23 +29,41 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--run", required=True, type=Path, metavar="RECORD.json", help="record of a finished run"
     )
     parser.add_argument(
-        "--set", default=None, metavar="NAME", dest="data_set",
-        help="of the run's panel or stream; default: of the panel, that which changed the most",
-    )  # fmt: skip
-    parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
-    parser.add_argument(
-        "--out", type=Path, default=None, help="folder; default: features/ beside the record"
+        "--set",
+        default=None,
+        metavar="NAME",
+        dest="data_set",
+        help="data set of the run's panel or stream; default: the set of the panel that lost the "
+        "most neighbours",
     )
-    parser.add_argument("--neighbors", type=int, default=10, metavar="K", help="default: 10")
-    parser.add_argument("--images", type=int, default=400, help="at most; default: 400")
     parser.add_argument(
-        "--method", choices=("pca", "umap"), default="pca",
-        help="what makes a plane of the pre-trained features; umap needs umap-learn",
-    )  # fmt: skip
+        "--split", choices=("train", "validation", "test"), default="test", help="default: test"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=None, help="output folder; default: features/ beside the record"
+    )
+    parser.add_argument(
+        "--neighbors", type=int, default=10, metavar="K", help="neighbours an image; default: 10"
+    )
+    parser.add_argument(
+        "--images", type=int, default=400, help="largest number of images; default: 400"
+    )
+    parser.add_argument(
+        "--method",
+        choices=("pca", "umap"),
+        default="pca",
+        help="projection of the pre-trained features onto a plane; umap needs umap-learn",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Draw the features, and tell where the figure is; 0 if all went well."""
+    """Draw the features, print the paths of the files, and return 0.
+
+    Raises:
+        ValueError: if an option or the record is refused.
+        ImportError: if UMAP is chosen and not installed.
+        OSError: if a file cannot be read or written.
+    """
     from benchmarks.atomic import write_bytes
     from benchmarks.feature_figure import draw, saved
     from benchmarks.feature_map import neighbors_lost, project, umap_library
@@ -68,20 +86,20 @@ def main(args: argparse.Namespace) -> int:
     config, name = config_of(record), chosen_set(record, args.data_set)
     out = args.out or args.run.parent / "features"
     check_folder(out)
-    made = pretrained(config, record)
-    images = shown(made, record, name, args.split, args.images)
+    prepared = pretrained(config, record)
+    images = shown(prepared, record, name, args.split, args.images)
     if args.neighbors >= len(images.rows):
         raise ValueError(
             f"--neighbors {args.neighbors} must be below the {len(images.rows)} images"
         )
-    tower = made.model.tower
-    before = features(tower, images, config, made.device)
-    state, record, note = _tuned(args.run, record, config, made)
+    tower = prepared.model.tower
+    before = features(tower, images, config, prepared.device)
+    state, record, note = _tuned(args.run, record, config, prepared)
     try:
         tower.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"the run's tuned weights do not fit its tower: {error}") from error
-    after = features(tower, images, config, made.device)
+    after = features(tower, images, config, prepared.device)
     places, neighbors = (
         project(before, after, args.method),
         neighbors_lost(before, after, args.neighbors),
@@ -101,9 +119,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _tuned(
-    path: Path, record: Record, config: Config, made: Prepared
+    path: Path, record: Record, config: Config, prepared: Prepared
 ) -> tuple[dict[str, Tensor], Record, str]:
-    """The tuned tower's state, the record of that very model, and what the figure must add."""
+    """The state of the tuned tower, the record of that model, and a note for the figure."""
     from tqdm import tqdm
 
     from benchmarks.prepare import planned_steps
@@ -114,7 +132,7 @@ def _tuned(
         print("The tuned model is the one that the run kept.", flush=True)
         return tower_of(content), record, ""
     print("The run kept no weights (where.keep_weights=true does): training it again.", flush=True)
-    steps = planned_steps(config, made.stream)
+    steps = planned_steps(config, prepared.stream)
     with tqdm(total=steps, desc="steps", unit="step", mininterval=2) as bar:
 
         def stepped() -> None:
@@ -136,21 +154,26 @@ def _tuned(
 
 
 def _words(
-    record: Record, config: Config, images: Shown, split: str, k: int, neighbors: Neighbors,
+    record: Record,
+    config: Config,
+    images: Shown,
+    split: str,
+    k: int,
+    neighbors: Neighbors,
     note: str,
-) -> Words:  # fmt: skip
+) -> Words:
     from benchmarks.feature_figure import WORST, Words
 
     assert record.stream is not None
     assert record.outcome is not None
     learnt, panel = record.stream.experiences, record.outcome.panel
-    what = "never tuned on"
+    role = "never tuned on"
     if images.experience is not None:
-        what = f"learnt as number {images.experience} of {len(learnt)}"
+        role = f"learnt as number {images.experience} of {len(learnt)}"
     probed: list[str] = []
     for moment in (panel[0], panel[-1]) if panel else ():
-        found = {**moment.linear_probe}.get(split, {})  # type: ignore[call-overload]
-        value = found.get(images.name) if images.experience is None else None
+        accuracies = {**moment.linear_probe}.get(split, {})  # type: ignore[call-overload]
+        value = accuracies.get(images.name) if images.experience is None else None
         probed.append("" if value is None else f"linear probe {100 * value:.1f} %")
     first, last = probed or ("", "")
     kept = f"{100 * neighbors.mean:.0f} % of neighbours kept"
@@ -169,7 +192,7 @@ def _words(
             "neighbours that they lost (dotted: where these were)."
         )
     return Words(
-        f"{images.name}, {what}: the same images before and after tuning",
+        f"{images.name}, {role}: the same images before and after tuning",
         (
             f"pre-trained model\n{first or ' '}",
             f"tuned by {config.about}, seed {config.seed}\n{', '.join(filter(None, (last, kept)))}",

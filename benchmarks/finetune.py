@@ -1,4 +1,4 @@
-"""What all methods share in training: learning rates, clipping, batches, the clock."""
+"""Plugins that all methods share in training: learning rates, batches, clipping, the clock."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _COUNTED = ("seconds", "forwards", "samples", "peak_rss")
 
 
 class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):
-    """Sets the learning rate of every step of an experience, and clips gradients.
+    """Sets the learning rate of every step, and clips gradients.
 
-    The peak of a parameter group is the rate that it has before the first experience.
+    The rate rises linearly to its peak and falls by a cosine, anew in each experience. The peak
+    of a parameter group is its rate before the first experience.
 
     Args:
-        warm_up: share of an experience's steps that the rate rises in.
+        warm_up: share of an experience's steps in which the rate rises.
         clip: largest norm of the gradient.
     """
 
@@ -35,20 +36,20 @@ class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):
         self._peaks: list[float] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The peaks."""
+        """Return the peak rates."""
         return {"peaks": self._peaks}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over ``state``."""
+        """Load the peak rates."""
         self._peaks = state["peaks"]
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Note the peaks, once."""
+        """Store the peak rates before the first experience."""
         if self._peaks is None:
             self._peaks = [group["lr"] for group in strategy.optimizer.param_groups]
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Set this step's learning rate."""
+        """Set the learning rate of the step."""
         total = len(strategy.dataloader) * strategy.train_epochs
         done = strategy.clock.train_exp_iterations
         rising = max(1.0, self.warm_up * total)
@@ -58,18 +59,21 @@ class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):
             group["lr"] = peak * min((done + 1) / rising, decay)
 
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
-        """Clip the model's gradient."""
+        """Clip the gradient of the model."""
         torch.nn.utils.clip_grad_norm_(strategy.model.parameters(), self.clip)
 
 
 class StepTimer(SupervisedPlugin[Any], supports_distributed=True):
-    """Seconds of each training step, from its start to its end, and a call after each.
+    """Times each training step, and calls a function after each.
+
+    Args:
+        after_step: function to call after each step; None calls nothing.
 
     Attributes:
-        seconds: of each step.
-        forwards: of the student, as the strategy makes them.
-        samples: images trained on, by all ranks.
-        peak_rss: the most memory that the process held after a step, in bytes.
+        seconds: duration of each step, in seconds.
+        forwards: number of the student's forwards in the strategy.
+        samples: number of training images on all ranks.
+        peak_rss: largest memory of the process after a step, in bytes.
     """
 
     def __init__(self, after_step: Callable[[], None] | None = None) -> None:
@@ -85,45 +89,45 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):
         self._start = self._now(strategy.device)
 
     def after_forward(self, strategy: Any, **kwargs: Any) -> None:
-        """Count."""
+        """Count a forward and its images."""
         self.forwards += 1
         self.samples += batch_size(strategy)
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Stop the clock."""
+        """Stop the clock, and call the function."""
         self.seconds.append(self._now(strategy.device) - self._start)
         self.peak_rss = max(self.peak_rss, self._process.memory_info().rss)
         if self._after_step is not None:
             self._after_step()
 
     def catch_up(self) -> None:
-        """Call for the steps that an earlier process made."""
+        """Call the function for the steps of an earlier process."""
         if self._after_step is not None:
             for _ in self.seconds:
                 self._after_step()
 
     def state_dict(self) -> dict[str, Any]:
-        """What was counted."""
+        """Return the counts."""
         return {name: getattr(self, name) for name in _COUNTED}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over ``state``."""
+        """Load the counts."""
         for name in _COUNTED:
             setattr(self, name, state[name])
 
     @staticmethod
     def _now(device: torch.device) -> float:
-        if device.type == "cuda":  # else the time to launch kernels would be taken
+        if device.type == "cuda":  # else only the launch of kernels is timed
             torch.cuda.synchronize(device)
         return time.perf_counter()
 
 
 class KeptInEval(SupervisedPlugin[Any], supports_distributed=True):
-    """Keeps modules of the tower in eval mode in training, which ``train`` undoes.
+    """Keeps modules of the tower in eval mode during training.
 
     Args:
-        all_of_it: the whole tower, as when it is frozen; else its batch norms alone, which
-            then normalise by the statistics of pre-training.
+        all_of_it: True for the whole tower, as for a frozen tower. False for its batch norms
+            alone, which then normalise by the statistics of pre-training.
     """
 
     def __init__(self, all_of_it: bool) -> None:
@@ -131,7 +135,7 @@ class KeptInEval(SupervisedPlugin[Any], supports_distributed=True):
         self.all_of_it = all_of_it
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        """Put them back."""
+        """Set the modules to eval mode, which Avalanche's ``train`` call has ended."""
         tower = strategy.model.tower
         for module in tower.modules():
             if self.all_of_it or isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -139,15 +143,15 @@ class KeptInEval(SupervisedPlugin[Any], supports_distributed=True):
 
 
 class BalancedBatches(SupervisedPlugin[Any], supports_distributed=True):
-    """Gives every method the same batches, those that FDA's plugins ask for.
+    """Gives every method the hard-class batches of FDA's plugins.
 
-    Related classes are found by the pre-trained tower, which no method has changed.
+    The pre-trained tower finds the related classes, so every method gets the same batches.
 
     Args:
-        tower: pre-trained; copied.
-        classes: in a batch, at most.
-        samples: of each; None fills the batch.
-        seed: of the batches.
+        tower: pre-trained tower; it is copied.
+        classes: largest number of classes in a batch.
+        samples: images of each class in a batch; None fills the batch.
+        seed: seed of the batches.
     """
 
     def __init__(self, tower: nn.Module, classes: int, samples: int | None, seed: int) -> None:
@@ -156,22 +160,22 @@ class BalancedBatches(SupervisedPlugin[Any], supports_distributed=True):
         self._tower = copy.deepcopy(tower).eval().requires_grad_(False)
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Replace the loader."""
+        """Replace the strategy's loader."""
 
-        def features(images: Tensor) -> Tensor:  # not asked where every class is in every batch
+        def features(images: Tensor) -> Tensor:  # not called if every batch has every class
             rows: Tensor = self._tower.to(images.device)(images)
             return rows
 
         self.batches.install(strategy, features, kwargs)
-        self._tower.cpu()  # needed again in the next experience, not in a step
+        self._tower.cpu()  # the tower is not needed before the next experience
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        """Choose the epoch's batches."""
+        """Choose the batches of the epoch."""
         self.batches.start_epoch(strategy)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: where an epoch's batches go on is the checkpoint's business."""
+        """Return nothing: the checkpoint stores the position within an epoch's batches."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing to do."""
+        """Load nothing."""

@@ -1,4 +1,4 @@
-"""Loggers of Avalanche's metrics by name, writing into a run's own folder."""
+"""Loggers of Avalanche's metrics by name, which write to the folder of a run."""
 
 from __future__ import annotations
 
@@ -14,27 +14,34 @@ from benchmarks.config import Config, plain
 
 @contextmanager
 def open_loggers(config: Config, folder: Path | None, again: bool = False) -> Iterator[list[Any]]:
-    """The loggers of ``where.loggers``; ``text`` fills ``log.txt``, and all are closed at the end.
+    """Open the loggers of ``where.loggers``; the end of the block closes them.
+
+    The logger ``text`` writes to ``log.txt``.
 
     Args:
-        config: says which.
-        folder: to write to.
-        again: the run goes on, so what was written stays; a few steps may stand there twice.
+        config: configuration of the run.
+        folder: folder to write to; None without loggers.
+        again: True if the run resumes. Earlier logs stay, and a few steps may be logged twice.
+
+    Yields:
+        The loggers.
 
     Raises:
-        ValueError: when there is no folder to write to.
-        ImportError: when Weights & Biases is asked for and not installed.
+        ValueError: if there are loggers and no folder.
+        ImportError: if Weights & Biases is chosen and not installed.
     """
     names = dict.fromkeys(config.where.loggers)
     if names and folder is None:
-        raise ValueError(f"where.loggers={list(names)} need a folder to write to")
+        raise ValueError(
+            f"where.loggers={list(names)} need a folder: give the output folder of the run"
+        )
     with ExitStack() as stack:
-        made: list[Any] = []
+        loggers: list[Any] = []
         for name in names:
             assert folder is not None
             folder.mkdir(parents=True, exist_ok=True)
-            made.append(_open(name, folder, config, stack, again))
-        yield made
+            loggers.append(_open(name, folder, config, stack, again))
+        yield loggers
 
 
 def _open(name: str, folder: Path, config: Config, stack: ExitStack, again: bool) -> Any:
@@ -45,7 +52,7 @@ def _open(name: str, folder: Path, config: Config, stack: ExitStack, again: bool
             stack.enter_context((folder / "log.txt").open("a" if again else "w"))
         )
     if name == "csv":
-        earlier = len(list(folder.glob("csv*"))) if again else 0  # its files begin anew
+        earlier = len(list(folder.glob("csv*"))) if again else 0  # a logger truncates its files
         logger = logging.CSVLogger(str(folder / (f"csv-{earlier + 1}" if earlier else "csv")))
         stack.callback(logger.close)
         return logger
@@ -58,21 +65,27 @@ def _open(name: str, folder: Path, config: Config, stack: ExitStack, again: bool
     except ImportError as error:
         raise ImportError("where.loggers: wandb is not installed: pip install wandb") from error
     run = wandb.init(
-        project="avalanche-proxyfda", name=config.label, dir=str(folder), config=plain(config),
+        project="avalanche-proxyfda",
+        name=config.label,
+        dir=str(folder),
+        config=plain(config),
         save_code=False,
-    )  # fmt: skip
+    )
     stack.callback(run.finish)
     return _WandB(run)
 
 
 class _WandB(BaseLogger):
-    """Numbers to Weights & Biases; Avalanche's own logger needs functions that it has dropped."""
+    """Logs numbers to Weights & Biases.
+
+    Avalanche's own logger calls functions that Weights & Biases has removed.
+    """
 
     def __init__(self, run: Any) -> None:
         super().__init__()
         self.run = run
 
     def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
-        """One number at one step."""
+        """Log one number at step ``x_plot``; other values are skipped."""
         if isinstance(value, (int, float)):
             self.run.log({name: value}, step=x_plot)

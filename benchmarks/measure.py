@@ -1,9 +1,8 @@
-"""What is measured of a model: accuracy on data sets; of its tower, what a panel shows."""
+"""Measurements of a model: accuracy on data sets, and its tower's features on a panel."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +13,18 @@ from torch.utils.data import DataLoader
 
 from avalanche_proxyfda.metrics import (
     Panel,
-    linear_cka,
-    mean_l2,
-    neighbor_overlap,
-    otdd,
-    select_probe,
+    defined_drift,
+    measure_names,
+    probe_accuracies,
+    zero_shot_accuracies,
 )
+from avalanche_proxyfda.metrics.panel import Split
 from avalanche_proxyfda.models import Backbone, TextHead, text_head
 from avalanche_proxyfda.rng import generator, preserved_rng
 from avalanche_proxyfda.strategies.precision import autocast
 from benchmarks.config import Config, plain
-from benchmarks.streams.build import PanelData, words_of
-from benchmarks.streams.concepts import Split
+from benchmarks.streams.panel import PanelData
+from benchmarks.streams.words import words_of
 
 MEASURED: tuple[Split, ...] = ("validation", "test")
 Accuracies = dict[Split, dict[str, float]]
@@ -33,14 +32,14 @@ _PRETRAINED: dict[str, PanelMoment] = {}
 
 
 def device_of(config: Config, touch: bool = True) -> torch.device:
-    """Where the run takes place.
+    """The device of the run.
 
     Args:
-        config: says where.
-        touch: try it, which on an accelerator takes memory.
+        config: names the device in ``where.device``.
+        touch: allocates a tensor on the device, which takes memory on an accelerator.
 
     Raises:
-        ValueError: when torch does not know the device, or it is not there.
+        ValueError: when torch does not know the device, or the machine does not have it.
     """
     asked = config.where.device
     if asked == "auto":
@@ -59,38 +58,40 @@ def device_of(config: Config, touch: bool = True) -> torch.device:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, data: Any, config: Config, device: torch.device) -> float:
-    """Share of the labels of ``data`` that the model predicts, in eval mode, as it is trained.
+    """Share of the labels of ``data`` that the model predicts, in eval mode.
 
-    Random streams and modes are left as they were found, and no head grows.
+    The forward passes have the precision of training. Random streams and modes stay as they
+    are, and no head grows.
     """
     modes = {name: module.training for name, module in model.named_modules()}
     model.eval()
     loader = DataLoader(
-        data.eval(), batch_size=config.train.eval_batch, num_workers=config.train.workers,
-        collate_fn=data.collate_fn, generator=generator("accuracy"),
-    )  # fmt: skip
+        data.eval(),
+        batch_size=config.train.eval_batch,
+        num_workers=config.train.workers,
+        collate_fn=data.collate_fn,
+        generator=generator("accuracy"),
+    )
     hits = torch.zeros((), dtype=torch.long, device=device)
     with preserved_rng(device), autocast(config.train.precision, device):
         for images, labels, *tasks in loader:
-            asked = tasks[0].to(device) if tasks else None
-            logits = avalanche_forward(model, images.to(device), asked)
+            task_labels = tasks[0].to(device) if tasks else None
+            logits = avalanche_forward(model, images.to(device), task_labels)
             hits += (logits.argmax(dim=1) == labels.to(device)).sum()
     for name, module in model.named_modules():
         module.training = modes[name]
     return int(hits) / len(data)
 
 
-_DRIFT = {"l2": mean_l2, "cka": linear_cka, "neighbors": neighbor_overlap}
-
-
 @dataclass(frozen=True, eq=False)
 class PanelMoment:
-    """What a panel shows of a tower at one moment.
+    """Measurements of a tower on the panel at one moment.
 
     Attributes:
-        linear_probe: A_LP by split and set: fitted on train, the penalty chosen on validation.
-        zero_shot: by split and set, of the sets whose classes have words; None without texts.
-        features: of each set's test images, [N, D], and their labels [N].
+        linear_probe: accuracy of the linear probe (A_LP) by split and set.
+        zero_shot: accuracy of the text head by split and set, for sets whose classes have
+            words; None without heads.
+        features: test features [N, D] and labels [N] by set.
     """
 
     linear_probe: Accuracies
@@ -98,36 +99,31 @@ class PanelMoment:
     features: dict[str, tuple[Tensor, Tensor]]
 
     def drift_since(
-        self, first: PanelMoment, transport: bool = False
+        self, first: PanelMoment, optional: bool = False
     ) -> dict[str, dict[str, float | None]]:
-        """How far each set's test features have moved; None where a measure has no meaning.
+        """Drift of the test features by set and measure; None where a measure has no meaning.
 
         Args:
             first: the moment to compare with.
-            transport: measure OTDD too, which is the slowest.
+            optional: adds the optional measures, such as OTDD.
         """
-        found: dict[str, dict[str, float | None]] = {}
-        for name, (rows, labels) in self.features.items():
-            before = first.features[name][0]
-            values = {m: _defined(f, before, rows) for m, f in _DRIFT.items()}
-            if transport:
-                values["otdd"] = _defined(otdd, before, labels, rows, labels)
-            found[name] = values
-        return found
-
-
-def _defined(function: Callable[..., float], *rows: Tensor) -> float | None:
-    """A value; None for too few images, or features that are all the same or not finite."""
-    try:
-        return function(*rows)
-    except ValueError:
-        return None
+        measures = measure_names(optional)
+        return {
+            name: defined_drift(first.features[name][0], rows, labels, measures)
+            for name, (rows, labels) in self.features.items()
+        }
 
 
 def panel_heads(
     config: Config, backbone: Backbone, panel: list[PanelData]
 ) -> tuple[dict[str, TextHead] | None, dict[str, str]]:
-    """Zero-shot heads of the panel's sets, and why a set has none; None without a text tower."""
+    """Zero-shot heads by set, and the reason by set without a head; no heads without a text tower.
+
+    Args:
+        config: names the prompt templates.
+        backbone: has the text tower and its tokenizer, or None for either.
+        panel: data sets and their class names.
+    """
     if backbone.clip is None or backbone.tokenizer is None:
         return None, {}
     heads, without = {}, {}
@@ -137,8 +133,8 @@ def panel_heads(
         except ValueError as error:
             without[data.images.name] = str(error)
             continue
-        made = text_head(backbone.clip, backbone.tokenizer, words, config.head.templates)
-        heads[data.images.name] = made.cpu()
+        head = text_head(backbone.clip, backbone.tokenizer, words, config.head.templates)
+        heads[data.images.name] = head.cpu()
     return heads, without
 
 
@@ -149,24 +145,29 @@ def measure_panel(
     config: Config,
     device: torch.device,
 ) -> PanelMoment:
-    """Measure the model's ``tower``; its modes, and random streams, stay as they are."""
-    probed: Accuracies = {split: {} for split in MEASURED}
-    worded: Accuracies = {split: {} for split in MEASURED}
-    features: dict[str, tuple[Tensor, Tensor]] = {}
+    """Measure the model's ``tower``; its modes and random streams stay as they are.
+
+    Args:
+        model: has the tower as its submodule ``tower``.
+        panel: data sets with all three splits; may be empty.
+        heads: zero-shot heads by set; a set may have none.
+        config: has the batch size and the number of workers.
+        device: computes the features.
+    """
+    linear_probe: Accuracies = {split: {} for split in MEASURED}
+    zero_shot: Accuracies = {split: {} for split in MEASURED}
+    test_features: dict[str, tuple[Tensor, Tensor]] = {}
     if panel:
         sets, train = [data.images for data in panel], config.train
-        shown = Panel(sets, "tower", batch_size=train.eval_batch, num_workers=train.workers)
-        for name, found in shown.of(model, device).items():
-            probe = select_probe(*found.choosing(), found.classes)
-            head = (heads or {}).get(name)
-            for split in MEASURED:
-                rows, labels = found.splits[split]
-                probed[split][name] = probe.accuracy(rows, labels)
-                if head is not None:
-                    right = head(rows).argmax(dim=1) == labels
-                    worded[split][name] = float(right.double().mean())
-            features[name] = found.splits["test"]
-    return PanelMoment(probed, worded if heads else None, features)
+        shared = Panel(sets, "tower", batch_size=train.eval_batch, num_workers=train.workers)
+        for name, features in shared.of(model, device).items():
+            for split, value in probe_accuracies(features).items():
+                linear_probe[split][name] = value
+            if heads and name in heads:
+                for split, value in zero_shot_accuracies(features, heads[name]).items():
+                    zero_shot[split][name] = value
+            test_features[name] = features.splits["test"]
+    return PanelMoment(linear_probe, zero_shot if heads else None, test_features)
 
 
 def pretrained_panel(
@@ -176,7 +177,7 @@ def pretrained_panel(
     config: Config,
     device: torch.device,
 ) -> PanelMoment:
-    """:func:`measure_panel` before training: once a process, the same for every method."""
+    """:func:`measure_panel` before training: cached for the process, since no method changes it."""
     content = plain(config)
     seed = config.seed if config.backbone.weights == "random" else None
     parts = [content[part] for part in ("backbone", "head", "panel", "stream", "where")]

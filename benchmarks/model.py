@@ -1,4 +1,4 @@
-"""The model of a run: the pre-trained tower with the head that the stream needs."""
+"""The model of a run: the pre-trained tower with a head for the stream."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from torch import nn
 
 from avalanche_proxyfda.models import Backbone, TaskHeads, TextHead, TextHeads, text_head
 from benchmarks.config import Config
-from benchmarks.streams.build import Stream, class_names
+from benchmarks.streams.stream import Stream
+from benchmarks.streams.words import class_names
 
 
 def build_model(config: Config, backbone: Backbone, stream: Stream) -> nn.Module:
-    """``tower`` and ``head``; what the head is, ``head.kind`` and the stream's labels decide.
+    """Build a model with the parts ``tower`` and ``head``.
 
-    One head a task where tasks have labels of their own; one that grows where experiences
-    bring classes; else one of fixed size. The zero-shot head knows all classes at once.
+    There is one head a task if tasks have labels of their own. There is a growing head if
+    experiences add classes. Otherwise there is one head of fixed size. A zero-shot head has
+    all classes from the start.
 
     Raises:
-        ValueError: for a zero-shot head on a backbone without texts.
+        ValueError: if ``head.kind`` is zero-shot and the backbone has no text tower, or the
+            classes have no words.
     """
     tower, dim = backbone.tower, backbone.dim
     sizes = [len(names) for names in stream.classes]
@@ -44,19 +47,20 @@ def _joined(tower: nn.Module, head: nn.Module) -> nn.Module:
 def _text_head(config: Config, backbone: Backbone, names: tuple[str, ...]) -> TextHead:
     if backbone.clip is None or backbone.tokenizer is None:
         raise ValueError(
-            f"head.kind='zero-shot': {backbone.name} has no text tower; take an open_clip "
-            "backbone, or head.kind=probe"
+            f"head.kind='zero-shot': {backbone.name} has no text tower; set backbone.name "
+            "to an open_clip backbone, or head.kind=probe"
         )
     return text_head(backbone.clip, backbone.tokenizer, names, config.head.templates)
 
 
 def build_optimizer(config: Config, model: Any) -> torch.optim.Optimizer:
-    """AdamW: one group, or two with ``train.head_lr``; a rate of 0 freezes the tower.
+    """Build AdamW with one parameter group, or with two if ``train.head_lr`` is set.
 
-    Groups are by module, which Avalanche can follow when heads grow.
+    A rate of 0 freezes the tower. Each group has the parameters of whole modules, so Avalanche
+    can update the groups when heads grow.
 
     Raises:
-        ValueError: when nothing is left to be trained.
+        ValueError: if no parameter is left to train, or the rate of the head is missing.
     """
     train = config.train
     if train.lr == 0:
@@ -64,7 +68,10 @@ def build_optimizer(config: Config, model: Any) -> torch.optim.Optimizer:
     head = [p for p in model.head.parameters() if p.requires_grad]
     tower = [p for p in model.tower.parameters() if p.requires_grad]
     if not head and not tower:
-        raise ValueError("train.lr=0 and a zero-shot head: nothing is left to be trained")
+        raise ValueError(
+            "train.lr=0 and a zero-shot head: nothing is left to be trained; "
+            "set train.lr above 0, or head.kind=probe"
+        )
     groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "lr": train.lr}]
     if train.head_lr is not None or train.lr == 0:
         rate = train.head_lr

@@ -14,8 +14,11 @@ from avalanche_proxyfda.plugins.batches import HardClassBatches
 from benchmarks.backbones import build_backbone, build_views
 from benchmarks.config import Config
 from benchmarks.measure import device_of
+from benchmarks.methods.plugins import plugins_of
 from benchmarks.model import build_model, build_optimizer
-from benchmarks.streams.build import PanelData, Stream, load_panel, load_stream
+from benchmarks.streams.panel import PanelData, load_panel
+from benchmarks.streams.registry import load_stream
+from benchmarks.streams.stream import Stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +127,8 @@ def check_batches(config: Config, stream: Stream) -> None:
         ValueError: names the experience.
     """
     sizes = batch_sizes(config, stream)
-    for plugin in config.make_plugins():
-        neighbors = getattr(plugin, "graph", {}).get("num_neighbors", 0)
+    for plugin in plugins_of(config):
+        neighbors = getattr(plugin, "loss_options", {}).get("num_neighbors", 0)
         if neighbors >= min(sizes):
             raise ValueError(
                 f"options.num_neighbors={neighbors} must be below the {min(sizes)} samples of a "

@@ -1,4 +1,4 @@
-"""How far a run is: what it has measured so far, as a checkpoint keeps it."""
+"""The measurements of a run so far, as a checkpoint keeps them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ Terms = dict[str, tuple[float | None, ...]]
 
 @dataclass
 class Progress:
-    """What a run has measured.
+    """Measurements of a run so far.
 
     Attributes:
         matrix: test accuracies, a row before the stream and one after each experience.
         terms: loss terms of each experience, by name, an entry an epoch.
         learnt: validation accuracy of each experience right after it.
-        moments: of the panel, by experiences learnt.
-        known: how many values each metric of epochs had before the experience at hand.
-        forgetting: Avalanche's own.
-        source: where the embedding is read.
-        training, spent: seconds in training and in all, earlier processes' too.
-        resumed: where the run went on, each time.
+        moments: measurements of the panel, by the number of experiences learnt.
+        known: number of values that each epoch metric had before the present experience.
+        forgetting: forgetting as Avalanche computes it.
+        source: module whose output is the embedding.
+        training: seconds in training, with those of earlier processes.
+        spent: seconds in all, with those of earlier processes.
+        resumed: positions at which the run was resumed.
     """
 
     matrix: list[Row] = field(default_factory=list)
@@ -45,7 +46,7 @@ class Progress:
         self._since, self._trains = time.perf_counter(), False
 
     def count(self) -> None:
-        """Count the seconds since the last time."""
+        """Add the seconds since the last call to ``spent``, and to ``training`` while it trains."""
         now = time.perf_counter()
         self.spent += now - self._since
         self.training += (now - self._since) * self._trains
@@ -53,7 +54,7 @@ class Progress:
 
     @contextmanager
     def in_training(self) -> Iterator[None]:
-        """Count seconds as training."""
+        """Count the seconds of the block as training."""
         self.count()
         self._trains = True
         yield
@@ -61,7 +62,7 @@ class Progress:
         self._trains = False
 
     def plain(self) -> dict[str, Any]:
-        """As it is now, in plain data and tensors; nothing is copied."""
+        """The present state as plain data and tensors; nothing is copied."""
         self.count()
         made = {f.name: getattr(self, f.name) for f in fields(self)}
         made["moments"] = {
@@ -72,6 +73,6 @@ class Progress:
 
     @staticmethod
     def of(content: Mapping[str, Any]) -> Progress:
-        """What :meth:`plain` was made of."""
+        """The progress that :meth:`plain` returned as ``content``."""
         moments = {k: PanelMoment(**held) for k, held in content["moments"].items()}
         return Progress(**{**content, "moments": moments})

@@ -1,4 +1,4 @@
-"""Where a record comes from: code, command line, libraries, machine."""
+"""Provenance of a record: code, command line, libraries, machine."""
 
 from __future__ import annotations
 
@@ -22,18 +22,23 @@ from benchmarks.methods.registry import METHODS
 from benchmarks.record import Code, How, Machine
 
 _LIBRARIES = {  # distribution: module
-    "torch": "torch", "torchvision": "torchvision", "avalanche-lib": "avalanche",
-    "open_clip_torch": "open_clip", "timm": "timm", "numpy": "numpy", "pillow": "PIL",
-}  # fmt: skip
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "avalanche-lib": "avalanche",
+    "open_clip_torch": "open_clip",
+    "timm": "timm",
+    "numpy": "numpy",
+    "pillow": "PIL",
+}
 
 
 def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> How:
-    """What a reader needs to make the same run again.
+    """Collect everything that a reader needs to repeat a run.
 
     Args:
-        config: of the run.
-        device: where it took place; None if it never came to that.
-        jobs: runs at a time on the machine, which timings depend on.
+        config: configuration of the run.
+        device: device of the run; None if the run failed before it had one.
+        jobs: number of runs at a time on the machine; timings depend on it.
     """
     cuda = device is not None and device.type == "cuda"
     dtype = DTYPES.get(config.train.precision, torch.get_default_dtype())
@@ -65,7 +70,7 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
 
 
 def versions() -> dict[str, str]:
-    """Of Python, this package and the libraries that numbers depend on."""
+    """Versions of Python, this package and the libraries that affect numbers."""
     return {
         "python": platform.python_version(),
         "avalanche-proxyfda": __version__,
@@ -75,7 +80,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def processor() -> str:
-    """The processor's name, as Linux tells it; elsewhere its kind."""
+    """Name of the processor from Linux; on other systems its kind."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -86,7 +91,10 @@ def processor() -> str:
 
 @cache
 def code(folder: Path = Path(__file__).parent) -> dict[str, Any]:
-    """Commit of the checkout that ``folder`` lies in, and whether it was changed; None outside."""
+    """Commit of the checkout around ``folder``, and True if its code was changed.
+
+    Both are None outside a checkout.
+    """
 
     def git(*words: str) -> str | None:
         try:
@@ -99,7 +107,8 @@ def code(folder: Path = Path(__file__).parent) -> dict[str, Any]:
 
     status = git("status", "--porcelain", "--untracked-files=all")
     changed = None
-    if status is not None:  # other people's notes are no code
-        changed = any(not line.startswith("??") or line.endswith(".py")
-                      for line in status.splitlines())  # fmt: skip
+    if status is not None:  # untracked files other than Python's are no code
+        changed = any(
+            not line.startswith("??") or line.endswith(".py") for line in status.splitlines()
+        )
     return {"commit": git("rev-parse", "HEAD"), "changed": changed}

@@ -1,4 +1,4 @@
-"""Silences warnings of dependencies that a user of the benchmarks can do nothing about."""
+"""Silences warnings of dependencies that users of the benchmarks cannot fix."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 
 
 def quiet() -> None:
-    """Call before Avalanche is imported, in every process."""
+    """Ignore the warnings; every process calls this before it imports Avalanche."""
     warnings.filterwarnings("ignore", message="no QP solver found")
     warnings.filterwarnings("ignore", message="No loggers specified")
     warnings.filterwarnings("ignore", category=DeprecationWarning)

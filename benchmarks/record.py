@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from avalanche_proxyfda.metrics.scalars import checked_matrix
+from benchmarks.identity import LATER_KEYS as LATER_KEYS
+from benchmarks.identity import canonical as canonical
+from benchmarks.identity import identifying as identifying
+from benchmarks.identity import label_of, run_id_of
+from benchmarks.matrix import checked_matrix
 
 SCHEMA_VERSION = 1
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -21,30 +22,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 BySet = dict[str, Share]
-# keys that came after the first records, with defaults that mean what ran before there were any
-LATER_KEYS: Mapping[str, Any] = {"train.precision": "float32", "train.accumulate": 1}
 _NEEDED = ("method", "strength", "seed", "stream", "backbone", "panel", "head", "train")
-
-
-def canonical(content: Any) -> bytes:
-    """JSON in one spelling: keys sorted, no spaces, ASCII; refuses NaN."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return text.encode()
-
-
-def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes a run what it is: all but ``where``, and but for later keys at their defaults."""
-    content = {k: v for k, v in config.items() if k != "where"}
-    for key, default in LATER_KEYS.items():
-        part, _, name = key.partition(".")
-        if content.get(part, {}).get(name) == default:
-            content[part] = {k: v for k, v in content[part].items() if k != name}
-    return content
-
-
-def run_id_of(config: Mapping[str, Any]) -> str:
-    """SHA-256 of a configuration but for ``where``: same id, same run."""
-    return hashlib.sha256(canonical(identifying(config))).hexdigest()
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -290,13 +268,6 @@ class Record:
         for name in ("cost", "how", "selection", "artefacts", "resumed_from"):
             del content[name]
         return content
-
-
-def label_of(config: Mapping[str, Any], run_id: str) -> str:
-    """A file name for a run: method, strength, seed, and the beginning of its id."""
-    strength = config["strength"]
-    at = "" if strength is None else f"-{strength:g}"
-    return f"{config['method']}{at}-seed{config['seed']}-{run_id[:8]}"
 
 
 ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)

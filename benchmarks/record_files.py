@@ -150,6 +150,9 @@ def collect(places: Iterable[Path]) -> Collected:
     for run_id, same in sorted(by_run.items()):
         finished = {n: r for n, r in same.items() if r.status == "finished"}
         usable = finished or same
+        if len(same) == 1:
+            kept += same.values()
+            continue
         if len({canonical(r.reproducible()) for r in finished.values()}) > 1:
             for name in same:
                 others = ", ".join(n for n in same if n != name)

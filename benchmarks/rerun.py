@@ -1,4 +1,4 @@
-"""``python -m benchmarks rerun``: make a record's run again, and compare number by number."""
+"""``python -m benchmarks rerun``: repeat the run of a record, and compare every number."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from typing import Any
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``python -m benchmarks rerun``."""
-    parser.add_argument("record", type=Path, metavar="RECORD.json", help="of a finished run")
-    parser.add_argument(
-        "--data", default=None, help="where the data are here; default: as the record says"
-    )
+    parser.add_argument("record", type=Path, metavar="RECORD.json", help="record of a finished run")
+    parser.add_argument("--data", default=None, help="folder of the data; default: the record's")
 
 
 def differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
-    """Where two contents of JSON differ, with both values."""
+    """Yield the paths at which two JSON contents differ, with both values."""
     if isinstance(first, dict) and isinstance(second, dict):
         for key in sorted({*first, *second}):
             absent = "absent"
@@ -30,7 +28,15 @@ def differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run again; 0 if every number came out again, 1 if not."""
+    """Repeat the run.
+
+    Returns:
+        0 if every number is the record's, else 1.
+
+    Raises:
+        ValueError: if the record is refused, or the run failed.
+        OSError: if the record cannot be read.
+    """
     from dataclasses import replace
 
     from tqdm import tqdm
@@ -52,20 +58,20 @@ def main(args: argparse.Namespace) -> int:
             bar.update()
 
         _, again = trained_again(config, stepped, record.how.machine.threads)
-    found = list(differences(record.reproducible(), again.reproducible()))
-    if not found:
+    different = list(differences(record.reproducible(), again.reproducible()))
+    if not different:
         print("Every number of the record came out again.")
         return 0
-    print(f"{len(found)} values differ from the record's:")
-    for line in found[:20]:
+    print(f"{len(different)} values differ from the record's:")
+    for line in different[:20]:
         print(f"  {line}")
     then, now = record.how, again.how
-    for what, one, two in (
+    for name, one, two in (
         ("version of the method", then.code.version, now.code.version),
         ("processor", then.machine.processor, now.machine.processor),
         ("device", then.machine.device, now.machine.device),
-        *((name, v, now.versions.get(name)) for name, v in then.versions.items()),
+        *((library, v, now.versions.get(library)) for library, v in then.versions.items()),
     ):
         if one != two:
-            print(f"  {what}: {one} then, {two} now")
+            print(f"  {name}: {one} then, {two} now")
     return 1

@@ -1,4 +1,4 @@
-"""A run taken up again from its record: its images, its pre-trained and its tuned tower."""
+"""A run restored from its record: its images, and the features of its tower."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ from avalanche_proxyfda.features import pool_features
 from benchmarks.config import Config, changed, complaint, read
 from benchmarks.engine import state_hash
 from benchmarks.measure import device_of
+from benchmarks.methods.plugins import checked
 from benchmarks.prepare import Prepared, prepare
 from benchmarks.record import Record
 from benchmarks.record_files import RefusedRecordError, read_record
-from benchmarks.streams.build import class_names, thinned, words_of
 from benchmarks.streams.concepts import Split
+from benchmarks.streams.stream import Stream
+from benchmarks.streams.thinning import thinned
+from benchmarks.streams.words import class_names, words_of
 
 
 def finished_record(path: Path) -> Record:
-    """The record in a file, of a run that ended well.
+    """Read the record of a finished run.
 
     Raises:
-        ValueError: when it is refused, or the run failed; the message begins with the file.
-        OSError: when it cannot be read.
+        ValueError: if the record is refused, or the run failed; the message begins with the
+            file.
+        OSError: if the file cannot be read.
     """
     try:
         record = read_record(path)
@@ -40,19 +44,21 @@ def finished_record(path: Path) -> Record:
 
 
 def config_of(record: Record) -> Config:
-    """The record's configuration, to be taken up here: weights are kept, nothing is logged.
+    """Return the record's configuration for a repetition here.
 
-    Where the run's device is not there, another is taken.
+    Weights are saved, and nothing is logged. If the run's device does not exist, the device is
+    chosen automatically.
 
     Raises:
-        ValueError: when this version knows no such configuration.
+        ValueError: if this version does not accept the configuration.
     """
     try:
         config = read(record.config)
     except ValidationError as error:
         raise ValueError(f"the record's configuration: {complaint(error)}") from None
+    checked(config, "the record's configuration")
     where = replace(config.where, loggers=(), keep_weights=True)
-    if "teacher_cache" not in record.config.get("where", {}):  # it was made without
+    if "teacher_cache" not in record.config.get("where", {}):  # the run had no cache
         where = replace(where, teacher_cache="off")
     try:
         device_of(config)
@@ -62,10 +68,15 @@ def config_of(record: Record) -> Config:
 
 
 def chosen_set(record: Record, asked: str | None) -> str:
-    """The data set ``asked`` for; None: that of the panel that kept the fewest neighbours.
+    """Choose a data set of the run.
+
+    Args:
+        record: record of the run.
+        asked: name of the data set. None chooses the set of the panel that lost the most
+            neighbours.
 
     Raises:
-        ValueError: when the run has none of that name, or measured no panel to choose from.
+        ValueError: if the run has no such data set, or has no panel to choose from.
     """
     assert record.panel is not None
     assert record.stream is not None
@@ -76,42 +87,42 @@ def chosen_set(record: Record, asked: str | None) -> str:
             raise ValueError(f"--set {asked!r} is not of the run, which has {', '.join(names)}")
         return asked
     drift = record.outcome.panel[-1].drift if record.outcome.panel else {}
-    kept = {name: values.get("neighbors") for name, values in drift.items()}
-    known = {name: value for name, value in kept.items() if value is not None}
-    if not known:
+    overlaps = {name: values.get("neighbors") for name, values in drift.items()}
+    measured = {name: value for name, value in overlaps.items() if value is not None}
+    if not measured:
         raise ValueError(
             f"the run measured no panel to choose from: give --set, one of {', '.join(names)}"
         )
-    return min(known, key=lambda name: known[name])
+    return min(measured, key=lambda name: measured[name])
 
 
 def pretrained(config: Config, record: Record) -> Prepared:
-    """The run before its first step.
+    """Prepare the run, with the weights before its first step.
 
     Raises:
-        ValueError: when the tower's weights are not those that the run began with.
+        ValueError: if the tower's weights differ from the run's initial weights.
         FileNotFoundError, ImportError, ConnectionError: as :func:`benchmarks.prepare.prepare`.
     """
-    made = prepare(config)
-    if state_hash(made.model.tower) != record.initial_tower_sha256:
+    prepared = prepare(config)
+    if state_hash(prepared.model.tower) != record.initial_tower_sha256:
         raise ValueError(
-            f"the pre-trained weights of {config.backbone.name} are not those that the run began "
-            "with (their SHA-256 differs from the record's): run it again with these"
+            f"the pre-trained weights of {config.backbone.name} are not the run's initial weights "
+            "(their SHA-256 differs from the record's): run it again with these weights"
         )
-    return made
+    return prepared
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Images of one of the run's data sets.
+    """Images of a data set of the run.
 
     Attributes:
-        name: of the data set.
-        experience: which of the stream's it is, from 1; None for a set of the panel.
-        images: as the tower takes them.
-        rows: where each is in the split.
-        labels: of each.
-        classes: names by label.
+        name: name of the data set.
+        experience: number of the stream's experience, from 1; None for a set of the panel.
+        images: inputs of the tower, with labels.
+        rows: [N] indices of the images in the split.
+        labels: [N] labels of the images.
+        classes: class names by label.
     """
 
     name: str
@@ -122,37 +133,41 @@ class Shown:
     classes: tuple[str, ...]
 
 
-def shown(made: Prepared, record: Record, name: str, split: Split, count: int) -> Shown:
-    """At most ``count`` images of a data set of the run, classes in turn, always the same.
+def shown(prepared: Prepared, record: Record, name: str, split: Split, count: int) -> Shown:
+    """Choose at most ``count`` images of a data set; classes take turns.
+
+    The choice is always the same.
 
     Args:
-        made: the run.
-        record: its record.
-        name: see :func:`chosen_set`.
-        split: of the data set.
-        count: at most.
+        prepared: the run before its first step.
+        record: record of the run.
+        name: name of the data set; see :func:`chosen_set`.
+        split: split of the data set.
+        count: largest number of images.
 
     Raises:
-        ValueError: for a split that is not there, or a data set that is not as it was for the run.
+        ValueError: if the split does not exist, or the images differ from the run's.
     """
     assert record.panel is not None
     assert record.stream is not None
-    panel = {data.images.name: data for data in made.panel}
+    panel = {data.images.name: data for data in prepared.panel}
     images: Any
     if name in panel:
-        found, experience = panel[name], None
-        same = found.sha256 == record.panel[name].sha256
-        images, classes = getattr(found.images, split), _words(found.classes)
+        data, experience = panel[name], None
+        same = data.sha256 == record.panel[name].sha256
+        images, classes = getattr(data.images, split), _words(data.classes)
     else:
-        place = made.stream.names.index(name)
+        place = prepared.stream.names.index(name)
         experience = place + 1
-        same = made.stream.summary["split_sha256"] == record.stream.split_sha256
-        stream = getattr(made.stream, split)
+        same = prepared.stream.summary["split_sha256"] == record.stream.split_sha256
+        stream = getattr(prepared.stream, split)
         if stream is None:
-            raise ValueError(f"--split {split}: the run's stream has none")
-        images, classes = stream[place].dataset.eval(), _classes(made, place)
+            raise ValueError(f"--split {split}: the run's stream has none; give --split test")
+        images, classes = stream[place].dataset.eval(), _classes(prepared.stream, place)
     if not same:
-        raise ValueError(f"{name}: its images here are not those of the run (SHA-256 differs)")
+        raise ValueError(
+            f"{name}: its images here are not those of the run (SHA-256 differs): restore them"
+        )
     targets = _targets(images)
     rows = thinned(targets, count)
     labels = tuple(targets[row] for row in rows)
@@ -160,16 +175,15 @@ def shown(made: Prepared, record: Record, name: str, split: Split, count: int) -
 
 
 def _targets(data: Any) -> list[int]:
-    """Labels, without reading an image."""
+    """Labels of a data set; no image is read."""
     if isinstance(data, Subset):
         inner = _targets(data.dataset)
         return [inner[row] for row in data.indices]
-    held = data if hasattr(data, "targets") else data.data  # images of PIL through a view
-    return [int(label) for label in held.targets]
+    source = data if hasattr(data, "targets") else data.data  # images of PIL through a view
+    return [int(label) for label in source.targets]
 
 
-def _classes(made: Prepared, place: int) -> tuple[str, ...]:
-    stream = made.stream
+def _classes(stream: Stream, place: int) -> tuple[str, ...]:
     if not stream.grows:
         return _words(stream.classes[place if stream.tasks else 0])
     try:
@@ -181,7 +195,7 @@ def _classes(made: Prepared, place: int) -> tuple[str, ...]:
 def _words(names: tuple[str, ...]) -> tuple[str, ...]:
     try:
         return words_of(names)
-    except ValueError:  # numbers for names: no texts, but good enough to be read
+    except ValueError:  # numbers for names do for a legend
         return names
 
 
@@ -191,12 +205,24 @@ def _images(items: list[Any]) -> Tensor:
 
 @torch.no_grad()
 def features(tower: nn.Module, images: Shown, config: Config, device: torch.device) -> Tensor:
-    """[N, D] float32 on the CPU: the tower's features, in eval mode."""
+    """Compute the tower's features in eval mode.
+
+    Args:
+        tower: tower of the model, on ``device``.
+        images: N images.
+        config: configuration with the batch size and the workers.
+        device: device of the tower.
+
+    Returns:
+        [N, D] float32 on the CPU.
+    """
     loader = DataLoader(
         images.images, config.train.eval_batch, num_workers=config.train.workers, collate_fn=_images
     )
     tower.eval()
-    return torch.cat([
-        pool_features(tower(batch.to(device)), "tower").float().cpu()
-        for batch in tqdm(loader, desc=images.name, delay=5, leave=False)
-    ])  # fmt: skip
+    return torch.cat(
+        [
+            pool_features(tower(batch.to(device)), "tower").float().cpu()
+            for batch in tqdm(loader, desc=images.name, delay=5, leave=False)
+        ]
+    )

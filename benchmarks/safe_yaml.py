@@ -1,4 +1,4 @@
-"""YAML that others wrote: plain values alone, bounded in size and depth, without aliases."""
+"""Reads untrusted YAML: plain values only, bounded in size and depth, without aliases."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from typing import Any
 
 import yaml
 
-MAX_CHARACTERS = 16 << 20  # CODA-Prompt's longest list is of 1 MB
+MAX_CHARACTERS = 16 << 20  # CODA-Prompt's longest list has 1 MB
 MAX_DEPTH = 50
-# what PyYAML raises for tags whose values do not fit them (!!bool maybe, !!timestamp soon)
+# exceptions of PyYAML for a tag with a wrong value (!!bool maybe, !!timestamp soon)
 _OF_CONSTRUCTORS = (ArithmeticError, AttributeError, LookupError, TypeError)
 
 
 def read_yaml(text: str) -> Any:
-    """The plain values (mappings, lists, texts, numbers) that ``text`` holds.
+    """Parse YAML to plain values: mappings, lists, texts, numbers.
 
-    No tag makes an object. Aliases (``*name``) are refused, for a few lines of them stand for
-    billions of values, and depth is bounded, for libyaml and Python's own stack are not.
+    No tag creates an object. Aliases (``*name``) are refused, since a few lines of aliases
+    expand to billions of values. Depth is bounded, since deep nesting crashes libyaml and
+    overflows Python's stack.
 
     Raises:
-        ValueError: in one line, when it is not such YAML.
+        ValueError: if the text is refused; the message is one line.
     """
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"{len(text)} characters are more than {MAX_CHARACTERS}")
     fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         depth = 0
-        for event in yaml.parse(text, Loader=fast):  # events come one by one, whatever the depth
+        for event in yaml.parse(text, Loader=fast):  # events arrive one by one at any depth
             if isinstance(event, yaml.AliasEvent):
                 raise ValueError(f"the alias *{event.anchor} is not read: write its value out")
             if isinstance(event, yaml.CollectionStartEvent):

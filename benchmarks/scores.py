@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Callable
 from typing import Literal
 
-from avalanche_proxyfda.metrics import scalars
-from avalanche_proxyfda.metrics.scalars import mean_change, weighted_mean
+from benchmarks import matrix
+from benchmarks.matrix import mean_change, weighted_mean
 from benchmarks.record import Outcome, Record, Stream
 
 Split = Literal["validation", "test"]
@@ -36,32 +36,32 @@ def _weights(record: Record, counts: tuple[int, ...] | None) -> tuple[int, ...] 
 
 def last(record: Record) -> float:
     """Test accuracy after the last experience, in [0, 1]."""
-    return scalars.last(outcome_of(record).accuracy, _weights(record, _stream(record).test))
+    return matrix.last(outcome_of(record).accuracy, _weights(record, _stream(record).test))
 
 
 def avg(record: Record) -> float:
     """Mean over t of the test accuracy, after experience t, on the experiences learnt so far."""
-    return scalars.avg(outcome_of(record).accuracy, _weights(record, _stream(record).test))
+    return matrix.avg(outcome_of(record).accuracy, _weights(record, _stream(record).test))
 
 
 def forgetting_first(record: Record) -> float:
     """Accuracy right after learning minus at the end: Avalanche's."""
-    return scalars.forgetting_first(outcome_of(record).accuracy)
+    return matrix.forgetting_first(outcome_of(record).accuracy)
 
 
 def forgetting_best(record: Record) -> float:
     """Best accuracy minus that at the end: PILOT's and Mammoth's."""
-    return scalars.forgetting_best(outcome_of(record).accuracy)
+    return matrix.forgetting_best(outcome_of(record).accuracy)
 
 
 def forgetting_coda(record: Record) -> float:
     """Mean drop in one step: CODA-Prompt's."""
-    return scalars.forgetting_coda(outcome_of(record).accuracy)
+    return matrix.forgetting_coda(outcome_of(record).accuracy)
 
 
 def bwt(record: Record) -> float:
     """Backward transfer: minus :func:`forgetting_first`."""
-    return scalars.bwt(outcome_of(record).accuracy)
+    return matrix.bwt(outcome_of(record).accuracy)
 
 
 def delta_lp(record: Record, split: Split = "test") -> float | None:
@@ -134,3 +134,12 @@ SCORES: dict[str, Callable[[Record], float | None]] = {
     "seconds_per_step": seconds_per_step,
     "peak_memory": peak_memory,
 }
+
+
+def scores_of(record: Record) -> dict[str, float | None]:
+    """Every score of :data:`SCORES` by name, None where the run does not have it.
+
+    Raises:
+        ValueError: for a failed run.
+    """
+    return {name: formula(record) for name, formula in SCORES.items()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from avalanche_proxyfda.metrics.scalars import weighted_mean
 from benchmarks.board.rows import Row
+from benchmarks.matrix import weighted_mean
 from benchmarks.record import Record
 from benchmarks.scores import outcome_of
 

@@ -1,4 +1,4 @@
-"""The tuned model of a finished run: the weights that it kept, or the run once more."""
+"""The tuned model of a finished run: its saved weights, or the weights of a repetition."""
 
 from __future__ import annotations
 
@@ -17,25 +17,31 @@ from benchmarks.record import Record
 
 
 def tower_of(content: bytes) -> dict[str, Tensor]:
-    """The tower's state in a file of weights of the whole model.
+    """Read the state of the tower from the saved weights of a model.
+
+    Args:
+        content: content of the weights file.
 
     Raises:
-        ValueError: when it is no such file.
+        ValueError: if the content is no weights file.
     """
     start, state = "tower.", parse_weights(content, f"what the run kept as {engine.WEIGHTS}")
     return {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
 
 
 def kept_weights(path: Path, record: Record) -> bytes | None:
-    """The weights that the run kept beside its record; None if it kept none, or they are gone.
+    """Read the weights that the run saved beside its record.
 
     Args:
-        path: of the record.
-        record: what it holds.
+        path: path of the record.
+        record: record of the run.
+
+    Returns:
+        Content of the weights file; None if the run saved none, or the file is missing.
 
     Raises:
-        ValueError: when the file is not the one that the run wrote.
-        OSError: when it cannot be read.
+        ValueError: if the file is not the file that the run wrote.
+        OSError: if the file cannot be read.
     """
     name = f"{record.label}/{engine.WEIGHTS}"
     file = path.parent / name
@@ -45,7 +51,7 @@ def kept_weights(path: Path, record: Record) -> bytes | None:
     if hashlib.sha256(content).hexdigest() != record.artefacts[name]:
         raise ValueError(
             f"{file} is not the file that the run wrote (its SHA-256 differs from the record's): "
-            "put that one back, or remove it, and the run is trained again"
+            "restore the run's file, or remove it to train the run again"
         )
     return content
 
@@ -53,12 +59,15 @@ def kept_weights(path: Path, record: Record) -> bytes | None:
 def trained_again(
     config: Config, after_step: Callable[[], None], threads: int
 ) -> tuple[bytes, Record]:
-    """Train the run again: the weights of its model, and the record of this time.
+    """Train the run again.
 
     Args:
-        config: of the run, with ``where.keep_weights``.
-        after_step: called after each training step.
-        threads: torch's, as they were: sums depend on how they are split.
+        config: configuration of the run, with ``where.keep_weights``.
+        after_step: function to call after each training step.
+        threads: number of torch's threads in the run; sums depend on it.
+
+    Returns:
+        Content of the weights file, and the record of the repetition.
     """
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as place:

@@ -28,7 +28,7 @@ from avalanche_proxyfda import (
 )
 from avalanche_proxyfda.feature_source import OUTPUT
 from avalanche_proxyfda.features import pool_features
-from avalanche_proxyfda.losses import distillation, l2sp
+from avalanche_proxyfda.losses import DistillationLoss, L2SPLoss
 from avalanche_proxyfda.weights import GradientProjection
 
 BATCH, DIM = 64, 512
@@ -87,7 +87,7 @@ METHODS: dict[str, tuple[Any, Any]] = {
     "rift": (EMBEDDING, embedding_loss(RIFTLoss())),
     "rkd": (EMBEDDING, embedding_loss(RKDLoss())),
     "ldifs": (None, LDIFSLoss()),
-    "lwf": ((OUTPUT,), lambda s, t: distillation(s[0], t[0])),
+    "lwf": ((OUTPUT,), lambda s, t: DistillationLoss()(s[0], t[0])),
 }
 
 
@@ -150,7 +150,7 @@ def test_methods_on_weights_cost_less_than_a_hundredth(plain_flops: int, method:
     anchors = [w.detach().clone() for w in weights]
     with Touched() as seen:
         if method == "l2sp":
-            l2sp(weights, anchors).backward()
+            L2SPLoss()(weights, anchors).backward()
         else:
             projection = GradientProjection()
             for weight in weights:
@@ -183,10 +183,10 @@ def test_nothing_is_read_from_the_device_by_the_others() -> None:
     LDIFSLoss()(maps, [m.detach() for m in maps]).backward()
     logits = torch.randn(4, 6, device="meta", requires_grad=True)
     units = torch.tensor([0, 2], device="meta")
-    distillation(logits[:, units], logits.detach()[:, units]).backward()
+    DistillationLoss()(logits[:, units], logits.detach()[:, units]).backward()
     weights = [nn.Parameter(torch.randn(3, 4, device="meta")) for _ in range(3)]
     anchors = [w.detach().clone() for w in weights]
-    l2sp(weights, anchors).backward()
+    L2SPLoss()(weights, anchors).backward()
     projection = GradientProjection()
     for _ in range(3):
         projection.step(weights, anchors)

@@ -1,4 +1,4 @@
-"""A teacher's answers, kept by the very pixels that they were given for."""
+"""A cache of teacher features, keyed by a hash of the images' pixels."""
 
 from avalanche_proxyfda.cache.settings import CacheChoice, CacheSettings
 from avalanche_proxyfda.cache.teacher_cache import TeacherCache

@@ -14,48 +14,51 @@ Collate = Callable[[list[Any]], Any]
 
 
 class MarkedBatch(list[Any]):
-    """A mini-batch whose samples have names; it goes through workers, pinning and devices.
+    """A mini-batch with a name for each sample; workers, pinning and devices keep the names.
 
-    Avalanche moves the entries of a list in place, so the names stay beside the images that
-    they are of. They are given up as soon as the images are replaced by anything but their own
-    copy in pinned memory or on another device, or are changed in place.
+    Avalanche moves the entries of a list in place, so the names stay beside their images. The
+    batch drops the names when something changes the images in place, or replaces them by
+    anything other than their copy in pinned memory or on another device.
 
     Args:
         entries: the mini-batch, images first.
-        names: of its samples.
-        sums: :func:`~avalanche_proxyfda.cache.names.checksums` of the images as they were
-            named, or None where they stay on the CPU.
+        names: a name for each sample; None if the names are unknown.
+        sums: :func:`~avalanche_proxyfda.cache.names.checksums` of the named images, [B]; None
+            if the images stay on the CPU.
     """
 
     def __init__(
-        self, entries: Iterable[Any] = (), names: list[bytes] | None = None,
+        self,
+        entries: Iterable[Any] = (),
+        names: list[bytes] | None = None,
         sums: Tensor | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(entries)
         self.names = names
         self.sums = sums
-        self._version: int | None = None  # of the images when they were put in place
+        self._version: int | None = None  # version of the images when they were set
 
     def __setitem__(self, place: Any, value: Any) -> None:
         if place == 0:
-            if not _same_elsewhere(self[0], value):
+            if not _is_copy_elsewhere(self[0], value):
                 self.names = None
             self._version = getattr(value, "_version", None)
         super().__setitem__(place, value)
 
     def pin_memory(self) -> MarkedBatch:
-        """The batch in pinned memory."""
+        """Return the batch in pinned memory."""
         entries = (e.pin_memory() if isinstance(e, Tensor) else e for e in self)
         sums = None if self.sums is None else self.sums.pin_memory()
         return MarkedBatch(entries, self.names, sums)
 
     def names_of(self, images: Tensor) -> list[bytes] | None:
-        """The names, if ``images`` are this batch's as they were put in place."""
-        mine = len(self) > 0 and images is self[0] and images._version == self._version
-        return self.names if mine else None
+        """Return the names if ``images`` are this batch's, unchanged; else None."""
+        unchanged = len(self) > 0 and images is self[0] and images._version == self._version
+        return self.names if unchanged else None
 
 
-def _same_elsewhere(old: Any, new: Any) -> bool:
+def _is_copy_elsewhere(old: Any, new: Any) -> bool:
+    """Return True if ``new`` is ``old``, or its copy on another device or in pinned memory."""
     if new is old:
         return True
     if not isinstance(old, Tensor) or not isinstance(new, Tensor):
@@ -65,20 +68,21 @@ def _same_elsewhere(old: Any, new: Any) -> bool:
 
 
 class Marking:
-    """A collate function that names the samples of each batch that another one makes.
+    """A collate function that adds names to the batches of another collate function.
 
-    It runs where the loader does: in its worker processes, if it has any.
+    The names are computed where the batch is collated: in the loader's worker processes, if it
+    has workers.
 
     Args:
-        collate: the other one.
-        verify: whether to add check sums, for batches that will leave the CPU.
+        collate: the other collate function.
+        verify: True adds checksums, for batches that leave the CPU.
     """
 
     def __init__(self, collate: Collate, verify: bool) -> None:
         self.collate, self.verify = collate, verify
 
     def __call__(self, items: list[Any]) -> Any:
-        """Collate items, and name them."""
+        """Return the collated items, as a :class:`MarkedBatch` if they begin with images."""
         numbers = [item.number for item in items if isinstance(item, NumberedItem)]
         batch = self.collate([i.item for i in items] if numbers else items)
         if not isinstance(batch, (list, tuple)) or not batch or not isinstance(batch[0], Tensor):
@@ -90,5 +94,5 @@ class Marking:
 
 
 def tasks_of(batch: Any) -> Tensor | None:
-    """The task labels of a mini-batch, [B], where it has any."""
+    """Return the task labels of a mini-batch, [B]; None if it has none."""
     return batch[-1] if len(batch) > 2 and isinstance(batch[-1], Tensor) else None

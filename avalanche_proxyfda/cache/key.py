@@ -1,4 +1,4 @@
-"""What a teacher is, as a hash: two that share it give the same answers."""
+"""Hashes of everything that a teacher's values depend on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 
 def weights_key(module: nn.Module, places: Iterable[object]) -> str:
-    """SHA-256 of a model's weights and buffers, its kinds of modules, and the places read."""
-    made = hashlib.sha256(repr([str(place) for place in places]).encode())
+    """Return the SHA-256 of a model's weights, buffers, classes of modules, and places."""
+    digest = hashlib.sha256(repr([str(place) for place in places]).encode())
     for name, part in module.named_modules():
-        made.update(f"{name}:{type(part).__module__}.{type(part).__qualname__}\n".encode())
+        digest.update(f"{name}:{type(part).__module__}.{type(part).__qualname__}\n".encode())
     for name, value in (*module.named_parameters(), *module.named_buffers()):
-        made.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        made.update(_bytes_of(value))
-    return made.hexdigest()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(_bytes_of(value))
+    return digest.hexdigest()
 
 
 def _bytes_of(value: Tensor) -> bytes:
@@ -26,14 +26,14 @@ def _bytes_of(value: Tensor) -> bytes:
 
 
 def data_key(names: Iterable[bytes], labels: Tensor) -> str:
-    """SHA-256 of labels in their order, and of the names of some samples."""
-    made = hashlib.sha256(b"".join(names))
-    made.update(repr(labels.tolist()).encode())
-    return made.hexdigest()
+    """Return the SHA-256 of a data set's labels [N] in their order, and of some names."""
+    digest = hashlib.sha256(b"".join(names))
+    digest.update(repr(labels.tolist()).encode())
+    return digest.hexdigest()
 
 
 def kernels_key(device: torch.device) -> dict[str, str]:
-    """What decides on the bits of a forward beside weights and images."""
+    """Return the settings that decide the bits of a forward of given weights and images."""
     return {
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

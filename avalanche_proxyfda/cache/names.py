@@ -1,4 +1,4 @@
-"""Names of samples, made of their pixels: where the name is the same, so is the answer."""
+"""Names of samples, computed from their pixels: samples with equal names have equal features."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_LENGTH = 16  # bytes of SHA-256 that are kept: two views that differ never share 128 bits
+_LENGTH = 16  # bytes of the SHA-256: two different views do not share 128 bits
 
 
 def pixel_names(images: Tensor, tasks: Tensor | None = None) -> list[bytes]:
-    """A name for each sample: SHA-256 of its pixels, their shape and dtype, and its task.
+    """Return a name for each sample: a hash of its pixels, shape, dtype and task.
 
-    About 0.4 ms for 3 x 224 x 224 floats. A view that any transform, resolution or dtype has
-    made different has another name, so nothing else need be known of where it came from.
+    A transform, resolution or dtype that changes the view changes the name, so the name alone
+    identifies the view. The hash takes about 0.4 ms for 3 x 224 x 224 floats.
 
     Args:
         images: [B, ...] on the CPU.
-        tasks: task label of each, [B], where there are any: a model may heed them.
+        tasks: task label of each sample, [B], for models that depend on it; None without tasks.
+
+    Returns:
+        B names of 16 bytes.
     """
     rows = images.detach().contiguous().view(torch.uint8).reshape(len(images), -1).numpy()
     kind = f"{images.dtype} {tuple(images.shape[1:])}".encode()
@@ -30,13 +33,13 @@ def pixel_names(images: Tensor, tasks: Tensor | None = None) -> list[bytes]:
 
 
 def _digest(kind: bytes, label: bytes, row: NDArray[np.uint8]) -> bytes:
-    made = hashlib.sha256(b"%b|%b|" % (kind, label))
-    made.update(row.data)
-    return made.digest()[:_LENGTH]
+    digest = hashlib.sha256(b"%b|%b|" % (kind, label))
+    digest.update(row.data)
+    return digest.digest()[:_LENGTH]
 
 
 def sample_name(number: int) -> bytes:
-    """A name for a sample by its place in the data, whatever its view."""
+    """Return a name for a sample by its number in the data, the same for all its views."""
     return b"%016d" % number
 
 
@@ -48,16 +51,22 @@ def _odd_numbers(count: int, device: torch.device) -> Tensor:
 
 
 def checksums(images: Tensor) -> Tensor:
-    """A 64-bit sum of each sample, [B], the same bits on every device; nothing is read.
+    """Return a 64-bit checksum of each sample, with the same bits on every device.
 
-    It tells whether what lies on a device is what was named on the CPU, at the price of
-    reading the pixels once.
+    The checksums show if the images on a device are those that were named on the CPU. They
+    read the pixels once, and do not wait for the device.
+
+    Args:
+        images: [B, ...] on any device.
+
+    Returns:
+        [B] int64 on the images' device.
     """
     rows = images.detach().contiguous().view(torch.uint8).reshape(len(images), -1)
     if rows.shape[1] % 8:
         rows = torch.nn.functional.pad(rows, (0, 8 - rows.shape[1] % 8))
     words = rows.view(torch.int64)
     odd = _odd_numbers(words.shape[1], images.device)
-    if images.device.type == "cpu":  # in one pass, without a product as large as the images
+    if images.device.type == "cpu":  # einsum allocates no product as large as the images
         return torch.from_numpy(np.einsum("ij,j->i", words.numpy(), odd.numpy()))
     return (words * odd).sum(dim=1)

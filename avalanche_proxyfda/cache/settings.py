@@ -1,4 +1,4 @@
-"""What a user may say of the teacher's cache."""
+"""The options of the teacher's cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ CacheDtype = Literal["float16"]
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """The options of :class:`~avalanche_proxyfda.plugins.base.FeaturePlugin` on the cache.
+    """The cache options of :class:`~avalanche_proxyfda.plugins.base.FeaturePlugin`.
+
+    Attributes:
+        choice: the plugin's ``teacher_cache``.
+        views: the plugin's ``cache_views``.
+        bytes: the plugin's ``cache_bytes``.
+        dir: the plugin's ``cache_dir``.
+        dtype: the plugin's ``cache_dtype``.
 
     Raises:
         TypeError, ValueError: for a value of the wrong type or out of range.
@@ -35,8 +42,10 @@ class CacheSettings:
             check_count("cache_views", self.views, 1)
         check_count("cache_bytes", self.bytes, 1)
         if self.dir is not None and not isinstance(self.dir, (str, os.PathLike)):
-            raise TypeError(f"cache_dir={self.dir!r} must be a path, or None to keep it in memory")
+            raise TypeError(
+                f"cache_dir={self.dir!r} must be a path, or None to cache in the device's memory"
+            )
         if self.dtype not in (None, *get_args(CacheDtype)):
             raise ValueError(
-                f"cache_dtype={self.dtype!r} must be 'float16', or None to keep values as they are"
+                f"cache_dtype={self.dtype!r} must be 'float16', or None to cache values unrounded"
             )

@@ -1,4 +1,4 @@
-"""Rows of values by name, in a device's memory or in a mapped file."""
+"""A table of cached values by name, in a device's memory or in a mapped file."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch import Tensor
 from avalanche_proxyfda.feature_source import FeatureSource
 
 Rows = dict[FeatureSource, Tensor]
-"""What places hold for some samples, [B, ...] each."""
+"""The values of every place for some samples, [B, ...] each."""
 Allocate = Callable[[Rows, int], Rows]
-"""Room for ``int`` samples whose values are like those given."""
+"""Takes example rows and a capacity; returns empty rows [capacity, ...] like the examples."""
 
 
 class FeatureStore:
-    """A row for each name and place. Rows are added and never changed.
+    """One row for each name and place. Rows are added and never changed.
 
-    What is there is known on the host, so nothing waits for a device.
+    The names are in host memory, so a look-up does not wait for the device.
 
     Args:
-        capacity: rows at most.
-        dtype: what values are rounded to; None leaves them.
-        allocate: makes the room; None takes the memory of the values' device.
+        capacity: maximum number of rows.
+        dtype: dtype that values are rounded to; None leaves them unrounded.
+        allocate: reserves the memory; None reserves it on the values' device.
 
     Attributes:
-        slots: row of each name.
-        rows: by place; empty before the first are added.
+        slots: row number of each name.
+        rows: [capacity, ...] by place; empty before the first row is added.
     """
 
     def __init__(
@@ -47,29 +47,29 @@ class FeatureStore:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the rows that there is room for."""
+        """Reserved memory in bytes."""
         return sum(rows.numel() * rows.element_size() for rows in self.rows.values())
 
     def rounded(self, values: Rows) -> Rows:
-        """Values as they would be kept.
+        """Return the values in the store's dtype.
 
         Raises:
-            ValueError: when one is too large for the dtype.
+            ValueError: if a finite value is too large for the dtype.
         """
         if self.dtype is None:
             return values
-        made = {source: rows.to(self.dtype) for source, rows in values.items()}
-        for source, rows in made.items():  # waits for the device, beside a forward
+        rounded = {source: rows.to(self.dtype) for source, rows in values.items()}
+        for source, rows in rounded.items():  # waits for the device, next to a forward
             if bool((rows.isinf() & values[source].isfinite()).any()):
                 largest = float(values[source].abs().max())
                 raise ValueError(
                     f"cache_dtype='float16' cannot hold values of {str(source)!r} as large as "
                     f"{largest:.3g}: leave cache_dtype out"
                 )
-        return made
+        return rounded
 
     def add(self, names: Sequence[bytes], values: Rows) -> None:
-        """Add rows under names that are not there yet, as far as there is room."""
+        """Add rows under new names; skip the rows beyond the capacity."""
         first = len(self.slots)
         count = min(len(names), self.capacity - first)
         if count <= 0:
@@ -81,15 +81,16 @@ class FeatureStore:
         self.slots.update({name: first + k for k, name in enumerate(names[:count])})
 
     def gather(self, names: Sequence[bytes], device: torch.device) -> Rows:
-        """The rows of names that are there, on ``device``."""
-        slots, made = [self.slots[name] for name in names], {}
+        """Return the rows of stored names, [len(names), ...] by place, on ``device``."""
+        slots = [self.slots[name] for name in names]
+        gathered: Rows = {}
         for source, rows in self.rows.items():
-            found = rows.index_select(0, index_of(slots, rows.device))
-            made[source] = found if found.device == device else _sent(found, device)
-        return made
+            part = rows.index_select(0, index_of(slots, rows.device))
+            gathered[source] = part if part.device == device else _sent(part, device)
+        return gathered
 
     def state_dict(self) -> dict[str, Any]:
-        """Names [n, L] and rows [n, ...] by place; rows are not copied, they do not change."""
+        """Return names [n, L] and rows [n, ...] by place, without copying the rows."""
         names = b"".join(self.slots)
         table = torch.frombuffer(bytearray(names), dtype=torch.uint8) if names else torch.empty(0)
         rows = {str(source): rows[: len(self)] for source, rows in self.rows.items()}
@@ -98,11 +99,19 @@ class FeatureStore:
     def load_state_dict(
         self, state: Mapping[str, Any], places: Sequence[FeatureSource], device: torch.device
     ) -> None:
-        """Take rows back, of the same places."""
-        named = {str(place): place for place in places}
+        """Add the rows of a saved state.
+
+        Args:
+            state: the result of :meth:`state_dict` for the same places.
+            places: the places of the teacher.
+            device: device of the rows.
+        """
+        place_of = {str(place): place for place in places}
         names = [bytes(row.tolist()) for row in state["names"].cpu()]
         if names:
-            self.add(names, {named[text]: rows.to(device) for text, rows in state["rows"].items()})
+            self.add(
+                names, {place_of[text]: rows.to(device) for text, rows in state["rows"].items()}
+            )
 
 
 def _in_memory(like: Rows, capacity: int) -> Rows:
@@ -110,7 +119,7 @@ def _in_memory(like: Rows, capacity: int) -> Rows:
 
 
 def index_of(places: Sequence[int], device: torch.device) -> Tensor:
-    """Places as a tensor on ``device``, sent without waiting for it."""
+    """Return row numbers as an int64 tensor on ``device``, without waiting for the device."""
     return _sent(torch.tensor(places, dtype=torch.int64), device)
 
 

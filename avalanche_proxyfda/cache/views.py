@@ -1,41 +1,27 @@
-"""Views that come again: random transforms as functions of sample and epoch alone."""
+"""Replayed views: the random transform of a sample depends on sample and epoch alone."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from avalanche_proxyfda.rng import mixed_seed, preserved_rng
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Torch's (CPU), NumPy's and Python's streams begin at ``seed``; put back afterwards."""
-    with preserved_rng(torch.device("cpu")):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach the GPU's too
-        np.random.seed(seed % 2**32)  # noqa: NPY002 (the stream that transforms draw from)
-        random.seed(seed)
-        yield
+from avalanche_proxyfda.rng import mixed_seed, seeded
 
 
 class ReplayedViews(Dataset[Any]):
     """A data set whose random transforms give ``views`` views of each sample, in turn.
 
-    The view of an epoch is a function of seed, epoch modulo ``views`` and sample: worker
-    processes and what was drawn before change nothing.
+    The view is a function of the seed, the epoch modulo ``views`` and the sample. Worker
+    processes and earlier random numbers do not change it.
 
     Args:
         data: the data set.
-        views: how many different views of a sample there are.
-        seed: of the views.
-        first: number of its first sample, where it is one data set of several.
+        views: number of different views of a sample.
+        seed: seed of the views' random streams.
+        first: number of the first sample, if a loader reads several data sets.
     """
 
     def __init__(self, data: Any, views: int, seed: int, first: int = 0) -> None:
@@ -44,7 +30,7 @@ class ReplayedViews(Dataset[Any]):
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers see it change
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; before its loader is iterated."""
+        """Set the epoch; call it before the loader is iterated."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -58,14 +44,14 @@ class ReplayedViews(Dataset[Any]):
 
 @dataclass(frozen=True)
 class NumberedItem:
-    """An item and its place in the data."""
+    """An item and its number in the data."""
 
     number: int
     item: Any
 
 
 class NumberedItems(Dataset[Any]):
-    """A data set that tells the place of each item, from ``first`` on."""
+    """A data set that returns :class:`NumberedItem`, counted from ``first``."""
 
     def __init__(self, data: Any, first: int) -> None:
         self.data, self.first = data, first

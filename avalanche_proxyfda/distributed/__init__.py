@@ -1,9 +1,9 @@
-"""Training on several processes (torchrun) that equals training on one.
+"""Training on several processes (torchrun) that equals training on one process.
 
-Every batch is that of a single process. Rank r of R takes its rows r, r + R, r + 2R, …;
-whatever relates samples is computed on the features of the whole batch; gradients, weighted
-by the ranks' shares of the rows, are summed. So nothing depends on the number of ranks but
-what is drawn (dropout, random views) and what normalises over a batch (BatchNorm); see
+Every batch is the batch of a single process. Rank r of R takes the rows r, r + R, r + 2R, …
+Losses that relate samples are computed on the features of the whole batch. Gradients are
+weighted by the ranks' shares of the rows and summed. So only random draws (dropout, random
+views) and BatchNorm's batch statistics depend on the number of ranks; see
 ``docs/distributed.md``.
 """
 

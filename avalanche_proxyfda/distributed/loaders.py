@@ -1,4 +1,4 @@
-"""Loaders of a rank: its rows of the batches that a single process would draw."""
+"""Loaders of one rank: its rows of the batches that a single process draws."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from avalanche_proxyfda.distributed.ranks import active, leave_shared_streams
 
 
 class RankSlices(Sampler[list[int]]):
-    """Each batch's rows of one rank.
+    """The rows of one rank in every batch.
 
-    A rank that would get none gets the batch's last one, which then counts for nothing.
+    A rank without rows gets the last row of the batch, which has weight 0.
 
     Args:
         whole: batches of indices; every rank must draw the same.
-        rank, world: see :class:`Shard`.
+        rank: number of this rank.
+        world: number of ranks.
 
     Attributes:
-        totals: rows of each whole batch of the epoch that is being read.
+        totals: number of rows of each whole batch in the current epoch.
     """
 
     def __init__(self, whole: Any, rank: int, world: int) -> None:
@@ -34,7 +35,9 @@ class RankSlices(Sampler[list[int]]):
         return len(self.whole)
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = [list(batch) for batch in self.whole]  # drawn before ranks draw on their own
+        batches = [
+            list(batch) for batch in self.whole
+        ]  # drawn before the ranks' random streams differ
         self.totals = [len(batch) for batch in batches]
         for batch in batches:
             yield batch[self.rank :: self.world] or batch[-1:]
@@ -42,7 +45,7 @@ class RankSlices(Sampler[list[int]]):
 
 @dataclass(frozen=True)
 class _WorkerStreams:
-    """Gives a loader's worker processes random streams of their rank; rank 0 keeps its own."""
+    """Gives a loader's workers random streams of their rank; rank 0 keeps the shared streams."""
 
     rank: int
     then: Callable[[int], None] | None
@@ -54,10 +57,10 @@ class _WorkerStreams:
 
 
 def sliced(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """A loader of this rank's rows of ``loader``'s batches; itself outside of a group.
+    """Return a loader of this rank's rows of every batch; outside of a group, ``loader``.
 
     Raises:
-        ValueError: for a loader that has no batches of indices, or only a rank's own.
+        ValueError: for a loader without batches of indices, or with a DistributedSampler.
     """
     if not active() or isinstance(loader.batch_sampler, RankSlices):
         return loader
@@ -70,43 +73,57 @@ def sliced(loader: DataLoader[Any]) -> DataLoader[Any]:
     return DataLoader(
         loader.dataset,
         batch_sampler=RankSlices(loader.batch_sampler, rank, world),
-        collate_fn=loader.collate_fn, num_workers=loader.num_workers,
-        pin_memory=loader.pin_memory, timeout=loader.timeout, generator=loader.generator,
+        collate_fn=loader.collate_fn,
+        num_workers=loader.num_workers,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        generator=loader.generator,
         worker_init_fn=_WorkerStreams(rank, loader.worker_init_fn),
         multiprocessing_context=loader.multiprocessing_context,
-        prefetch_factor=loader.prefetch_factor, persistent_workers=loader.persistent_workers,
-    )  # fmt: skip
+        prefetch_factor=loader.prefetch_factor,
+        persistent_workers=loader.persistent_workers,
+    )
 
 
 def whole_batches(loader: Any) -> Any:
-    """The batch sampler of a loader, before :func:`sliced`; None if it has none."""
+    """Return the batch sampler that a loader had before :func:`sliced`; None without one."""
     batches = getattr(loader, "batch_sampler", None)
     return batches.whole if isinstance(batches, RankSlices) else batches
 
 
 def unshard(loader: Any) -> None:
-    """Make one of Avalanche's loaders draw the batches of a single process."""
+    """Make a loader of Avalanche draw the batches of a single process.
+
+    Raises:
+        ValueError: for a loader that never ends.
+    """
     if isinstance(loader, MultiDatasetDataLoader) and loader.distributed_sampling:
         if loader.never_ending:
-            raise ValueError("a loader that never ends cannot be spread over ranks")
-        # balanced loaders end with their longest part, counted anew; replay's with the new data
+            raise ValueError(
+                "a loader that never ends cannot be spread over ranks: give it a length"
+            )
+        # -1 makes a balanced loader end with its longest part; a replay loader ends with new data
         longest = isinstance(loader, GroupBalancedDataLoader)
         MultiDatasetDataLoader.__init__(
-            loader, loader.datasets, loader.batch_sizes, distributed_sampling=False,
+            loader,
+            loader.datasets,
+            loader.batch_sizes,
+            distributed_sampling=False,
             termination_dataset=-1 if longest else loader.termination_dataset,
-            oversample_small_datasets=loader.oversample_small_datasets, **loader.loader_kwargs,
-        )  # fmt: skip
+            oversample_small_datasets=loader.oversample_small_datasets,
+            **loader.loader_kwargs,
+        )
 
 
 def own_rows(loader: Any) -> DataLoader[Any]:
-    """This rank's part of a strategy's loader.
+    """Return a loader of this rank's rows of a strategy's loader.
 
     Raises:
-        ValueError: when it cannot be spread over ranks.
+        ValueError: for a loader that cannot be spread over ranks.
     """
     unshard(loader)
     if isinstance(loader, MultiDatasetDataLoader):
-        loader = loader._get_loader()  # the torch loader that it reads; made anew each epoch
+        loader = loader._get_loader()  # the torch loader that Avalanche makes for each epoch
     if not isinstance(loader, DataLoader):
         raise ValueError(
             f"strategy.dataloader is a {type(loader).__name__}, which cannot be spread over ranks: "

@@ -26,38 +26,38 @@ from avalanche_proxyfda.distributed.ranks import (
 class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore[call-arg]
     """Spreads an Avalanche strategy over the ranks of a torch.distributed group.
 
-    Must be first in ``plugins``. The model stays plain: no DistributedDataParallel around it,
-    so heads may grow, old heads may be asked beside the forward, and names, optimizers and
+    The plugin must be the first in ``plugins``. The model needs no DistributedDataParallel:
+    heads may grow, plugins may run old heads next to the forward, and names, optimizers and
     checkpoints are those of a single process. Outside of a group the plugin does nothing.
 
-    ``train_mb_size`` and ``eval_mb_size`` are those of the *whole* batch, so learning rates,
-    numbers of neighbours and hard-class batches mean the same for any number of ranks.
-    Criteria must be means over the batch. Metrics, in training and in evaluation, see the
-    outputs and labels of the whole batch (``mb_x`` is the rank's own), so they come out as on
-    one process, on every rank.
+    ``train_mb_size`` and ``eval_mb_size`` are sizes of the *whole* batch, so learning rates,
+    numbers of neighbours and hard-class batches mean the same for any number of ranks. The
+    criterion must be a mean over the batch. In training and evaluation, metrics on every rank
+    read outputs and labels of the whole batch (``mb_x`` holds the rank's rows), so they equal
+    those of a single process.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.shard: Shard | None = None
-        """This rank's part of the batch at hand; None between batches."""
+        """This rank's part of the current batch; None between batches."""
         self._step = 0
         self._shared: list[nn.Parameter] = []
 
     # ---- training ---------------------------------------------------------------------
 
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
-        """Refuse what cannot be spread over ranks; start from rank 0's random streams.
+        """Check the strategy, and copy rank 0's random streams to all ranks.
 
         Raises:
-            TypeError, ValueError: naming the remedy.
+            TypeError, ValueError: for a strategy that cannot be spread over ranks.
         """
         if active():
             _check(strategy, self)
             share_streams(strategy.device)
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Give heads that have grown, and all else, rank 0's weights; unshard the loader."""
+        """Copy rank 0's weights, also of new heads; make the loader draw whole batches."""
         if active():
             labels = np.asarray([int(label) for label in strategy.adapted_dataset.targets])
             check_same("the experience's labels", labels.astype(np.int64).tobytes())
@@ -65,10 +65,10 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
             unshard(strategy.dataloader)
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        """Take this rank's part of the batches."""
+        """Make the loader give this rank's rows."""
         if active():
             if strategy.clock.train_exp_epochs == 0:
-                self._share(strategy)  # plugins may have set a head since
+                self._share(strategy)  # plugins may have changed a head
             strategy.dataloader = own_rows(strategy.dataloader)
             self._step = 0
 
@@ -80,7 +80,7 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
             self._begin(strategy)
 
     def after_backward(self, strategy: Any, **kwargs: Any) -> None:
-        """Sum gradients over ranks: of the model, and of what plugins optimize themselves."""
+        """Sum the gradients of the model, and of the plugins' own optimizers, over ranks."""
         if self.shard is not None:
             parameters = dict.fromkeys(strategy.model.parameters())
             for plugin in strategy.plugins:
@@ -91,14 +91,14 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
             sum_gradients(parameters, self.shard.share)
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Let metrics see the loss and the outputs of the whole batch."""
+        """Give metrics the loss and the outputs of the whole batch."""
         if self.shard is not None:
             strategy.loss = sum_over_ranks(strategy.loss * self.shard.share)
             self._join(strategy)
             self.shard = None
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        """Bring running statistics and random streams together."""
+        """Average running statistics over ranks, and synchronise the random streams."""
         if active():
             self.shard = None
             average_batch_norms(strategy.model)
@@ -107,12 +107,12 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
     # ---- evaluation -------------------------------------------------------------------
 
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Take this rank's part of the evaluation's batches; evaluations may grow heads too."""
+        """Make the loader give this rank's rows; copy rank 0's weights if a head has grown."""
         if active():
             parameters = list(strategy.model.parameters())
-            known = self._shared
-            if len(known) != len(parameters) or any(
-                a is not b for a, b in zip(known, parameters, strict=True)
+            shared = self._shared
+            if len(shared) != len(parameters) or any(
+                a is not b for a, b in zip(shared, parameters, strict=True)
             ):
                 self._share(strategy)
             strategy.dataloader = own_rows(strategy.dataloader)
@@ -124,7 +124,7 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
             self._begin(strategy)
 
     def after_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
-        """Let criterion and metrics see the outputs of the whole batch."""
+        """Give criterion and metrics the outputs of the whole batch."""
         if self.shard is not None:
             self._join(strategy)
             self.shard = None
@@ -146,23 +146,23 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
         self._step += 1
         if len(strategy.mb_x) != max(1, self.shard.rows):
             raise ValueError(
-                f"a batch of {len(strategy.mb_x)} rows where the sampler drew "
-                f"{self.shard.rows}: collate_fn must keep one row a sample"
+                f"the sampler drew {self.shard.rows} rows, and the batch has "
+                f"{len(strategy.mb_x)}: collate_fn must keep one row for each sample"
             )
 
     def _join(self, strategy: Any) -> None:
         assert self.shard is not None
         if not isinstance(strategy.mb_output, Tensor):
             raise TypeError(
-                f"the model returns a {type(strategy.mb_output).__name__}; metrics of several "
-                "ranks need a tensor [B, ...]"
+                f"the model returns a {type(strategy.mb_output).__name__}: on several ranks it "
+                "must return a tensor [B, ...]"
             )
         strategy.mb_output = self.shard.join(strategy.mb_output.detach())
         images, *rest = strategy.mbatch
         strategy.mbatch = [images, *map(self.shard.join, rest)]
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickling between experiences."""
+        """Return the attributes without the batch, for pickling between experiences."""
         return {**self.__dict__, "shard": None, "_shared": []}
 
 
@@ -181,8 +181,8 @@ def _check(strategy: Any, plugin: DistributedTraining) -> None:
         )
     if getattr(criterion, "weight", None) is not None:
         raise ValueError(
-            "criterion weighs classes, so its mean over a batch is not that of the ranks' means: "
-            "weigh samples by hard-class batches, or use one process"
+            "criterion weighs classes, so its mean over a batch is not the mean of the ranks' "
+            "means: balance classes by hard-class batches, or use one process"
         )
     if getattr(strategy, "accumulate", 1) > 1 or getattr(strategy, "scaler", None) is not None:
         raise ValueError(
@@ -193,30 +193,30 @@ def _check(strategy: Any, plugin: DistributedTraining) -> None:
     if strategy.train_mb_size < world:
         raise ValueError(
             f"train_mb_size={strategy.train_mb_size} is the batch of all {world} ranks together, "
-            "and gives some of them nothing: raise it"
+            f"so some ranks get no rows: raise it to {world} or more"
         )
 
 
 def shard_of(strategy: Any) -> Shard | None:
-    """This rank's part of the strategy's batch; None where it has the whole."""
+    """Return this rank's part of the strategy's batch; None if it holds the whole batch."""
     first = strategy.plugins[0] if strategy.plugins else None
     return first.shard if isinstance(first, DistributedTraining) else None
 
 
 def share_of(strategy: Any) -> float:
-    """Weight of this process in sums over ranks; 1 alone."""
+    """Return the weight of this process in sums over ranks; 1 for a single process."""
     shard = shard_of(strategy)
     return 1.0 if shard is None else shard.share
 
 
 def batch_size(strategy: Any) -> int:
-    """Samples of the whole batch that the strategy is at."""
+    """Return the number of samples in the strategy's whole batch."""
     shard = shard_of(strategy)
     return len(strategy.mb_x) if shard is None else shard.total
 
 
 def check_spread(strategy: Any) -> None:
-    """Raise ValueError in a group whose strategy is not spread over it by our plugin."""
+    """Raise ValueError in a group, unless the strategy has :class:`DistributedTraining`."""
     if active() and not any(isinstance(p, DistributedTraining) for p in strategy.plugins):
         raise ValueError(
             f"torch.distributed runs {distributed.get_world_size()} ranks, and Avalanche alone "

@@ -1,4 +1,4 @@
-"""A torch.distributed group: joining it, a rank's part of a batch, what ranks tell each other."""
+"""A torch.distributed group: joining it, a rank's part of a batch, sums and checks over ranks."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
 
-from avalanche_proxyfda.rng import mixed_seed
+from avalanche_proxyfda.rng import RandomState, mixed_seed
 
-_BUCKET = 1 << 24  # numbers that travel at a time
+_BUCKET = 1 << 24  # numbers in one transfer
 
 
 def active() -> bool:
-    """Whether this process is one of a torch.distributed group, be it of one."""
+    """Return True if this process is in a torch.distributed group, also in a group of one."""
     return bool(distributed.is_available() and distributed.is_initialized())
 
 
 @contextmanager
 def process_group(device: str = "auto") -> Iterator[torch.device]:
-    """Join the group that torchrun's environment variables describe; leave it at the end.
+    """Join the group of torchrun's environment variables, and leave it after the block.
 
-    Without torchrun nothing is joined, and the block runs as a single process.
+    Without torchrun the block runs as a single process.
 
     Args:
-        device: ``"cpu"``, ``"cuda"``, or ``"auto"``, which takes CUDA where it is there.
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"``, which takes CUDA if it is available.
 
     Yields:
-        The device of this process: with CUDA, the one with its local rank's number.
+        The device of this process: with CUDA, the GPU with the number of the local rank.
 
     Raises:
-        ValueError: for another device, or more ranks on a machine than it has of them.
+        ValueError: for another device, or if a machine has more ranks than GPUs.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(
@@ -57,7 +57,7 @@ def process_group(device: str = "auto") -> Iterator[torch.device]:
                 "lower --nproc_per_node, or use the CPU"
             )
         torch.cuda.set_device(int(local))
-    # gloo beside nccl: small things of the host travel without waiting for the GPU
+    # gloo beside nccl sends small tensors of the host without waiting for the GPU
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     distributed.init_process_group(backend, timeout=timedelta(hours=1))
     try:
@@ -72,8 +72,9 @@ _left: list[Any] = []
 def leave_group() -> None:
     """Leave the group that this process is in.
 
-    Its object stays until the next one is left: torch 2.4 waits for a gloo group's threads with
-    Python's lock in its hands, and for ever when one of them needs it to end its last work.
+    The group's object stays alive until the next group is left. When torch 2.4 deletes a gloo
+    group, it waits for the group's threads and holds Python's lock meanwhile: a deadlock if one
+    of these threads needs the lock to end its work.
     """
     _left[:] = [distributed.group.WORLD]
     distributed.destroy_process_group()
@@ -87,9 +88,9 @@ class Shard:
     """This rank's part of one batch.
 
     Attributes:
-        rank: its number.
-        world: ranks.
-        total: rows of the whole batch.
+        rank: number of this rank.
+        world: number of ranks.
+        total: number of rows of the whole batch.
     """
 
     rank: int
@@ -98,7 +99,7 @@ class Shard:
 
     @property
     def rows(self) -> int:
-        """Rows of this rank; 0 where the batch has fewer rows than there are ranks."""
+        """Number of rows of this rank; may be 0 if the batch has fewer rows than ranks."""
         return len(range(self.rank, self.total, self.world))
 
     @property
@@ -107,13 +108,13 @@ class Shard:
         return self.rows / self.total
 
     def join(self, rows: Tensor) -> Tensor:
-        """The rows of the whole batch, in its order, on every rank.
+        """Gather the rows of the whole batch on every rank, in the order of the batch.
 
-        A function of them that every rank computes alike gets the whole batch's gradient once
-        gradients are summed by :func:`sum_gradients`.
+        Every rank must compute the same loss from the joined rows. The gradients of this loss
+        are those of the whole batch after :func:`sum_gradients`.
 
         Args:
-            rows: [rows, ...] of this rank; what is beyond :attr:`rows` is left out.
+            rows: [rows, ...] of this rank; further rows are dropped.
 
         Returns:
             [total, ...].
@@ -123,40 +124,40 @@ class Shard:
 
 
 class _Join(torch.autograd.Function):
-    """all_gather whose backward is local: every rank's loss is the same, so is its gradient."""
+    """all_gather with a local backward, since every rank has the same loss and gradient."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, shard: Shard) -> Tensor:
         ctx.shard, ctx.shape = shard, rows.shape
-        own = rows.new_zeros(-(-shard.total // shard.world), *rows.shape[1:])
-        own[: shard.rows] = rows[: shard.rows]
-        parts = [torch.empty_like(own) for _ in range(shard.world)]
-        distributed.all_gather(parts, own)
-        # row i of rank r is row i * world + r of the batch, so what was padded comes last
+        padded = rows.new_zeros(-(-shard.total // shard.world), *rows.shape[1:])
+        padded[: shard.rows] = rows[: shard.rows]
+        parts = [torch.empty_like(padded) for _ in range(shard.world)]
+        distributed.all_gather(parts, padded)
+        # row i of rank r is row i * world + r of the batch, so the padding comes last
         return torch.stack(parts, dim=1).flatten(0, 1)[: shard.total]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         shard: Shard = ctx.shard
-        own = gradient.new_zeros(ctx.shape)
+        local = gradient.new_zeros(ctx.shape)
         if shard.rows:
-            # undoes the weight that this rank's gradients are summed with
-            own[: shard.rows] = gradient[shard.rank :: shard.world] / shard.share
-        return own, None
+            # sum_gradients multiplies this rank's gradients by its share
+            local[: shard.rows] = gradient[shard.rank :: shard.world] / shard.share
+        return local, None
 
 
-# ---- what ranks tell each other -------------------------------------------------------
+# ---- between ranks --------------------------------------------------------------------
 
 
 def _host() -> torch.device:
-    """Where small tensors of the host can travel from."""
+    """Return the device that can send small tensors of the host."""
     on_cpu = "cpu:" in distributed.get_backend_config()
     return torch.device("cpu" if on_cpu else "cuda")
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """The sum of every rank's ``value``; itself outside of a group."""
+    """Return the sum of every rank's ``value``; outside of a group, ``value``."""
     if active():
         value = value.detach().clone()
         distributed.all_reduce(value)
@@ -164,7 +165,7 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """``tensors`` by dtype and device, in lists of bounded size; the same on every rank."""
+    """Yield lists of tensors with equal dtype and device, of limited size, equal on all ranks."""
     kinds: dict[Any, list[Tensor]] = {}
     for tensor in tensors:
         kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
@@ -179,7 +180,7 @@ def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def _each_bucket(tensors: Iterable[Tensor], change: Callable[[Tensor], object]) -> None:
-    """Let ``change`` change all tensors in place, many of them at a time, as one vector."""
+    """Change all tensors in place; ``change`` gets many of them at a time, as one vector."""
     for bucket in _buckets(tensors):
         flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
         change(flat)
@@ -190,14 +191,14 @@ def _each_bucket(tensors: Iterable[Tensor], change: Callable[[Tensor], object]) 
 
 @torch.no_grad()
 def sum_gradients(parameters: Iterable[nn.Parameter], share: float) -> None:
-    """Replace each gradient by the sum over ranks of ``share`` times it.
+    """Replace each gradient by the sum over ranks of the gradient times ``share``.
 
-    A parameter that no rank has a gradient of keeps none, so that an optimizer leaves it alone;
-    one that some ranks have a gradient of (a head of a task, say) gets it on all.
+    If no rank has a gradient of a parameter, it stays without one, so that optimizers skip it.
+    If some ranks have one (a head of a task, for example), all ranks get the sum.
 
     Args:
         parameters: the same ones in the same order on every rank.
-        share: see :class:`Shard`; the shares of all ranks sum to 1.
+        share: the :attr:`Shard.share` of this rank; the shares of all ranks sum to 1.
     """
     trained = [p for p in parameters if p.requires_grad]
     present = torch.tensor([p.grad is not None for p in trained], dtype=torch.int32).to(_host())
@@ -213,10 +214,10 @@ def sum_gradients(parameters: Iterable[nn.Parameter], share: float) -> None:
 
 @torch.no_grad()
 def share_model(model: nn.Module) -> None:
-    """Give every rank rank 0's parameters and buffers.
+    """Copy rank 0's parameters and buffers to every rank.
 
     Raises:
-        ValueError: when the ranks' models do not have the same tensors.
+        ValueError: if the ranks' models have different tensors.
     """
     tensors = [*model.parameters(), *model.buffers()]
     shapes = [(tuple(t.shape), str(t.dtype)) for t in tensors]
@@ -225,12 +226,17 @@ def share_model(model: nn.Module) -> None:
 
 
 def check_same(what: str, content: bytes) -> None:
-    """Raise ValueError, on every rank, unless all ranks have the same ``content``."""
-    digest = hashlib.sha256(content).digest()
-    own = torch.frombuffer(bytearray(digest), dtype=torch.uint8).to(_host())
-    first = own.clone()
+    """Raise ValueError on every rank unless all ranks have the same ``content``.
+
+    Args:
+        what: name of the content, a plural for the message.
+        content: the bytes to compare.
+    """
+    digest = torch.frombuffer(bytearray(hashlib.sha256(content).digest()), dtype=torch.uint8)
+    digest = digest.to(_host())
+    first = digest.clone()
     distributed.broadcast(first, 0)
-    same = torch.tensor(int(torch.equal(own, first))).to(_host())
+    same = torch.tensor(int(torch.equal(digest, first))).to(_host())
     distributed.all_reduce(same, distributed.ReduceOp.MIN)
     if not int(same):
         raise ValueError(
@@ -240,19 +246,14 @@ def check_same(what: str, content: bytes) -> None:
 
 
 def share_streams(device: torch.device) -> None:
-    """Put every rank's random streams where rank 0's are."""
-    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    state: list[Any] = [torch.get_rng_state(), np.random.get_state(), random.getstate(), cuda]  # noqa: NPY002
+    """Set every rank's random streams to rank 0's."""
+    state: list[Any] = [RandomState.capture(device).state_dict()]
     distributed.broadcast_object_list(state, 0, device=_host())
-    torch.set_rng_state(state[0])
-    np.random.set_state(state[1])  # noqa: NPY002
-    random.setstate(state[2])
-    if state[3] is not None:
-        torch.cuda.set_rng_state(state[3], device)
+    RandomState(device, state[0]).restore()
 
 
 def leave_shared_streams(rank: int) -> None:
-    """Go on with streams that follow from the shared ones and the rank; rank 0 keeps them."""
+    """Seed the random streams from the shared streams and the rank; rank 0 keeps the shared."""
     if rank:
         shared = hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest()
         seed = mixed_seed("rank", rank, shared)
@@ -263,7 +264,7 @@ def leave_shared_streams(rank: int) -> None:
 
 @torch.no_grad()
 def average_batch_norms(model: nn.Module) -> None:
-    """Average the running statistics, each of which has seen a part of the batches."""
+    """Average the running statistics of BatchNorm over ranks, which read different rows."""
     statistics = [
         buffer
         for module in model.modules()

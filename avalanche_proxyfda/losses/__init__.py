@@ -1,9 +1,9 @@
-"""Pure tensor losses; importing them needs torch and nothing else."""
+"""Losses on tensors, one module a method; importing them needs torch and nothing else."""
 
+from avalanche_proxyfda.losses.distillation import DistillationLoss
 from avalanche_proxyfda.losses.fda import FDALoss
-from avalanche_proxyfda.losses.l2sp import l2sp
+from avalanche_proxyfda.losses.l2sp import L2SPLoss
 from avalanche_proxyfda.losses.ldifs import LDIFSLoss
-from avalanche_proxyfda.losses.lwf import distillation
 from avalanche_proxyfda.losses.neighbors import NeighborGraph
 from avalanche_proxyfda.losses.proxies import ProxyGenerator
 from avalanche_proxyfda.losses.proxy_fda import ProxyFDALoss, ProxyFDATerms
@@ -11,7 +11,9 @@ from avalanche_proxyfda.losses.rift import RIFTLoss
 from avalanche_proxyfda.losses.rkd import RKDLoss
 
 __all__ = [
+    "DistillationLoss",
     "FDALoss",
+    "L2SPLoss",
     "LDIFSLoss",
     "NeighborGraph",
     "ProxyFDALoss",
@@ -19,6 +21,4 @@ __all__ = [
     "ProxyGenerator",
     "RIFTLoss",
     "RKDLoss",
-    "distillation",
-    "l2sp",
 ]

@@ -1,4 +1,4 @@
-"""What every loss on the neighbour graph shares: its options, its sigmoid, its checks."""
+"""Options, sigmoid and input checks of the losses on the neighbour graph."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def check_chunk_size(value: ChunkSize) -> ChunkSize:
     """Return ``value``; raise TypeError or ValueError unless it is "auto" or an int >= 1."""
     if isinstance(value, str):
         if value != "auto":
-            raise ValueError(f'chunk_size={value!r} is unknown; pass "auto" or a number of anchors')
+            raise ValueError(f'chunk_size={value!r} is unknown; pass "auto" or a number of queries')
         return value
     return check_count("chunk_size", value, 1)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def tell(message: str) -> None:
-    """Warn; under ``torch.compile`` it is said while the graph is made, and breaks none."""
+def warn(message: str) -> None:
+    """Warn; ``torch.compile`` calls this function while it traces, so no graph breaks."""
     warnings.warn(message, stacklevel=2)
 
 
@@ -71,7 +71,7 @@ def check_matrices(student: Tensor, teacher: Tensor, same_width: bool = False) -
 
 
 def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
-    """Turn autocast off where the tensor's device knows it."""
+    """Return a context without autocast on the tensor's device, if the device has autocast."""
     kind = tensor.device.type
     if torch.compiler.is_compiling() or torch.amp.is_autocast_available(kind):
         return torch.autocast(kind, enabled=False)
@@ -79,22 +79,28 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
 
 
 def edge_weight(similarity: Tensor, positive: Tensor | bool, mode: NegativeWeight) -> Tensor:
-    """The signed weight w of an edge, from the teacher's similarity of its two ends.
+    """Return the signed weight w of edges, from the teacher's similarity of their ends.
 
-    A neighbour keeps its similarity. Otherwise, by ``mode``: ``"similarity"`` gives
-    -max(similarity, 0), since an unclamped negative one would attract a non-neighbour;
-    ``"one-minus"`` gives -(1 - similarity); ``"unit"`` gives +1 and -1, the paper's
-    "indices only" ablation. Shapes are kept; ``positive`` broadcasts.
+    Args:
+        similarity: the teacher's cosines, any shape.
+        positive: True for neighbours; broadcasts to ``similarity``. A neighbour's weight is
+            its similarity (1 with ``"unit"``).
+        mode: weight of the other rows. ``"similarity"`` gives -max(similarity, 0): without
+            the clamp a negative similarity would attract. ``"one-minus"`` gives
+            -(1 - similarity). ``"unit"`` gives -1, the paper's "indices only" ablation.
+
+    Returns:
+        Weights of the shape of ``similarity``.
     """
     if mode == "unit":
-        pull, push = torch.ones_like(similarity), -torch.ones_like(similarity)
+        attraction, repulsion = torch.ones_like(similarity), -torch.ones_like(similarity)
     elif mode == "one-minus":
-        pull, push = similarity, similarity - 1
+        attraction, repulsion = similarity, similarity - 1
     else:
-        pull, push = similarity, -similarity.clamp_min(0)
+        attraction, repulsion = similarity, -similarity.clamp_min(0)
     if isinstance(positive, bool):
-        return pull if positive else push
-    return torch.where(positive, pull, push)
+        return attraction if positive else repulsion
+    return torch.where(positive, attraction, repulsion)
 
 
 class GraphLoss(nn.Module):
@@ -103,11 +109,12 @@ class GraphLoss(nn.Module):
     Args:
         num_neighbors: K, neighbours of each sample in the batch; at least 1.
         negative_weight: weight of non-neighbours, see :func:`edge_weight`.
-        init_logit_scale: 1 / tau at the start; stored as its logarithm.
+        init_logit_scale: 1 / tau at the start; the loss stores its logarithm.
         init_logit_bias: b at the start; negative, as in SigLIP.
-        learnable: whether scale and bias are parameters (else buffers).
-        chunk_size: anchors at a time, computed again in backward; ``"auto"`` keeps small
-            batches whole, and bounds a chunk to about 8 MiB a tensor beyond.
+        learnable: True makes scale and bias parameters, False makes them buffers.
+        chunk_size: queries that are processed at a time; backward computes each chunk again.
+            ``"auto"`` processes small batches whole, and otherwise limits a chunk's largest
+            tensor to about 8 MiB.
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
@@ -144,13 +151,14 @@ class GraphLoss(nn.Module):
             self.register_buffer("log_scale", scale)
             self.register_buffer("bias", bias)
         self.chunk_size = check_chunk_size(chunk_size)
-        self._clamp_told = False
+        self._clamp_warned = False
 
     def sigmoid_loss(self, cosine: Tensor, weight: Tensor) -> Tensor:
-        """Elementwise log(1 + exp(-w (cosine / tau + b))): the re-weighted sigmoid of Eq. 2.
+        """Return log(1 + exp(-w (cosine / tau + b))) for each element.
 
-        The printed form, log(1 + exp(w (-cosine / tau + b))), is the same thing with the
-        bias's sign turned; SigLIP's initial -10 belongs to the form used here.
+        The term is the re-weighted sigmoid of Eq. 2. The paper prints
+        log(1 + exp(w (-cosine / tau + b))), which is the same with the sign of b changed.
+        SigLIP's initial b of -10 belongs to the form used here.
         """
         scale, bias = self.log_scale.to(cosine.dtype).exp(), self.bias.to(cosine.dtype)
         return F.softplus(-weight * (scale * cosine + bias))
@@ -158,9 +166,10 @@ class GraphLoss(nn.Module):
     def check_batch(self, student: Tensor, teacher: Tensor) -> None:
         """Raise unless both are float [B, D] with the same B; warn once if K is clamped."""
         check_matrices(student, teacher)
-        if 1 < len(student) <= self.num_neighbors and not self._clamp_told:
-            self._clamp_told = True
-            tell(
+        if 1 < len(student) <= self.num_neighbors and not self._clamp_warned:
+            self._clamp_warned = True
+            warn(
                 f"num_neighbors={self.num_neighbors} is clamped to {len(student) - 1} in a batch "
-                f"of {len(student)} samples (said once; choose K below the batch size)"
+                f"of {len(student)} samples (this warning comes once): choose K below the batch "
+                "size"
             )

@@ -1,4 +1,4 @@
-"""Losses that are sums over anchors, a chunk of anchors at a time."""
+"""Losses that are sums over queries, one chunk of queries at a time."""
 
 from __future__ import annotations
 
@@ -9,39 +9,42 @@ from torch.utils.checkpoint import checkpoint
 
 from avalanche_proxyfda.losses.base import ChunkSize
 
-Terms = tuple[Tensor, ...]
+Sums = tuple[Tensor, ...]
 
-_KEPT = 2**20  # below this, a whole batch is kept for backward: quicker than computing it again
-_BLOCK = 2**21  # numbers that one chunk may hold in its largest tensor: 8 MiB in float32
+_KEPT = 2**20  # up to this many numbers a batch is saved whole, which is faster than recomputing
+_BLOCK = 2**21  # numbers in the largest tensor of a chunk: 8 MiB in float32
 
 
-def sum_over_anchors(
-    part: Callable[..., Terms], batch: int, chunk_size: ChunkSize, numbers: int, *given: Tensor
-) -> Terms:
-    """Sum of ``part(first, last, *given)`` over chunks first:last of a batch's anchors.
+def sum_over_queries(
+    part: Callable[..., Sums], batch: int, chunk_size: ChunkSize, numbers: int, *inputs: Tensor
+) -> Sums:
+    """Sum ``part(first, last, *inputs)`` over chunks first:last of a batch's queries.
 
-    Between forward and backward a chunk keeps nothing but ``given``, which all chunks share:
-    what it computes is computed again in backward, and let go before the next chunk's turn.
+    Only ``inputs``, which all chunks share, are saved between forward and backward. Backward
+    computes the tensors of one chunk again, and frees them before the next chunk.
 
     Args:
-        part: gives scalars, summed over the anchors from ``first`` to before ``last``.
-        batch: B, the number of anchors, at least 1.
-        chunk_size: anchors at a time; ``"auto"`` bounds a chunk's tensors to about 8 MiB each
-            (or to one anchor), and has a small batch kept for backward as a whole.
-        numbers: entries that one anchor adds to the largest tensor within ``part``.
-        given: tensors of the batch that ``part`` reads.
+        part: returns scalars, summed over the queries from ``first`` to before ``last``.
+        batch: B, the number of queries, at least 1.
+        chunk_size: queries in a chunk. ``"auto"`` limits the largest tensor of a chunk to
+            about 8 MiB (but takes at least one query), and saves a small batch whole.
+        numbers: entries that one query adds to the largest tensor within ``part``.
+        inputs: tensors of the batch that ``part`` reads.
+
+    Returns:
+        The scalars of ``part``, summed over the batch.
     """
     if chunk_size != "auto":
         size = chunk_size
     elif batch * numbers <= _KEPT:
-        return part(0, batch, *given)
+        return part(0, batch, *inputs)
     else:
         size = max(1, _BLOCK // numbers)
-    total: Terms = ()
+    total: Sums = ()
     for first in range(0, batch, size):
         last = min(first + size, batch)
-        terms: Terms = checkpoint(
-            part, first, last, *given, use_reentrant=False, preserve_rng_state=False
+        sums: Sums = checkpoint(
+            part, first, last, *inputs, use_reentrant=False, preserve_rng_state=False
         )
-        total = tuple(t + a for t, a in zip(total, terms, strict=True)) if total else terms
+        total = tuple(t + s for t, s in zip(total, sums, strict=True)) if total else sums
     return total

@@ -1,37 +1,37 @@
-"""FDA: transfers the teacher's neighbour graph into the student's features."""
+"""FDA: transfers the teacher's neighbour graph to the student's features."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from avalanche_proxyfda.losses.base import GraphLoss, edge_weight, without_autocast
-from avalanche_proxyfda.losses.chunks import Terms, sum_over_anchors
+from avalanche_proxyfda.losses.chunks import Sums, sum_over_queries
 from avalanche_proxyfda.losses.neighbors import NeighborGraph, full_precision, unit_rows
 
 
 class FDALoss(GraphLoss):
     """Feature distribution alignment (Huang et al., ICML 2025, Eq. 2).
 
-    Over the K nearest neighbours R_i of each sample among the *teacher's* features, with
-    the teacher's cosines as weights w (negative for the others)::
+    The *teacher's* features decide which K samples are the neighbours of a sample. Teacher
+    cosines are the weights w of the neighbours; the other samples have negative weights::
 
         L = 1/B sum_i 1/(B-1) sum_{j != i} log(1 + exp(-w_ij (cos(s_i, s_j) / tau + b)))
 
-    Labels play no part. The loss depends on the directions of the rows alone and is
-    invariant to a common rotation of the student's features; it is *not* zero, nor is its
-    gradient, where student and teacher agree: it sharpens the graph.
+    The loss uses no labels. It depends on the directions of the rows only, and a rotation of
+    all student features does not change it. Loss and gradient are *not* zero where student
+    and teacher agree: the loss sharpens the graph.
 
-    The weights of non-neighbours are our reading of "derived from the similarity"; the
-    other two readings are options of ``negative_weight``. Takes any B: one sample has no
-    pairs and gives an exact zero.
+    The paper derives the weights of non-neighbours "from the similarity"; the default is our
+    reading, and ``negative_weight`` offers two others. A batch of one sample has no pairs and
+    gives an exact zero.
 
-    Saves O(B D) for backward: beyond batches of 1024, or with a ``chunk_size``, anchors are
-    processed in chunks that are computed again in backward. Smaller batches are kept, in less
-    than 20 MiB.
+    The loss saves O(B D) numbers for backward. Batches above 1024 samples, and all batches
+    with a ``chunk_size``, are processed in chunks of queries that backward computes again.
+    Smaller batches are saved whole, in less than 20 MiB.
     """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """The loss of one batch.
+        """Return the loss of one batch.
 
         Args:
             student: [B, D], receives the gradient.
@@ -41,7 +41,7 @@ class FDALoss(GraphLoss):
             A scalar, float32 (float64 for a float64 student).
 
         Raises:
-            TypeError, ValueError: for anything but two float matrices with equal B.
+            TypeError, ValueError: for inputs that are not two float matrices with equal B.
         """
         self.check_batch(student, teacher)
         with without_autocast(student):
@@ -49,27 +49,29 @@ class FDALoss(GraphLoss):
             batch = len(rows)
             if batch < 2:
                 return rows.sum() * 0.0
-            known = unit_rows(full_precision(teacher.detach()))
-            (total,) = sum_over_anchors(self._part, batch, self.chunk_size, batch, rows, known)
+            teacher_rows = unit_rows(full_precision(teacher.detach()))
+            (total,) = sum_over_queries(
+                self._part, batch, self.chunk_size, batch, rows, teacher_rows
+            )
             return total / (batch * (batch - 1))
 
-    def _part(self, first: int, last: int, rows: Tensor, known: Tensor) -> Terms:
-        """The sum over the pairs of the anchors first:last; rows and known are unit rows."""
-        graph = NeighborGraph.of_units(known, self.num_neighbors, first, last)
+    def _part(self, first: int, last: int, rows: Tensor, teacher_rows: Tensor) -> Sums:
+        """Sum the pairs of the queries first:last; both matrices hold unit rows."""
+        graph = NeighborGraph.of_units(teacher_rows, self.num_neighbors, first, last)
         return (pair_terms(self, rows[first:last] @ rows.T, graph, graph.is_neighbor()).sum(),)
 
 
 def pair_terms(loss: GraphLoss, cosine: Tensor, graph: NeighborGraph, neighbor: Tensor) -> Tensor:
-    """The sigmoid term of every pair of an anchor and a row of its batch.
+    """Return the sigmoid term of every pair of a query and a row of its batch.
 
     Args:
         loss: gives scale, bias and the weight of non-neighbours.
-        cosine: [C, B], of the student's rows.
-        graph: the teacher's graph of the same anchors.
-        neighbor: [C, B] bool, its neighbours.
+        cosine: [C, B], cosines of the student's rows.
+        graph: the teacher's graph of the same queries.
+        neighbor: [C, B] bool, True for the neighbours of the query.
 
     Returns:
-        [C, B], zero for an anchor with itself.
+        [C, B], zero for the pair of a query with itself.
     """
     similarity = graph.similarity.to(cosine.dtype)
     weight = edge_weight(similarity, neighbor, loss.negative_weight)

@@ -1,4 +1,4 @@
-"""L2-SP: the squared distance of weights to where they started."""
+"""L2-SP: the squared distance of weights to their anchors."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class _SquaredDistance(torch.autograd.Function):
-    """Sum of squared differences of two lists of tensors, gradient to the first.
+    """Sum of squared differences of two lists of tensors; the first list gets the gradient.
 
-    Forward and backward each launch a constant number of ``torch._foreach`` kernels; a sum
-    built tensor by tensor would launch several for each.
+    Forward and backward each launch a constant number of ``torch._foreach`` kernels. A sum
+    tensor by tensor would launch several kernels for each tensor.
     """
 
     @staticmethod
@@ -22,7 +22,7 @@ class _SquaredDistance(torch.autograd.Function):
         ctx.save_for_backward(*weights)
         differences: Any = torch._foreach_sub(list(weights), list(anchors))
         if any(d.dtype in (torch.float16, torch.bfloat16) for d in differences):
-            differences = [d.float() for d in differences]  # squares lose their digits there
+            differences = [d.float() for d in differences]  # squares lose digits in half precision
         return torch.stack(list(torch._foreach_norm(differences))).square().sum()
 
     @staticmethod
@@ -33,25 +33,29 @@ class _SquaredDistance(torch.autograd.Function):
         return (None, *slopes)
 
 
-def l2sp(weights: Sequence[Tensor], anchors: Sequence[Tensor]) -> Tensor:
-    """Sum over all weights of (theta - anchor)^2 (Li et al., ICML 2018, Eq. 2, less its 1/2).
+class L2SPLoss(nn.Module):
+    """Sum over all weights of (theta - anchor)^2 (Li et al., ICML 2018, Eq. 2, without the 1/2).
 
-    Exactly zero, with a zero gradient, where weights stand on their anchors.
-
-    Args:
-        weights: parameters, any shapes; receive the gradient.
-        anchors: as many tensors of the same shapes; receive none.
-
-    Returns:
-        A scalar.
-
-    Raises:
-        ValueError: when there is no weight, or lists or shapes differ.
+    Where the weights equal their anchors, the loss and its gradient are exactly zero.
     """
-    if not weights or [w.shape for w in weights] != [a.shape for a in anchors]:
-        raise ValueError(
-            f"weights ({len(weights)} tensors) and anchors ({len(anchors)}) must be equally many, "
-            "at least one, and of the same shapes"
-        )
-    total: Tensor = _SquaredDistance.apply(anchors, *weights)
-    return total
+
+    def forward(self, weights: Sequence[Tensor], anchors: Sequence[Tensor]) -> Tensor:
+        """Return the sum over all tensors.
+
+        Args:
+            weights: parameters, any shapes; receive the gradient.
+            anchors: one tensor for each weight, of the same shape; receive none.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            ValueError: without a weight, or for lists or shapes that differ.
+        """
+        if not weights or [w.shape for w in weights] != [a.shape for a in anchors]:
+            raise ValueError(
+                f"weights ({len(weights)} tensors) and anchors ({len(anchors)}) must be equally "
+                "many, at least one, and of the same shapes"
+            )
+        total: Tensor = _SquaredDistance.apply(anchors, *weights)
+        return total

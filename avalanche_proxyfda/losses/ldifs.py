@@ -1,4 +1,4 @@
-"""LDIFS: the squared distance of normalised feature maps along the depth of a network."""
+"""LDIFS: the squared distance of normalised feature maps at several depths."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ NormAxis = Literal["auto", "token", "channel"]
 class LDIFSLoss(nn.Module):
     """L2 distance in feature space (Mukhoti et al., TMLR 2024, arXiv 2308.13320).
 
-    Each map is divided by its L2 norm along one axis; then the squared differences of
-    student and teacher are averaged over positions and channels, over the maps, and over
-    the batch. Zero, with a zero gradient, where student and teacher agree.
+    The loss divides each map by its L2 norm along one axis. It averages the squared
+    differences of student and teacher over positions and channels, over the maps, and over
+    the batch. Where student and teacher agree, loss and gradient are zero.
 
     Args:
-        normalize: the axis: ``"token"``, one norm for each channel over the positions (what
-            the official code does for ViTs), ``"channel"``, one norm for each position, or
-            ``"auto"``, token for tokens and channel for maps of convolutions.
+        normalize: the axis of the norm. ``"token"`` takes one norm for each channel, over the
+            positions, as the official code does for ViTs. ``"channel"`` takes one norm for each
+            position. ``"auto"`` takes ``"token"`` for tokens and ``"channel"`` for maps of
+            convolutions.
+
+    Raises:
+        ValueError: for another ``normalize``.
     """
 
     def __init__(self, normalize: NormAxis = "auto") -> None:
@@ -36,17 +40,18 @@ class LDIFSLoss(nn.Module):
         self.normalize: NormAxis = normalize
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-        """The loss of one batch.
+        """Return the loss of one batch.
 
         Args:
-            student: maps, each tokens [B, T, D], a map [B, C, H, W], or vectors [B, D].
-            teacher: as many of the same shapes; they receive no gradient.
+            student: maps, each tokens [B, T, D], a map [B, C, H, W], or vectors [B, D]; they
+                receive the gradient.
+            teacher: maps of the same shapes; they receive none.
 
         Returns:
             A scalar, float32 (float64 for float64 maps).
 
         Raises:
-            TypeError, ValueError: for no map, maps of other kinds, or shapes that differ.
+            TypeError, ValueError: without a map, for maps of other kinds, or shapes that differ.
         """
         if not student or len(student) != len(teacher):
             raise ValueError(
@@ -55,10 +60,10 @@ class LDIFSLoss(nn.Module):
             )
         with without_autocast(student[0]):
             return torch.stack(
-                [self._one(s, t.detach()) for s, t in zip(student, teacher, strict=True)]
+                [self._map_distance(s, t.detach()) for s, t in zip(student, teacher, strict=True)]
             ).mean()
 
-    def _one(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def _map_distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         if student.shape != teacher.shape:
             raise ValueError(
                 f"a map of the student has shape {tuple(student.shape)}, the teacher's "
@@ -69,7 +74,7 @@ class LDIFSLoss(nn.Module):
         return (self._unit(student) - self._unit(teacher)).square().mean()
 
     def _unit(self, value: Tensor) -> Tensor:
-        """Positions and channels as [B, T, D] or [B, D, T], unit on the last axis."""
+        """Return the map as [B, T, D] or [B, D, T], normalised along the last axis."""
         if not value.is_floating_point() or value.ndim not in (2, 3, 4):
             raise TypeError(
                 f"a map is a {value.dtype} tensor of shape {tuple(value.shape)}; expected floats: "
@@ -79,7 +84,7 @@ class LDIFSLoss(nn.Module):
         axis = self.normalize
         if axis == "auto":
             axis = "token" if value.ndim == 3 else "channel"
-        if value.ndim == 2:  # one position: a norm over it would leave signs alone
+        if value.ndim == 2:  # a norm over the one position would keep nothing but signs
             return unit_rows(value)
         by_channel = value.transpose(1, 2) if value.ndim == 3 else value.flatten(2)  # [B, D, T]
         return unit_rows(by_channel if axis == "token" else by_channel.transpose(1, 2))

@@ -1,4 +1,4 @@
-"""The neighbour graph of a batch: who is near whom, and how near."""
+"""The nearest neighbours of each sample in a batch, and their similarities."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ _TINY = 1e-30  # rows whose largest entry is below this count as zero rows
 
 
 def full_precision(features: Tensor) -> Tensor:
-    """``features`` in float32, or untouched when they are float64."""
+    """Return float64 ``features`` as they are, and all others in float32."""
     return features if features.dtype == torch.float64 else features.float()
 
 
 def unit_rows(features: Tensor) -> Tensor:
     """L2-normalise the last axis; zero rows stay zero and get a zero gradient.
 
-    Rows are first divided by their largest entry. The quotient is what is normalised, so
-    neither huge nor tiny rows overflow; a direction does not depend on a positive factor,
-    so treating that factor as a constant leaves the gradient exact.
+    The function divides each row by its largest entry and normalises the quotient, so neither
+    huge nor tiny rows overflow. A direction does not depend on a positive factor, so the
+    gradient stays exact with the factor as a constant.
 
     Args:
         features: [..., D], float32 or float64.
 
     Returns:
-        [..., D], rows of norm 1 (or 0).
+        [..., D], rows of norm 1, or 0 for zero rows.
     """
     largest = features.detach().abs().amax(dim=-1, keepdim=True)
     factor = torch.where(largest > _TINY, largest, torch.inf)
     scaled = features / factor
-    # a live row has a norm of at least 1 here, so the clamp acts on zero rows alone
+    # a row that is not zero has a norm of at least 1 here, so the clamp acts on zero rows only
     norm: Tensor = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
     return scaled / norm.clamp_min(0.5)
 
 
 @dataclass(frozen=True)
 class NeighborGraph:
-    """The k-nearest-neighbour graph of one batch, by cosine, each row without itself.
+    """The K nearest neighbours, by cosine, of C consecutive queries in a batch of B rows.
 
-    It may be of a run of C anchors alone, C = B for the whole batch.
+    A query is a row of the batch, and no query is its own neighbour. C = B for the whole batch.
 
     Attributes:
-        similarity: [C, B] cosine similarities of anchors and rows (1 of a row with itself, or
-            0 for a zero row).
-        itself: [C, B] bool: True where the row is the anchor.
-        num_neighbors: how many of the other rows are neighbours.
+        similarity: [C, B] cosines of queries and rows. A query has 1 with itself, or 0 if it
+            is a zero row.
+        itself: [C, B] bool, True where the row is the query.
+        num_neighbors: K, at most B - 1.
     """
 
     similarity: Tensor
@@ -57,9 +57,13 @@ class NeighborGraph:
     def of(
         features: Tensor, num_neighbors: int, first: int = 0, last: int | None = None
     ) -> NeighborGraph:
-        """Graph of ``features`` [B, D]; ``num_neighbors`` is clamped to B - 1.
+        """Build the graph of the queries first:last (all rows if ``last`` is None).
 
-        ``first`` and ``last`` choose the anchors first:last.
+        Args:
+            features: [B, D]; the graph carries no gradient.
+            num_neighbors: K; clamped to B - 1.
+            first: row of the first query.
+            last: row after the last query.
         """
         return NeighborGraph.of_units(
             unit_rows(full_precision(features.detach())), num_neighbors, first, last
@@ -69,36 +73,36 @@ class NeighborGraph:
     def of_units(
         rows: Tensor, num_neighbors: int, first: int = 0, last: int | None = None
     ) -> NeighborGraph:
-        """As :meth:`of`, of rows [B, D] that :func:`unit_rows` made, without gradient."""
+        """Build the graph as :meth:`of` does, from unit rows [B, D] without gradient."""
         last = len(rows) if last is None else last
         column = torch.arange(len(rows), device=rows.device)
         itself = column[first:last].unsqueeze(1) == column
-        near = min(num_neighbors, max(len(rows) - 1, 0))
-        return NeighborGraph(rows[first:last] @ rows.T, itself, near)
+        count = min(num_neighbors, max(len(rows) - 1, 0))
+        return NeighborGraph(rows[first:last] @ rows.T, itself, count)
 
     def sets(self) -> tuple[Tensor, Tensor]:
-        """The neighbours [C, K] of each anchor and the others [C, B - 1 - K], int64 rows.
+        """Return the rows of the neighbours [C, K] and of the others [C, B - 1 - K], int64.
 
-        The paper's X+ and X-, both from the nearest to the farthest; of equally near rows the
-        first comes first.
+        They are the paper's X+ and X-, each from the nearest row to the farthest. Equally near
+        rows keep the order of the batch.
         """
-        # -inf puts each row last in its own list; the last column is then dropped
+        # -inf sorts each query behind the other rows; the last column is then dropped
         order = self._ranked().argsort(dim=1, descending=True, stable=True)[:, :-1]
         return order[:, : self.num_neighbors], order[:, self.num_neighbors :]
 
     def is_neighbor(self) -> Tensor:
-        """[C, B] bool: True at (i, j) where j is a neighbour of i.
+        """Return [C, B] bool, True at (i, j) if row j is a neighbour of query i.
 
-        The same neighbours as of :meth:`sets`, without its sort: the K-th largest similarity
-        decides.
+        The neighbours are those of :meth:`sets`. The method compares rows with the K-th largest
+        similarity, which is faster than a sort.
         """
         if self.num_neighbors == 0:
             return torch.zeros_like(self.itself)
         ranked = self._ranked()
         least = ranked.topk(self.num_neighbors, dim=1).values[:, -1:]
-        nearer, level = ranked > least, ranked == least
-        room = self.num_neighbors - nearer.sum(dim=1, keepdim=True)
-        return nearer | (level & (level.cumsum(dim=1) <= room))
+        nearer, tied = ranked > least, ranked == least
+        places = self.num_neighbors - nearer.sum(dim=1, keepdim=True)
+        return nearer | (tied & (tied.cumsum(dim=1) <= places))
 
     def _ranked(self) -> Tensor:
         return self.similarity.masked_fill(self.itself, -torch.inf)

@@ -1,4 +1,4 @@
-"""Proxy-FDA: FDA over neighbours and non-neighbours, enriched by generated proxies."""
+"""Proxy-FDA: FDA over the samples of a batch and over generated proxies."""
 
 from __future__ import annotations
 
@@ -14,53 +14,56 @@ from avalanche_proxyfda.losses.base import (
     NegativeWeight,
     check_amount,
     edge_weight,
-    tell,
+    warn,
     without_autocast,
 )
-from avalanche_proxyfda.losses.chunks import Terms, sum_over_anchors
+from avalanche_proxyfda.losses.chunks import Sums, sum_over_queries
 from avalanche_proxyfda.losses.fda import pair_terms
 from avalanche_proxyfda.losses.neighbors import NeighborGraph, full_precision, unit_rows
 from avalanche_proxyfda.losses.proxies import ProxyGenerator, proxy_count, spread_hinge
 
 
 class ProxyFDATerms(NamedTuple):
-    """The two scalars of a batch; add both to the loss that is differentiated."""
+    """The two scalars of a batch; a training loss adds both."""
 
     alignment: Tensor
-    """Reaches the student, the scale and the bias."""
+    """Its gradient reaches the student, the scale and the bias."""
     generator: Tensor
-    """Reaches the proxy generator and nothing else."""
+    """Its gradient reaches the proxy generator only."""
 
 
 class ProxyFDALoss(GraphLoss):
     """Proxy-FDA (Huang et al., ICML 2025, section 3.2 and appendix B).
 
-    For each anchor the generator pools ``proxy_ratio`` x |set| proxies from its neighbours
-    and as many, in proportion, from the others; teacher similarities are pooled by the same
-    weights. *Alignment* is FDA's term summed over real features and proxies, divided by
-    their number, so that its weight means the same as for FDA. The pooling weights are
-    constants there: the student learns through the features that were pooled.
+    Each query has two sets: its neighbours and the other rows. The generator pools
+    ``proxy_ratio`` x |set| proxies from each set, and pools the teacher's similarities with the
+    same weights.
 
-    *Generator* keeps proxies on the manifold of their own set (the sigmoid term, +1 towards
-    own members and -1 towards the other set's, scale and bias held constant) and apart from
-    each other (:func:`~avalanche_proxyfda.losses.proxies.spread_hinge`); features are
-    constants there. Its exact form is our reading.
+    *Alignment* is FDA's term summed over rows and proxies and divided by their number, so its
+    weight means the same as for FDA. The pooling weights are constants here: the student
+    learns through the pooled features.
 
-    With ``proxy_ratio=0`` alignment equals :class:`FDALoss`. Beyond batches of about 64,
-    anchors are processed in chunks whose activations are computed again in backward; saved
-    are the cosines of the batch, one [B, B] matrix (two with ``detach_proxies``), and O(B D).
+    *Generator* has two parts; the features, the scale and the bias are constants in both. The
+    sigmoid term attracts a proxy to the members of its own set (weight +1) and repels it from
+    the members of the other set (weight -1). The variance term moves the proxies of a set apart
+    (:func:`~avalanche_proxyfda.losses.proxies.spread_hinge`). The exact form is our reading.
+
+    With ``proxy_ratio=0``, alignment equals :class:`~avalanche_proxyfda.losses.fda.FDALoss`.
+    Batches above about 64 samples are processed in chunks of queries, which backward computes
+    again. The loss saves the cosines of the batch, one [B, B] matrix (two with
+    ``detach_proxies``), and O(B D) numbers.
 
     Args:
         dim: D of the student's features.
-        num_neighbors: K; clamped in a batch of K or fewer samples, with one warning.
-        proxy_ratio: s, proxies per member of a set.
-        variance_weight: alpha, weight of the spread term in the generator's objective.
+        num_neighbors: K; the loss clamps it in a batch of K or fewer samples, with one warning.
+        proxy_ratio: s, proxies for each member of a set.
+        variance_weight: alpha, weight of the variance term in the generator's objective.
         negative_weight, init_logit_scale, init_logit_bias, learnable, chunk_size: as in FDA.
-        max_proxies: the most proxies a set can get; sets that ask for more get this many,
-            with one warning. 32 serves batches of up to 98 samples at the defaults.
-        kernel_size: of the generator's convolutions.
+        max_proxies: upper limit of the proxies of a set, with one warning where it applies.
+            At the defaults, 32 is enough for batches of up to 98 samples.
+        kernel_size: width of the generator's convolutions.
         detach_proxies: treat proxies as constants in alignment too.
-        generator: source of the initial weights; None takes torch's global one.
+        generator: source of the initial weights; None takes torch's global generator.
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
@@ -96,65 +99,66 @@ class ProxyFDALoss(GraphLoss):
         self.generator = ProxyGenerator(
             dim, max_proxies, kernel_size=kernel_size, generator=generator
         )
-        self._cap_told = False
+        self._cap_warned = False
 
     def forward(self, student: Tensor, teacher: Tensor) -> ProxyFDATerms:
-        """Both terms of one batch.
+        """Return both terms of one batch.
 
         Args:
             student: [B, D], D as given at construction; receives the gradient.
             teacher: [B, D'], receives none; D' may differ from D.
 
         Raises:
-            TypeError, ValueError: for anything but two float matrices with equal B, or a
-                student of another D.
+            TypeError, ValueError: for inputs that are not two float matrices with equal B, or
+                for a student of another D.
         """
         self.check_batch(student, teacher)
         if student.shape[1] != self.generator.dim:
             raise ValueError(
                 f"student has D={student.shape[1]}, but the loss was built with "
-                f"dim={self.generator.dim}"
+                f"dim={self.generator.dim}: build a loss for each width"
             )
         with without_autocast(student):
             rows = unit_rows(full_precision(student))
             if len(rows) < 2:
-                nothing = rows.sum() * 0.0
-                return ProxyFDATerms(nothing, nothing.detach())
-            self._tell_of_cap(len(rows))
+                zero = rows.sum() * 0.0
+                return ProxyFDATerms(zero, zero.detach())
+            self._check_cap(len(rows))
             return self._terms(rows, unit_rows(full_precision(teacher.detach())))
 
     def counts(self, batch: int) -> tuple[int, int]:
-        """Proxies from neighbours and from the others in a batch of ``batch`` samples."""
+        """Return the proxies of the neighbours and of the others, for ``batch`` samples."""
         near, most = min(self.num_neighbors, batch - 1), self.generator.max_proxies
         return (
             proxy_count(near, self.proxy_ratio, most),
             proxy_count(batch - 1 - near, self.proxy_ratio, most),
         )
 
-    def _tell_of_cap(self, batch: int) -> None:
+    def _check_cap(self, batch: int) -> None:
+        """Warn once if ``max_proxies`` limits the proxies of a set."""
         most = self.generator.max_proxies
         near = min(self.num_neighbors, batch - 1)
         wanted = proxy_count(max(near, batch - 1 - near), self.proxy_ratio, batch)
-        if wanted > most and not self._cap_told:
-            self._cap_told = True
-            tell(
+        if wanted > most and not self._cap_warned:
+            self._cap_warned = True
+            warn(
                 f"max_proxies={most} caps the {wanted} proxies that proxy_ratio="
-                f"{self.proxy_ratio} asks for in a batch of {batch}: pass max_proxies={wanted} "
-                "(said once)"
+                f"{self.proxy_ratio} asks for in a batch of {batch} (this warning comes once): "
+                f"pass max_proxies={wanted}"
             )
 
-    def _terms(self, rows: Tensor, known: Tensor) -> ProxyFDATerms:
+    def _terms(self, rows: Tensor, teacher_rows: Tensor) -> ProxyFDATerms:
         batch, dim = rows.shape
         counts = self.counts(batch)
         cosine = rows @ rows.T
-        reach = rows @ rows.detach().T if self.detach_proxies else cosine
+        proxy_cosine = rows @ rows.detach().T if self.detach_proxies else cosine
         tokens = self.generator.encode(rows)
-        # of an anchor: its proxies, in feature space or over the batch; the tokens of its sets
+        # a query has its proxies, in feature space or over the batch, and the tokens of its sets
         numbers = max(max(counts) * max(dim, batch), batch * tokens[0].numel())
-        alignment, generator = sum_over_anchors(
-            self._part, batch, self.chunk_size, numbers,
-            rows.detach(), known, cosine, reach, tokens,
-        )  # fmt: skip
+        inputs = (rows.detach(), teacher_rows, cosine, proxy_cosine, tokens)
+        alignment, generator = sum_over_queries(
+            self._part, batch, self.chunk_size, numbers, *inputs
+        )
         return ProxyFDATerms(alignment / (batch * (batch - 1 + sum(counts))), generator / batch)
 
     def _part(
@@ -162,64 +166,72 @@ class ProxyFDALoss(GraphLoss):
         first: int,
         last: int,
         rows: Tensor,
-        known: Tensor,
+        teacher_rows: Tensor,
         cosine: Tensor,
-        reach: Tensor,
+        proxy_cosine: Tensor,
         tokens: Tensor,
-    ) -> Terms:
-        """Both terms of the anchors first:last, summed over those anchors.
+    ) -> Sums:
+        """Return both terms, summed over the queries first:last.
 
-        A proxy is A x, with A its pooling weights over the batch. All but its spread follows
-        from the cosines C of the rows: (A C)_j is its product with row j, A C A' its squared
-        norm. ``rows`` are constants; ``cosine`` holds C with its gradient, ``reach`` with the
-        gradient that proxies pass on.
+        A proxy is A x, where A holds its pooling weights over the batch. The cosines C of the
+        rows give all quantities except the deviation: (A C)_j is the product of a proxy with
+        row j, and A C A' is its squared norm.
+
+        Args:
+            first: row of the first query.
+            last: row after the last query.
+            rows: [B, D], the student's unit rows, without gradient.
+            teacher_rows: [B, D'], the teacher's unit rows.
+            cosine: C, [B, B], with the gradient of the rows.
+            proxy_cosine: C, [B, B], with the gradient that reaches rows through proxies.
+            tokens: [B, 4, 32], see :meth:`ProxyGenerator.encode`.
         """
-        graph = NeighborGraph.of_units(known, self.num_neighbors, first, last)
+        graph = NeighborGraph.of_units(teacher_rows, self.num_neighbors, first, last)
         similarity = graph.similarity.to(rows.dtype)
         neighbor = graph.is_neighbor()
         alignment = pair_terms(self, cosine[first:last], graph, neighbor).sum()
-        pulled, generator = rows.new_zeros(()), rows.new_zeros(())
-        owners = (neighbor, ~(neighbor | graph.itself))
-        sides = zip((True, False), owners, graph.sets(), self.counts(len(rows)), strict=True)
-        for positive, own, members, count in sides:
+        proxy_alignment, generator = rows.new_zeros(()), rows.new_zeros(())
+        masks = (neighbor, ~(neighbor | graph.itself))
+        sets = zip((True, False), masks, graph.sets(), self.counts(len(rows)), strict=True)
+        for positive, is_member, members, count in sets:
             if count == 0:
                 continue
             pooling = self.generator.pool(tokens, members, count).to(rows.dtype)
-            spread = members.unsqueeze(1).expand_as(pooling)
+            columns = members.unsqueeze(1).expand_as(pooling)
             empty = pooling.new_zeros(last - first, count, len(rows))
-            weights = empty.scatter(2, spread, pooling)
+            weights = empty.scatter(2, columns, pooling)
             # generator: the features are constants, the weights carry the gradient
-            products = weights @ reach.detach()
+            products = weights @ proxy_cosine.detach()
             scale = _inverse_norm(products, weights)
-            contrast = self._contrast(products * scale, own, graph.itself)
+            contrast = self._contrast(products * scale, is_member, graph.itself)
             hinge = spread_hinge((weights * scale) @ rows).sum()
             generator = generator + contrast + self.variance_weight * hinge
             # alignment: the weights are constants, the cosines carry the gradient
             fixed, scale = weights.detach(), scale.detach()
             if not self.detach_proxies:
-                scale = _inverse_norm(fixed @ reach, fixed)
-            toward = (fixed @ reach[first:last].unsqueeze(2) * scale).squeeze(2)
+                scale = _inverse_norm(fixed @ proxy_cosine, fixed)
+            query_cosine = (fixed @ proxy_cosine[first:last].unsqueeze(2) * scale).squeeze(2)
             pooled = (fixed @ similarity.unsqueeze(2)).squeeze(2)
             weight = edge_weight(pooled, positive, self.negative_weight)
-            pulled = pulled + self.sigmoid_loss(toward, weight).sum()
-        return alignment + pulled, generator
+            proxy_alignment = proxy_alignment + self.sigmoid_loss(query_cosine, weight).sum()
+        return alignment + proxy_alignment, generator
 
-    def _contrast(self, cosine: Tensor, own: Tensor, itself: Tensor) -> Tensor:
-        """Sigmoid term of proxies and all rows but the anchor: mean over both, summed.
+    def _contrast(self, cosine: Tensor, is_member: Tensor, itself: Tensor) -> Tensor:
+        """Return the sigmoid term of proxies and rows, averaged over both, summed over queries.
 
         Args:
-            cosine: [C, P, B].
-            own: [C, B] bool, members of the proxies' set.
-            itself: [C, B] bool, the anchor.
+            cosine: [C, P, B] cosines of proxies and rows.
+            is_member: [C, B] bool, True for the members of the proxies' set.
+            itself: [C, B] bool, True for the query, which the term skips.
         """
         scale, bias = self.log_scale.detach().exp(), self.bias.detach()
-        toward = torch.where(own, -1.0, 1.0).to(cosine.dtype).unsqueeze(1)
-        terms = F.softplus(toward * (scale.to(cosine.dtype) * cosine + bias.to(cosine.dtype)))
+        sign = torch.where(is_member, -1.0, 1.0).to(cosine.dtype).unsqueeze(1)
+        terms = F.softplus(sign * (scale.to(cosine.dtype) * cosine + bias.to(cosine.dtype)))
         terms = terms.masked_fill(itself.unsqueeze(1), 0.0)
         return terms.sum() / (cosine.shape[1] * (cosine.shape[2] - 1))
 
 
 def _inverse_norm(products: Tensor, weights: Tensor) -> Tensor:
-    """[C, P, 1]: 1 / norm of proxies, from A C and A; proxies of zero rows get a bound."""
+    """Return [C, P, 1], 1 / norm of proxies from A C and A; a clamp bounds proxies of zero rows."""
     square = (products * weights).sum(dim=2, keepdim=True)
     return square.clamp_min(1e-8).rsqrt()

@@ -1,4 +1,4 @@
-"""RIFT: keeps the covariance of features, up to a rotation."""
+"""RIFT: keeps the covariance of features, with or without a free rotation."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ _TINY = 1e-30
 class RIFTLoss(nn.Module):
     """Matches second moments of student and teacher features (arXiv 2503.07399).
 
-    With centred features X and X0 of a batch and covariances C and C0::
+    X and X0 are the centred features of a batch, C and C0 their covariances; norms are
+    Frobenius norms::
 
         identity     |C - C0|^2 / |C0|^2
-        spectrum     min over rotations Q of |C - Q C0 Q^T|^2 / |C0|^2, which is the squared
-                     distance of the sorted eigenvalues
-        procrustes   min over rotations Q of |X - X0 Q|^2 / |X0|^2: paired features, not
-                     covariances
+        spectrum     min over rotations Q of |C - Q C0 Q^T|^2 / |C0|^2, which equals the
+                     squared distance of the sorted eigenvalues over |C0|^2
+        procrustes   min over rotations Q of |X - X0 Q|^2 / |X0|^2, which compares paired
+                     features in place of covariances
 
-    plus ``mean_weight`` |mean - mean0|^2 / tr(C0). Norms are Frobenius's. Zero where student
-    and teacher agree; all but ``identity`` and the mean do not see a rotation of the student.
-    Dividing ``procrustes`` by |X0|^2 and the means by tr(C0) is ours: it makes every option
-    free of the features' scale.
+    The loss adds ``mean_weight`` |mean - mean0|^2 / tr(C0). It is zero where student and
+    teacher agree. A rotation of the student changes ``identity`` and the term of the means,
+    and changes neither ``spectrum`` nor ``procrustes``. The divisors |X0|^2 and tr(C0) are
+    ours: with them no option depends on the scale of the features.
 
-    ``spectrum`` and ``procrustes`` decompose a matrix in each step: on CUDA that makes the
-    host wait for the device, and ``identity`` does not.
+    ``spectrum`` and ``procrustes`` decompose a matrix in each step. On CUDA the decomposition
+    synchronises host and device; ``identity`` does not.
 
     Args:
-        q: one of the three.
-        mean_weight: of the difference of means; 0 leaves it out.
+        q: ``"identity"``, ``"spectrum"`` or ``"procrustes"``.
+        mean_weight: weight of the term of the means; 0 skips it.
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
@@ -49,7 +50,7 @@ class RIFTLoss(nn.Module):
         self.mean_weight = check_amount("mean_weight", mean_weight)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """The loss of one batch.
+        """Return the loss of one batch.
 
         Args:
             student: [B, D], receives the gradient.
@@ -59,7 +60,7 @@ class RIFTLoss(nn.Module):
             A scalar, float32 (float64 for a float64 student).
 
         Raises:
-            TypeError, ValueError: for anything but two float matrices of the same shape.
+            TypeError, ValueError: for inputs that are not two float matrices of the same shape.
         """
         check_matrices(student, teacher, same_width=True)
         with without_autocast(student):
@@ -68,45 +69,45 @@ class RIFTLoss(nn.Module):
                 return x.sum() * 0.0
             mean, mean0 = x.mean(dim=0), x0.mean(dim=0)
             x, x0 = x - mean, x0 - mean0
-            loss = _OF[self.q](x, x0)
+            loss = _DISTANCES[self.q](x, x0)
             if self.mean_weight:
-                shift = _share((mean - mean0).square().sum(), x0.square().sum() / len(x0))
+                shift = _ratio((mean - mean0).square().sum(), x0.square().sum() / len(x0))
                 loss = loss + self.mean_weight * shift
             return loss
 
 
-def _share(part: Tensor, whole: Tensor) -> Tensor:
-    """Part / whole; ``part`` itself where the teacher's features do not vary at all."""
+def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """Return part / whole, or ``part`` where the teacher's features do not vary."""
     return part / torch.where(whole > _TINY, whole, 1.0)
 
 
 def _identity(x: Tensor, x0: Tensor) -> Tensor:
     c, c0 = x.T @ x / len(x), x0.T @ x0 / len(x0)
-    return _share((c - c0).square().sum(), c0.square().sum())
+    return _ratio((c - c0).square().sum(), c0.square().sum())
 
 
 def _spectrum(x: Tensor, x0: Tensor) -> Tensor:
-    # the B x B Gram matrix has the same eigenvalues but for zeros, and is smaller if B < D
+    # the B x B Gram matrix has the same nonzero eigenvalues, and is smaller if B < D
     c, c0 = ((m @ m.T if len(m) < m.shape[1] else m.T @ m) / len(m) for m in (x, x0))
-    # eigh for both: eigvalsh takes another routine, with other last digits, without gradient
+    # eigh for both: without gradient, eigvalsh takes another routine with other last digits
     values, values0 = (torch.linalg.eigh(m).eigenvalues for m in (c, c0))
-    return _share((values - values0).square().sum(), values0.square().sum())
+    return _ratio((values - values0).square().sum(), values0.square().sum())
 
 
 def _procrustes(x: Tensor, x0: Tensor) -> Tensor:
     with torch.no_grad():
         a, a0 = x, x0
         basis: Tensor | None = None
-        if 2 * len(x) < x.shape[1]:  # everything happens in the span of the rows
+        if 2 * len(x) < x.shape[1]:  # the span of the rows is enough, and smaller
             basis = torch.linalg.qr(torch.cat((x0, x)).T)[0]
             a, a0 = x @ basis, x0 @ basis
         left, _, right = torch.linalg.svd(a0.T @ a, full_matrices=False)
         turned = a0 @ (left @ right)
         turned = turned if basis is None else turned @ basis.T
-    # the best rotation is held constant: by the envelope theorem the gradient stays exact.
-    # No rotation is one too; taking the better makes agreement exactly zero
+    # by the envelope theorem the gradient stays exact with the best rotation as a constant;
+    # the minimum with the identity makes the loss exactly zero where both agree
     best = torch.minimum((x - turned).square().sum(), (x - x0).square().sum())
-    return _share(best, x0.square().sum())
+    return _ratio(best, x0.square().sum())
 
 
-_OF = {"identity": _identity, "spectrum": _spectrum, "procrustes": _procrustes}
+_DISTANCES = {"identity": _identity, "spectrum": _spectrum, "procrustes": _procrustes}

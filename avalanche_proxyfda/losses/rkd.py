@@ -1,4 +1,4 @@
-"""RKD: keeps the distances and the angles between the features of a batch."""
+"""RKD: keeps the distances and angles between the features of a batch."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ from torch.utils.checkpoint import checkpoint
 from avalanche_proxyfda.losses.base import check_amount, check_matrices, without_autocast
 from avalanche_proxyfda.losses.neighbors import full_precision, unit_rows
 
-_CHUNK = 1 << 22  # numbers in the largest block that is alive at a time
+_CHUNK = 1 << 22  # numbers in the largest tensor of a chunk
 
 
 class RKDLoss(nn.Module):
     """Relational knowledge distillation (Park et al., CVPR 2019).
 
-    Smooth L1 between student and teacher of (a) all pairwise Euclidean distances, each
-    divided by the batch's mean over the positive ones, averaged over the B^2 ordered pairs,
-    and (b) the cosine of the angle at i between j and k, averaged over the B^3 ordered
-    triples. Zero where both agree; invariant to rotation, shift and scale of the student.
+    The loss is the smooth L1 distance between student and teacher of two quantities. (a) The
+    Euclidean distances of all pairs, divided by the batch's mean over the positive distances;
+    the loss averages over the B^2 ordered pairs. (b) The cosine of the angle at i between j
+    and k; the loss averages over the B^3 ordered triples. The loss is zero where student and
+    teacher agree. It is invariant to rotation, shift and scale of the student.
 
-    Angles are computed a chunk of vertices at a time and again in the backward pass, so
-    O(B^2 + B D) bytes are saved for it.
+    The loss computes angles one chunk of vertices at a time, and again in backward, so it
+    saves O(B^2 + B D) numbers.
 
     Args:
-        distance_weight: of (a).
-        angle_weight: of (b); the paper's ratio is 1 : 2.
+        distance_weight: weight of (a); 0 skips it.
+        angle_weight: weight of (b); 0 skips it. The paper's ratio is 1 : 2.
+
+    Raises:
+        TypeError, ValueError: for a weight that is no finite number >= 0.
     """
 
     def __init__(self, distance_weight: float = 1.0, angle_weight: float = 2.0) -> None:
@@ -35,7 +39,7 @@ class RKDLoss(nn.Module):
         self.angle_weight = check_amount("angle_weight", angle_weight)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """The loss of one batch.
+        """Return the loss of one batch.
 
         Args:
             student: [B, D], receives the gradient.
@@ -45,7 +49,7 @@ class RKDLoss(nn.Module):
             A scalar, float32 (float64 for a float64 student).
 
         Raises:
-            TypeError, ValueError: for anything but two float matrices with equal B.
+            TypeError, ValueError: for inputs that are not two float matrices with equal B.
         """
         check_matrices(student, teacher)
         with without_autocast(student):
@@ -55,39 +59,39 @@ class RKDLoss(nn.Module):
                 return x.sum() * 0.0
             loss = x.new_zeros(())
             if self.distance_weight:
-                gap = F.smooth_l1_loss(relative_distances(x), relative_distances(x0))
-                loss = loss + self.distance_weight * gap
+                distances = F.smooth_l1_loss(relative_distances(x), relative_distances(x0))
+                loss = loss + self.distance_weight * distances
             if self.angle_weight:
-                loss = loss + self.angle_weight * _angle_gap(x, x0)
+                loss = loss + self.angle_weight * _angle_loss(x, x0)
             return loss
 
 
 def relative_distances(rows: Tensor) -> Tensor:
-    """[B, B] Euclidean distances over the mean of the positive ones; zeros if none is."""
-    # the matrix-product formula loses the digits of small distances
+    """Return [B, B] Euclidean distances over the mean of the positive ones; zeros if none is."""
+    # the formula by matrix products loses the digits of small distances
     distance = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
     mean = distance.sum() / (distance.detach() > 0).sum().clamp_min(1)
     return distance / torch.where(mean > 0, mean, 1.0)
 
 
-def _angle_gap(x: Tensor, x0: Tensor) -> Tensor:
-    """Mean over all (i, j, k) of smooth L1 between the cosines at i."""
+def _angle_loss(x: Tensor, x0: Tensor) -> Tensor:
+    """Return the mean over all (i, j, k) of smooth L1 between the cosines at i."""
     count = len(x)
     size = max(1, _CHUNK // (count * max(count, x.shape[1], x0.shape[1])))
     total = x.new_zeros(())
     for start in range(0, count, size):
         chunk = torch.arange(start, min(start + size, count), device=x.device)
         total = total + checkpoint(
-            _chunk_gap, x, x0, chunk, use_reentrant=False, preserve_rng_state=False
+            _chunk_loss, x, x0, chunk, use_reentrant=False, preserve_rng_state=False
         )
     return total / count**3
 
 
-def _chunk_gap(x: Tensor, x0: Tensor, chunk: Tensor) -> Tensor:
+def _chunk_loss(x: Tensor, x0: Tensor, chunk: Tensor) -> Tensor:
     return F.smooth_l1_loss(_cosines(x, chunk), _cosines(x0, chunk), reduction="sum")
 
 
 def _cosines(rows: Tensor, chunk: Tensor) -> Tensor:
-    """[c, B, B] cosines of the angles at the rows of ``chunk``; 0 where an arm has no length."""
-    arms = unit_rows(rows.unsqueeze(0) - rows[chunk].unsqueeze(1))
-    return arms @ arms.transpose(1, 2)
+    """Return [C, B, B] cosines of the angles at C rows; 0 if a side has no length."""
+    sides = unit_rows(rows.unsqueeze(0) - rows[chunk].unsqueeze(1))
+    return sides @ sides.transpose(1, 2)

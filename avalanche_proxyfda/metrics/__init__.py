@@ -1,35 +1,49 @@
-"""Measures of what a model has kept."""
+"""Metrics of the features that a model keeps while it learns a stream."""
 
-from avalanche_proxyfda.metrics.drift import linear_cka, mean_l2, neighbor_overlap
+from avalanche_proxyfda.metrics.drift import (
+    MEASURES,
+    Measure,
+    defined_drift,
+    drift_between,
+    linear_cka,
+    mean_l2,
+    measure_names,
+    neighbor_overlap,
+)
+from avalanche_proxyfda.metrics.drift_metric import DriftMetric
 from avalanche_proxyfda.metrics.knn import knn_accuracy
+from avalanche_proxyfda.metrics.knn_metric import KNNMetric
 from avalanche_proxyfda.metrics.linear_probe import Probe, fit_probe, select_probe
 from avalanche_proxyfda.metrics.otdd import otdd
 from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures, PanelSet
-from avalanche_proxyfda.metrics.panel_metrics import (
-    DriftMetric,
-    KNNMetric,
-    LinearProbeMetric,
-    PanelMetric,
-    ZeroShotMetric,
-    panel_metrics,
-)
+from avalanche_proxyfda.metrics.panel_metric import PanelMetric
+from avalanche_proxyfda.metrics.panel_metrics import panel_metrics
+from avalanche_proxyfda.metrics.probe_metric import LinearProbeMetric, probe_accuracies
+from avalanche_proxyfda.metrics.zero_shot_metric import ZeroShotMetric, zero_shot_accuracies
 
 __all__ = [
+    "MEASURES",
     "DriftMetric",
     "KNNMetric",
     "LinearProbeMetric",
+    "Measure",
     "Panel",
     "PanelFeatures",
     "PanelMetric",
     "PanelSet",
     "Probe",
     "ZeroShotMetric",
+    "defined_drift",
+    "drift_between",
     "fit_probe",
     "knn_accuracy",
     "linear_cka",
     "mean_l2",
+    "measure_names",
     "neighbor_overlap",
     "otdd",
     "panel_metrics",
+    "probe_accuracies",
     "select_probe",
+    "zero_shot_accuracies",
 ]

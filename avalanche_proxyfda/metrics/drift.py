@@ -1,25 +1,30 @@
-"""How far features have moved: distances between two models' features of the same images."""
+"""Feature drift: distances between two models' features of the same images, and their table."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from avalanche_proxyfda.losses.base import check_count
 from avalanche_proxyfda.losses.neighbors import unit_rows
+from avalanche_proxyfda.metrics.otdd import otdd
 
 _CHUNK = 1024  # images at a time, so that memory stays O(CHUNK x N)
 
 
 def mean_l2(before: Tensor, after: Tensor) -> float:
-    """Mean Euclidean distance that a unit-norm feature has moved, in [0, 2].
+    """Mean Euclidean distance between unit-norm features before and after, in [0, 2].
 
     Args:
-        before: [N, D], features of N images.
-        after: [N, D], of the same images.
+        before: [N, D] features of N images.
+        after: [N, D] features of the same images.
 
     Raises:
-        ValueError: for another shape, no rows, or features that are not finite.
+        ValueError: when a shape differs, no row is given, or a feature is not finite.
     """
     first, second = _pair(before, after, same_width=True)
     return float((unit_rows(first) - unit_rows(second)).norm(dim=1).mean())
@@ -31,12 +36,12 @@ def linear_cka(before: Tensor, after: Tensor) -> float:
     Kornblith et al., *Similarity of neural network representations revisited*, ICML 2019.
 
     Args:
-        before: [N, D].
-        after: [N, D'], of the same images.
+        before: [N, D] features of N images.
+        after: [N, D'] features of the same images.
 
     Raises:
-        ValueError: for other shapes, fewer than two rows, features that are not finite, or
-            that are the same for all images.
+        ValueError: when the shapes do not fit, fewer than two rows are given, a feature is not
+            finite, or all images have the same feature.
     """
     first, second = (x - x.mean(dim=0) for x in _pair(before, after, least=2))
     scales = [float(x.norm()) for x in (first, second)]
@@ -51,18 +56,18 @@ def linear_cka(before: Tensor, after: Tensor) -> float:
 
 
 def neighbor_overlap(before: Tensor, after: Tensor, num_neighbors: int = 10) -> float:
-    """Mean share of each image's nearest neighbours that are its neighbours still, in [0, 1].
+    """Mean share of each image's nearest neighbours before that are neighbours after, in [0, 1].
 
-    This is what FDA claims to preserve. Neighbours are by cosine, the image itself left out.
-    Two random graphs share K / (N - 1).
+    FDA claims to preserve this share. The cosine ranks the neighbours; an image is no neighbour
+    of itself. Two random graphs share K / (N - 1).
 
     Args:
-        before: [N, D].
-        after: [N, D'], of the same images.
+        before: [N, D] features of N images.
+        after: [N, D'] features of the same images.
         num_neighbors: K, below N.
 
     Raises:
-        ValueError: for other shapes, K that is not below N, or features that are not finite.
+        ValueError: when the shapes do not fit, K is not below N, or a feature is not finite.
     """
     first, second = _pair(before, after, least=2)
     if check_count("num_neighbors", num_neighbors, 1) >= len(first):
@@ -70,18 +75,126 @@ def neighbor_overlap(before: Tensor, after: Tensor, num_neighbors: int = 10) -> 
             f"num_neighbors={num_neighbors} must be below the number of images, {len(first)}"
         )
     units = unit_rows(first), unit_rows(second)
-    kept = 0
+    shared = 0
     for start in range(0, len(first), _CHUNK):
         near = [_neighbors(unit, start, num_neighbors) for unit in units]
-        kept += int((near[0] & near[1]).sum())
-    return kept / (len(first) * num_neighbors)
+        shared += int((near[0] & near[1]).sum())
+    return shared / (len(first) * num_neighbors)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of drift.
+
+    Attributes:
+        distance: function of the features before [N, D], the features after [N, D'], the labels
+            [N] of the same images, and the number of neighbours K. It raises ValueError where
+            the measure has no meaning.
+        suffix: the part of the metric's name after ``Drift``, such as ``_L2``.
+        optional: True when the measure is slow or needs an extra; it then has to be asked for.
+    """
+
+    distance: Callable[[Tensor, Tensor, Tensor, int], float]
+    suffix: str
+    optional: bool = False
+
+
+MEASURES: dict[str, Measure] = {
+    "l2": Measure(lambda before, after, labels, k: mean_l2(before, after), "_L2"),
+    "cka": Measure(lambda before, after, labels, k: linear_cka(before, after), "_CKA"),
+    "neighbors": Measure(
+        lambda before, after, labels, k: neighbor_overlap(before, after, k), "_Neighbors"
+    ),
+    "otdd": Measure(
+        lambda before, after, labels, k: otdd(before, labels, after, labels),
+        "_OTDD",
+        optional=True,
+    ),
+}
+"""Every measure of drift by its name, in the order in which metrics and records hold them."""
+
+
+def measure_names(optional: bool = False) -> tuple[str, ...]:
+    """Names of the measures; those of the optional measures too if ``optional`` is True."""
+    return tuple(name for name, measure in MEASURES.items() if optional or not measure.optional)
+
+
+def check_measures(measures: Sequence[str]) -> tuple[str, ...]:
+    """Return ``measures`` without repeats.
+
+    Raises:
+        ValueError: when there is none, or a name is unknown; the message has the nearest name.
+    """
+    known = tuple(MEASURES)
+    if not measures:
+        raise ValueError(f"measures={measures!r} is empty; give at least one of {known}")
+    for name in measures:
+        if name not in MEASURES:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            raise ValueError(
+                f"measures={measures!r}: {name!r} is unknown; "
+                + (f"did you mean {near[0]!r}? " if near else "")
+                + f"choose from {known}"
+            )
+    return tuple(dict.fromkeys(measures))
+
+
+def drift_between(
+    before: Tensor,
+    after: Tensor,
+    labels: Tensor,
+    measures: Sequence[str],
+    num_neighbors: int = 10,
+) -> dict[str, float]:
+    """Drift from ``before`` to ``after``, by the name of the measure.
+
+    Args:
+        before: [N, D] features of N images.
+        after: [N, D'] features of the same images.
+        labels: [N] labels of the images.
+        measures: names of :data:`MEASURES`.
+        num_neighbors: K of the measure ``neighbors``.
+
+    Raises:
+        ValueError: when a name is unknown, or a measure has no meaning for these features.
+        ImportError: when a measure needs an extra that is not installed.
+    """
+    return {
+        name: MEASURES[name].distance(before, after, labels, num_neighbors)
+        for name in check_measures(measures)
+    }
+
+
+def defined_drift(
+    before: Tensor,
+    after: Tensor,
+    labels: Tensor,
+    measures: Sequence[str],
+    num_neighbors: int = 10,
+) -> dict[str, float | None]:
+    """As :func:`drift_between`, with None for each measure that has no meaning.
+
+    A measure has no meaning for too few images, for features that are not finite, or for
+    features that are the same for all images.
+
+    Raises:
+        ValueError: when a name is unknown.
+        ImportError: when a measure needs an extra that is not installed.
+    """
+    values: dict[str, float | None] = {}
+    for name in check_measures(measures):
+        try:
+            values.update(drift_between(before, after, labels, (name,), num_neighbors))
+        except ValueError:
+            values[name] = None
+    return values
 
 
 def _neighbors(unit: Tensor, start: int, k: int) -> Tensor:
     """[CHUNK, N] bool: the k nearest neighbours of the rows from ``start`` on."""
     cosines = unit[start : start + _CHUNK] @ unit.T
-    own = torch.arange(len(cosines))
-    cosines[own, own + start] = -torch.inf
+    rows = torch.arange(len(cosines))
+    cosines[rows, rows + start] = -torch.inf
     marks = torch.zeros_like(cosines, dtype=torch.bool)
     return marks.scatter_(1, cosines.topk(k, dim=1).indices, True)
 
@@ -89,7 +202,7 @@ def _neighbors(unit: Tensor, start: int, k: int) -> Tensor:
 def _pair(
     before: Tensor, after: Tensor, least: int = 1, same_width: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Both in float64, checked."""
+    """Both tensors in float64, after their shapes and values are checked."""
     shapes = tuple(before.shape), tuple(after.shape)
     if before.ndim != 2 or after.ndim != 2 or len(before) != len(after):
         raise ValueError(f"before {shapes[0]} and after {shapes[1]} must be [N, D] of the same N")

@@ -20,17 +20,17 @@ def knn_accuracy(
     """Accuracy of the vote of the nearest training features, weighted by exp(cosine / temperature).
 
     Wu et al., *Unsupervised feature learning via non-parametric instance discrimination*,
-    CVPR 2018. Nothing is fitted or drawn. Ties go to the smaller label.
+    CVPR 2018. The vote has no parameters and no randomness. The smaller label wins a tie.
 
     Args:
         train: features [N, D] and labels [N].
         test: features [M, D] and labels [M].
-        num_neighbors: K; all training features vote where there are fewer.
-        temperature: of the weights.
+        num_neighbors: K; if N is below K, all training features vote.
+        temperature: divides the cosines; positive.
 
     Raises:
-        ValueError: for empty sets, shapes that do not fit, features that are not finite, or
-            options out of range.
+        ValueError: when a set is empty, shapes do not fit, a feature is not finite, or an option
+            is out of range.
     """
     check_count("num_neighbors", num_neighbors, 1)
     if check_amount("temperature", temperature) == 0:

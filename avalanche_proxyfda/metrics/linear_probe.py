@@ -18,11 +18,14 @@ GRID = (1e-2, 1e-3, 1e-4, 1e-5)
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted probe: weight [C, D] and bias [C], float64.
+    """A fitted probe in float64.
 
     Attributes:
-        l2: the penalty it was fitted with.
-        normalize: whether it acts on unit-norm features, or on features as they are.
+        weight: [C, D] weights of the classes.
+        bias: [C] biases of the classes.
+        l2: the penalty of the fit.
+        normalize: True when the probe normalises features to unit norm, False when it takes
+            them unchanged.
     """
 
     weight: Tensor
@@ -31,12 +34,12 @@ class Probe:
     normalize: bool = True
 
     def logits(self, features: Tensor) -> Tensor:
-        """[N, C] of features [N, D] of any norm."""
+        """Logits [N, C] for features [N, D] of any norm."""
         rows = features.double()
         return (unit_rows(rows) if self.normalize else rows) @ self.weight.T + self.bias
 
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
-        """Share of ``labels`` [N] that are predicted."""
+        """Share of the labels [N] that the probe predicts from features [N, D]."""
         return float((self.logits(features).argmax(dim=1) == labels).double().mean())
 
 
@@ -51,22 +54,22 @@ def fit_probe(
 ) -> Probe:
     """Minimise mean cross-entropy + l2 / 2 |weight|^2 by L-BFGS, in float64.
 
-    Convex, so the result does not depend on the start, which only saves steps.
+    The problem is convex: ``start`` saves steps and does not change the minimum.
 
     Args:
-        features: [N, D].
+        features: [N, D] features.
         labels: [N] int64 in [0, ``classes``).
-        classes: C.
+        classes: C, at least 2.
         l2: penalty on the weight (not the bias); positive, so that a minimum exists.
-        start: another penalty's probe, of the same features, to start from.
-        normalize: L2-normalise each row. Otherwise all rows are divided by their root mean
-            square norm for the fit, so that ``l2`` means the same, and the probe returned
-            takes rows as they are: it can be the weight of a linear layer.
-        bias: whether to fit one; else it is zero.
+        start: a probe of the same features with another penalty, to start from.
+        normalize: L2-normalise each row. Otherwise the fit divides all rows by their root mean
+            square norm, so that ``l2`` means the same, and the returned probe takes rows
+            unchanged: its weight can be the weight of a linear layer.
+        bias: fits a bias; otherwise the bias is zero.
 
     Raises:
-        ValueError: for fewer than two classes, no samples, labels out of range, a penalty
-            that is not positive, or features that are not finite.
+        ValueError: when there are fewer than two classes or no samples, a label is out of range,
+            the penalty is not positive, or a feature is not finite.
     """
     if len(features) == 0 or len(features) != len(labels):
         raise ValueError(f"features has {len(features)} rows, labels {len(labels)}")
@@ -85,9 +88,13 @@ def fit_probe(
     offset.requires_grad_(bias)
     learned = [weight, offset] if bias else [weight]
     optimizer = torch.optim.LBFGS(
-        learned, max_iter=300, tolerance_grad=1e-5, tolerance_change=1e-9,
-        history_size=20, line_search_fn="strong_wolfe",
-    )  # fmt: skip
+        learned,
+        max_iter=300,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-9,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
 
     def closure() -> float:
         optimizer.zero_grad()
@@ -111,15 +118,18 @@ def select_probe(
     normalize: bool = True,
     bias: bool = True,
 ) -> Probe:
-    """The probe with the best validation accuracy over ``grid``; ties take the larger l2.
+    """The probe with the best validation accuracy over ``grid``; the larger l2 wins a tie.
 
     Args:
         train: features [N, D] and labels [N].
         validation: features [M, D] and labels [M].
-        classes: C.
-        grid: penalties.
+        classes: C, at least 2.
+        grid: penalties to choose from.
         normalize: see :func:`fit_probe`.
         bias: see :func:`fit_probe`.
+
+    Raises:
+        ValueError: when ``grid`` is empty, or as :func:`fit_probe`.
     """
     best: tuple[float, Probe] | None = None
     probe: Probe | None = None
@@ -134,7 +144,7 @@ def select_probe(
 
 
 def held_out(labels: Tensor) -> Tensor:
-    """[N] bool: a fifth of each class, none of a class with fewer than two; the same each time."""
+    """[N] bool: True for a fifth of each class, by a fixed seed; False for a class of one image."""
     held = torch.zeros(len(labels), dtype=torch.bool)
     source = generator("held out")
     for label in torch.unique(labels):

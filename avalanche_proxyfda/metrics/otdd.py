@@ -19,19 +19,20 @@ def otdd(
 ) -> float:
     """OTDD of two labelled sets of features (Alvarez-Melis and Fusi, NeurIPS 2020), p = 2.
 
-    A point costs its squared distance plus the squared 2-Wasserstein distance between the
-    Gaussians of the two classes; the result is the square root of the cheapest transport.
-    Features are taken at unit norm. It is 0 for equal sets, and symmetric.
+    Moving one point to another costs their squared distance plus the squared 2-Wasserstein
+    distance between the Gaussians of their classes. The result is the square root of the
+    cheapest transport's cost. Features are normalised to unit norm. The distance is symmetric,
+    and 0 for equal sets.
 
     Args:
-        before: [N, D].
-        before_labels: [N].
-        after: [M, D].
-        after_labels: [M].
-        max_points: larger sets are thinned to this many, by a lot that is always the same.
+        before: [N, D] features of the first set.
+        before_labels: [N] labels of the first set.
+        after: [M, D] features of the second set.
+        after_labels: [M] labels of the second set.
+        max_points: a larger set is subsampled to this many points, with a fixed seed.
 
     Raises:
-        ValueError: for shapes that do not fit, empty sets, or features that are not finite.
+        ValueError: when shapes do not fit, a set is empty, or a feature is not finite.
         ImportError: when POT is not installed.
     """
     try:
@@ -55,6 +56,7 @@ def otdd(
 
 
 def _checked(name: str, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit-norm rows in float64 and their labels, both on the CPU."""
     if rows.ndim != 2 or labels.shape != rows.shape[:1] or len(rows) == 0:
         raise ValueError(
             f"{name} has shape {tuple(rows.shape)} and its labels {tuple(labels.shape)}; expected "
@@ -67,7 +69,7 @@ def _checked(name: str, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _thinned(rows: Tensor, labels: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """At most ``most`` points, and their classes numbered from 0 without holes."""
+    """At most ``most`` points, and their classes renumbered from 0 without gaps."""
     if len(rows) > most:
         kept = torch.randperm(len(rows), generator=generator("otdd"))[:most].sort().values
         rows, labels = rows[kept], labels[kept]
@@ -76,12 +78,12 @@ def _thinned(rows: Tensor, labels: Tensor, most: int) -> tuple[Tensor, Tensor]:
 
 def _factors(rows: Tensor, classes: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Mean [D] and factor A [n, D] of each class; its covariance is A^T A."""
-    made = []
+    factors = []
     for c in range(int(classes.max()) + 1):
-        own = rows[classes == c]
-        mean = own.mean(dim=0)
-        made.append((mean, (own - mean) / len(own) ** 0.5))
-    return made
+        members = rows[classes == c]
+        mean = members.mean(dim=0)
+        factors.append((mean, (members - mean) / len(members) ** 0.5))
+    return factors
 
 
 def _gaussian_costs(
@@ -89,8 +91,8 @@ def _gaussian_costs(
 ) -> Tensor:
     """[C, C'] squared Bures-Wasserstein distances.
 
-    The trace of the square root in it is the nuclear norm of A B^T, so no D x D matrix is
-    ever decomposed.
+    The distance holds the trace of a matrix square root. This trace is the nuclear norm of
+    A B^T, so no D x D matrix is decomposed.
     """
     costs = torch.zeros(len(first), len(second), dtype=torch.float64)
     for i, (mean, factor) in enumerate(first):

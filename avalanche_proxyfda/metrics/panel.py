@@ -30,11 +30,14 @@ class PanelSet:
     """A data set to be measured.
 
     Attributes:
-        name: of the data set; part of the metrics' names.
+        name: name of the data set; it is part of the metrics' names.
         train: images and labels from 0, with the evaluation transform.
         test: as ``train``.
-        validation: as ``train``; None holds out a fifth of ``train`` where settings are chosen.
-        collate_fn: of the loader; None takes torch's.
+        validation: as ``train``; None holds out a fifth of ``train`` to choose settings.
+        collate_fn: function that the loader collates with; None takes torch's.
+
+    Raises:
+        ValueError: when the name is empty, holds ``/`` or is ``mean``, or a split is empty.
     """
 
     name: str
@@ -56,18 +59,32 @@ class PanelSet:
 
 @dataclass(frozen=True, eq=False)
 class PanelFeatures:
-    """One model's features of one set, by split."""
+    """One model's features of one set.
+
+    Attributes:
+        name: name of the set.
+        splits: features [N, D] and labels [N] by split; ``validation`` may be absent.
+    """
 
     name: str
     splits: Mapping[Split, Rows]
 
     @property
     def classes(self) -> int:
-        """How many classes the training labels number."""
+        """Number of classes: the largest training label + 1."""
         return int(self.splits["train"][1].max()) + 1
 
+    @property
+    def evaluation(self) -> dict[Split, Rows]:
+        """The splits that accuracies are measured on: all except ``train``."""
+        return {split: rows for split, rows in self.splits.items() if split != "train"}
+
     def choosing(self) -> tuple[Rows, Rows]:
-        """Training and validation rows to choose settings by."""
+        """Training and validation rows for choosing settings.
+
+        Raises:
+            ValueError: when there is no validation split and no training image to hold out.
+        """
         train = self.splits["train"]
         if "validation" in self.splits:
             return train, self.splits["validation"]
@@ -83,17 +100,20 @@ class PanelFeatures:
 class Panel:
     """Data sets, and where in a model their features are read.
 
-    All metrics of one panel share its features: they are computed once at each moment.
+    All metrics of one panel share its features: each moment computes them once.
 
     Args:
         sets: data sets with different names.
         feature_module: see :class:`~avalanche_proxyfda.FDAPlugin`; None finds it.
         pooling: see :func:`~avalanche_proxyfda.features.pool_features`.
-        batch_size: of the passes.
-        num_workers: of the passes.
+        batch_size: images a forward pass.
+        num_workers: worker processes of the loaders.
+
+    Attributes:
+        passes: number of times that the features of a data set were computed.
 
     Raises:
-        TypeError, ValueError: for no set, names that repeat, or options out of range.
+        TypeError, ValueError: when there is no set, a name repeats, or an option is out of range.
     """
 
     def __init__(
@@ -115,17 +135,16 @@ class Panel:
         self._moment: tuple[int, ...] | None = None
         self._features: dict[str, PanelFeatures] = {}
         self.passes = 0
-        """How many times a data set's features were computed."""
 
     def at(self, strategy: Any) -> dict[str, PanelFeatures]:
-        """Features of the strategy's model as it stands, by set.
+        """Features of the strategy's present model, by set.
 
-        Computed once for all metrics that ask in one moment: between two training steps of
-        one strategy.
+        The features are computed once a moment for all metrics. A moment lasts from one
+        training step of a strategy to the next.
         """
         clock = strategy.clock
         state = [t for t in strategy.model.state_dict().values() if isinstance(t, Tensor)]
-        # weights that are changed without a step are seen by the versions of their tensors
+        # tensor versions detect weights that change without a training step
         versions = [part for t in state for part in (t.data_ptr(), t._version)]
         moment = (id(strategy), clock.train_exp_counter, clock.train_iterations, *versions)
         if moment != self._moment:
@@ -136,12 +155,12 @@ class Panel:
     def of(self, model: nn.Module, device: torch.device) -> dict[str, PanelFeatures]:
         """Features of ``model``, by set.
 
-        A frozen copy is asked, in eval mode: modes, heads and random streams stay as they are.
-        Forward hooks are not copied, so what they would change of the model is not measured.
+        A frozen copy of the model computes the features, in eval mode: modes, heads and random
+        streams stay as they are. The copy has no forward hooks, so their effect is not measured.
 
         Raises:
-            ValueError: when a set has one class, or labels that are negative, or not a
-                training image of a class that is tested.
+            ValueError: when a set has one class only, a negative label, or a validation or test
+                class without a training image.
         """
         source = self._named or find_feature_source(unwrap(model))
         teacher = FeatureTeacher(model, [source], as_in_training=False)
@@ -150,14 +169,14 @@ class Panel:
             tasks = torch.zeros(len(images), dtype=torch.long, device=images.device)
             return avalanche_forward(module, images, tasks)
 
-        def ask(images: Tensor) -> Tensor:
+        def features_of(images: Tensor) -> Tensor:
             value = teacher.values(images, forward=forward)[source]
             return pool_features(value, str(source), self.pooling)
 
-        return {data.name: self._of_set(data, ask, device) for data in self.sets}
+        return {data.name: self._of_set(data, features_of, device) for data in self.sets}
 
     def _of_set(
-        self, data: PanelSet, ask: Callable[[Tensor], Tensor], device: torch.device
+        self, data: PanelSet, features_of: Callable[[Tensor], Tensor], device: torch.device
     ) -> PanelFeatures:
         self.passes += 1
         splits: dict[Split, Rows] = {}
@@ -166,13 +185,16 @@ class Panel:
             if images is None:
                 continue
             loader = DataLoader(
-                images, batch_size=self.batch_size, num_workers=self.num_workers,
-                collate_fn=data.collate_fn, generator=generator("panel"),
-            )  # fmt: skip
+                images,
+                batch_size=self.batch_size,
+                num_workers=self.num_workers,
+                collate_fn=data.collate_fn,
+                generator=generator("panel"),
+            )
             rows, labels = [], []
             with preserved_rng(device), torch.no_grad():
                 for batch in tqdm(loader, desc=f"panel: {data.name}", delay=5, leave=False):
-                    rows.append(ask(batch[0].to(device)).float().cpu())
+                    rows.append(features_of(batch[0].to(device)).float().cpu())
                     labels.append(torch.as_tensor(batch[1]).long())
             splits[split] = torch.cat(rows), torch.cat(labels)
         _check_labels(data.name, {split: y for split, (_, y) in splits.items()})
@@ -183,7 +205,7 @@ class Panel:
         self._moment, self._features = None, {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickling with a strategy: without features, which belong to a moment."""
+        """State for pickling, without the features of the last moment."""
         return {**self.__dict__, "_moment": None, "_features": {}}
 
 

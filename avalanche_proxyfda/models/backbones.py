@@ -1,4 +1,4 @@
-"""Pre-trained image towers of open_clip and timm, with the preprocessing that belongs to them."""
+"""Loads pre-trained image towers of open_clip and timm, with their preprocessing."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class Backbone:
-    """An image tower and what belongs to it.
+    """An image tower with its preprocessing and, for CLIP, its text side.
 
     Attributes:
-        name: as it was asked for.
-        tower: images [B, 3, H, W] to embeddings [B, D]; in eval mode, to be trained.
+        name: name that was passed to :func:`load_backbone`.
+        tower: maps images [B, 3, H, W] to embeddings [B, D]; trainable, in eval mode.
         dim: D.
-        train_transform: of RGB images of PIL, with random crops and flips.
-        eval_transform: of RGB images of PIL.
-        clip: the whole CLIP model, for text; None for timm.
-        tokenizer: texts to token ids; None for timm.
+        train_transform: maps an RGB image of PIL to a tensor, with random crops and flips.
+        eval_transform: maps an RGB image of PIL to a tensor, without randomness.
+        clip: the whole CLIP model; None for timm.
+        tokenizer: maps texts to token ids; None for timm.
     """
 
     name: str
@@ -48,26 +48,26 @@ def load_backbone(
     std: tuple[float, float, float] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Backbone:
-    """A pre-trained image tower by name.
+    """Load a pre-trained image tower by name.
 
     Args:
         name: ``"open_clip:ARCHITECTURE/TAG"`` (``open_clip:ViT-B-16/openai``) or
-            ``"timm:MODEL"`` (``timm:mobilenetv2_100``). The libraries download the weights
-            themselves; with ``weights``, TAG may be left out.
-        weights: a local file instead, ``.safetensors`` or a state dict that torch can read
-            with ``weights_only=True``; ``"random"`` takes none.
+            ``"timm:MODEL"`` (``timm:mobilenetv2_100``). TAG is optional with ``weights``.
+        weights: a local file, ``.safetensors`` or a state dict that torch reads with
+            ``weights_only=True``; ``"random"`` keeps the random initialisation; None lets the
+            library download the pre-trained weights.
         image_size: side of the images in pixels; None takes the model's.
-        mean: of the images' channels; None takes the model's.
-        std: likewise.
-        options: further arguments of the library's ``create_model``, but for those that
-            would make it read weights by itself.
+        mean: mean of each image channel; None takes the model's.
+        std: standard deviation of each image channel; None takes the model's.
+        options: more arguments of the library's ``create_model``. Arguments that make the
+            library read weights are refused.
 
     Raises:
-        ValueError: for an unknown architecture, tag or model, near ones named; weights that
-            do not fit or cannot be read safely; options that read some.
-        FileNotFoundError: when ``weights`` is not there.
+        ValueError: for an unknown architecture, tag or model (the message lists similar names),
+            weights that do not fit or are not safe to read, or options that read weights.
+        FileNotFoundError: when the file ``weights`` does not exist.
         ImportError: when timm is needed and not installed.
-        ConnectionError: when weights must be downloaded and cannot be.
+        ConnectionError: when the download of the weights fails.
     """
     family, _, model = name.partition(":")
     if family not in ("open_clip", "timm") or not model:
@@ -82,12 +82,12 @@ def load_backbone(
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    """Refuse options by which the libraries would read weight files themselves, unchecked."""
+    """Refuse options that make the library read weight files without our checks."""
     for key in options:
         if key.startswith(("pretrained", "checkpoint")) or "weights" in key or key == "jit":
             raise ValueError(
-                f"options: {key!r} decides which weights are read, and how: give "
-                "weights=FILE, or the name of known ones"
+                f"options: {key!r} decides which weights the library reads; pass weights=FILE, "
+                "or a name with pre-trained weights"
             )
 
 
@@ -99,34 +99,34 @@ def _near(kind: str, value: str, known: Iterable[str]) -> ValueError:
 
 @torch.no_grad()
 def _width(tower: nn.Module, side: int, name: str) -> int:
-    """Width of the embeddings, as a blank image shows it."""
+    """Return the width of the tower's embeddings, measured on a blank image."""
     try:
-        found: Tensor = tower(torch.zeros(1, 3, side, side))
+        embedding: Tensor = tower(torch.zeros(1, 3, side, side))
     except Exception as error:
         raise ValueError(
             f"{name} does not take images of {side} x {side} ({error}): choose another image_size, "
-            "or tell the library by options (timm's ViTs: {'img_size': SIDE})"
+            "or pass the size in options (for timm's ViTs: {'img_size': SIDE})"
         ) from error
-    if not isinstance(found, Tensor) or found.ndim != 2:
-        raise ValueError(f"{name} does not give one vector an image")
-    return found.shape[1]
+    if not isinstance(embedding, Tensor) or embedding.ndim != 2:
+        raise ValueError(f"{name} does not give one vector an image; choose another model")
+    return embedding.shape[1]
 
 
 def _fit(
     model: nn.Module, state: dict[str, Tensor], path: object, dropped: tuple[str, ...] = ()
 ) -> None:
-    """Load ``state`` strictly, but for the classifiers ``dropped`` that the model lacks."""
+    """Load ``state`` strictly, without the entries of the modules ``dropped``."""
     starts = tuple(f"{name}." for name in dropped)
     if starts:
         state = {k: v for k, v in state.items() if not k.startswith(starts)}
-    own = model.state_dict()
+    expected = model.state_dict()
     wrong = [
-        *(f"{k} is missing" for k in sorted(set(own) - set(state))),
-        *(f"{k} is not in the model" for k in sorted(set(state) - set(own))),
+        *(f"{k} is missing" for k in sorted(set(expected) - set(state))),
+        *(f"{k} is not in the model" for k in sorted(set(state) - set(expected))),
         *(
-            f"{k} is {tuple(state[k].shape)}, the model's {tuple(own[k].shape)}"
-            for k in sorted(set(own) & set(state))
-            if own[k].shape != state[k].shape
+            f"{k} is {tuple(state[k].shape)}, the model's {tuple(expected[k].shape)}"
+            for k in sorted(set(expected) & set(state))
+            if expected[k].shape != state[k].shape
         ),
     ]
     if wrong:
@@ -138,10 +138,10 @@ def _fit(
 def _downloaded(create: Callable[[], Any], name: str) -> Any:
     try:
         return create()
-    except (OSError, RuntimeError) as error:  # hubs raise both, without a class in common
+    except (OSError, RuntimeError) as error:  # hubs raise both
         raise ConnectionError(
             f"the weights of {name} could not be downloaded ({type(error).__name__}: {error}): "
-            "fetch them on a machine with a network and pass weights=FILE"
+            "download them on a machine with a network and pass weights=FILE"
         ) from error
 
 
@@ -168,7 +168,7 @@ def _open_clip(
     settings: dict[str, Any] = {
         "pretrained": tag if weights is None else None,
         "force_image_size": image_size,
-        # open_clip itself builds some tags' towers with another activation, and only warns
+        # without this, open_clip gives the towers of some tags a wrong activation, and only warns
         "force_quick_gelu": bool(known.get("quick_gelu", False)),
     }
     for key, value in zip(("mean", "std"), colour, strict=True):
@@ -184,7 +184,7 @@ def _open_clip(
     if state is not None:
         _fit(clip, state, weights)
 
-    def tokenize(texts: list[str]) -> Tensor:  # some need another library, and only for texts
+    def tokenize(texts: list[str]) -> Tensor:  # some tokenizers need one more library
         ids: Tensor = open_clip.get_tokenizer(architecture)(texts)
         return ids
 

@@ -1,4 +1,4 @@
-"""An image tower with one head for each task."""
+"""Combines an image tower with one head a task."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from avalanche_proxyfda.losses.base import check_count
 from avalanche_proxyfda.models.text_head import TextHead
 
-_ABSENT = -1e4  # logit of a unit that a task does not have, in a batch of several tasks
+_ABSENT = -1e4  # logit of a class that a sample's task lacks, in a batch of several tasks
 
 
 class _HeadsByTask(MultiTaskModule):  # type: ignore[misc]  # Avalanche is not typed
-    """One head a task. They exist from the start: neither training nor evaluation grows them."""
+    """One head a task; all heads exist from the start, and none grows."""
 
     def __init__(self, heads: Sequence[nn.Module], sizes: Sequence[int]) -> None:
         super().__init__()
@@ -24,29 +24,47 @@ class _HeadsByTask(MultiTaskModule):  # type: ignore[misc]  # Avalanche is not t
         self._widest = max(sizes, default=0)
 
     def forward(self, x: Tensor, task_labels: Tensor | int) -> Tensor:
-        """Logits [B, C] of embeddings [B, D]; C is the largest task's in a mixed batch."""
+        """Return logits [B, C] of embeddings [B, D].
+
+        C is the task's number of classes. In a batch of several tasks, C is the largest number
+        of classes of any task, and classes that a sample's task lacks have the logit -10 000.
+
+        Args:
+            x: [B, D].
+            task_labels: task of each sample, [B], or one task for all.
+        """
         tasks = [task_labels] if isinstance(task_labels, int) else sorted(set(task_labels.tolist()))
         if len(tasks) == 1:
             return self.forward_single_task(x, tasks[0])
         mixed = x.new_full((len(x), self._widest), _ABSENT)
         for task in tasks:
-            which = task_labels == task
-            own = self.forward_single_task(x[which], task)
-            mixed[which, : own.shape[1]] = own.to(mixed.dtype)
+            rows = task_labels == task
+            logits = self.forward_single_task(x[rows], task)
+            mixed[rows, : logits.shape[1]] = logits.to(mixed.dtype)
         return mixed
 
     def forward_single_task(self, x: Tensor, task_label: int) -> Tensor:
-        """Logits [B, C] of one task's classes."""
+        """Return logits [B, C] of embeddings [B, D] for one task's classes."""
         logits: Tensor = self.heads[task_label](x)
         return logits
 
 
 class UnitHeads(_HeadsByTask):
-    """One linear head a task on L2-normalised embeddings, as linear probes are.
+    """One linear head a task, on L2-normalised embeddings.
+
+    A linear probe has the same form, so its weights can be copied into a head.
 
     Args:
         dim: D, width of the embeddings.
         classes: number of classes of each task, in order of task label.
+
+    Raises:
+        TypeError, ValueError: for a number of classes that is no int >= 1.
+
+    Example:
+        >>> heads = UnitHeads(8, [3, 5])
+        >>> heads(torch.zeros(2, 8), 0).shape, heads(torch.zeros(2, 8), torch.tensor([0, 1])).shape
+        (torch.Size([2, 3]), torch.Size([2, 5]))
     """
 
     def __init__(self, dim: int, classes: Sequence[int]) -> None:
@@ -54,15 +72,15 @@ class UnitHeads(_HeadsByTask):
         super().__init__([nn.Linear(dim, c) for c in sizes], sizes)
 
     def forward_single_task(self, x: Tensor, task_label: int) -> Tensor:
-        """Logits [B, C] of one task's classes."""
+        """Return logits [B, C] of embeddings [B, D] for one task's classes."""
         return super().forward_single_task(F.normalize(x, dim=-1), task_label)
 
 
 class TextHeads(_HeadsByTask):
-    """One zero-shot head a task; nothing in it is trained.
+    """One zero-shot head a task, without trainable parameters.
 
     Args:
-        heads: in order of task label.
+        heads: heads in order of task label.
     """
 
     def __init__(self, heads: Sequence[TextHead]) -> None:
@@ -70,13 +88,13 @@ class TextHeads(_HeadsByTask):
 
 
 class TaskHeads(MultiTaskModule):  # type: ignore[misc]
-    """``tower`` runs once a batch; its embedding goes to each sample's task's head.
+    """A tower with one head a task; the tower runs once a batch.
 
     Args:
-        tower: images [B, ...] to embeddings [B, D].
+        tower: maps images [B, ...] to embeddings [B, D].
         dim: D.
         classes: number of classes of each task, in order of task label.
-        head: of all tasks; None makes :class:`UnitHeads`.
+        head: heads of all tasks; None builds :class:`UnitHeads`.
     """
 
     def __init__(
@@ -91,20 +109,29 @@ class TaskHeads(MultiTaskModule):  # type: ignore[misc]
         self.head = UnitHeads(dim, classes) if head is None else head
 
     def forward(self, x: Tensor, task_labels: Tensor | int) -> Tensor:
-        """Logits [B, C]: of the task's classes, or of the largest task's in a mixed batch."""
+        """Return logits [B, C]; C is the task's number of classes.
+
+        In a batch of several tasks, C is the largest number of classes of any task.
+        """
         logits: Tensor = self.head(self.tower(x), task_labels)
         return logits
 
     def forward_single_task(self, x: Tensor, task_label: int) -> Tensor:
-        """Logits of one task's classes."""
+        """Return logits [B, C] of one task's classes."""
         return self.forward(x, task_label)
 
     @torch.no_grad()
     def set_head(self, task: int, weight: Tensor, bias: Tensor) -> None:
-        """Put a fitted probe into the head of ``task``: weight [C, D], bias [C].
+        """Copy the weights of a fitted linear probe into the head of ``task``.
+
+        Args:
+            task: label of the task.
+            weight: [C, D].
+            bias: [C].
 
         Raises:
-            ValueError: when the shapes are not the head's.
+            ValueError: when the head is not linear, or ``weight`` has another shape than the
+                head's weight.
         """
         head = self.head.heads[task]
         if not isinstance(head, nn.Linear):

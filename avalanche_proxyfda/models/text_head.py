@@ -1,4 +1,4 @@
-"""A zero-shot head: texts of the classes, embedded once."""
+"""A zero-shot head from the text embeddings of the class names."""
 
 from __future__ import annotations
 
@@ -14,16 +14,24 @@ TEMPLATES = ("a photo of a {}.", "an image of a {}.", "a drawing of a {}.", "a {
 
 
 class TextHead(nn.Module):
-    """Logits are scaled cosines of embeddings and class texts; the texts are buffers.
+    """Classifies embeddings by their cosines with the class embeddings.
 
-    Nothing in it is trained, and nothing grows: it knows its classes from the start.
+    The logits are the cosines times ``scale``. The class embeddings are buffers, so the head
+    has no trainable parameters and does not grow.
 
     Args:
-        weight: [C, D] embeddings of the classes; normalised here.
-        scale: of the cosines; CLIP's learnt one is about 100.
+        weight: [C, D] embeddings of the classes; the head normalises the rows.
+        scale: factor of the cosines; CLIP learns about 100.
 
     Raises:
-        ValueError: when ``weight`` is no matrix of floats, or has a zero row.
+        TypeError: when ``scale`` is no number.
+        ValueError: when ``weight`` is no matrix of floats, or has a row that is zero or not
+            finite, or ``scale`` is negative or not finite.
+
+    Example:
+        >>> head = TextHead(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), scale=10.0)
+        >>> head(torch.tensor([[5.0, 0.0]]))
+        tensor([[10.,  0.]])
     """
 
     weight: Tensor
@@ -32,15 +40,19 @@ class TextHead(nn.Module):
     def __init__(self, weight: Tensor, scale: float = 100.0) -> None:
         super().__init__()
         if weight.ndim != 2 or not weight.is_floating_point():
-            raise ValueError(f"weight has shape {tuple(weight.shape)}; expected floats [C, D]")
+            raise ValueError(
+                f"weight has shape {tuple(weight.shape)} of {weight.dtype}; expected floats [C, D]"
+            )
         norms = weight.detach().norm(dim=1)
         if not bool((norms > 0).all()) or not bool(norms.isfinite().all()):
-            raise ValueError("weight has a row that is zero, NaN or infinite")
+            raise ValueError(
+                "weight has a row that is zero, NaN or infinite; check the text model's weights"
+            )
         self.register_buffer("weight", F.normalize(weight.detach().clone(), dim=1))
         self.register_buffer("scale", torch.tensor(check_amount("scale", scale)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, C] of embeddings [B, D]."""
+        """Return logits [B, C] of embeddings [B, D]."""
         return self.scale.to(x.dtype) * F.normalize(x, dim=1) @ self.weight.to(x.dtype).T
 
 
@@ -50,26 +62,29 @@ def text_head(
     classes: Sequence[str],
     templates: Sequence[str] = TEMPLATES,
 ) -> TextHead:
-    """The zero-shot head of a CLIP for ``classes``, by open_clip's own recipe.
+    """Build the zero-shot head of a CLIP model for ``classes``, as open_clip does.
 
-    Each class is the normalised mean of the embeddings of its name in every template.
+    A class embedding is the normalised mean of the normalised text embeddings of all templates
+    with the class name (Radford et al., ICML 2021).
 
     Args:
         clip: an open_clip model.
-        tokenizer: that belongs to it.
-        classes: names, in the order of the labels of the stream.
-        templates: prompts with ``{}`` for the name.
+        tokenizer: the model's tokenizer.
+        classes: class names, in order of label.
+        templates: prompts with ``{}`` in the place of the name.
 
     Raises:
-        ValueError: for no class or template, names that repeat, templates without ``{}``.
+        ValueError: for no class, duplicate names, no template, or a template without ``{}``.
     """
     from open_clip import build_zero_shot_classifier
 
     if not classes or len(set(classes)) < len(classes):
-        raise ValueError("classes must be different names, at least one")
+        raise ValueError(f"classes={list(classes)} must be different names, at least one")
     wrong = [template for template in templates if "{}" not in template]
     if wrong or not templates:
-        raise ValueError(f"templates={list(templates)} must each hold {{}} for the class's name")
+        raise ValueError(
+            f"templates={list(templates)} must each hold {{}} in the place of the class name"
+        )
     device = next(clip.parameters()).device
     was_training = clip.training
     clip.eval()

@@ -1,4 +1,4 @@
-"""State dicts from files that others made: tensors alone, and no code of the file is run."""
+"""Reads state dicts from untrusted files, without running code from the file."""
 
 from __future__ import annotations
 
@@ -11,37 +11,45 @@ from safetensors.torch import load, load_file
 from torch import Tensor
 
 _SAFE_TORCH = (2, 6)
-_SPARE = 1 << 20
+_SPARE = 1 << 20  # bytes by which the content of a zip file may exceed the file
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
-    """A state dict from a file, without running any code that it may hold.
+    """Read a state dict from a file, without running code from the file.
 
     Args:
-        path: ``.safetensors``, or what ``torch.save`` writes: a state dict, or a mapping that
-            holds one as ``state_dict``.
+        path: a ``.safetensors`` file, or a file of ``torch.save`` with a state dict or with a
+            mapping that holds a state dict as ``state_dict``.
+
+    Returns:
+        Tensors by name, on the CPU. For files of ``torch.save``, the prefix ``module.`` of
+        DistributedDataParallel is removed.
 
     Raises:
-        ValueError: when it cannot be read as one, or not safely; names the file.
+        ValueError: when the file does not hold a state dict, or is not safe to read.
     """
     try:
         if str(path).endswith(".safetensors"):
             return load_file(path)
         _check_pickled(Path(path))
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        inner = found.get("state_dict", found) if isinstance(found, Mapping) else found
-        return _tensors(inner)
-    except Exception as error:  # readers of damaged files raise what they like
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        state = content.get("state_dict", content) if isinstance(content, Mapping) else content
+        return _tensors(state)
+    except Exception as error:  # a damaged file can raise any exception
         raise ValueError(
             f"weights={str(path)!r} cannot be read as a state dict: {error}"
         ) from error
 
 
 def parse_weights(content: bytes, name: object) -> dict[str, Tensor]:
-    """A state dict from the bytes of a ``.safetensors`` file; ``name`` is for the message.
+    """Read a state dict from the bytes of a ``.safetensors`` file.
+
+    Args:
+        content: the bytes.
+        name: name of the file, for the error message.
 
     Raises:
-        ValueError: when they are damaged, or another file's.
+        ValueError: when the bytes are damaged or have another format.
     """
     try:
         return load(content)
@@ -50,24 +58,28 @@ def parse_weights(content: bytes, name: object) -> dict[str, Tensor]:
 
 
 def _check_pickled(path: Path) -> None:
-    """Raise ValueError where torch's own restriction can be got round, or memory be filled."""
+    """Raise ValueError if ``torch.load`` could run code from the file or fill the memory."""
     version = tuple(int(part) for part in torch.__version__.split(".")[:2])
     if version < _SAFE_TORCH:
         raise ValueError(
-            f"torch {torch.__version__} cannot be kept from running what such files hold "
-            "(CVE-2025-32434): convert it to .safetensors, or use torch 2.6 or newer"
+            f"torch {torch.__version__} can run code from such a file even with "
+            "weights_only=True (CVE-2025-32434): convert it to .safetensors, or use torch 2.6 or "
+            "newer"
         )
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > path.stat().st_size + _SPARE:  # torch.save compresses nothing
-            raise ValueError(f"it is compressed, and {unpacked} bytes when it is unpacked")
+        if unpacked > path.stat().st_size + _SPARE:
+            raise ValueError(
+                f"it is compressed, and {unpacked} bytes when it is unpacked; torch.save writes "
+                "uncompressed files"
+            )
 
 
-def _tensors(found: object) -> dict[str, Tensor]:
-    if not isinstance(found, Mapping):
-        raise ValueError(f"it holds a {type(found).__name__}, not names and tensors")
-    for name, value in found.items():
+def _tensors(state: object) -> dict[str, Tensor]:
+    if not isinstance(state, Mapping):
+        raise ValueError(f"it holds a {type(state).__name__}, not names and tensors")
+    for name, value in state.items():
         if not isinstance(value, Tensor):
             raise ValueError(f"{name!r} is a {type(value).__name__}, not a tensor")
-    return {str(name).removeprefix("module."): value for name, value in found.items()}
+    return {str(name).removeprefix("module."): value for name, value in state.items()}

@@ -1,4 +1,4 @@
-"""Avalanche plugins, one file a method."""
+"""Avalanche plugins, one module a method."""
 
 from avalanche_proxyfda.plugins.digrap import DiGraPPlugin
 from avalanche_proxyfda.plugins.fda import FDAPlugin

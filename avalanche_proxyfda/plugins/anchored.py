@@ -1,4 +1,4 @@
-"""Methods that act on weights, near anchors."""
+"""The base of methods that act on weights, near anchors."""
 
 from __future__ import annotations
 
@@ -8,53 +8,54 @@ from typing import Any
 from torch import Tensor, nn
 
 from avalanche_proxyfda.feature_source import unwrap
-from avalanche_proxyfda.plugins.reference import ReferenceChoice, ReferencePlugin, tell
+from avalanche_proxyfda.plugins.reference import ReferenceChoice, ReferencePlugin
 from avalanche_proxyfda.weights.anchor import WeightAnchor, encoder_names
 
 
 class AnchorPlugin(ReferencePlugin[WeightAnchor]):
-    """Keeps anchors of the encoder's weights. No forward is added.
+    """Keeps anchors of the encoder's weights, without an additional forward.
 
-    The head is left alone: a new one has no earlier weights to stay near.
+    The head gets no anchors: a new head has no earlier weights.
 
     Args:
-        feature_module, name: see :class:`ReferencePlugin`.
-        anchor: its ``choice``.
+        feature_module: the end of the encoder, see :class:`ReferencePlugin`.
+        anchor: ``"previous"`` or ``"initial"``, the ``choice`` of :class:`ReferencePlugin`.
+        name: prefix of the metrics; None takes the name of the class.
     """
 
     option = "anchor"
 
     def __init__(
         self,
+        *,
         feature_module: str | None = None,
         anchor: ReferenceChoice = "previous",
         name: str | None = None,
     ) -> None:
-        super().__init__(feature_module, anchor, name)
+        super().__init__(choice=anchor, feature_module=feature_module, name=name)
         self.weights: list[nn.Parameter] = []
         """The encoder's trainable parameters that have an anchor, during an experience."""
         self.anchors: list[Tensor] = []
-        """Their anchors, in the same order."""
-        self._told = False
+        """The anchors of :attr:`weights`, in the same order."""
 
     @property
     def anchor(self) -> WeightAnchor | None:
-        """The anchors, while there are any."""
+        """The anchors, during an experience."""
         return self.reference
 
     def anchored(self, model: nn.Module) -> list[str]:
-        """Names of the tensors of ``model`` (unwrapped) that the method needs anchors of."""
+        """Return the names of the tensors of ``model`` (unwrapped) that need anchors."""
         return encoder_names(model, self.embedding(model))
 
     def make_reference(self, strategy: Any) -> WeightAnchor:
-        """The weights, as they stand, that this plugin and its fellows need."""
+        """Return the weights, as they stand, that plugins with the same anchors need."""
         model = unwrap(strategy.model)
-        fellows = [p for p in strategy.plugins if isinstance(p, AnchorPlugin)]
-        names = [n for p in fellows if p.choice == self.choice for n in p.anchored(model)]
+        plugins = [p for p in strategy.plugins if isinstance(p, AnchorPlugin)]
+        names = [n for p in plugins if p.choice == self.choice for n in p.anchored(model)]
         return WeightAnchor.of(model, dict.fromkeys(names))
 
     def shares_reference_with(self, other: ReferencePlugin[Any]) -> bool:
-        """Whether this plugin's anchors are the ones that ``other`` needs, all of them."""
+        """Return True if this plugin has all the anchors that ``other`` needs."""
         if not isinstance(other, AnchorPlugin) or not super().shares_reference_with(other):
             return False
         owner = other._owner() if other._owner else None
@@ -63,11 +64,11 @@ class AnchorPlugin(ReferencePlugin[WeightAnchor]):
         return set(other.anchored(unwrap(owner.model))) <= set(self.reference.tensors)
 
     def restore_reference(self, strategy: Any, state: Any) -> WeightAnchor:
-        """The weights of a saved state."""
+        """Return the anchors of a saved state."""
         return WeightAnchor.restore(strategy.model, state)
 
     def reference_state(self, reference: WeightAnchor) -> Any:
-        """The weights by name."""
+        """Return the anchors by name."""
         return reference.tensors
 
     def prepare(
@@ -77,24 +78,24 @@ class AnchorPlugin(ReferencePlugin[WeightAnchor]):
         assert self.reference is not None
         model = unwrap(strategy.model)
         names = encoder_names(model, self.embedding(model))
-        known = self.reference.matched(model, names)
-        self.tell_of_the_rest(set(names) - set(known))
-        named = dict(model.named_parameters())
-        known = [name for name in known if named[name].requires_grad]
-        self.weights = [named[name] for name in known]
-        self.anchors = [self.reference.tensors[name] for name in known]
+        matched = self.reference.matched(model, names)
+        self.warn_of_missing(set(names) - set(matched))
+        parameters = dict(model.named_parameters())
+        matched = [name for name in matched if parameters[name].requires_grad]
+        self.weights = [parameters[name] for name in matched]
+        self.anchors = [self.reference.tensors[name] for name in matched]
 
-    def tell_of_the_rest(self, names: set[str]) -> None:
-        """Say once which weights have no anchor, if any."""
-        if names and not self._told:
-            self._told = True
+    def warn_of_missing(self, names: set[str]) -> None:
+        """Warn once if there are ``names`` of weights without an anchor."""
+        if names:
             some = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
-            tell(
+            self.warn_once(
+                "missing anchors",
                 f"{self.name} leaves out {len(names)} weights that did not exist, or had another "
-                f"shape, when its anchors were taken: {some} (said once)"
+                f"shape, when its anchors were taken: {some} (this warning comes once)",
             )
 
     def stop(self) -> None:
-        """Let go of the parameters."""
+        """End an experience; release the parameters."""
         super().stop()
         self.weights, self.anchors = [], []

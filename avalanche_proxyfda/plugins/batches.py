@@ -1,4 +1,4 @@
-"""Puts hard-class batches in the place of a strategy's own training loader."""
+"""Replaces a strategy's training loader by one of hard-class batches."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from avalanche_proxyfda.prototypes import class_prototypes
 from avalanche_proxyfda.rng import generator, mixed_seed
 from avalanche_proxyfda.sampling import HardClassBatchSampler
 
-_FEW = 4  # samples a class that a batch should hold when nothing else is said (the paper's n)
+_SAMPLES_PER_CLASS = 4  # in a batch, if samples_per_class is None (the paper's n)
 
 
-def _made_by_avalanche(loader: Any, strategy: Any) -> bool:
-    """Whether ``loader`` is the strategy's own, not one that another plugin put there."""
+def _is_default(loader: Any, strategy: Any) -> bool:
+    """Return True if Avalanche made ``loader``, False if another plugin did."""
     if type(loader).__name__ in ("TaskBalancedDataLoader", "SingleDatasetDataLoader"):
         return True
     same_data = getattr(loader, "dataset", None) is strategy.adapted_dataset
@@ -27,13 +27,14 @@ def _made_by_avalanche(loader: Any, strategy: Any) -> bool:
 
 
 class HardClassBatches:
-    """The loader of one experience, and the sampler behind it.
+    """The loader of one experience, and its sampler.
 
     Args:
-        classes_per_batch: m; fewer where there are fewer, or where the batch has no room.
+        classes_per_batch: m, classes in a batch; fewer if the experience has fewer classes, or
+            if the batch has no room.
         samples_per_class: n; None fills the strategy's ``train_mb_size``, with at least four
-            a class where there is room.
-        seed: names the sampler's random stream.
+            samples of each class if there is room.
+        seed: seed of the sampler's random stream.
     """
 
     def __init__(self, classes_per_batch: int, samples_per_class: int | None, seed: int) -> None:
@@ -41,35 +42,35 @@ class HardClassBatches:
         self.samples_per_class = samples_per_class
         self.seed = seed
         self.sampler: HardClassBatchSampler | None = None
-        # the sampler itself is ahead of training, by what workers prefetch
+        # workers prefetch, so the sampler's own position is ahead of training
         self._first_epoch, self._epoch, self._trained = 0, 0, 0
         self._resumed = False
-        self._told = False
+        self._warned = False
 
     def sizes(self, classes: int, budget: int) -> tuple[int, int]:
-        """(m, n) for an experience of ``classes`` and batches of at most ``budget``."""
+        """Return (m, n) for an experience of ``classes`` and batches of at most ``budget``."""
         most = min(self.classes_per_batch, classes)
         if self.samples_per_class is not None:
             return max(1, min(most, budget // self.samples_per_class)), self.samples_per_class
-        m = max(min(2, most), min(most, budget // _FEW))
+        m = max(min(2, most), min(most, budget // _SAMPLES_PER_CLASS))
         return m, max(1, budget // m)
 
     def install(
         self, strategy: Any, features: Callable[[Tensor], Tensor], loading: Mapping[str, Any]
     ) -> None:
-        """Replace ``strategy.dataloader``, unless another plugin has put its own there.
+        """Replace ``strategy.dataloader``, unless another plugin has replaced it.
 
-        ``shuffle`` and ``drop_last`` do not apply: batches are drawn, and all are full.
+        ``shuffle`` and ``drop_last`` do not apply: the sampler draws batches, and all are full.
 
         Args:
             strategy: an Avalanche strategy in ``before_training_exp``.
-            features: the teacher, for the prototypes.
+            features: the teacher as a function of images, for the prototypes.
             loading: the keyword arguments of ``strategy.train``.
 
         Raises:
             ValueError: for an experience with a single class.
         """
-        data, present = strategy.adapted_dataset, strategy.dataloader
+        data, loader = strategy.adapted_dataset, strategy.dataloader
         keys = class_keys(data)
         classes = len(set(keys.tolist()))
         if classes < 2:
@@ -79,46 +80,57 @@ class HardClassBatches:
             )
         m, n = self.sizes(classes, strategy.train_mb_size)
         seed = mixed_seed("experience", self.seed, strategy.clock.train_exp_counter)
-        ready = whole_batches(present)
-        if isinstance(ready, HardClassBatchSampler):  # put there by another plugin of ours
-            self.sampler = ready
-            if (m, n, seed) != (ready.classes_per_batch, ready.samples_per_class, ready.seed):
-                self._tell("the hard-class batches of the plugin before it, which differ in size "
-                           "or seed. Give both the same, or")  # fmt: skip
+        sampler = whole_batches(loader)
+        if isinstance(sampler, HardClassBatchSampler):  # of another plugin of this package
+            self.sampler = sampler
+            installed = (sampler.classes_per_batch, sampler.samples_per_class, sampler.seed)
+            if (m, n, seed) != installed:
+                self._warn_once(
+                    "the hard-class batches of the plugin before it, which differ in size or "
+                    "seed: give both the same, or"
+                )
             return
-        if not _made_by_avalanche(present, strategy):
+        if not _is_default(loader, strategy):
             self.sampler = None
-            self._tell_of(present)
+            self._warn_of_loader(loader)
             return
         workers = int(loading.get("num_workers", 0))
         prototypes = None
-        if classes > m:  # else every class is in every batch, and none has to be chosen
+        if classes > m:  # else every class is in every batch, and there is no choice
             prototypes = class_prototypes(
-                data.eval(), keys, features, strategy.device,
+                data.eval(),
+                keys,
+                features,
+                strategy.device,
                 batch_size=strategy.eval_mb_size or strategy.train_mb_size,
-                num_workers=workers, collate_fn=data.collate_fn,
-            )  # fmt: skip
+                num_workers=workers,
+                collate_fn=data.collate_fn,
+            )
         self.sampler = HardClassBatchSampler(keys, prototypes, m, n, seed=seed)
         pin = loading.get("pin_memory")
-        loader = DataLoader(
-            data, batch_sampler=self.sampler, collate_fn=data.collate_fn, num_workers=workers,
-            pin_memory=strategy.device.type == "cuda" if pin is None else bool(pin),
-            persistent_workers=workers > 0 and bool(loading.get("persistent_workers", False)),
-            generator=generator("workers", seed),  # else worker seeds come from torch's global one
-        )  # fmt: skip
-        strategy.dataloader = sliced(loader)
+        strategy.dataloader = sliced(
+            DataLoader(
+                data,
+                batch_sampler=self.sampler,
+                collate_fn=data.collate_fn,
+                num_workers=workers,
+                pin_memory=strategy.device.type == "cuda" if pin is None else bool(pin),
+                persistent_workers=workers > 0 and bool(loading.get("persistent_workers", False)),
+                generator=generator("workers", seed),  # else torch's global one seeds workers
+            )
+        )
 
     def start_epoch(self, strategy: Any) -> None:
-        """Choose the sampler's epoch; warn once if the loader was replaced meanwhile."""
+        """Set the sampler's epoch; warn once if another plugin has replaced the loader."""
         if self.sampler is None:
             return
-        # its data may have been wrapped, and its batches cut to a rank's rows
+        # its data may be wrapped, and its batches cut to the rows of a rank
         if whole_batches(strategy.dataloader) is not self.sampler:
-            self._tell_of(strategy.dataloader)
+            self._warn_of_loader(strategy.dataloader)
             self.remove()
             return
         counted = strategy.clock.train_exp_epochs
-        if self._resumed:  # the count may have been put back as well, or begin at 0 again
+        if self._resumed:  # the clock may be restored as well, or begin at 0 again
             self._first_epoch, self._resumed = self._first_epoch - counted, False
         epoch = self._first_epoch + counted
         if epoch != self._epoch:
@@ -126,19 +138,19 @@ class HardClassBatches:
         self.sampler.set_epoch(epoch)
 
     def count_step(self) -> None:
-        """Say that one more batch was trained on."""
+        """Count one more batch of the epoch as trained."""
         self._trained += 1
 
     def state_dict(self) -> dict[str, Any] | None:
-        """The sampler's state as training has it; None without a sampler."""
+        """Return the sampler's state at the batch of training; None without a sampler."""
         if self.sampler is None:
             return None
         return {"seed": self.sampler.seed, "epoch": self._epoch, "position": self._trained}
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on inside the experience that ``state`` was taken in.
+        """Resume within the experience of ``state``.
 
-        Where Avalanche counts the epochs from 0 again, they go on here all the same.
+        Epochs continue from the state's epoch, even if Avalanche counts them from 0 again.
         """
         if self.sampler is not None:
             self.sampler.load_state_dict(state)
@@ -147,19 +159,19 @@ class HardClassBatches:
             self._trained = int(state["position"])
 
     def remove(self) -> None:
-        """Let go of the loader and its sampler."""
+        """Release the sampler."""
         self.sampler = None
         self._first_epoch = self._epoch = self._trained = 0
         self._resumed = False
 
-    def _tell_of(self, loader: object) -> None:
-        self._tell(f"the {type(loader).__name__} of another plugin (Replay, for example).")
+    def _warn_of_loader(self, loader: object) -> None:
+        self._warn_once(f"the {type(loader).__name__} of another plugin (Replay, for example):")
 
-    def _tell(self, what: str) -> None:
-        if not self._told:
-            self._told = True
+    def _warn_once(self, replacement: str) -> None:
+        if not self._warned:
+            self._warned = True
             warnings.warn(
-                f"hard_class_batches gives way to {what} pass hard_class_batches=False to say "
-                "that this is meant",
+                f"hard_class_batches gives way to {replacement} pass hard_class_batches=False if "
+                "this is intended",
                 stacklevel=5,
             )

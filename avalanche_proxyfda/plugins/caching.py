@@ -1,13 +1,13 @@
-"""Whether a teacher gets a cache for an experience, and how batches tell it their samples."""
+"""Decides if a teacher gets a cache for an experience, and names the samples of batches."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from avalanche.models.utils import avalanche_forward
@@ -19,24 +19,25 @@ from avalanche_proxyfda.cache.key import data_key, kernels_key
 from avalanche_proxyfda.cache.names import pixel_names, sample_name
 from avalanche_proxyfda.cache.settings import CacheSettings
 from avalanche_proxyfda.cache.teacher_cache import TeacherCache
-from avalanche_proxyfda.cache.views import NumberedItems, ReplayedViews, seeded
+from avalanche_proxyfda.cache.views import NumberedItems, ReplayedViews
+from avalanche_proxyfda.cached_teacher import CachedTeacher, Named
 from avalanche_proxyfda.passes import all_batches
 from avalanche_proxyfda.plugins.loaders import datasets_of, mark, with_datasets
-from avalanche_proxyfda.rng import mixed_seed
-from avalanche_proxyfda.teacher import FeatureTeacher, Forward, Named
+from avalanche_proxyfda.rng import mixed_seed, seeded
+from avalanche_proxyfda.teacher import Forward, Values
 
-if TYPE_CHECKING:
-    from avalanche_proxyfda.plugins.base import FeaturePlugin
+Ask = Callable[[Any], Callable[[Tensor], Values]]
+"""Takes the task labels of some images; returns the teacher as a function of these images."""
 
-_PROBED = 8  # samples that are looked at before training
+_PROBED = 8  # samples that the probe draws before training
 _log = logging.getLogger(__name__)
 
 
-class _NoCache(Exception):  # noqa: N818 (with "auto" nothing is wrong)
-    """Why there can be no cache, and what to do about it."""
+class _NoCache(Exception):  # noqa: N818 (no error with "auto")
+    """The reason why there can be no cache, and the remedy."""
 
-    def __init__(self, why: str, remedy: str) -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
         self.remedy = remedy
 
 
@@ -44,7 +45,13 @@ class _NoCache(Exception):  # noqa: N818 (with "auto" nothing is wrong)
 
 
 def replay_views(strategy: Any, views: int, seed: int, epoch: int) -> None:
-    """Have the strategy's loader give ``views`` views of each sample in turn.
+    """Make the strategy's loader give ``views`` views of each sample, in turn.
+
+    Args:
+        strategy: an Avalanche strategy in training.
+        views: random views of a sample; view number ``epoch`` modulo ``views`` is next.
+        seed: seed of the views' random streams.
+        epoch: number of the epoch in the experience.
 
     Raises:
         ValueError: for a loader whose data cannot be reached.
@@ -55,21 +62,21 @@ def replay_views(strategy: Any, views: int, seed: int, epoch: int) -> None:
             f"cache_views={views} cannot reach into a {type(strategy.dataloader).__name__}: leave "
             "it out, or train with a DataLoader of torch or Avalanche"
         )
-    inner = [d.data if isinstance(d, NumberedItems) else d for d in datasets]
-    if not isinstance(inner[0], ReplayedViews):
-        own = mixed_seed("experience", seed, strategy.clock.train_exp_counter)
+    datasets = [d.data if isinstance(d, NumberedItems) else d for d in datasets]
+    if not isinstance(datasets[0], ReplayedViews):
+        stream_seed = mixed_seed("experience", seed, strategy.clock.train_exp_counter)
 
         def wrap(data: Any, first: int) -> Any:
-            return ReplayedViews(data, views, own, first)
+            return ReplayedViews(data, views, stream_seed, first)
 
         strategy.dataloader = with_datasets(strategy.dataloader, wrap)
-        inner = datasets_of(strategy.dataloader) or []
-    for data in inner:
+        datasets = datasets_of(strategy.dataloader) or []
+    for data in datasets:
         data.set_epoch(epoch)
 
 
-def name_batch(teacher: FeatureTeacher | None, batch: Any) -> Named | None:
-    """What the teacher's cache needs to know of a mini-batch; None without a cache."""
+def name_batch(teacher: CachedTeacher | None, batch: Any) -> Named | None:
+    """Return the names of a mini-batch's samples for the teacher's cache; None without a cache."""
     if teacher is None or teacher.cache is None:
         return None
     images, tasks = batch[0], tasks_of(batch)
@@ -78,45 +85,67 @@ def name_batch(teacher: FeatureTeacher | None, batch: Any) -> Named | None:
     if names is None and images.device.type == "cpu" and not teacher.cache.is_filled:
         names = pixel_names(images, tasks)
 
-    def part(rows: Tensor) -> Forward:
+    def forward_of(rows: Tensor) -> Forward:
         return partial(_forward, 0 if tasks is None else tasks.index_select(0, rows))
 
-    return Named(names, sums, part)
+    return Named(names, sums, forward_of)
 
 
-# ---- the decision -----------------------------------------------------------------------
+# ---- the plan ---------------------------------------------------------------------------
 
 
-def plan_cache(plugin: FeaturePlugin, strategy: Any, loading: Mapping[str, Any]) -> None:
-    """Decide once an experience if the plugin's teacher gets a cache, and mark the loader.
+def plan_cache(
+    teacher: CachedTeacher,
+    settings: CacheSettings,
+    strategy: Any,
+    loading: Mapping[str, Any],
+    *,
+    ask: Ask,
+    name: str,
+    view_seed: int,
+) -> None:
+    """Decide once an experience if the teacher gets a cache, and mark the loader.
+
+    Args:
+        teacher: gets the cache.
+        settings: the options of the cache.
+        strategy: an Avalanche strategy at the start of an epoch.
+        loading: the keyword arguments of ``strategy.train``.
+        ask: asks the teacher about a few samples, without the cache.
+        name: name of the plugin, for the log.
+        view_seed: seed of the random streams of replayed views.
 
     Raises:
-        ValueError: when a cache was asked for that cannot be.
+        ValueError: if the settings require a cache that is not possible.
     """
-    teacher, settings = plugin.reference, plugin.cache
-    assert teacher is not None
     if not teacher.cache_planned:
         teacher.cache_planned = True
         try:
-            cache = _planned(plugin, teacher, strategy, loading)
+            cache = _planned(teacher, settings, strategy, loading, ask, view_seed)
         except _NoCache as reason:
             if settings.choice != "auto":
                 raise ValueError(
-                    f"teacher_cache={settings.choice!r} cannot be: {reason}; {reason.remedy}"
+                    f"teacher_cache={settings.choice!r} is not possible: {reason}; {reason.remedy}"
                 ) from None
-            _log.info("%s: no teacher cache: %s", plugin.name, reason)
+            _log.info("%s: no teacher cache: %s", name, reason)
         else:
             if cache is not None:
-                _log.info("%s: %s", plugin.name, cache.about)
+                _log.info("%s: %s", name, cache.about)
                 teacher.begin_cache(cache)
     if teacher.cache is not None:
         mark(strategy.dataloader, verify=strategy.device.type != "cpu")
 
 
 def _planned(
-    plugin: FeaturePlugin, teacher: FeatureTeacher, strategy: Any, loading: Mapping[str, Any]
+    teacher: CachedTeacher,
+    settings: CacheSettings,
+    strategy: Any,
+    loading: Mapping[str, Any],
+    ask: Ask,
+    view_seed: int,
 ) -> TeacherCache | None:
-    settings, resumed = plugin.cache, teacher.saved_cache is not None
+    """Return a new cache; None with ``"off"``; raise :class:`_NoCache` if it is not possible."""
+    resumed = teacher.saved_cache is not None
     if settings.choice == "off":
         return None
     auto, clean = settings.choice == "auto", settings.choice == "clean"
@@ -131,19 +160,19 @@ def _planned(
                 "pass teacher_cache='off', or train with a DataLoader of torch or Avalanche",
             )
         datasets = [strategy.adapted_dataset]
-    probe = _Probe(plugin, teacher, strategy, datasets, clean)
+    probe = _Probe(teacher, settings, strategy, datasets, ask)
     if not clean and not probe.same_again and not resumed:
         raise _NoCache(
             "transforms are random, so no view comes again",
             "pass cache_views=N to train on N views of each sample in turn, or 'off'",
         )
-    probe.check_apart()
+    probe.check_independent()
     capacity = probe.count * (1 if clean else settings.views or 1)
     _check_size(settings, capacity * probe.row_bytes, strategy.device)
     cache = TeacherCache(
         capacity,
         torch.float16 if settings.dtype else None,
-        None if settings.dir is None or clean else probe.file_opener(capacity),
+        None if settings.dir is None or clean else probe.file_opener(capacity, view_seed),
         probe.clean_pass(loading) if clean else None,
     )
     place = f"in {settings.dir}" if settings.dir and not clean else f"on {strategy.device}"
@@ -157,6 +186,7 @@ def _planned(
 
 
 def _check_size(settings: CacheSettings, size: int, device: torch.device) -> None:
+    """Raise :class:`_NoCache` if a cache of ``size`` bytes is too large."""
     if size > settings.bytes:
         raise _NoCache(
             f"it would take {_readable(size)}, and cache_bytes={settings.bytes} allows "
@@ -170,12 +200,12 @@ def _check_size(settings: CacheSettings, size: int, device: torch.device) -> Non
 
 
 def _readable(size: float) -> str:
+    """Return a number of bytes with three digits and a unit."""
     step = max(0, min(4, int(math.log(max(size, 1), 1024))))
     return f"{size / 1024**step:.3g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[step]}"
 
 
-def _clean(data: Any) -> Any:
-    """The evaluation view of a data set."""
+def _evaluation_view(data: Any) -> Any:
     return (data.data if isinstance(data, ReplayedViews) else data).eval()
 
 
@@ -184,37 +214,51 @@ def _forward(tasks: Any, model: nn.Module, images: Tensor) -> Any:
 
 
 class _Probe:
-    """A few samples of the data, and the teacher's answer, before the first step.
+    """A few samples of the data and the teacher's values for them, before the first step.
+
+    Args:
+        teacher: computes the values.
+        settings: the options of the cache; with ``"clean"`` the probe takes evaluation views.
+        strategy: an Avalanche strategy at the start of an epoch.
+        datasets: the data sets of the strategy's loader.
+        ask: asks the teacher, see :func:`plan_cache`.
 
     Attributes:
         count: samples in all data sets of the loader.
-        same_again: whether their pixels are the same when they are drawn a second time.
-        row_bytes: of what a cache keeps of one sample.
+        same_again: True if a second draw gives the same pixels.
+        row_bytes: bytes that a cache needs for one sample.
     """
 
     def __init__(
-        self, plugin: FeaturePlugin, teacher: FeatureTeacher, strategy: Any,
-        datasets: Sequence[Any], clean: bool,
-    ) -> None:  # fmt: skip
-        self.plugin, self.teacher, self.strategy = plugin, teacher, strategy
-        self.datasets = [_clean(data) if clean else data for data in datasets]
+        self,
+        teacher: CachedTeacher,
+        settings: CacheSettings,
+        strategy: Any,
+        datasets: Sequence[Any],
+        ask: Ask,
+    ) -> None:
+        self.teacher, self.settings, self.strategy = teacher, settings, strategy
+        self._ask_teacher = ask
+        clean = settings.choice == "clean"
+        self.datasets = [_evaluation_view(data) if clean else data for data in datasets]
         self.count = sum(map(len, datasets))
-        chosen = sorted({k * (self.count - 1) // max(1, _PROBED - 1) for k in range(_PROBED)})
-        first, second = (self._drawn(chosen, seed) for seed in (0, 1))
+        numbers = sorted({k * (self.count - 1) // max(1, _PROBED - 1) for k in range(_PROBED)})
+        first, second = (self._draw(numbers, seed) for seed in (0, 1))
         self.batch = strategy.adapted_dataset.collate_fn(first)
         again = strategy.adapted_dataset.collate_fn(second)[0]
         self.same_again = torch.equal(self.batch[0], again)
-        whole = self._asked(slice(None))
-        self.values = whole
-        short = 2 if plugin.cache.dtype else None
+        self.values = self._ask(slice(None))
+        half = 2 if settings.dtype else None  # bytes of a float16
         self.row_bytes = sum(
-            v[0].numel() * (short or v.element_size())
-            for v in whole.values() if isinstance(v, Tensor)
-        )  # fmt: skip
+            value[0].numel() * (half or value.element_size())
+            for value in self.values.values()
+            if isinstance(value, Tensor)
+        )
 
-    def _drawn(self, chosen: Sequence[int], seed: int) -> list[Any]:
+    def _draw(self, numbers: Sequence[int], seed: int) -> list[Any]:
+        """Return the samples of the given numbers, with random transforms from ``seed``."""
         items = []
-        for number in chosen:
+        for number in numbers:
             for data in self.datasets:
                 if number < len(data):
                     break
@@ -223,16 +267,17 @@ class _Probe:
                 items.append(data[number])
         return items
 
-    def _asked(self, rows: slice) -> dict[Any, Any]:
+    def _ask(self, rows: slice) -> Values:
+        """Return the teacher's values for some rows of the probe's batch."""
         device = self.strategy.device
         tasks = tasks_of(self.batch)
-        some = 0 if tasks is None else tasks[rows].to(device)
-        values = self.plugin.ask_teacher(some)(self.batch[0][rows].to(device))
+        labels = 0 if tasks is None else tasks[rows].to(device)
+        values = self._ask_teacher(labels)(self.batch[0][rows].to(device))
         self.teacher.forget()
         return values
 
-    def check_apart(self) -> None:
-        """Refuse a teacher whose answer for a sample is not one of the sample alone."""
+    def check_independent(self) -> None:
+        """Refuse a teacher whose values for a sample depend on the rest of the batch."""
         count = len(self.batch[0])
         for source, value in self.values.items():
             if not isinstance(value, Tensor) or len(value) != count:
@@ -242,53 +287,62 @@ class _Probe:
                 )
         if count < 2:
             return
-        halves = [self._asked(slice(0, count // 2)), self._asked(slice(count // 2, count))]
+        halves = [self._ask(slice(0, count // 2)), self._ask(slice(count // 2, count))]
         for source, value in self.values.items():
             parts = torch.cat([half[source] for half in halves])
             if parts.shape != value.shape or not torch.allclose(
                 parts, value, rtol=1e-2, atol=1e-2 * float(value.abs().max())
             ):
                 raise _NoCache(
-                    f"what {str(source)!r} holds for a sample depends on the others of its batch, "
-                    "or is random",
+                    f"the value of {str(source)!r} for a sample is random, or depends on the "
+                    "others of its batch",
                     "pass teacher_cache='off'",
                 )
 
-    def file_opener(self, capacity: int) -> Any:
-        """Opens the file of this teacher, these data and their views."""
-        settings, labels = (
-            self.plugin.cache,
-            torch.as_tensor([int(y) for y in self.strategy.adapted_dataset.targets]),
-        )
-        names = [] if not self.same_again else pixel_names(self.batch[0])
-        views = {"views": settings.views, "seed": self.plugin.view_seed if settings.views else 0}
+    def file_opener(
+        self, capacity: int, view_seed: int
+    ) -> Callable[[torch.dtype | None], CacheFile | None]:
+        """Return a function that opens the file of this teacher, data and views."""
+        settings = self.settings
+        labels = torch.as_tensor([int(y) for y in self.strategy.adapted_dataset.targets])
+        names = pixel_names(self.batch[0]) if self.same_again else []
+        views = {"views": settings.views, "seed": view_seed if settings.views else 0}
 
-        def opened(autocast: torch.dtype | None) -> CacheFile | None:
+        def open_file(autocast: torch.dtype | None) -> CacheFile | None:
             key = {
-                "teacher": self.teacher.key(), "module": repr(self.teacher.module),
-                "data": data_key(names, labels), "capacity": capacity, **views,
-                "autocast": str(autocast), "dtype": settings.dtype,
+                "teacher": self.teacher.key(),
+                "module": repr(self.teacher.module),
+                "data": data_key(names, labels),
+                "capacity": capacity,
+                **views,
+                "autocast": str(autocast),
+                "dtype": settings.dtype,
                 **kernels_key(self.strategy.device),
-            }  # fmt: skip
+            }
             return CacheFile.open(Path(settings.dir or "."), key, self.teacher.sources)
 
-        return opened
+        return open_file
 
-    def clean_pass(self, loading: Mapping[str, Any]) -> Any:
-        """One pass over the evaluation views of all samples."""
+    def clean_pass(
+        self, loading: Mapping[str, Any]
+    ) -> Callable[[torch.dtype | None], Iterator[tuple[Sequence[bytes], Any]]]:
+        """Return a function that makes one pass over the evaluation views of all samples."""
 
         def fill(autocast: torch.dtype | None) -> Iterator[tuple[Sequence[bytes], Any]]:
             strategy, first = self.strategy, 0
             device = strategy.device
             for data in self.datasets:
-                for batch in all_batches(
-                    data, device, strategy.eval_mb_size or strategy.train_mb_size,
-                    int(loading.get("num_workers", 0)), strategy.adapted_dataset.collate_fn,
+                batches = all_batches(
+                    data,
+                    device,
+                    strategy.eval_mb_size or strategy.train_mb_size,
+                    int(loading.get("num_workers", 0)),
+                    strategy.adapted_dataset.collate_fn,
                     "the teacher's clean views",
-                ):  # fmt: skip
+                )
+                for batch in batches:
                     tasks = tasks_of(batch)
-                    some = 0 if tasks is None else tasks.to(device)
-                    call = partial(_forward, some)
+                    call = partial(_forward, 0 if tasks is None else tasks.to(device))
                     values = self.teacher.live(batch[0].to(device), autocast, call)
                     count = len(batch[0])
                     yield [sample_name(first + k) for k in range(count)], values

@@ -12,11 +12,11 @@ from avalanche_proxyfda.weights.digrap import GradientProjection
 
 
 class DiGraPPlugin(AnchorPlugin, supports_distributed=True):
-    """Takes out of each gradient what points away from the anchors (arXiv 2502.15895).
+    """Removes the part of each gradient that points away from the anchors (arXiv 2502.15895).
 
-    Acts just before the optimizer's step, whatever the optimizer, on each of the encoder's
-    tensors. Put plugins that clip gradients after it. Metrics: ``DiGraP_omega``, the mean
-    strength, and ``DiGraP_conflict``, the share of tensors that pointed away.
+    The plugin changes the gradients of the encoder's tensors just before the optimizer's step,
+    for any optimizer. Put plugins that clip gradients after it. Metrics: ``DiGraP_omega``, the
+    mean strength, and ``DiGraP_conflict``, the share of tensors that pointed away.
 
     Args:
         mu: learning rate of the strength; the authors' grid is 0.01, 0.1, 0.5, 1, 10.
@@ -26,17 +26,18 @@ class DiGraPPlugin(AnchorPlugin, supports_distributed=True):
     def __init__(
         self,
         mu: float = 0.5,
+        *,
         feature_module: str | None = None,
         anchor: ReferenceChoice = "previous",
         name: str | None = None,
     ) -> None:
-        super().__init__(feature_module, anchor, name)
+        super().__init__(feature_module=feature_module, anchor=anchor, name=name)
         self.projection = GradientProjection(mu)
 
     def prepare(
         self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
-        """Begin the recursion again with each experience, or go on inside one."""
+        """Reset the recursion in a new experience; restore it in a resumed one."""
         super().prepare(strategy, state, new, loading)
         if state.get("projection") is not None:
             self.projection.load_state_dict(state["projection"], strategy.device)
@@ -50,18 +51,18 @@ class DiGraPPlugin(AnchorPlugin, supports_distributed=True):
             self._log.add(terms, share_of(strategy))
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Free what the recursion keeps, where the experience ends."""
+        """Free the recursion's tensors at the end of the experience."""
         super().after_training_exp(strategy, **kwargs)
         if is_last_part(strategy):
             self.projection.reset()
 
     def state_dict(self) -> dict[str, Any]:
-        """Anchors, strengths and their moments."""
+        """Return the anchors, the strengths and their moments."""
         inside = self.projection.omega is not None
-        own = self.projection.state_dict() if inside else self.pending.get("projection")
-        return {**super().state_dict(), "projection": own}
+        projection = self.projection.state_dict() if inside else self.pending.get("projection")
+        return {**super().state_dict(), "projection": projection}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
+        """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
         super().load_state_dict(state)
         self.projection.reset()

@@ -9,16 +9,16 @@ from avalanche_proxyfda.plugins.graph import GraphPlugin
 from avalanche_proxyfda.plugins.reference import Terms
 
 
-class FDAPlugin(GraphPlugin, supports_distributed=True):
+class FDAPlugin(GraphPlugin[FDALoss], supports_distributed=True):
     """Feature distribution alignment (Huang et al., ICML 2025, Eq. 2) for any SGD strategy.
 
     ``Naive(model, optimizer, criterion, plugins=[FDAPlugin()])``. Metric: ``FDA_alignment``.
     """
 
     def build_loss(self, dim: int, batch: int) -> FDALoss:
-        """FDA's loss; it fits any width."""
-        return FDALoss(**self.graph)
+        """Return FDA's loss, which takes any ``dim`` and ``batch``."""
+        return FDALoss(**self.loss_options)
 
-    def loss_terms(self, loss: FDALoss, student: Tensor, teacher: Tensor) -> Terms:
-        """One term, weighted by ``weight``."""
-        return {"alignment": (self.weight, loss(student, teacher))}
+    def compare(self, student: Tensor, teacher: Tensor) -> Terms:
+        """Return the term ``alignment``; both inputs are [B, D]."""
+        return {"alignment": (self.weight, self.loss_for(student)(student, teacher))}

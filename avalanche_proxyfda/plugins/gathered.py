@@ -1,4 +1,4 @@
-"""Terms over all micro-batches of an optimizer step, handed to each in its turn."""
+"""Terms over all micro-batches of an optimizer step, split among the micro-batches."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from avalanche_proxyfda.losses.neighbors import full_precision
 from avalanche_proxyfda.plugins.reference import Terms
 
 GraphFrom = Literal["micro-batch", "accumulated"]
-_FAR = 0.02  # bf16 keeps 8 bits, and kernels of a GPU may add in another order
+_TOLERANCE = 0.02  # bf16 has 8 bits, and kernels of a GPU may add in another order
 
 
-class _Known(torch.autograd.Function):
-    """A value whose gradients are known: no graph behind it is kept."""
+class _WithGradients(torch.autograd.Function):
+    """Returns a value with gradients that are computed already, without the graph behind it."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, slopes: Sequence[Tensor | None], *_: Tensor) -> Tensor:
@@ -32,29 +32,30 @@ class _Known(torch.autograd.Function):
 class GatheredTerms:
     """The chain rule in two parts, as in GradCache (Gao et al., 2021).
 
-    Rows of all micro-batches are gathered without their graphs; the terms are computed once,
-    with their slopes by rows and by the method's own parameters. Then each micro-batch, whose
-    forward runs again with gradient, takes the terms' values and its part of the slopes. The
-    sum over the step is the gradient of the terms of one big batch.
+    :meth:`add` gathers the rows of all micro-batches without their graphs. :meth:`solve`
+    computes the terms once, with their gradients by rows and by the method's own parameters.
+    Each micro-batch then runs forward again with gradient, and :meth:`take` returns the terms
+    with its part of the gradients. The sum over the step is the gradient of the terms of one
+    big batch.
     """
 
     def __init__(self) -> None:
         self._students: list[Tensor] = []
         self._teachers: list[Tensor] = []
         self._terms: dict[str, tuple[float, Tensor, list[Tensor | None]]] = {}
-        self._at = -1  # micro-batches taken; -1 while there is nothing to take
-        self._rows = 0
+        self._at = -1  # micro-batches taken; -1 before solve and after the last one
+        self._rows = 0  # rows of the micro-batches taken
         self._checked = False
 
     @property
     def ready(self) -> bool:
-        """Whether there is a micro-batch whose part was not taken yet."""
+        """True while a micro-batch has not taken its part."""
         return self._at >= 0
 
     def add(self, student: Tensor, teacher: Tensor) -> None:
-        """Keep the rows of one micro-batch: student [b, D], teacher [b, D'].
+        """Gather the rows of one micro-batch: student [b, D], teacher [b, D'].
 
-        What an earlier step may have left, when it was broken off, is dropped.
+        Rows of an earlier step that an exception ended are dropped.
         """
         if self.ready:
             self._reset()
@@ -67,56 +68,58 @@ class GatheredTerms:
 
     def solve(
         self,
-        terms: Callable[[Tensor, Tensor], Terms],
+        compare: Callable[[Tensor, Tensor], Terms],
         learned: Callable[[], Sequence[nn.Parameter]],
     ) -> None:
-        """Compute the terms of all rows and their slopes.
+        """Compute the terms of all rows, and their gradients.
 
         Args:
-            terms: of student [N, D] and teacher [N, D'].
-            learned: parameters that they reach; asked for after ``terms``, which may make them.
+            compare: returns the terms of student [N, D] and teacher [N, D'].
+            learned: returns the parameters that the terms reach; called after ``compare``,
+                which may create them.
         """
         rows = torch.cat(self._students).requires_grad_()
         with torch.enable_grad():
-            made = terms(rows, torch.cat(self._teachers))
-        reached = [rows, *learned()]
-        for name, (coefficient, value) in made.items():
-            slopes: Sequence[Tensor | None] = [None] * len(reached)
+            terms = compare(rows, torch.cat(self._teachers))
+        inputs = [rows, *learned()]
+        for name, (coefficient, value) in terms.items():
+            slopes: Sequence[Tensor | None] = [None] * len(inputs)
             if value.requires_grad:
                 # terms may share a part of their graph
-                slopes = torch.autograd.grad(value, reached, retain_graph=True, allow_unused=True)
+                slopes = torch.autograd.grad(value, inputs, retain_graph=True, allow_unused=True)
             self._terms[name] = coefficient, value.detach(), list(slopes)
         self._teachers, self._at, self._rows = [], 0, 0
 
     def take(self, rows: Tensor, learned: Sequence[nn.Parameter], share: float) -> Terms:
-        """The terms, with the gradient of the next micro-batch.
+        """Return the terms, with the gradient of the next micro-batch.
 
         Args:
-            rows: its embeddings, [b, D], with their graph.
-            learned: the parameters that ``solve`` asked for.
-            share: that the strategy will multiply the micro-batch's loss by.
+            rows: embeddings of the micro-batch, [b, D], with their graph.
+            learned: the parameters that ``solve`` used.
+            share: factor by which the strategy multiplies the micro-batch's loss.
 
         Raises:
-            ValueError: when the rows of the first step are not those that were gathered.
+            ValueError: if the rows of the first step differ from the gathered rows.
         """
-        seen, start = self._students[self._at], self._rows
+        gathered, start = self._students[self._at], self._rows
         if not self._checked:
-            self._check(rows.detach(), seen)
+            self._check(rows.detach(), gathered)
         terms: Terms = {}
         for name, (coefficient, value, (slope, *others)) in self._terms.items():
-            # the rows' part is this micro-batch's alone; the parameters' is shared among all
+            # the gradient by rows belongs to this micro-batch, that by parameters to all of them
             part = None if slope is None else slope[start : start + len(rows)] / share
-            known: Tensor = _Known.apply(value, [part, *others], full_precision(rows), *learned)
-            terms[name] = coefficient, known
+            inputs = (full_precision(rows), *learned)
+            term: Tensor = _WithGradients.apply(value, [part, *others], *inputs)
+            terms[name] = coefficient, term
         self._at, self._rows = self._at + 1, start + len(rows)
         if self._at == len(self._students):
             self._reset()
             self._checked = True
         return terms
 
-    def _check(self, rows: Tensor, seen: Tensor) -> None:
-        same = rows.shape == seen.shape
-        if not same or (full_precision(rows) - seen).norm() > _FAR * seen.norm():
+    def _check(self, rows: Tensor, gathered: Tensor) -> None:
+        same = rows.shape == gathered.shape
+        if not same or (full_precision(rows) - gathered).norm() > _TOLERANCE * gathered.norm():
             raise ValueError(
                 "graph_from='accumulated': a micro-batch's features came out otherwise when its "
                 "forward ran again. Something draws random numbers beside torch's, or changes the "

@@ -1,4 +1,4 @@
-"""Finding the head of a model, and its last linear layer, for the methods that act on it."""
+"""Finds the head of a model and its last linear layer."""
 
 from __future__ import annotations
 
@@ -16,27 +16,26 @@ from avalanche_proxyfda.weights.anchor import encoder_test
 
 
 def task_head(model: nn.Module, named: FeatureSource | None = None) -> FeatureSource | None:
-    """What enters the heads of a model that has one a task; None for a model with one head.
+    """Return the input of the heads, if the model has a head for each task; else None.
 
     Args:
         model: unwrapped.
-        named: what the user called the embedding; taken if it is the input of a module with
-            heads of its own.
+        named: the embedding that the user named; used if it is the input of a multi-task
+            module.
 
     Raises:
-        ValueError: for a multi-task model whose heads are not found.
+        ValueError: for a multi-task model of an unknown kind.
     """
     if named is not None and named.of_input and isinstance(named.find(model), MultiTaskModule):
         return named
-    known = (MultiHeadClassifier, UnitHeads, TextHeads)
+    kinds = (MultiHeadClassifier, UnitHeads, TextHeads)
     for name, module in model.named_modules():
-        if name and isinstance(module, known):
+        if name and isinstance(module, kinds):
             return FeatureSource(name, of_input=True)
     if any(isinstance(module, MultiTaskModule) for module in model.modules()):
         raise ValueError(
-            f"{type(model).__name__} is a multi-task model, but no module with a head for each "
-            "task was found in it: name the one that gets the embedding, "
-            "feature_module='NAME:input'"
+            f"{type(model).__name__} is a multi-task model, but has no known module with a head "
+            "for each task: name the one that gets the embedding, feature_module='NAME:input'"
         )
     return None
 
@@ -44,21 +43,21 @@ def task_head(model: nn.Module, named: FeatureSource | None = None) -> FeatureSo
 def last_linear(
     model: nn.Module, task: int, embedding: FeatureSource, named: str | None = None
 ) -> str:
-    """Name of the linear layer that makes the logits of ``task``.
+    """Return the name of the linear layer that makes the logits of ``task``.
 
     Args:
         model: unwrapped.
-        task: task label; without meaning for a model with one head.
-        embedding: what comes before the head.
-        named: the user's name for it; wins over what would be found.
+        task: task label; not used for a model with one head.
+        embedding: the place before the head.
+        named: the layer that the user named; None searches for it.
 
     Raises:
-        ValueError: when none is found, or ``named`` is not a linear layer.
+        ValueError: if no single layer matches, or ``named`` is not a linear layer.
     """
     modules: dict[str, nn.Module] = dict(model.named_modules())
     if named is not None:
         if not isinstance(FeatureSource(named).find(model, "head"), nn.Linear):
-            raise ValueError(f"head={named!r} is not a torch.nn.Linear")
+            raise ValueError(f"head={named!r} is not a torch.nn.Linear: name one")
         return named
     heads = task_head(model, embedding)
     if heads is not None:
@@ -79,12 +78,12 @@ def last_linear(
     if heads is None and len(after) == 1:
         return after[0]
     raise ValueError(
-        f"the linear layer that makes the logits of {type(model).__name__} was not found "
+        f"no single linear layer makes the logits of {type(model).__name__} "
         f"(candidates: {', '.join(after) or 'none'}): name it, head='NAME'"
     )
 
 
 def by_task(pairs: set[tuple[int, int]], device: torch.device) -> dict[int, Tensor]:
-    """Sorted classes of each task, as index tensors."""
+    """Return the sorted classes of each task from (task, class) pairs, int64 on ``device``."""
     tasks = sorted({task for task, _ in pairs})
     return {t: torch.tensor(sorted(c for s, c in pairs if s == t), device=device) for t in tasks}

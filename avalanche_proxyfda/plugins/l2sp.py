@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from avalanche_proxyfda.losses.base import check_amount
-from avalanche_proxyfda.losses.l2sp import l2sp
+from avalanche_proxyfda.losses.l2sp import L2SPLoss
 from avalanche_proxyfda.plugins.anchored import AnchorPlugin
 from avalanche_proxyfda.plugins.reference import ReferenceChoice
 
@@ -13,25 +13,28 @@ from avalanche_proxyfda.plugins.reference import ReferenceChoice
 class L2SPPlugin(AnchorPlugin, supports_distributed=True):
     """Pulls the encoder's weights to their anchors (Li et al., ICML 2018).
 
-    Adds ``weight`` times the sum of squared differences to the loss. No forward is added.
-    Metric: ``L2SP_distance``, the sum.
+    The plugin adds ``weight`` times the sum of squared differences to the loss, without an
+    additional forward. Metric: ``L2SP_distance``, the sum.
 
     Args:
-        weight: alpha; 0.5 is what LDIFS's authors use for it.
+        weight: alpha, coefficient of the sum; the authors of LDIFS use 0.5 for L2-SP.
         feature_module, anchor, name: see :class:`AnchorPlugin`.
     """
 
     def __init__(
         self,
         weight: float = 0.5,
+        *,
         feature_module: str | None = None,
         anchor: ReferenceChoice = "previous",
         name: str | None = None,
     ) -> None:
-        super().__init__(feature_module, anchor, name)
+        super().__init__(feature_module=feature_module, anchor=anchor, name=name)
         self.weight = check_amount("weight", weight)
+        self.loss = L2SPLoss()
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the term."""
-        if self.weights:  # none where the encoder is frozen
-            self.add(strategy, {"distance": (self.weight, l2sp(self.weights, self.anchors))})
+        if self.weights:  # a frozen encoder has none
+            distance = self.loss(self.weights, self.anchors)
+            self.add(strategy, {"distance": (self.weight, distance)})

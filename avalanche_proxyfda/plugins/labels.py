@@ -1,4 +1,4 @@
-"""Classes and task labels of Avalanche's data sets, with and without task labels."""
+"""Classes and task labels of Avalanche's data sets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def labels_and_tasks(data: Any) -> tuple[Tensor, Tensor]:
-    """Class and task label of each sample, [N] each; task 0 where there are no task labels."""
+    """Return class and task label of each sample, int64 [N]; task 0 without task labels."""
     labels = torch.as_tensor([int(y) for y in data.targets])
     tasks = getattr(data, "targets_task_labels", None)
     if tasks is None:
@@ -18,7 +18,7 @@ def labels_and_tasks(data: Any) -> tuple[Tensor, Tensor]:
 
 
 def class_keys(data: Any) -> Tensor:
-    """One integer a sample, [N]: its class, or its (task, class) where labels are per task."""
+    """Return one integer a sample, [N]: its class, or its (task, class) with several tasks."""
     labels, tasks = labels_and_tasks(data)
     if len(set(tasks.tolist())) <= 1:
         return labels
@@ -27,6 +27,6 @@ def class_keys(data: Any) -> Tensor:
 
 
 def task_classes(data: Any) -> set[tuple[int, int]]:
-    """(task, class) pairs that occur."""
+    """Return the (task, class) pairs of a data set."""
     labels, tasks = labels_and_tasks(data)
     return set(zip(tasks.tolist(), labels.tolist(), strict=True))

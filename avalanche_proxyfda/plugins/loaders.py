@@ -1,4 +1,4 @@
-"""Reaching into a training loader: its data sets, and how it makes batches."""
+"""Reads and changes the data sets and the collate function of a training loader."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from avalanche_proxyfda.cache.batch import Marking
 
 
 def datasets_of(loader: Any) -> list[Any] | None:
-    """The data sets that a loader draws from; None for a kind that is not known.
+    """Return the data sets of a loader; None for an unknown kind.
 
-    Known are torch's own DataLoader, with batches, and Avalanche's over several data sets,
-    Replay's among them.
+    Known kinds are torch's DataLoader with batches, and Avalanche's loaders over several data
+    sets, such as Replay's.
     """
     if isinstance(loader, MultiDatasetDataLoader):
         return list(loader.datasets)
@@ -25,36 +25,43 @@ def datasets_of(loader: Any) -> list[Any] | None:
 
 
 def with_datasets(loader: Any, change: Callable[[Any, int], Any]) -> Any:
-    """The loader over changed data sets, which must keep their lengths; before it is iterated.
+    """Return the loader over changed data sets; call it before the loader is iterated.
 
-    Batches are drawn as before, from the same random streams.
+    The loader draws the same batches from the same random streams.
 
     Args:
-        loader: of a kind that :func:`datasets_of` knows.
-        change: makes a data set of a data set and its first sample's place among all.
+        loader: a loader of a kind that :func:`datasets_of` knows.
+        change: returns a data set of the same length. It takes a data set and the number of
+            its first sample among the samples of all data sets.
     """
-    first, made = 0, []
+    first, changed = 0, []
     for data in datasets_of(loader) or []:
-        made.append(change(data, first))
+        changed.append(change(data, first))
         first += len(data)
     if isinstance(loader, MultiDatasetDataLoader):
-        loader.datasets = made
+        loader.datasets = changed
         return loader
-    (data,) = made
+    (data,) = changed
     return DataLoader(
-        data, batch_sampler=loader.batch_sampler, num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn, pin_memory=loader.pin_memory, timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn, prefetch_factor=loader.prefetch_factor,
-        multiprocessing_context=loader.multiprocessing_context, generator=loader.generator,
+        data,
+        batch_sampler=loader.batch_sampler,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        prefetch_factor=loader.prefetch_factor,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=loader.generator,
         persistent_workers=loader.persistent_workers,
-    )  # fmt: skip
+    )
 
 
 def mark(loader: Any, verify: bool) -> None:
-    """Have the loader name the samples of its batches, see :class:`Marking`; once is enough."""
+    """Make the loader name the samples of its batches, see :class:`Marking`; safe to repeat."""
     if isinstance(loader, MultiDatasetDataLoader):
-        present = loader.loader_kwargs["collate_fn"]
-        if not isinstance(present, Marking):
-            loader.loader_kwargs["collate_fn"] = Marking(present, verify)
+        collate = loader.loader_kwargs["collate_fn"]
+        if not isinstance(collate, Marking):
+            loader.loader_kwargs["collate_fn"] = Marking(collate, verify)
     elif datasets_of(loader) is not None and not isinstance(loader.collate_fn, Marking):
         loader.collate_fn = Marking(loader.collate_fn, verify)

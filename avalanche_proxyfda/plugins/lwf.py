@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from avalanche_proxyfda.feature_source import OUTPUT, FeatureSource, unwrap
-from avalanche_proxyfda.losses.base import check_amount
-from avalanche_proxyfda.losses.lwf import distillation
-from avalanche_proxyfda.plugins.base import FeatureOptions, FeaturePlugin, TeacherChoice, check_rows
+from avalanche_proxyfda.losses.distillation import DistillationLoss
+from avalanche_proxyfda.plugins.base import FeatureOptions, FeaturePlugin, check_rows
 from avalanche_proxyfda.plugins.heads import by_task, task_head
 from avalanche_proxyfda.plugins.labels import task_classes
 from avalanche_proxyfda.plugins.reference import Terms, is_last_part
@@ -23,68 +22,65 @@ Classes = Sequence[int] | Mapping[int, Sequence[int]]
 
 
 class LwFPlugin(FeaturePlugin, supports_distributed=True):
-    """Keeps the logits of old units (Li and Hoiem, ECCV 2016), whatever the head.
+    """Keeps the logits of old units (Li and Hoiem, ECCV 2016), for any head.
 
-    Old units are the classes met in earlier experiences; units that only exist take no part,
+    Old units are the classes of earlier experiences. Units without a class so far are skipped,
     and an experience without old units costs no teacher forward. With one head, static or
-    growing, task-free or not, the logits are the model's output. With a head for each task,
-    old heads are run on the embeddings of the one student forward and of the one teacher
-    forward, and their terms are summed, as in the paper. The teacher is in eval mode.
-    Metric: ``LwF_distillation``.
+    growing, the logits are the model's output. With a head for each task, the plugin runs the
+    old heads on the embeddings of the one student forward and of the one teacher forward, and
+    sums their terms, as in the paper. The teacher is in eval mode. Metric:
+    ``LwF_distillation``.
 
     Args:
-        weight: lambda.
-        temperature: T, positive.
-        feature_module: with a head for each task, what enters them, ``"NAME:input"``; None
-            finds Avalanche's ``MultiHeadClassifier`` and our ``UnitHeads``.
-        teacher, options: see :class:`FeaturePlugin`.
+        weight: lambda, the coefficient of the term.
+        temperature: T, see :class:`~avalanche_proxyfda.losses.distillation.DistillationLoss`.
         known_classes: classes that the model knows before the first experience, as with a
-            zero-shot head; a mapping gives them by task label. With ``teacher="initial"``
-            they are all that can be kept, and must be given.
+            zero-shot head; a mapping gives them by task label. ``teacher="initial"`` keeps
+            these classes only, and needs them.
+        options: see :class:`FeaturePlugin`. With a head for each task, ``feature_module`` names
+            the input of the heads, ``"NAME:input"``; None finds Avalanche's
+            ``MultiHeadClassifier`` and our ``UnitHeads``.
     """
 
     def __init__(
         self,
         weight: float = 1.0,
+        *,
         temperature: float = 2.0,
-        feature_module: str | None = None,
-        teacher: TeacherChoice = "previous",
         known_classes: Classes | None = None,
         **options: Unpack[FeatureOptions],
     ) -> None:
-        super().__init__(feature_module, weight, teacher, **options)
-        if check_amount("temperature", temperature) == 0:
-            raise ValueError("temperature=0 must be positive")
-        self.temperature = float(temperature)
+        super().__init__(weight, **options)
+        self.loss = DistillationLoss(temperature)
         self.known = _pairs(known_classes)
-        if teacher == "initial" and not self.known:
+        if self.choice == "initial" and not self.known:
             raise ValueError(
                 "teacher='initial' has learnt no class whose logits could be kept: say with "
                 "known_classes which units mean something before the first experience, or take "
                 "teacher='previous'"
             )
-        self._seen: set[tuple[int, int]] = set()  # in earlier experiences
-        self._met: set[tuple[int, int]] = set()  # in this one, so far
-        self._old: dict[int, Tensor] = {}
-        self._top: dict[int, int] = {}  # the largest class of each, known to the host
+        self._seen: set[tuple[int, int]] = set()  # (task, class) of earlier experiences
+        self._met: set[tuple[int, int]] = set()  # (task, class) of this experience, so far
+        self._old: dict[int, Tensor] = {}  # old classes of each task
+        self._top: dict[int, int] = {}  # largest old class of each task, on the host
         self._head: nn.Module | None = None
 
     def places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
-        """The output, or what enters the heads of the tasks."""
+        """Return the model's output, or the input of the tasks' heads."""
         return (task_head(model, self.named) or OUTPUT,)
 
     def is_active(self) -> bool:
-        """Whether there is an old unit."""
+        """Return True if there is an old unit."""
         return bool(self._old)
 
     def prepare(
         self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
-        """Find out which units are old."""
+        """Collect the old units."""
         model = unwrap(strategy.model)
         pairs = self.known | (self._seen if self.choice == "previous" else set())
         heads = task_head(model, self.named)
-        if heads is None:  # one label space, whatever the tasks are called
+        if heads is None:  # one label space for all tasks
             pairs = {(0, label) for _, label in pairs}
             self._head = None
         else:
@@ -94,31 +90,41 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
         self._met |= task_classes(strategy.adapted_dataset)
 
     def check_student(self, values: Values, batch: int) -> None:
-        """Raise ValueError when a place does not hold the whole batch."""
+        """Raise ValueError unless the place gives a tensor with a row for each sample."""
         for source in self.sources:
             if not isinstance(values[source], Tensor):
                 kind = type(values[source]).__name__
-                raise ValueError(f"LwF needs logits [B, C], but {str(source)!r} gives a {kind}")
+                raise ValueError(
+                    f"LwF needs logits [B, C], but {str(source)!r} gives a {kind}: make the "
+                    "model return a tensor"
+                )
             check_rows(len(values[source]), batch, str(source))
 
     def compare(self, student: Values, teacher: Values) -> Terms:
-        """One term, summed over the heads that have old units."""
-        own, other = self._logits(student, self._head), self._logits(teacher, self._teacher_head())
-        gaps = []
+        """Return the term ``distillation``, summed over the heads that have old units.
+
+        Args:
+            student: the student's logits, or the embeddings that enter its heads.
+            teacher: the same of the teacher.
+        """
+        logits = self._logits(student, self._head)
+        teacher_logits = self._logits(teacher, self._teacher_head())
+        losses = []
         for task, old in self._old.items():
-            if self._top[task] >= own[task].shape[1]:
+            if self._top[task] >= logits[task].shape[1]:
                 raise ValueError(
                     f"class {self._top[task]} of task {task} is to be kept, but its head has "
-                    f"{own[task].shape[1]} units: check known_classes"
+                    f"{logits[task].shape[1]} units: check known_classes"
                 )
-            gaps.append(distillation(own[task][:, old], other[task][:, old], self.temperature))
-        return {"distillation": (self.weight, torch.stack(gaps).sum())}
+            losses.append(self.loss(logits[task][:, old], teacher_logits[task][:, old]))
+        return {"distillation": (self.weight, torch.stack(losses).sum())}
 
     def _teacher_head(self) -> nn.Module | None:
         assert self.reference is not None
         return None if self._head is None else self.reference.find(self.sources[0])
 
     def _logits(self, values: Values, head: nn.Module | None) -> dict[int, Tensor]:
+        """Return the logits [B, C] of each task with old units; task 0 for a single head."""
         if head is None:
             return {0: values[OUTPUT]}
         rows = values[self.sources[0]]
@@ -127,32 +133,33 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
             return {task: _run(head, rows, task) for task in self._old}
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Remember what was met, where the experience ends."""
+        """Make the classes of the experience old at its end."""
         if is_last_part(strategy):
             self._seen, self._met = self._seen | self._met, set()
         super().after_training_exp(strategy, **kwargs)
 
     def stop(self) -> None:
-        """Let go of the student's head."""
+        """End an experience; release the student's head."""
         super().stop()
         self._head, self._old = None, {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The teacher, and the classes met."""
-        met = {"seen": sorted(self._seen), "met": sorted(self._met)}
-        return {**super().state_dict(), **met}
+        """Return the state of the base, and the classes so far."""
+        classes = {"seen": sorted(self._seen), "met": sorted(self._met)}
+        return {**super().state_dict(), **classes}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
+        """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
         super().load_state_dict(state)
         self._seen, self._met = ({(t, c) for t, c in state[name]} for name in ("seen", "met"))
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickling between experiences."""
+        """Return the attributes without the head, for pickling between experiences."""
         return {**super().__getstate__(), "_head": None, "_old": {}}
 
 
 def _run(head: Any, rows: Tensor, task: int) -> Tensor:
+    """Return the logits of ``task`` from the embeddings ``rows``."""
     try:
         logits: Tensor = head.forward_single_task(rows, task)
     except (KeyError, IndexError) as error:
@@ -164,6 +171,7 @@ def _run(head: Any, rows: Tensor, task: int) -> Tensor:
 
 
 def _pairs(known: Classes | None) -> set[tuple[int, int]]:
+    """Return ``known_classes`` as (task, class) pairs; raise ValueError for no whole numbers."""
     tasks = known if isinstance(known, Mapping) else {0: known or ()}
     pairs = {(task, label) for task, labels in tasks.items() for label in labels}
     for task, label in pairs:

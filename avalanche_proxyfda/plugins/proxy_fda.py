@@ -9,25 +9,25 @@ from typing_extensions import Unpack
 
 from avalanche_proxyfda.losses.proxies import proxy_count
 from avalanche_proxyfda.losses.proxy_fda import ProxyFDALoss
-from avalanche_proxyfda.plugins.base import TeacherChoice
 from avalanche_proxyfda.plugins.graph import GraphOptions, GraphPlugin
 from avalanche_proxyfda.plugins.reference import Terms
 from avalanche_proxyfda.rng import generator
 
 
-class ProxyFDAPlugin(GraphPlugin, supports_distributed=True):
+class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
     """Proxy-FDA (Huang et al., ICML 2025) for any SGD strategy.
 
-    ``Naive(model, optimizer, criterion, plugins=[ProxyFDAPlugin()])``. The generator is made
-    at the first batch, when the width of the features is known. Metrics:
-    ``ProxyFDA_alignment`` and ``ProxyFDA_generator``; the second is part of the strategy's
-    loss with coefficient 1 and reaches the generator alone.
+    ``Naive(model, optimizer, criterion, plugins=[ProxyFDAPlugin()])``. The plugin builds the
+    generator at the first batch, which shows the width of the features. Metrics:
+    ``ProxyFDA_alignment`` and ``ProxyFDA_generator``. The second term enters the strategy's
+    loss with coefficient 1; its gradient reaches the generator only.
 
     Args:
-        proxy_ratio: s, proxies per member of a set.
-        variance_weight: alpha, weight of the proxies' spread in the generator's objective.
-        max_proxies: the most proxies a set can get; None takes what the first batch needs,
-            and at least 32.
+        weight: lambda, the coefficient of the alignment.
+        proxy_ratio: s, proxies for each member of a set.
+        variance_weight: alpha, weight of the proxies' variance in the generator's objective.
+        max_proxies: upper limit of the proxies of a set; None takes the number that the first
+            batch needs, and at least 32.
         kernel_size, detach_proxies: see
             :class:`~avalanche_proxyfda.losses.proxy_fda.ProxyFDALoss`.
         options: see :class:`~avalanche_proxyfda.plugins.graph.GraphPlugin`.
@@ -35,11 +35,7 @@ class ProxyFDAPlugin(GraphPlugin, supports_distributed=True):
 
     def __init__(
         self,
-        feature_module: str | None = None,
         weight: float = 1.0,
-        num_neighbors: int = 16,
-        teacher: TeacherChoice = "previous",
-        hard_class_batches: bool = True,
         *,
         proxy_ratio: float = 0.4,
         variance_weight: float = 1.0,
@@ -48,10 +44,8 @@ class ProxyFDAPlugin(GraphPlugin, supports_distributed=True):
         detach_proxies: bool = False,
         **options: Unpack[GraphOptions],
     ) -> None:
-        super().__init__(
-            feature_module, weight, num_neighbors, teacher, hard_class_batches, **options
-        )
-        self.proxies: dict[str, Any] = {
+        super().__init__(weight, **options)
+        self.proxy_options: dict[str, Any] = {
             "proxy_ratio": proxy_ratio,
             "variance_weight": variance_weight,
             "kernel_size": kernel_size,
@@ -59,28 +53,31 @@ class ProxyFDAPlugin(GraphPlugin, supports_distributed=True):
         }
         self.max_proxies = max_proxies
         self._shape = (1, 2)
-        self._make(1, 32 if max_proxies is None else max_proxies)  # refuses bad options now
+        self._build(1, 32 if max_proxies is None else max_proxies)  # refuses bad options early
 
-    def _make(self, dim: int, max_proxies: int) -> ProxyFDALoss:
-        source = generator("proxies", self.seed)
+    def _build(self, dim: int, max_proxies: int) -> ProxyFDALoss:
         return ProxyFDALoss(
-            dim, **self.graph, **self.proxies, max_proxies=max_proxies, generator=source
+            dim,
+            **self.loss_options,
+            **self.proxy_options,
+            max_proxies=max_proxies,
+            generator=generator("proxies", self.seed),
         )
 
     def build_loss(self, dim: int, batch: int) -> ProxyFDALoss:
-        """The loss with a generator for features of width ``dim``."""
+        """Return the loss with a generator for features of width ``dim``."""
         self._shape = (dim, batch)
-        needed = proxy_count(batch - 1, self.proxies["proxy_ratio"], batch)
-        return self._make(dim, self.max_proxies or max(32, needed))
+        needed = proxy_count(batch - 1, self.proxy_options["proxy_ratio"], batch)
+        return self._build(dim, self.max_proxies or max(32, needed))
 
     def loss_shape(self) -> tuple[int, int]:
-        """Width of the features and size of the batch that the loss was made for."""
+        """Return the width of the features and the size of the batch that the loss is for."""
         return self._shape
 
-    def loss_terms(self, loss: ProxyFDALoss, student: Tensor, teacher: Tensor) -> Terms:
-        """Alignment, weighted by ``weight``, and the generator's own objective."""
-        made = loss(student, teacher)
+    def compare(self, student: Tensor, teacher: Tensor) -> Terms:
+        """Return the terms ``alignment`` and ``generator``; both inputs are [B, D]."""
+        terms = self.loss_for(student)(student, teacher)
         return {
-            "alignment": (self.weight, made.alignment),
-            "generator": (1.0, made.generator),
+            "alignment": (self.weight, terms.alignment),
+            "generator": (1.0, terms.generator),
         }

@@ -1,8 +1,8 @@
-"""What every method here shares: a reference, the model as it stood earlier, to stay close to.
+"""The base of every method: a reference, and its life through the experiences.
 
-For methods on features and logits the reference is a teacher, for methods on weights a set
-of anchors. This base knows when it is taken and whom it is shared with, what is refused,
-how terms reach the strategy's loss and its metrics, and what is saved.
+The reference is the model as it stood earlier. It is a teacher for methods on features and
+logits, and a set of anchors for methods on weights. The base decides when the reference is
+taken, which plugins share it, how terms reach the loss and the metrics, and what is saved.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ R = TypeVar("R")
 class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     """Keeps a reference through the experiences, and adds terms to a strategy's loss.
 
-    On several devices it needs :class:`~avalanche_proxyfda.distributed.DistributedTraining`,
-    and then gives what a single process gives.
+    On several devices the plugin needs
+    :class:`~avalanche_proxyfda.distributed.DistributedTraining`, and then gives the results of
+    a single process.
 
     Args:
-        feature_module: ``"NAME"`` (what that module returns) or ``"NAME:input"`` (what it
-            is given): the embedding. What comes after it is the head. None takes a preset.
-        choice: ``"previous"``, the model as it stood when the experience before ended (for
-            the first: as given), or ``"initial"``, the model as given, for ever.
-        name: of the metrics; None takes the class's.
+        choice: ``"previous"``, the model as it stood at the end of the experience before (for
+            the first experience: as given), or ``"initial"``, always the model as given.
+        feature_module: the embedding: ``"NAME"``, the module's output, or ``"NAME:input"``,
+            its input. The head is the part of the model after the embedding. None takes a
+            preset.
+        name: prefix of the metrics; None takes the name of the class.
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
@@ -49,10 +51,14 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         super().__init_subclass__(supports_distributed=supports_distributed, **kwargs)
 
     option: ClassVar[str]
-    """What the argument ``choice`` is called by the methods; plugins of one may share."""
+    """Name that a method gives to its argument ``choice``; plugins of one option may share."""
 
     def __init__(
-        self, feature_module: str | None, choice: ReferenceChoice, name: str | None
+        self,
+        *,
+        choice: ReferenceChoice,
+        feature_module: str | None = None,
+        name: str | None = None,
     ) -> None:
         super().__init__()
         check_choice(self.option, choice, get_args(ReferenceChoice))
@@ -60,35 +66,41 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         self.name = name or type(self).__name__.removesuffix("Plugin")
         self.named = None if feature_module is None else FeatureSource.parse(feature_module)
         self.reference: R | None = None
-        self._snapshot_of = -1  # the experience that self.reference is for
+        self._snapshot_of = -1  # the experience of self.reference
         self._within: int | None = None  # the experience that has begun and not ended
-        self._at = -1  # the clock's count at which that one goes on
+        self._at = -1  # the clock's count for that experience
         self._restored: Mapping[str, Any] | None = None
         self._owner: weakref.ReferenceType[Any] | None = None
         self._log, self._watch = TermLog(), FiniteWatch()
+        self._warned: set[str] = set()
 
-    # ---- what a method says -----------------------------------------------------------
+    # ---- methods of a subclass --------------------------------------------------------
 
     @abstractmethod
     def make_reference(self, strategy: Any) -> R:
-        """The reference, of the strategy's model as it stands."""
+        """Return a reference of the strategy's model as it stands."""
 
     @abstractmethod
     def restore_reference(self, strategy: Any, state: Any) -> R:
-        """The reference that ``state`` describes."""
+        """Return the reference that ``state`` describes."""
 
     @abstractmethod
     def reference_state(self, reference: R) -> Any:
-        """What :meth:`restore_reference` needs."""
+        """Return the state that :meth:`restore_reference` takes."""
 
     # ---- before an experience ---------------------------------------------------------
 
     def embedding(self, model: nn.Module) -> FeatureSource:
-        """Where the embedding of ``model`` is: as named, or by preset."""
+        """Return the place of the embedding in ``model``: as named, or by preset."""
         return self.named or find_feature_source(unwrap(model))
 
+    def plugins_before(self, strategy: Any) -> list[ReferencePlugin[Any]]:
+        """Return the plugins of this package that stand before this plugin in the strategy."""
+        plugins = strategy.plugins[: strategy.plugins.index(self)]
+        return [plugin for plugin in plugins if isinstance(plugin, ReferencePlugin)]
+
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
-        """Refuse what cannot work: a second strategy, DataParallel, ranks on their own."""
+        """Refuse a second strategy, DataParallel, and ranks without DistributedTraining."""
         check_spread(strategy)
         owner = self._owner() if self._owner else None
         if owner is not None and owner is not strategy:
@@ -100,23 +112,22 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         if any(isinstance(module, nn.DataParallel) for module in strategy.model.modules()):
             raise TypeError(
                 "nn.DataParallel splits a batch over replicas, so no replica sees the whole "
-                "of it: use the plain model on one device"
+                "batch: use the plain model on one device"
             )
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Take the reference, or keep, share or restore it."""
-        self.stop()  # an earlier run may have ended in an exception
+        """Keep, share, restore or make the reference."""
+        self.stop()  # an exception may have ended an earlier run
         if len(strategy.adapted_dataset) == 0:
             raise ValueError(
                 f"experience {strategy.experience.current_experience} is empty: there is nothing "
                 "to train on; drop it from the stream"
             )
-        for fellow in strategy.plugins[: strategy.plugins.index(self)]:
-            if isinstance(fellow, ReferencePlugin) and fellow.name == self.name:
-                raise ValueError(
-                    f"two plugins are called {self.name!r}, so their metrics would hide each "
-                    "other: give one of them a name, name='...'"
-                )
+        if any(plugin.name == self.name for plugin in self.plugins_before(strategy)):
+            raise ValueError(
+                f"two plugins are called {self.name!r}, so their metrics would hide each "
+                "other: give one of them a name, name='...'"
+            )
         state, now = self.pending, strategy.clock.train_exp_counter
         inside = bool(state.get("inside"))
         if inside and state["experience"] != now:
@@ -126,7 +137,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
                 f"(strategy.clock.train_exp_counter = {state['experience']}), or load a state that "
                 "was taken between experiences"
             )
-        # not new: after an exception, and the later parts of an online experience
+        # neither a run after an exception nor a later part of an online experience is new
         whole = whole_experience(strategy)
         new = is_first_part(strategy) and self._within != whole
         self._snapshot_of = now
@@ -145,45 +156,50 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     def prepare(
         self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
-        """What a method does once the reference is there.
+        """Prepare an experience once the reference exists; the base does nothing.
 
         Args:
             strategy: in ``before_training_exp``.
-            state: a loaded state that was taken inside this very experience, or empty.
-            new: whether the experience begins here: it is not a later part of it, a second
-                try, or the rest of a resumed one.
+            state: a loaded state that was taken inside this experience, or empty.
+            new: True if the experience begins here; False in its later parts, in a second try,
+                and after a resume.
             loading: the keyword arguments of ``strategy.train``.
         """
 
     def _choose(self, strategy: Any, restored: Any, inside: bool, new: bool) -> R:
-        """The reference from before, a fellow plugin's, a restored one, or a new one."""
+        """Return the earlier reference, another plugin's, a restored one, or a new one."""
         if self.reference is not None and not (self.choice == "previous" and new):
             return self.reference
-        self.reference = None  # freed before the next is made
-        for fellow in strategy.plugins[: strategy.plugins.index(self)]:
-            if isinstance(fellow, ReferencePlugin) and fellow.shares_reference_with(self):
-                return cast("R", fellow.reference)
+        self.reference = None  # freed before the next reference is made
+        for plugin in self.plugins_before(strategy):
+            if plugin.shares_reference_with(self):
+                return cast("R", plugin.reference)
         if restored is not None and (inside or self.choice == "initial"):
             return self.restore_reference(strategy, restored)
         return self.make_reference(strategy)
 
     def shares_reference_with(self, other: ReferencePlugin[Any]) -> bool:
-        """Whether this plugin's reference is the one that ``other`` is about to need."""
-        own, need = ((p.option, p.choice, p._snapshot_of) for p in (self, other))
-        return self.reference is not None and own == need
+        """Return True if ``other`` can use this plugin's reference."""
+        mine, theirs = ((p.option, p.choice, p._snapshot_of) for p in (self, other))
+        return self.reference is not None and mine == theirs
+
+    def warn_once(self, subject: str, message: str) -> None:
+        """Warn with ``message``, unless this plugin has warned about ``subject`` before."""
+        if subject not in self._warned:
+            self._warned.add(subject)
+            warnings.warn(message, stacklevel=4)
 
     # ---- a step -----------------------------------------------------------------------
 
     def add(self, strategy: Any, terms: Terms) -> None:
-        """Add terms to the strategy's loss and to the means that are published.
+        """Add terms to the strategy's loss and to the published means.
 
         Raises:
-            ValueError: when a term is NaN or infinite, naming experience and iteration.
+            ValueError: if a term is NaN or infinite; names experience and iteration.
         """
-        self._watch.check(
-            f"experience {strategy.experience.current_experience}",
-            strategy.clock.train_exp_iterations, *(value for _, value in terms.values()),
-        )  # fmt: skip
+        values = [value for _, value in terms.values()]
+        where = f"experience {strategy.experience.current_experience}"
+        self._watch.check(where, strategy.clock.train_exp_iterations, *values)
         for coefficient, value in terms.values():
             strategy.loss = strategy.loss + coefficient * value
         self._log.add({name: value for name, (_, value) in terms.items()}, share_of(strategy))
@@ -197,11 +213,11 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         self._log.clear()
 
     def means(self) -> dict[str, float]:
-        """What is published at the end of an epoch."""
+        """Return the values that are published at the end of an epoch."""
         return self._log.means()
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Leave the model as it was found; drop a reference that is not needed again."""
+        """Clean up the model; drop the reference if no later experience needs it."""
         self.stop()
         self._at = strategy.clock.train_exp_counter + 1
         if is_last_part(strategy):
@@ -210,57 +226,57 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
                 self.reference = None
 
     def stop(self) -> None:
-        """End an experience, or what is left of one that was broken off; safe to repeat."""
+        """End an experience, also after an exception; safe to repeat."""
         self._log.clear()
         self._watch.clear()
 
-    # ---- what is saved ----------------------------------------------------------------
+    # ---- saved state ------------------------------------------------------------------
 
     @property
     def pending(self) -> Mapping[str, Any]:
-        """A state that was loaded and not yet put to use; else empty."""
+        """A loaded state that is not in use yet; else empty."""
         return self._restored or {}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on: nested dicts of tensors, numbers and strings."""
-        kept = None if self.reference is None else self.reference_state(self.reference)
+        """Return the state to resume from: nested dicts of tensors, numbers and strings."""
+        reference = None if self.reference is None else self.reference_state(self.reference)
         return {
-            "reference": self.pending.get("reference") if kept is None else kept,
+            "reference": self.pending.get("reference") if reference is None else reference,
             "experience": self.pending.get("experience", self._at),
             "inside": self.pending.get("inside", self._within is not None),
             "terms": self.pending.get("terms", self._log.state_dict()),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over ``state``; what belongs to an experience is put in place by the next.
+        """Load ``state``; the next experience puts its reference in place.
 
         A state that was taken inside an experience needs the strategy's clock at that
-        experience (``strategy.clock.train_exp_counter``): then the reference is the model as
-        it stood before, not the half-trained one, and training goes on where it was. The
-        caller trains the epochs that are left.
+        experience (``strategy.clock.train_exp_counter``). The reference is then the model as
+        it stood before the experience, and training resumes at the same place. The caller
+        trains the remaining epochs.
         """
         self.reference, self._restored = None, state
         self._snapshot_of = self._at = -1
         self._within = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickling between experiences: without the strategy."""
+        """Return the attributes without the strategy, for pickling between experiences."""
         return {**self.__dict__, "_owner": None}
 
 
 def whole_experience(strategy: Any) -> int:
-    """Number of the experience; for a part of an online one, of the whole."""
+    """Return the number of the experience; for a part of an online one, of the whole."""
     experience = strategy.experience
     return int(getattr(experience, "origin_experience", experience).current_experience)
 
 
 def is_first_part(strategy: Any) -> bool:
-    """Whether an experience begins: true but for the later parts of an online stream."""
+    """Return True if an experience begins: False in the later parts of an online experience."""
     return bool(getattr(strategy.experience, "is_first_subexp", True))
 
 
 def is_last_part(strategy: Any) -> bool:
-    """Whether an experience ends: true but for the earlier parts of an online stream."""
+    """Return True if an experience ends: False in the earlier parts of an online experience."""
     return bool(getattr(strategy.experience, "is_last_subexp", True))
 
 
@@ -268,8 +284,3 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name}={value!r} is unknown; choose one of {choices}")
-
-
-def tell(message: str) -> None:
-    """Warn, from where the user's code called Avalanche."""
-    warnings.warn(message, stacklevel=4)

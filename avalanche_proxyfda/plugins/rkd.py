@@ -6,7 +6,6 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from avalanche_proxyfda.losses.rkd import RKDLoss
-from avalanche_proxyfda.plugins.base import TeacherChoice
 from avalanche_proxyfda.plugins.embedding import EmbeddingOptions, EmbeddingPlugin
 from avalanche_proxyfda.plugins.reference import Terms
 
@@ -17,24 +16,22 @@ class RKDPlugin(EmbeddingPlugin, supports_distributed=True):
     Metric: ``RKD_relations``.
 
     Args:
-        feature_module, weight, teacher: see :class:`EmbeddingPlugin`.
+        weight: coefficient of the loss.
         distance_weight, angle_weight: see :class:`~avalanche_proxyfda.losses.rkd.RKDLoss`.
-        options: see :class:`EmbeddingPlugin` too.
+        options: see :class:`EmbeddingPlugin`.
     """
 
     def __init__(
         self,
-        feature_module: str | None = None,
         weight: float = 1.0,
-        teacher: TeacherChoice = "previous",
         *,
         distance_weight: float = 1.0,
         angle_weight: float = 2.0,
         **options: Unpack[EmbeddingOptions],
     ) -> None:
-        super().__init__(feature_module, weight, teacher, **options)
+        super().__init__(weight, **options)
         self.loss = RKDLoss(distance_weight, angle_weight)
 
-    def terms(self, student: Tensor, teacher: Tensor) -> Terms:
-        """One term, weighted by ``weight``."""
+    def compare(self, student: Tensor, teacher: Tensor) -> Terms:
+        """Return the term ``relations``; both inputs are [B, D]."""
         return {"relations": (self.weight, self.loss(student, teacher))}

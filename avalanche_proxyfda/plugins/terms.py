@@ -1,4 +1,4 @@
-"""The running means of a plugin's loss terms, and a watch for features that are not finite."""
+"""Running means of a plugin's terms, and a check for values that are not finite."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from avalanche_proxyfda.distributed.ranks import active, sum_over_ranks
 
 
 class TermLog:
-    """Means of named terms over an epoch, kept on their device: nothing is read in a step."""
+    """Means of named terms over an epoch; a step does not synchronise with the device."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
 
-    def add(self, terms: dict[str, Tensor], share: float = 1.0) -> None:
-        """Count the scalars of one step; a step without any does not count.
+    def add(self, terms: dict[str, Tensor], share: float) -> None:
+        """Add the scalars of one step; a step without terms does not count.
 
         Args:
             terms: scalars by name.
-            share: this rank's weight in the mean over ranks.
+            share: weight of this rank in the mean over ranks.
         """
         self._steps += bool(terms)
         for name, value in terms.items():
@@ -32,9 +32,9 @@ class TermLog:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def means(self) -> dict[str, float]:
-        """Mean of each term since the last :meth:`clear`; empty if there was no step.
+        """Return the mean of each term since the last :meth:`clear`; empty without a step.
 
-        Every rank of a group must ask, and gets the same.
+        All ranks of a group must call this method, and get the same means.
         """
         sums = self._sums
         if sums and active():
@@ -43,23 +43,29 @@ class TermLog:
         return {name: float(total) / self._steps for name, total in sums.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Sums and steps so far."""
+        """Return sums and steps so far."""
         return {"sums": dict(self._sums), "steps": self._steps}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from ``state``, on ``device``."""
+        """Load ``state`` onto ``device``."""
         self._sums = {name: value.to(device) for name, value in state["sums"].items()}
         self._steps = int(state["steps"])
 
     def clear(self) -> None:
-        """Start again."""
+        """Reset sums and steps."""
         self._sums, self._steps = {}, 0
 
 
 def publish(strategy: Any, origin: Any, name: str, terms: dict[str, float]) -> None:
-    """Give values to the strategy's evaluator, so that they are logged and returned.
+    """Pass values to the strategy's evaluator, which logs and returns them.
 
-    They are called ``<name>_<term>_Epoch/train_phase/<stream>_stream``.
+    Their metrics are called ``<name>_<term>_Epoch/train_phase/<stream>_stream``.
+
+    Args:
+        strategy: an Avalanche strategy in training.
+        origin: the plugin.
+        name: prefix of the metrics.
+        terms: values by term.
     """
     evaluator = strategy.evaluator
     if not evaluator.active:
@@ -72,14 +78,13 @@ def publish(strategy: Any, origin: Any, name: str, terms: dict[str, float]) -> N
 
 
 class FiniteWatch:
-    """Raises when features hold NaN or Inf, and says where it began.
+    """Raises if values hold NaN or Inf, and names the first bad step.
 
-    On the CPU each step is checked. On an accelerator a check would make every step wait
-    for the device, so the first bad step is noted there and read every ``every`` steps and
-    at the end of the epoch.
+    Reading a result synchronises host and device. So the check notes the first bad step on the
+    device, and reads the note every ``every`` steps and at the end of the epoch.
 
     Args:
-        every: steps between two looks; None means 1 on the CPU and 100 elsewhere.
+        every: steps between two reads; None means 1 on the CPU and 100 elsewhere.
     """
 
     def __init__(self, every: int | None = None) -> None:
@@ -89,31 +94,31 @@ class FiniteWatch:
         self._where = ""
 
     def clear(self) -> None:
-        """Forget the note, as after a training that was broken off."""
+        """Reset the note."""
         self._first, self._steps = None, 0
 
-    def check(self, where: str, iteration: int, *features: Tensor) -> None:
-        """Look at the features of one step.
+    def check(self, where: str, iteration: int, *values: Tensor) -> None:
+        """Check the values of one step.
 
         Args:
             where: the experience, for the message.
             iteration: number of the step in the experience.
-            features: tensors of one device.
+            values: tensors on one device.
 
         Raises:
-            ValueError: naming experience and iteration of the first bad step.
+            ValueError: if a value is NaN or Inf; names experience and iteration of the first.
         """
-        good = torch.stack([f.isfinite().all() for f in features]).all()
+        good = torch.stack([v.isfinite().all() for v in values]).all()
         bad = torch.where(good, -1, iteration)
         first = bad if self._first is None else torch.where(self._first >= 0, self._first, bad)
-        # looked at by the end of each epoch, so the note is always of this experience
+        # each epoch ends with a read, so the note always belongs to this experience
         self._first, self._where, self._steps = first, where, self._steps + 1
         every = self._every or (1 if good.device.type == "cpu" else 100)
         if self._steps % every == 0:
             self.look()
 
     def look(self) -> None:
-        """Read the note; raises ValueError as :meth:`check` does."""
+        """Read the note; raise ValueError as :meth:`check` does."""
         first = -1 if self._first is None else int(self._first)
         self._first = None
         if first >= 0:

@@ -16,33 +16,34 @@ from avalanche_proxyfda.weights.interpolate import BufferChoice, check_alpha, in
 
 
 class WiSEFTPlugin(AnchorPlugin, supports_distributed=True):
-    """Goes back part of the way to the anchors after each experience (Wortsman et al., 2022).
+    """Interpolates weights and anchors after each experience (Wortsman et al., 2022).
 
-    ``theta = (1 - alpha) anchor + alpha theta``, before any evaluation that follows the
-    experience. Training itself is not changed, nor is the optimizer's state. To choose
-    alpha after training instead, see
-    :func:`~avalanche_proxyfda.weights.interpolate.interpolation_path`.
+    The weights become ``(1 - alpha) anchor + alpha theta`` before any evaluation that follows
+    the experience. Training and the optimizer's state stay as they are.
+    :func:`~avalanche_proxyfda.weights.interpolate.interpolation_path` helps to choose alpha
+    after training instead.
 
     Args:
-        alpha: 0 gives the anchors back, 1 leaves the tuned model.
+        alpha: 0 restores the anchors, 1 keeps the tuned model.
         feature_module, anchor, name: see :class:`AnchorPlugin`.
-        buffers: BatchNorm's running statistics and other buffers of the encoder:
-            ``"interpolate"`` them like weights, as the authors' code does, keep the
-            ``"tuned"`` ones, or take the ``"anchor"``'s.
-        include_head: interpolate the head's weights too, as with a zero-shot head; those
-            that are new since the anchors were taken stay as they are.
+        buffers: how BatchNorm's running statistics and other buffers of the encoder are set:
+            ``"interpolate"`` treats them like weights, as the authors' code does, ``"tuned"``
+            keeps the tuned ones, and ``"anchor"`` takes those of the anchors.
+        include_head: also interpolate the head's weights, as for a zero-shot head. Weights
+            of the head that have no anchor keep their values.
     """
 
     def __init__(
         self,
         alpha: float = 0.5,
+        *,
         feature_module: str | None = None,
         anchor: ReferenceChoice = "previous",
         buffers: BufferChoice = "interpolate",
         include_head: bool = False,
         name: str | None = None,
     ) -> None:
-        super().__init__(feature_module, anchor, name)
+        super().__init__(feature_module=feature_module, anchor=anchor, name=name)
         self.alpha = check_alpha(alpha)
         check_choice("buffers", buffers, get_args(BufferChoice))
         self.buffers: BufferChoice = buffers
@@ -51,7 +52,10 @@ class WiSEFTPlugin(AnchorPlugin, supports_distributed=True):
         self._buffer_names: list[str] = []
 
     def anchored(self, model: nn.Module) -> list[str]:
-        """The encoder's weights and saved buffers, and the head's weights if they are asked for."""
+        """Return the names of the encoder's weights and saved buffers, and of the head's weights.
+
+        The head's weights need ``include_head``.
+        """
         encoder = super().anchored(model)
         head = [n for n, _ in model.named_parameters() if n not in set(encoder)]
         return encoder + self._buffers_of(model) + (head if self.include_head else [])
@@ -63,7 +67,7 @@ class WiSEFTPlugin(AnchorPlugin, supports_distributed=True):
     def prepare(
         self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
-        """Find out now, not after training, what has an anchor."""
+        """Match tensors and anchors before training, so that errors come early."""
         super().prepare(strategy, state, new, loading)
         assert self.reference is not None
         model = unwrap(strategy.model)
@@ -71,14 +75,14 @@ class WiSEFTPlugin(AnchorPlugin, supports_distributed=True):
         self._buffer_names = self.reference.matched(model, self._buffers_of(model))
         self._names = self.reference.matched(model, encoder)
         if self.include_head:
-            kept, named = self.reference.tensors, dict(model.named_parameters())
-            head = set(named) - set(encoder)
-            fits = {n for n in head if n in kept and kept[n].shape == named[n].shape}
-            self._names += sorted(fits)
-            self.tell_of_the_rest(head - fits)
+            anchors, parameters = self.reference.tensors, dict(model.named_parameters())
+            head = set(parameters) - set(encoder)
+            matched = {n for n in head if n in anchors and anchors[n].shape == parameters[n].shape}
+            self._names += sorted(matched)
+            self.warn_of_missing(head - matched)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Interpolate."""
+        """Interpolate at the end of the experience."""
         if is_last_part(strategy):
             self._interpolate(unwrap(strategy.model))
         super().after_training_exp(strategy, **kwargs)
@@ -86,15 +90,15 @@ class WiSEFTPlugin(AnchorPlugin, supports_distributed=True):
     @torch.no_grad()
     def _interpolate(self, model: nn.Module) -> None:
         assert self.reference is not None
-        named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         alphas = {"interpolate": self.alpha, "tuned": 1.0, "anchor": 0.0}
         for names, alpha in ((self._names, self.alpha), (self._buffer_names, alphas[self.buffers])):
-            tuned = {name: named[name].detach() for name in names}
-            kept = {name: self.reference.tensors[name] for name in names}
-            for name, value in interpolate(kept, tuned, alpha).items():
-                named[name].copy_(value)
+            tuned = {name: tensors[name].detach() for name in names}
+            anchors = {name: self.reference.tensors[name] for name in names}
+            for name, value in interpolate(anchors, tuned, alpha).items():
+                tensors[name].copy_(value)
 
     def stop(self) -> None:
-        """Forget which weights were anchored."""
+        """End an experience; forget the matched names."""
         super().stop()
         self._names, self._buffer_names = [], []

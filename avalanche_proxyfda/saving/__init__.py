@@ -1,1 +1,1 @@
-"""What a checkpoint is made of: trees of plain data, whole files, models that grew, metrics."""
+"""Parts of a checkpoint: plain data, files, models with growing heads, optimizers, metrics."""

@@ -1,11 +1,10 @@
-"""Checkpoint files: whole, checked, and the one before kept."""
+"""Checkpoint files: atomic, with a checksum, and with the previous checkpoint beside them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from avalanche_proxyfda._files import remove_leftovers, replacing, sync_folder
 from avalanche_proxyfda.saving.tree import decode, encode
 
 FORMAT = 1
@@ -24,67 +24,48 @@ PASSED_OVER = "checkpoint.damaged.safetensors"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used, and why."""
+    """A checkpoint cannot be used; the message gives the reason."""
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> Path:
-    """Write ``state`` as the latest checkpoint of ``folder``; the one before becomes the previous.
+    """Write ``state`` as the latest checkpoint of ``folder``.
 
-    At every moment a whole checkpoint is there, if there was one before.
+    The latest checkpoint until now becomes the previous one. If ``folder`` has a whole
+    checkpoint, it has one at every moment of the write.
+
+    Returns:
+        Path of the latest checkpoint.
 
     Raises:
         UnsavedError: for a state that is not plain data.
-        OSError: when it cannot be written; what was there stays.
+        OSError: if the file cannot be written; the earlier checkpoints stay.
     """
     tensors: dict[str, Tensor] = {}
     document = json.dumps(encode(state, tensors), allow_nan=False)
-    packed = _apart(tensors) or {"nothing": torch.zeros(1)}  # safetensors 0.4 reads no empty table
-    meta = {"format": str(FORMAT), "state": document, "sha256": _checksum(document, packed)}
-    folder.mkdir(parents=True, exist_ok=True)
+    # safetensors 0.4 does not read a file without tensors
+    table = _independent(tensors) or {"nothing": torch.zeros(1)}
+    meta = {"format": str(FORMAT), "state": document, "sha256": _checksum(document, table)}
     latest = folder / LATEST
-    handle, name = tempfile.mkstemp(dir=folder, prefix=f".{LATEST}-", suffix=".tmp")
-    os.close(handle)
-    try:
+    with replacing(latest, previous=folder / PREVIOUS) as temporary:
         try:
-            save_file(packed, name, metadata=meta)
-        except SafetensorError as error:  # the library's word for any trouble with the disk
-            raise OSError(f"{latest} cannot be written: {error}") from error
-        with open(name, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp's files are their owner's alone
-        if latest.exists():
-            os.replace(latest, folder / PREVIOUS)
-        os.replace(name, latest)
-        _sync(folder)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
+            save_file(table, str(temporary), metadata=meta)
+        except SafetensorError as error:  # safetensors raises it for every error of the disk
+            raise OSError(str(error)) from error
     return latest
 
 
-def _sync(folder: Path) -> None:
-    """Make renames last, where the system can open a folder."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as the file takes them: on the CPU, contiguous, none sharing memory with another."""
-    found: dict[str, Tensor] = {}
-    seen: set[int] = set()
+def _independent(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return contiguous tensors on the CPU; no two of them share memory."""
+    table: dict[str, Tensor] = {}
+    storages: set[int] = set()
     for name, tensor in tensors.items():
         plain = tensor.cpu().contiguous()
         storage = plain.untyped_storage()
-        if storage.data_ptr() in seen or storage.nbytes() != plain.nbytes:
+        if storage.data_ptr() in storages or storage.nbytes() != plain.nbytes:
             plain = plain.clone()
-        seen.add(plain.untyped_storage().data_ptr())
-        found[name] = plain
-    return found
+        storages.add(plain.untyped_storage().data_ptr())
+        table[name] = plain
+    return table
 
 
 def _checksum(document: str, tensors: Mapping[str, Tensor]) -> str:
@@ -97,11 +78,11 @@ def _checksum(document: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The state of one file.
+    """Read the state of one checkpoint file.
 
     Raises:
-        FileNotFoundError: when there is none.
-        CheckpointError: when it is torn, altered, or of another format.
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if the file is damaged or has another format.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
@@ -110,13 +91,13 @@ def read_state(path: Path) -> dict[str, Any]:
             meta = file.metadata() or {}
             if meta.get("format") != str(FORMAT):
                 raise CheckpointError(
-                    f"{path} is of format {meta.get('format')!r}, this version reads {FORMAT}: "
-                    "go on with the version that wrote it, or begin anew"
+                    f"{path} has format {meta.get('format')!r}, and this version reads format "
+                    f"{FORMAT}: resume with the version that wrote it, or delete it to start again"
                 )
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         document = meta["state"]
         if _checksum(document, tensors) != meta["sha256"]:
-            raise CheckpointError(f"{path} is damaged: its checksum does not fit")
+            raise CheckpointError(f"{path} is damaged: its checksum does not match its content")
         state: dict[str, Any] = decode(json.loads(document), tensors)
     except (SafetensorError, KeyError, ValueError, AttributeError, TypeError) as error:
         if isinstance(error, CheckpointError):
@@ -126,11 +107,14 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def read_latest(folder: Path) -> tuple[dict[str, Any], Path, str | None]:
-    """The latest whole checkpoint of ``folder``, its file, and why a later one was passed over.
+    """Read the latest whole checkpoint of ``folder``.
+
+    Returns:
+        The state, its file, and the reason why a later file was skipped (None without one).
 
     Raises:
-        FileNotFoundError: when there is none.
-        CheckpointError: when there are files, and none of them is whole.
+        FileNotFoundError: if the folder has no checkpoint.
+        CheckpointError: if the folder has checkpoint files, and all of them are damaged.
     """
     reasons: list[str] = []
     for name in (LATEST, PREVIOUS):
@@ -144,26 +128,28 @@ def read_latest(folder: Path) -> tuple[dict[str, Any], Path, str | None]:
         return state, folder / name, "; ".join(reasons) or None
     if reasons:
         raise CheckpointError(
-            "; ".join(reasons) + f". No earlier checkpoint is whole: delete {folder} to begin anew"
+            "; ".join(reasons) + f". No earlier checkpoint is whole: delete {folder} to start again"
         )
     raise FileNotFoundError(f"{folder} holds no checkpoint")
 
 
 def set_aside(folder: Path) -> None:
-    """Give the latest file, which is not whole, another name.
+    """Rename the latest file, which is damaged.
 
-    The next save would make it the previous one otherwise, in the place of one that is whole.
+    Otherwise the next save would replace the previous checkpoint, which is whole, by it.
     """
-    with suppress(OSError):  # where this cannot be done nothing can be saved either
+    with suppress(OSError):  # if the rename fails, the next save fails too
         os.replace(folder / LATEST, folder / PASSED_OVER)
-        _sync(folder)
+        sync_folder(folder)
 
 
 def clean(folder: Path) -> None:
-    """Delete the checkpoints of ``folder``, and what an interrupted save left; keep all else."""
-    for path in folder.glob(f".{LATEST}-*.tmp"):
-        path.unlink(missing_ok=True)
+    """Delete the checkpoints of ``folder`` and the temporary files of killed saves.
+
+    Other files stay. The folder is deleted if it is empty afterwards.
+    """
+    remove_leftovers(folder / LATEST)
     for name in (LATEST, PREVIOUS, PASSED_OVER):
         (folder / name).unlink(missing_ok=True)
-    with suppress(OSError):  # not empty, or not there
+    with suppress(OSError):  # the folder is not empty, or does not exist
         folder.rmdir()

@@ -1,4 +1,4 @@
-"""The state of a model whose heads may have grown since it was built."""
+"""State of a model whose heads may have grown since it was built."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def _is_plain(value: object) -> bool:
 
 
 def module_state(model: nn.Module) -> dict[str, Any]:
-    """Tensors, buffers that are not saved otherwise too, and the plain attributes of all modules.
+    """Return parameters, all buffers, and the plain attributes of all modules.
 
-    The attributes say how a growing head has grown, and which modules are in training mode.
+    The buffers include those that ``state_dict`` leaves out. The attributes show how far a head
+    has grown, and which modules are in training mode.
     """
     parts = {
         name: {
@@ -47,13 +48,17 @@ def module_state(model: nn.Module) -> dict[str, Any]:
 
 @torch.no_grad()
 def load_module_state(model: nn.Module, state: Mapping[str, Any]) -> None:
-    """Give ``model`` the state of a model that was built alike, and may have grown since.
+    """Load the state of a model that was built like ``model`` and may have grown since.
 
-    Parameters stay the objects that they are. A head that is not there yet is made of one of
-    its own kind beside it.
+    The parameters of ``model`` stay the same objects. A head that ``model`` lacks is copied
+    from a head of the same class beside it.
+
+    Args:
+        model: the model to change.
+        state: the result of :func:`module_state`.
 
     Raises:
-        CheckpointError: when the models were built differently.
+        CheckpointError: if the two models were built differently.
     """
     for name, part in state["modules"].items():
         module = _module(model, name, part["class"])
@@ -67,9 +72,10 @@ def load_module_state(model: nn.Module, state: Mapping[str, Any]) -> None:
 
 
 def _module(model: nn.Module, name: str, kind: str) -> nn.Module:
+    """Return the module ``name`` of class ``kind``; add it if ``model`` lacks it."""
     above, _, last = name.rpartition(".")
     try:
-        found = model.get_submodule(name)
+        module = model.get_submodule(name)
     except AttributeError:
         parent = model.get_submodule(above)
         alike = [m for m in parent.children() if type(m).__qualname__ == kind]
@@ -77,16 +83,17 @@ def _module(model: nn.Module, name: str, kind: str) -> nn.Module:
             raise CheckpointError(
                 f"the checkpoint's model has a module {name!r} ({kind}), which this model lacks"
             ) from None
-        found = copy.deepcopy(alike[0])
-        parent.add_module(last, found)
-    if type(found).__qualname__ != kind:
+        module = copy.deepcopy(alike[0])
+        parent.add_module(last, module)
+    if type(module).__qualname__ != kind:
         raise CheckpointError(
-            f"module {name!r} is a {kind} in the checkpoint, and a {type(found).__qualname__} here"
+            f"module {name!r} is a {kind} in the checkpoint, and a {type(module).__qualname__} here"
         )
-    return found
+    return module
 
 
 def _load(model: nn.Module, table: str, tensors: Mapping[str, Tensor]) -> None:
+    """Load the parameters (``table="_parameters"``) or buffers of all modules."""
     places = {
         f"{name}.{key}".lstrip("."): (module, key)
         for name, module in model.named_modules(remove_duplicate=False)
@@ -95,14 +102,14 @@ def _load(model: nn.Module, table: str, tensors: Mapping[str, Tensor]) -> None:
     }
     absent = sorted(set(places) - set(tensors))
     if absent:
-        raise CheckpointError(f"the checkpoint's model has no {absent[0]!r}, this model has")
+        raise CheckpointError(f"the checkpoint's model lacks {absent[0]!r}, which this model has")
     for name, value in tensors.items():
         above, _, key = name.rpartition(".")
         module, _ = places.get(name, (model.get_submodule(above), key))
         present = getattr(module, table).get(key)
         if present is None:
             if table == "_parameters":
-                raise CheckpointError(f"this model has no parameter {name!r}, the checkpoint's has")
+                raise CheckpointError(f"this model lacks the parameter {name!r} of the checkpoint")
             module.register_buffer(key, value.clone())
         else:
             present.data = value.to(present.device, copy=True)

@@ -1,4 +1,4 @@
-"""The state of an optimizer by the names of its parameters, which growing heads change."""
+"""State of an optimizer by parameter name; growing heads replace the parameters themselves."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from torch import Tensor, nn
 from avalanche_proxyfda.saving.files import CheckpointError
 
 Known = dict[str, nn.Parameter]
+"""Parameters by name."""
 
 
 def optimizer_state(
     optimizer: torch.optim.Optimizer, model: nn.Module, optimized: Known | None
 ) -> dict[str, Any]:
-    """Groups with their options, and what the optimizer remembers of each parameter.
+    """Return the groups with their options, and the state of each parameter.
 
     Args:
-        optimizer: of the strategy.
-        model: unwrapped.
-        optimized: Avalanche's names of what the optimizer holds. A head that grew in an
-            evaluation is not in the optimizer until the next training; what it was before still
-            is, under the same name.
+        optimizer: the optimizer of the strategy.
+        model: the strategy's model, unwrapped.
+        optimized: the parameters that Avalanche says the optimizer holds, by name. When a head
+            grows in an evaluation, the optimizer keeps the old parameter under the same name
+            until the next training.
 
     Raises:
-        CheckpointError: when it holds a tensor that has no name.
+        CheckpointError: if the optimizer holds a tensor that is no parameter of the model.
     """
     stale = {
         n: p for n, p in (optimized or {}).items() if dict(model.named_parameters()).get(n) is not p
@@ -49,7 +50,7 @@ def optimizer_state(
             {**group, "params": [name_of(p) for p in group["params"]]}
             for group in optimizer.param_groups
         ],
-        "state": {name_of(p): dict(held) for p, held in optimizer.state.items()},
+        "state": {name_of(p): dict(entries) for p, entries in optimizer.state.items()},
         "stale": {name: p.detach() for name, p in stale.items()},
         "optimized": None if optimized is None else list(optimized),
     }
@@ -58,35 +59,46 @@ def optimizer_state(
 def load_optimizer_state(
     optimizer: torch.optim.Optimizer, model: nn.Module, state: Mapping[str, Any]
 ) -> Known | None:
-    """Put groups, options and memory in place, for the parameters that ``model`` has now.
+    """Load groups, options and states for the parameters that ``model`` has now.
+
+    Args:
+        optimizer: the optimizer of the strategy.
+        model: the strategy's model, unwrapped.
+        state: the result of :func:`optimizer_state`.
 
     Returns:
-        Avalanche's names of what the optimizer holds.
+        The parameters that the optimizer holds, by Avalanche's names; None if none were saved.
 
     Raises:
-        CheckpointError: for another kind of optimizer, or a parameter that is not there.
+        CheckpointError: for another class of optimizer, or if ``model`` lacks a parameter.
     """
     kind = type(optimizer).__qualname__
     if state["class"] != kind:
-        raise CheckpointError(f"the checkpoint is of {state['class']}, the strategy has {kind}")
+        raise CheckpointError(
+            f"the checkpoint's optimizer is {state['class']}, the strategy's is {kind}: build the "
+            "strategy as before"
+        )
     named: Known = dict(model.named_parameters())
     device = next(iter(named.values())).device
     named |= {n: nn.Parameter(v.to(device, copy=True)) for n, v in state["stale"].items()}
     absent = [n for group in state["groups"] for n in group["params"] if n not in named]
     if absent:
-        raise CheckpointError(f"the checkpoint's optimizer holds {absent[0]!r}, the model does not")
+        raise CheckpointError(
+            f"the checkpoint's optimizer holds {absent[0]!r}, which the model lacks"
+        )
     optimizer.param_groups.clear()
     for group in state["groups"]:
         optimizer.param_groups.append({**group, "params": [named[n] for n in group["params"]]})
-    held: Any = defaultdict(dict)
+    states: Any = defaultdict(dict)
     for name, entries in state["state"].items():
-        held[named[name]] = {key: _near(value, named[name]) for key, value in entries.items()}
-    optimizer.state = held
+        states[named[name]] = {key: _copied(value, named[name]) for key, value in entries.items()}
+    optimizer.state = states
     return None if state["optimized"] is None else {n: named[n] for n in state["optimized"]}
 
 
-def _near(value: Any, parameter: Tensor) -> Any:
-    # step counts stay on the CPU, where torch keeps them unless it is told otherwise
+def _copied(value: Any, parameter: Tensor) -> Any:
+    """Return a copy of a state on the parameter's device; scalars stay where they are."""
+    # torch keeps step counts on the CPU by default
     if isinstance(value, Tensor):
         return value.clone() if value.ndim == 0 else value.to(parameter.device, copy=True)
     return value

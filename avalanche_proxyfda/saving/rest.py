@@ -1,4 +1,4 @@
-"""Going on in the middle of an epoch."""
+"""Resumes in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from avalanche_proxyfda.rng import RandomState
 from avalanche_proxyfda.saving.strategy import load_strategy_state
-from avalanche_proxyfda.saving.streams import load_random_state
 
 
 def worker_stream(loader: Any) -> Any:
-    """State of the generator that a loader's worker processes are seeded from; None without one."""
-    own = getattr(loader, "generator", None)
-    return None if own is None else own.get_state()
+    """Return the state of the generator that seeds a loader's workers; None without one."""
+    generator = getattr(loader, "generator", None)
+    return None if generator is None else generator.get_state()
 
 
 class RestOfEpoch:
-    """What is left of an epoch's batches; with the first of them the saved state is back.
+    """The remaining batches of an epoch; the first one comes after the saved state is loaded.
 
-    The batches before are drawn again and dropped, so that whatever draws random numbers on
-    the way does it again; batches of our sampler are left out unloaded, where no worker
-    process has a random stream of its own to be brought forward.
+    The earlier batches are drawn again and dropped, so that transforms and samplers draw the
+    same random numbers as before. The batches of :class:`HardClassBatchSampler` are skipped
+    without loading them, unless worker processes must advance their random streams.
+
+    Args:
+        strategy: an Avalanche strategy at the start of the epoch.
+        loader: the loader of the epoch.
+        state: a checkpoint's state that was taken inside this epoch.
     """
 
     def __init__(self, strategy: Any, loader: Any, state: dict[str, Any]) -> None:
@@ -34,14 +39,14 @@ class RestOfEpoch:
         strategy, loader, inside = self._strategy, self._loader, self._state["inside"]
         strategy.dataloader = loader
         place, count = inside["place"], int(inside["batches"])
-        load_random_state(place["random"], strategy.device)
+        RandomState(strategy.device, place["random"]).restore()
         if place["workers"] is not None:
             loader.generator.set_state(place["workers"])
         sampler: Any = getattr(loader, "batch_sampler", None)
         if hasattr(sampler, "begin_at"):
-            left_out = count if getattr(loader, "num_workers", 1) == 0 else 0
-            sampler.begin_at(left_out)
-            count -= left_out
+            skipped = count if getattr(loader, "num_workers", 1) == 0 else 0
+            sampler.begin_at(skipped)
+            count -= skipped
         batches = iter(loader)
         for _ in range(count):
             with suppress(StopIteration):

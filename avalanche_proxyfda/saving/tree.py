@@ -11,22 +11,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_MARK = "$"  # begins the one key of a JSON object that stands for something else
+_MARK = "$"  # first character of the only key of a JSON object that encodes another type
 _SIMPLE = (bool, int, str, type(None))
 
 
 class UnsavedError(TypeError):
-    """A value that is no plain data, so a checkpoint cannot hold it."""
+    """A value is no plain data, so a checkpoint cannot hold it."""
 
 
 def encode(value: Any, tensors: dict[str, Tensor], path: str = "state") -> Any:
-    """``value`` as JSON has it; its tensors go into ``tensors`` under their paths.
+    """Return ``value`` as JSON data, and put its tensors into ``tensors`` under their paths.
 
-    None, bool, int, float (NaN and infinities too), str, bytes, tuples, lists, sets, dicts with
-    keys of these, tensors, NumPy arrays and scalars, generators, devices and dtypes of torch.
+    Plain data are None, bool, int, float (also NaN and infinities), str, bytes, tuples, lists,
+    sets, dicts with keys of these, tensors, NumPy arrays and scalars, and torch's devices and
+    dtypes.
+
+    Args:
+        value: plain data.
+        tensors: receives the tensors by path.
+        path: path of ``value``, for messages and the names of tensors.
 
     Raises:
-        UnsavedError: for anything else, naming its place.
+        UnsavedError: naming the path of a value that is no plain data.
     """
     kind = type(value)
     if kind in _SIMPLE:
@@ -37,10 +43,10 @@ def encode(value: Any, tensors: dict[str, Tensor], path: str = "state") -> Any:
         tensors[path] = value.detach()
         return {"$tensor": path}
     if kind in (list, tuple, set, frozenset):
-        # sets have no order of their own, and a checkpoint's bytes should
+        # sets are sorted, so that equal states give equal bytes
         entries = sorted(value, key=repr) if kind in (set, frozenset) else value
-        made = [encode(entry, tensors, f"{path}.{k}") for k, entry in enumerate(entries)]
-        return made if kind is list else {f"${kind.__name__}": made}
+        items = [encode(entry, tensors, f"{path}.{k}") for k, entry in enumerate(entries)]
+        return items if kind is list else {f"${kind.__name__}": items}
     if isinstance(value, Mapping):
         if all(type(key) is str for key in value) and not any(k.startswith(_MARK) for k in value):
             return {key: encode(entry, tensors, f"{path}.{key}") for key, entry in value.items()}
@@ -63,34 +69,42 @@ def encode(value: Any, tensors: dict[str, Tensor], path: str = "state") -> Any:
     raise UnsavedError(f"{path} is a {kind.__module__}.{kind.__qualname__}, which is no plain data")
 
 
-def decode(made: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """What :func:`encode` was given; tensors are those of the table."""
-    if isinstance(made, list):
-        return [decode(entry, tensors) for entry in made]
-    if not isinstance(made, dict):
-        return made
-    if len(made) != 1 or not (mark := next(iter(made))).startswith(_MARK):
-        return {key: decode(entry, tensors) for key, entry in made.items()}
-    held = made[mark]
+def decode(data: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return the value that :func:`encode` encoded.
+
+    Args:
+        data: the result of :func:`encode`.
+        tensors: the tensors by path; the value holds these very tensors.
+
+    Raises:
+        ValueError: for data that :func:`encode` does not write.
+    """
+    if isinstance(data, list):
+        return [decode(entry, tensors) for entry in data]
+    if not isinstance(data, dict):
+        return data
+    if len(data) != 1 or not (mark := next(iter(data))).startswith(_MARK):
+        return {key: decode(entry, tensors) for key, entry in data.items()}
+    content = data[mark]
     if mark == "$tensor":
-        return tensors[held]
+        return tensors[content]
     if mark == "$array":
-        name, dtype, shape = held
+        name, dtype, shape = content
         return tensors[name].cpu().numpy().view(np.dtype(dtype)).reshape(shape).copy()
     if mark == "$scalar":
-        return np.frombuffer(base64.b64decode(held[1]), np.dtype(held[0]))[0]
+        return np.frombuffer(base64.b64decode(content[1]), np.dtype(content[0]))[0]
     if mark == "$dict":
-        return {decode(key, tensors): decode(entry, tensors) for key, entry in held}
+        return {decode(key, tensors): decode(entry, tensors) for key, entry in content}
     if mark == "$dtype":
-        return getattr(torch, held)
+        return getattr(torch, content)
     simple: dict[str, Callable[[Any], Any]] = {
         "$float": float,
         "$bytes": base64.b64decode,
         "$device": torch.device,
     }
     if mark in simple:
-        return simple[mark](held)
+        return simple[mark](content)
     several = {"$tuple": tuple, "$set": set, "$frozenset": frozenset}
     if mark in several:
-        return several[mark](decode(entry, tensors) for entry in held)
-    raise ValueError(f"{mark} is nothing that this version knows")
+        return several[mark](decode(entry, tensors) for entry in content)
+    raise ValueError(f"the mark {mark!r} is unknown to this version")

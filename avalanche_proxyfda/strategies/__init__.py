@@ -1,4 +1,4 @@
-"""Avalanche's SGD strategies with mixed precision and accumulated gradients."""
+"""Mixed precision and gradient accumulation for Avalanche's SGD strategies."""
 
 from avalanche_proxyfda.strategies.efficient import EfficientNaive, EfficientTraining
 from avalanche_proxyfda.strategies.precision import Precision, autocast

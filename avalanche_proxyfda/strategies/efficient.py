@@ -12,55 +12,58 @@ from avalanche.training.plugins import AGEMPlugin, GEMPlugin, GSS_greedyPlugin
 from torch import Tensor
 
 from avalanche_proxyfda.losses.base import check_count
-from avalanche_proxyfda.strategies.lookahead import RandomState, look_ahead
+from avalanche_proxyfda.rng import RandomState
+from avalanche_proxyfda.strategies.lookahead import look_ahead
 from avalanche_proxyfda.strategies.precision import Precision, autocast, check_precision
 
 if TYPE_CHECKING:
     from avalanche.training.templates import SupervisedTemplate as _Strategy
-else:  # Avalanche checks arguments against a class's own parents, which must not end here
+else:  # Avalanche checks arguments against the parents of a class, so the chain must not end here
     _Strategy = object
 
-_LEAST_SCALE = 2.0**-14  # a loss scale below this helps nobody: the gradients are not finite
+_LEAST_SCALE = 2.0**-14  # below this loss scale, the gradients themselves are not finite
 _OWN_BACKWARD = (AGEMPlugin, GEMPlugin, GSS_greedyPlugin)
 
 
 class EfficientTraining(_Strategy):
-    """Mixed precision and gradient accumulation, put before any SGD strategy.
+    """Mixin that adds mixed precision and gradient accumulation to an SGD strategy.
 
-    ``class EfficientReplay(EfficientTraining, Replay): ...``; :class:`EfficientNaive` is
-    ready-made. With the defaults nothing changes, to the bit.
+    The mixin stands before the strategy: ``class EfficientReplay(EfficientTraining, Replay)``.
+    :class:`EfficientNaive` is such a class. With the default options, training is the
+    strategy's to the bit.
 
     *Precision.* The strategy's forward and criterion run under autocast, in training and in
-    evaluation, so that accuracy is of the model as it is trained; weights, gradients and the
-    losses of this package stay float32. With ``"fp16"`` the loss is scaled by ``scaler``.
-    Gradients of the strategy's optimizer and of each plugin's ``optimizer`` are unscaled
-    before ``before_update``. Where one of them is not finite the step is not taken, by
-    anyone: ``before_update`` and ``after_update`` do not fire, and the gradients are dropped.
+    evaluation, so accuracy measures the model as it trains. Weights, gradients and the losses
+    of this package stay float32. With ``"fp16"``, ``scaler`` scales the loss. It unscales the
+    gradients of the strategy's optimizer and of each plugin's ``optimizer`` before
+    ``before_update``. If a gradient is not finite, the step is skipped: all gradients are
+    dropped, and ``before_update`` and ``after_update`` do not fire.
 
-    *Accumulation.* The loader's batches are micro-batches, ``accumulate`` of them an optimizer
-    step. Each fires the callbacks of an iteration; ``before_update`` and ``after_update`` fire
-    at the step alone. Each micro-batch's loss counts by its share of the step's samples, so
-    means over samples are means over all of them, and a term on weights counts once. The last
-    step of an epoch takes what is left. ``stop_training`` takes effect after the step.
+    *Accumulation.* The loader's batches are micro-batches, and an optimizer step has
+    ``accumulate`` of them. Each micro-batch fires the callbacks of an iteration;
+    ``before_update`` and ``after_update`` fire once a step. The weight of a micro-batch's loss
+    is its share of the step's samples. A mean over samples is therefore the mean over the
+    whole step, and a term on weights counts once. The last step of an epoch has the remaining
+    micro-batches. ``stop_training`` takes effect after the step.
 
     Args:
         precision: ``"float32"``, ``"bf16"`` or ``"fp16"``.
-        accumulate: micro-batches an optimizer step.
-        kwargs: the strategy's own.
+        accumulate: number of micro-batches in an optimizer step.
+        kwargs: arguments of the strategy.
 
     Attributes:
         scaler: torch's ``GradScaler`` with ``"fp16"``, else None.
-        pending_micro_batches: micro-batches whose gradients are not applied yet; 0 right after
-            a step, the only time when a state is whole.
-        share: the present micro-batch's share of its step's samples.
-        skipped_updates: steps not taken since gradients were not finite.
-        extra_forwards: forwards without gradient that were made for ``graph_from="accumulated"``.
+        pending_micro_batches: number of micro-batches whose gradients the optimizer has not
+            applied. It is 0 after a step; only then is a checkpoint complete.
+        share: the micro-batch's share of the step's samples.
+        skipped_updates: number of steps skipped because a gradient was not finite.
+        extra_forwards: number of forwards without gradient for ``graph_from="accumulated"``.
 
     Raises:
-        TypeError: when a class is made of a strategy with a training loop of its own, or of a
-            strategy put before this.
-        ValueError: for a bad option, a precision that the device does not have, a criterion
-            that sums, or a plugin that runs backward passes of its own inside a step.
+        TypeError: for a subclass whose strategy has its own training loop, or stands before
+            the mixin; or for an ``accumulate`` that is no int.
+        ValueError: for a bad option, a precision that the device does not support, a criterion
+            that sums, or a plugin that runs its own backward passes inside a step.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -79,63 +82,64 @@ class EfficientTraining(_Strategy):
         self.pending_micro_batches = 0
         self.share = 1.0
         self.skipped_updates = self.extra_forwards = 0
-        self._random_state: RandomState | None = None  # that the next forward is to repeat
-        self._check_fellows()
+        self._random_state: RandomState | None = None  # the next forward draws from it again
+        self._check_compatible()
 
-    def _check_fellows(self) -> None:
+    def _check_compatible(self) -> None:
+        """Raise ValueError if the criterion or a plugin does not fit the options."""
         if self.accumulate == 1 and self.scaler is None:
             return
         reduction = getattr(self._criterion, "reduction", "mean")
         if self.accumulate > 1 and reduction != "mean":
             raise ValueError(
                 f"accumulate={self.accumulate} needs a criterion that is a mean over samples, "
-                f"but its reduction is {reduction!r}: take reduction='mean'"
+                f"and its reduction is {reduction!r}: pass a criterion with reduction='mean'"
             )
         for plugin in self.plugins:
             if isinstance(plugin, _OWN_BACKWARD):
                 raise ValueError(
-                    f"{type(plugin).__name__} runs backward passes of its own inside a step, on "
-                    "the gradients that are accumulated or scaled: take accumulate=1 and "
-                    "precision='float32' or 'bf16' with it"
+                    f"{type(plugin).__name__} runs backward passes of its own inside a step, and "
+                    "these change the accumulated or scaled gradients: pass accumulate=1 and "
+                    "precision='float32' or 'bf16'"
                 )
 
     # ---- precision --------------------------------------------------------------------
 
     def forward(self) -> Any:
-        """The model's output for the present batch, under autocast."""
+        """Return the model's output for the present batch, under autocast."""
         state, self._random_state = self._random_state, None
         again = nullcontext() if state is None else state.again()
         with autocast(self.precision, self.device), again:
             return super().forward()
 
     def criterion(self) -> Tensor:
-        """The criterion, under the same autocast."""
+        """Return the criterion's loss of the present batch, under autocast."""
         with autocast(self.precision, self.device):
             loss: Tensor = super().criterion()
         return loss
 
     def backward(self) -> None:
-        """Add the gradients of the present micro-batch's share of the loss."""
+        """Accumulate the gradients of the loss times the micro-batch's share."""
         loss = self.loss if self.share == 1.0 else self.loss * self.share
         if self.scaler is not None:
             loss = self.scaler.scale(loss)
         loss.backward(retain_graph=self.retain_graph)
 
     def _gradients_are_usable(self) -> bool:
-        """Unscale all gradients; where one is not finite drop them all, and say so."""
+        """Unscale all gradients; drop them and return False if one is not finite."""
         if self.scaler is None:
             return True
         before, optimizers = self.scaler.get_scale(), self._optimizers()
         for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
-        self.scaler.update()  # lowers the scale where one of them found a value not finite
+        self.scaler.update()  # lowers the scale if a gradient is not finite
         after = self.scaler.get_scale()
         if after >= before:
             return True
         if after < _LEAST_SCALE:
             raise ValueError(
                 f"gradients are not finite even at a loss scale of {before:g}: training has "
-                "diverged; lower the learning rate, or take precision='bf16'"
+                "diverged; lower the learning rate, or pass precision='bf16'"
             )
         self.skipped_updates += 1
         for optimizer in optimizers:
@@ -143,15 +147,15 @@ class EfficientTraining(_Strategy):
         return False
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
-        """The strategy's, and those that plugins own."""
-        found = [self.optimizer, *(getattr(p, "optimizer", None) for p in self.plugins)]
-        return list(dict.fromkeys(o for o in found if isinstance(o, torch.optim.Optimizer)))
+        """Return the optimizers of the strategy and of its plugins, without duplicates."""
+        candidates = [self.optimizer, *(getattr(p, "optimizer", None) for p in self.plugins)]
+        return list(dict.fromkeys(o for o in candidates if isinstance(o, torch.optim.Optimizer)))
 
     # ---- accumulation -----------------------------------------------------------------
 
     def training_epoch(self, **kwargs: Any) -> None:
-        """Train on the loader's batches, ``accumulate`` of them a step."""
-        self.pending_micro_batches = 0  # what an exception may have left is dropped
+        """Train for one epoch, with ``accumulate`` of the loader's batches a step."""
+        self.pending_micro_batches = 0  # an exception may have left a partial step
         batches = iter(self.dataloader)
         while group := list(islice(batches, self.accumulate)):
             if self._stop_training:
@@ -159,7 +163,7 @@ class EfficientTraining(_Strategy):
             self._train_on(group, **kwargs)
 
     def _train_on(self, group: list[Any], **kwargs: Any) -> None:
-        """One optimizer step."""
+        """Train on the micro-batches of one optimizer step."""
         sizes = [len(batch[0]) for batch in group]
         states = look_ahead(self, group)
         for self.mbatch, size, state in zip(group, sizes, states, strict=True):
@@ -180,12 +184,12 @@ class EfficientTraining(_Strategy):
             self._after_training_iteration(**kwargs)
 
     def _backpropagate(self, **kwargs: Any) -> None:
-        """Forward and backward of the present micro-batch."""
+        """Run forward and backward for the present micro-batch."""
         self._before_forward(**kwargs)
         self.mb_output = self.forward()
         self._after_forward(**kwargs)
         loss, empty = self.criterion(), self._make_empty_loss()
-        # in place, as Avalanche adds, a float64 loss would be rounded
+        # Avalanche adds in place, which would round a float64 loss
         self.loss = empty.to(torch.promote_types(empty.dtype, loss.dtype)) + loss
         self._before_backward(**kwargs)
         self.backward()
@@ -193,8 +197,8 @@ class EfficientTraining(_Strategy):
 
 
 def _check_parents(kind: type) -> None:
-    """Raise TypeError unless ``kind`` trains by the loop above, in place of Avalanche's own."""
-    before = True  # of the mixin
+    """Raise TypeError unless ``kind`` trains by EfficientTraining's loop."""
+    before = True  # the parent stands before the mixin
     for parent in kind.__mro__:
         module = parent.__module__
         before = before and parent is not EfficientTraining
@@ -202,14 +206,14 @@ def _check_parents(kind: type) -> None:
             continue
         if before:
             raise TypeError(
-                f"{kind.__name__} has {parent.__name__} before EfficientTraining, so nothing of it "
-                f"would be used: write class {kind.__name__}(EfficientTraining, {parent.__name__})"
+                f"{kind.__name__} has {parent.__name__} before EfficientTraining, which would then "
+                f"have no effect: write class {kind.__name__}(EfficientTraining, {parent.__name__})"
             )
         for name in ("training_epoch", "backward", "optimizer_step"):
             if name in vars(parent) and not module.startswith("avalanche.training.templates"):
                 raise TypeError(
                     f"{parent.__name__} has a {name}() of its own, so {kind.__name__} could not "
-                    "accumulate or scale its gradients: use strategies that train by Avalanche's "
+                    "accumulate or scale its gradients: use a strategy that trains by Avalanche's "
                     "own loop (Naive, Replay, EWC, Cumulative, JointTraining, …)"
                 )
 

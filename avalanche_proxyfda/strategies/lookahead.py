@@ -1,4 +1,4 @@
-"""Looks at all micro-batches of an optimizer step before the first of them is trained on."""
+"""Computes the features of all micro-batches of a step before the step trains on them."""
 
 from __future__ import annotations
 
@@ -9,39 +9,20 @@ from typing import Any
 import torch
 from torch import nn
 
-
-class RandomState:
-    """torch's random streams, as they stand on the CPU and on ``device``."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._states = self._read()
-
-    def _read(self) -> tuple[torch.Tensor, ...]:
-        own = torch.get_rng_state()
-        if self._device.type == "cuda":
-            return own, torch.cuda.get_rng_state(self._device)
-        return (own,)
-
-    def _write(self, states: Sequence[torch.Tensor]) -> None:
-        torch.set_rng_state(states[0])
-        for state in states[1:]:
-            torch.cuda.set_rng_state(state, self._device)
-
-    @contextmanager
-    def again(self) -> Iterator[None]:
-        """Draw the same numbers again; the streams then go on as if nothing was drawn."""
-        now = self._read()
-        self._write(self._states)
-        try:
-            yield
-        finally:
-            self._write(now)
+from avalanche_proxyfda.rng import RandomState
 
 
 @contextmanager
 def kept_buffers(model: nn.Module) -> Iterator[None]:
-    """Put buffers back: BatchNorm's statistics must count a batch once."""
+    """Restore the model's buffers after the block, so BatchNorm counts each batch once.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(2)
+        >>> with kept_buffers(norm):
+        ...     _ = norm(torch.ones(3, 2))
+        >>> int(norm.num_batches_tracked)
+        0
+    """
     before = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         yield
@@ -52,33 +33,38 @@ def kept_buffers(model: nn.Module) -> Iterator[None]:
 
 
 def look_ahead(strategy: Any, group: Sequence[Any]) -> list[RandomState | None]:
-    """Let plugins with ``graph_from="accumulated"`` see every micro-batch of a step.
+    """Give plugins with ``graph_from="accumulated"`` the features of every micro-batch.
 
-    Gradients of a loss over the whole step are needed in each micro-batch, which is trained on
-    before the next is seen. So the features are computed before, without gradient, once more.
+    Such a plugin computes one loss over the whole step. The gradient of each micro-batch then
+    depends on the features of all of them. This function therefore runs an extra forward
+    without gradient for each micro-batch.
 
     Args:
-        strategy: about to train on ``group``; its ``mbatch`` is left at the last of it.
-        group: micro-batches as the loader gave them.
+        strategy: strategy that is about to train on ``group``; its ``mbatch`` ends as the last
+            micro-batch.
+        group: micro-batches of the step, as the loader returned them.
 
     Returns:
-        For each micro-batch the random state that its forward must repeat, so that dropout
-        leaves out the same; None where nobody looked.
+        Random state for each micro-batch. The training forward draws from that state again, so
+        dropout drops the same units. None for each micro-batch if there was no extra forward.
+
+    Raises:
+        ValueError: for a device other than the CPU and CUDA.
     """
     plugins = [p for p in strategy.plugins if getattr(p, "graph_from", "") == "accumulated"]
-    if len(group) < 2 or not plugins:  # one micro-batch alone is all there is
+    if len(group) < 2 or not plugins:  # the training forward of a single micro-batch suffices
         return [None] * len(group)
     if strategy.device.type not in ("cpu", "cuda"):
         raise ValueError(
-            f"graph_from='accumulated' repeats random streams of the CPU and of CUDA, not those "
-            f"of {strategy.device}: take graph_from='micro-batch' there"
+            f"device={strategy.device} does not support graph_from='accumulated', which repeats "
+            "random streams of the CPU or of CUDA: pass graph_from='micro-batch'"
         )
     states: list[RandomState | None] = []
     with kept_buffers(strategy.model), torch.no_grad():
         for batch in group:
-            strategy.mbatch = list(batch)  # a list of its own, since it is moved to the device
+            strategy.mbatch = list(batch)  # a copy, since unpacking moves its tensors to the device
             strategy._unpack_minibatch()
-            states.append(RandomState(strategy.device))
+            states.append(RandomState.capture(strategy.device, torch_only=True))
             for plugin in plugins:
                 plugin.start_look_ahead()
             strategy.forward()

@@ -1,4 +1,4 @@
-"""The precisions that a model may be run in, and whether a device has them."""
+"""Precisions of a model's forward, and a check that a device supports them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,31 @@ DTYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast to ``precision``; nothing at all for float32."""
+    """Return a context that autocasts to ``precision`` on ``device``; float32 changes nothing.
+
+    Example:
+        >>> with autocast("bf16", torch.device("cpu")):
+        ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
+        torch.bfloat16
+    """
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=DTYPES[precision])
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:
-    """Try ``precision`` on ``device``.
+    """Check that ``device`` supports ``precision``, with a small matrix product.
+
+    torch itself only warns about an unsupported precision and computes in float32.
 
     Raises:
-        ValueError: for an unknown precision, or one that the device does not have. torch
-            itself would go on in float32 there, with a warning.
+        ValueError: for an unknown precision, or one that the device does not support.
     """
     if precision not in get_args(Precision):
         raise ValueError(f"precision={precision!r} is unknown; choose one of {get_args(Precision)}")
     if precision == "float32":
         return
-    reason = "torch knows no autocast there"
+    reason = "torch has no autocast there"
     if torch.amp.is_autocast_available(device.type):
         reason = f"autocast does not give {DTYPES[precision]} there"
         try:
@@ -40,7 +47,7 @@ def check_precision(precision: Precision, device: torch.device) -> None:
                     one = torch.ones(1, 1, device=device)
                     if (one @ one).dtype == DTYPES[precision]:
                         return
-        except (RuntimeError, AssertionError) as error:  # the latter: a torch without CUDA
+        except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
             reason = str(error).splitlines()[0]
     raise ValueError(
         f"precision={precision!r} cannot be used on {device}: {reason}; "

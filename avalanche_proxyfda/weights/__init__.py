@@ -1,4 +1,4 @@
-"""Methods on weights: anchors, interpolation, gradient projection. Torch alone."""
+"""Methods on weights: anchors, interpolation and gradient projection, without Avalanche."""
 
 from avalanche_proxyfda.weights.anchor import WeightAnchor, encoder_names
 from avalanche_proxyfda.weights.digrap import GradientProjection

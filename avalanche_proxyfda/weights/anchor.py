@@ -1,4 +1,4 @@
-"""Anchors: the weights of a model as they stood when they were taken."""
+"""Anchors: copies of a model's weights at one moment."""
 
 from __future__ import annotations
 
@@ -11,23 +11,35 @@ from avalanche_proxyfda.feature_source import HEADS, FeatureSource, is_image_tow
 
 
 def encoder_test(model: nn.Module, source: FeatureSource) -> Callable[[str], bool]:
-    """Whether a tensor, by its name, helps to make the embedding; what comes after is the head.
+    """Return a test for the names of the encoder's tensors; all other tensors are the head's.
 
-    Where the embedding is what an open_clip image tower returns, the tower's tensors do;
-    where it is what any other module returns, that module's, and those of all that the model
-    registers before it, but for siblings that are called like heads. Where it is what a
-    module is given, all do but that module's, and those of what follows it in a Sequential.
+    The encoder of an embedding depends on the embedding's place:
+
+    - the output of an open_clip image tower: the tower's tensors;
+    - the output of another module: the tensors of the module and of all modules that the model
+      registers before it, except siblings with the name of a head;
+    - the input of a module: all tensors except those of the module and, inside a
+      ``nn.Sequential``, of the modules after it.
 
     Args:
-        model: unwrapped.
-        source: the embedding.
+        model: unwrapped model.
+        source: place of the embedding.
+
+    Raises:
+        ValueError: when ``model`` lacks the module of ``source``.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+        >>> in_encoder = encoder_test(model, FeatureSource("1", of_input=True))
+        >>> in_encoder("0.weight"), in_encoder("1.weight")
+        (True, False)
     """
     target, parts = source.find(model), [source.module]
     if source.of_input:
         parent, _, child = source.module.rpartition(".")
-        around = model.get_submodule(parent)
-        if isinstance(around, nn.Sequential):
-            names = [name for name, _ in around.named_children()]
+        container = model.get_submodule(parent)
+        if isinstance(container, nn.Sequential):
+            names = [name for name, _ in container.named_children()]
             parts = [f"{parent}.{n}".removeprefix(".") for n in names[names.index(child) :]]
         starts = tuple(part + "." for part in parts)
         return lambda name: not name.startswith(starts)
@@ -36,7 +48,7 @@ def encoder_test(model: nn.Module, source: FeatureSource) -> Callable[[str], boo
         return lambda name: name.startswith(starts)
     order = [name for name, _ in model.named_modules()]
     steps = source.module.split(".")
-    path = {".".join(steps[:k]) for k in range(len(steps) + 1)}  # it, and what it is in
+    path = {".".join(steps[:k]) for k in range(len(steps) + 1)}  # the module and its parents
     heads = tuple(
         f"{name}."
         for name in order
@@ -47,10 +59,11 @@ def encoder_test(model: nn.Module, source: FeatureSource) -> Callable[[str], boo
 
 
 def encoder_names(model: nn.Module, source: FeatureSource) -> list[str]:
-    """Names of the encoder's parameters, see :func:`encoder_test`.
+    """Return the names of the encoder's parameters, see :func:`encoder_test`.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: when ``model`` lacks the module of ``source``, or no parameter is in the
+            encoder.
     """
     inner = unwrap(model)
     source.find(inner)
@@ -59,16 +72,16 @@ def encoder_names(model: nn.Module, source: FeatureSource) -> list[str]:
     if not names:
         raise ValueError(
             f"no parameter of {type(inner).__name__} comes before feature_module={str(source)!r}: "
-            "name the module whose output enters the head"
+            "pass the name of the module whose output enters the head"
         )
     return names
 
 
 class WeightAnchor:
-    """Copies of parameters and buffers of a model, by name, on the model's device.
+    """Copies of a model's parameters and buffers, by name, on the model's device.
 
     Args:
-        tensors: values by name, which are kept as they are.
+        tensors: values by name; the anchor does not copy them again.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -76,22 +89,27 @@ class WeightAnchor:
 
     @staticmethod
     def of(model: nn.Module, names: Iterable[str]) -> WeightAnchor:
-        """The tensors ``names`` of ``model`` as they stand."""
+        """Copy the tensors ``names`` of ``model``.
+
+        Raises:
+            KeyError: when ``model`` lacks one of them.
+        """
         inner = unwrap(model)
         named = {**dict(inner.named_parameters()), **dict(inner.named_buffers())}
         return WeightAnchor({name: named[name].detach().clone() for name in names})
 
     @staticmethod
     def restore(model: nn.Module, state: Mapping[str, Tensor]) -> WeightAnchor:
-        """The anchor that ``state`` holds, on the device of ``model``."""
+        """Build an anchor from ``state``, on the device of ``model``."""
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         return WeightAnchor({name: value.to(device) for name, value in state.items()})
 
     def matched(self, model: nn.Module, names: Iterable[str]) -> list[str]:
-        """Those of ``names`` that have an anchor.
+        """Return those of ``names`` that have an anchor.
 
         Raises:
-            ValueError: when an anchor's shape is not that of the model's tensor; names all.
+            ValueError: when shapes of anchors and the model's tensors differ; the message lists
+                all of them.
         """
         inner = unwrap(model)
         named = {**dict(inner.named_parameters()), **dict(inner.named_buffers())}
@@ -103,8 +121,8 @@ class WeightAnchor:
         ]
         if wrong:
             raise ValueError(
-                f"anchors whose shapes do not fit the model: {'; '.join(wrong)}. Anchors must be "
-                "of the same architecture; a layer that grows belongs to the head "
-                "(feature_module says where it begins)"
+                f"anchors whose shapes do not fit the model: {'; '.join(wrong)}. Anchors need the "
+                "model's architecture; a layer that grows belongs to the head (feature_module "
+                "names the place where the head begins)"
             )
         return known

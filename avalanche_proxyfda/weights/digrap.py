@@ -1,4 +1,4 @@
-"""DiGraP: takes out of a gradient the part that points away from the anchor."""
+"""DiGraP: removes the part of a gradient that leads away from the anchor."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ _BETAS = (0.9, 0.999)
 
 
 def _wide(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors in float32 at least: products and squares of half precision lose their digits."""
+    """Return half-precision tensors in float32, since their products would lose digits."""
     return [t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in tensors]
 
 
 def dots(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """Scalar product of each pair of tensors, [P].
+    """Return the scalar product of each pair of tensors, [P].
 
-    There is no sum of a list among ``torch._foreach``, but a norm: the sum of |x| less twice
-    the sum of the negative parts is the sum.
+    ``torch._foreach`` has no sum, so the function uses 1-norms: the sum of x is the 1-norm of x
+    minus twice the 1-norm of the negative part of x.
+
+    Example:
+        >>> dots([torch.tensor([1.0, -2.0])], [torch.tensor([3.0, 4.0])])
+        tensor([-5.])
     """
     products = torch._foreach_mul(_wide(left), _wide(right))
     total = torch.stack(list(torch._foreach_norm(products, 1)))
@@ -32,7 +36,7 @@ def dots(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
 
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
-    """Norm of each tensor, [P]."""
+    """Return the Euclidean norm of each tensor, [P]."""
     return torch.stack(list(torch._foreach_norm(_wide(tensors))))
 
 
@@ -40,51 +44,62 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
 def project(
     gradients: Sequence[Tensor], differences: Sequence[Tensor], omega: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Change gradients in place where a step along them would lead away from the anchor.
+    """Project, in place, those gradients whose descent step leads away from the anchor.
 
-    With Delta = theta - anchor, and g . Delta < 0 (a descent step would grow Delta)::
+    With Delta = theta - anchor, a descent step leads away if g . Delta < 0. Such a gradient
+    becomes::
 
         g <- g - omega (g . Delta) / (|Delta|^2 + 1e-8) Delta
 
-    With omega = 1 nothing of the step is left along Delta.
+    With omega = 1, the step has no component along Delta.
 
     Args:
-        gradients: P tensors.
-        differences: P tensors, Delta.
-        omega: strength for each tensor, [P], in [0, 1].
+        gradients: P tensors g.
+        differences: P tensors Delta.
+        omega: strength of the projection for each tensor, [P], in [0, 1].
 
     Returns:
-        The coefficients (g . Delta) / (|Delta|^2 + 1e-8), [P], and where there was a
-        conflict, [P] bool.
+        The coefficients (g . Delta) / (|Delta|^2 + 1e-8), [P], and a mask of the projected
+        gradients, [P] bool.
+
+    Example:
+        >>> gradient = torch.tensor([-1.0, 1.0])
+        >>> _, conflict = project([gradient], [torch.tensor([2.0, 0.0])], torch.ones(1))
+        >>> conflict, gradient
+        (tensor([True]), tensor([0., 1.]))
     """
     along = dots(gradients, differences)
     coefficient = along / (norms(differences).square() + _EPSILON)
     conflict = along < 0
-    taken = torch.where(conflict, omega * coefficient, 0.0)
-    torch._foreach_sub_(list(gradients), torch._foreach_mul(list(differences), taken.unbind()))
+    factor = torch.where(conflict, omega * coefficient, 0.0)
+    torch._foreach_sub_(list(gradients), torch._foreach_mul(list(differences), factor.unbind()))
     return coefficient, conflict
 
 
 class GradientProjection:
     """The recursion of DiGraP (arXiv 2502.15895, ICLR 2025) over the steps of an experience.
 
-    The strength omega of each tensor is learnt: its hyper-gradient is the cosine h of the
-    present gradient and the part c that was found along Delta a step before, and omega goes
-    against Adam's step for h::
+    DiGraP learns the strength omega of each tensor's projection. The hyper-gradient of omega is
+    the cosine h between the present gradient g_t and c_{t-1}, the component along Delta of the
+    previous gradient. Adam's update rule turns h into a step::
 
         step 1:  omega = 0
         later:   omega <- clip(omega - mu AdamStep(h), 0, 1),  h = cos(g_t, c_{t-1})
 
-    after which :func:`project` is applied. Each step calls a constant number of
-    ``torch._foreach`` operations, whatever the number of tensors, and does not wait for the
-    device. Memory: one copy of the weights (Delta of the step before) beside the anchors, and
-    about two more while the step runs.
+    Then :func:`project` changes the gradients. A step calls a constant number of
+    ``torch._foreach`` operations for any number of tensors, and does not synchronise the
+    device. It stores one copy of the weights (the previous Delta) beside the anchors, and about
+    two more copies while it runs.
 
     Args:
-        mu: learning rate of omega; 0 leaves gradients as they are.
+        mu: learning rate of omega; with 0, gradients stay as they are.
+
+    Attributes:
+        steps: number of steps since :meth:`reset`.
+        omega: [P] strengths, or None before the first step.
 
     Raises:
-        TypeError, ValueError: for a bad ``mu``.
+        TypeError, ValueError: for a ``mu`` that is no finite number >= 0.
     """
 
     def __init__(self, mu: float = 0.5) -> None:
@@ -98,24 +113,24 @@ class GradientProjection:
         self._rows: tuple[list[int], Tensor] | None = None
 
     def reset(self) -> None:
-        """Begin an experience: omega and its moments are forgotten."""
+        """Begin an experience: drop omega and its moments."""
         self.steps = 0
         self.omega = self._mean = self._square = self._coefficient = self._differences = None
         self._rows = None
 
     @torch.no_grad()
     def step(self, weights: Sequence[Tensor], anchors: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Change ``weights``' gradients in place; call it before the optimizer's step.
+        """Project the gradients of ``weights`` in place, before the optimizer's step.
 
-        A tensor without gradient takes no part in the step, and its omega stays.
+        The step skips a tensor without gradient and does not change the tensor's omega.
 
         Args:
-            weights: P parameters, the same at each step.
-            anchors: their anchors.
+            weights: P parameters, the same ones at each step.
+            anchors: anchors of ``weights``, P tensors.
 
         Returns:
-            Scalars to look at: mean ``omega``, and ``conflict``, the share of tensors whose
-            gradient pointed away.
+            Scalars for the log: ``omega``, the mean over tensors, and ``conflict``, the
+            fraction of gradients that were projected. Empty if no tensor has a gradient.
         """
         differences = torch._foreach_sub(list(weights), list(anchors))
         live = [k for k, w in enumerate(weights) if w.grad is not None]
@@ -140,7 +155,7 @@ class GradientProjection:
         return {"omega": self.omega.mean(), "conflict": conflict.to(self.omega.dtype).mean()}
 
     def _index(self, live: list[int]) -> Tensor:
-        """``live`` on the device; copied there when it changes, not in each step."""
+        """Return ``live`` as a tensor on the device, copied there only when it changes."""
         assert self.omega is not None
         if self._rows is None or self._rows[0] != live:
             self._rows = live, torch.tensor(live).to(self.omega.device)
@@ -149,12 +164,12 @@ class GradientProjection:
     def _learn(
         self, gradients: Sequence[Tensor], before: Sequence[Tensor], rows: Tensor | None
     ) -> None:
-        """One Adam step of omega against the cosine of g_t with c_{t-1}."""
+        """Update omega by Adam's rule with the cosine of g_t and c_{t-1}."""
         omega, old_mean, old_square, coefficient = (
             _some(v, rows) for v in (self.omega, self._mean, self._square, self._coefficient)
         )
-        found = norms(before) * coefficient.abs()  # |c|
-        size = norms(gradients).clamp_min(_EPSILON) * found.clamp_min(_EPSILON)
+        component = norms(before) * coefficient.abs()  # |c|
+        size = norms(gradients).clamp_min(_EPSILON) * component.clamp_min(_EPSILON)
         cosine = dots(gradients, before) * coefficient / size
         mean = _BETAS[0] * old_mean + (1 - _BETAS[0]) * cosine
         square = _BETAS[1] * old_square + (1 - _BETAS[1]) * cosine.square()
@@ -166,7 +181,7 @@ class GradientProjection:
         self._square = _changed(self._square, rows, square)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step needs."""
+        """Return the state that the next step needs."""
         return {
             "steps": self.steps,
             "omega": self.omega,
@@ -177,24 +192,26 @@ class GradientProjection:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Take over ``state``, its tensors on ``device``."""
+        """Load ``state``, with copies of its tensors on ``device``."""
 
-        def here(value: Tensor | None) -> Tensor | None:
+        def copied(value: Tensor | None) -> Tensor | None:
             return None if value is None else value.detach().clone().to(device)
 
         self.steps = int(state["steps"])
         self.omega, self._mean, self._square, self._coefficient = (
-            here(state[name]) for name in ("omega", "mean", "square", "coefficient")
+            copied(state[name]) for name in ("omega", "mean", "square", "coefficient")
         )
         rows = state["differences"]
         self._differences = None if rows is None else [row.to(device) for row in rows]
 
 
 def _some(vector: Tensor | None, rows: Tensor | None) -> Tensor:
+    """Return the entries ``rows`` of ``vector``, or all of them if ``rows`` is None."""
     assert vector is not None
     return vector if rows is None else vector[rows]
 
 
 def _changed(vector: Tensor | None, rows: Tensor | None, new: Tensor) -> Tensor:
+    """Return ``vector`` with ``new`` in the entries ``rows``, or in all if ``rows`` is None."""
     assert vector is not None
     return new if rows is None else vector.index_copy(0, rows, new)

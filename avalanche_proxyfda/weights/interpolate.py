@@ -1,4 +1,4 @@
-"""WiSE-FT: a point between two sets of weights."""
+"""WiSE-FT: interpolates between two sets of weights."""
 
 from __future__ import annotations
 
@@ -24,24 +24,29 @@ def check_alpha(alpha: float) -> float:
 def interpolate(
     anchor: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: float
 ) -> dict[str, Tensor]:
-    """(1 - alpha) anchor + alpha tuned (Wortsman et al., CVPR 2022, Eq. 1).
+    """Return (1 - alpha) anchor + alpha tuned (Wortsman et al., CVPR 2022, Eq. 1).
 
-    Exactly ``anchor`` at 0 and exactly ``tuned`` at 1. Integer tensors (BatchNorm's count of
-    batches) have no point between: they are the tuned ones, but for alpha = 0. Running
-    means and variances are interpolated like weights, as in the authors' code; they are
-    statistics of neither model then, so consider to estimate them again.
+    The result equals ``anchor`` to the bit at alpha = 0, and ``tuned`` at alpha = 1. Integer
+    tensors (BatchNorm's count of batches) are ``tuned``'s, except at alpha = 0. The function
+    interpolates running means and variances like weights, as the authors' code does. They are
+    then the statistics of neither model, so consider estimating them again.
 
     Args:
-        anchor: a state dict.
-        tuned: a state dict of the same names and shapes.
-        alpha: in [0, 1].
+        anchor: state dict at alpha = 0.
+        tuned: state dict at alpha = 1, with the names and shapes of ``anchor``.
+        alpha: position between the two, in [0, 1].
 
     Returns:
-        A new state dict, its tensors on the devices of ``tuned``.
+        A new state dict, with tensors of the dtypes and on the devices of ``tuned``.
 
     Raises:
-        TypeError, ValueError: for a bad ``alpha``, or state dicts that do not fit; says
-            which names or shapes.
+        TypeError: when ``alpha`` is no number.
+        ValueError: when ``alpha`` is outside [0, 1], or names or shapes of the state dicts
+            differ; the message lists them.
+
+    Example:
+        >>> interpolate({"w": torch.zeros(2)}, {"w": torch.ones(2)}, 0.25)
+        {'w': tensor([0.2500, 0.2500])}
     """
     check_alpha(alpha)
     alone = sorted(set(anchor) ^ set(tuned))
@@ -54,28 +59,36 @@ def interpolate(
     ]
     if wrong:
         raise ValueError(f"shapes of anchor and tuned differ: {'; '.join(wrong[:5])}")
-    made = {}
+    state = {}
     for name, end in tuned.items():
         start = anchor[name].to(end.device, end.dtype)
         if alpha in (0, 1) or not (end.is_floating_point() or end.is_complex()):
-            made[name] = (start if alpha == 0 else end).clone()
-        else:  # where an end is infinite (masks), the difference of both would be NaN
+            state[name] = (start if alpha == 0 else end).clone()
+        else:  # for infinite ends (masks), torch.lerp gives NaN
             between = torch.lerp(start, end, alpha)
             infinite = start.isinf() | end.isinf()
             plain = (1 - alpha) * start + alpha * end
-            made[name] = torch.where(start == end, end, torch.where(infinite, plain, between))
-    return made
+            state[name] = torch.where(start == end, end, torch.where(infinite, plain, between))
+    return state
 
 
 def interpolation_path(
     anchor: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alphas: Sequence[float]
 ) -> Iterator[tuple[float, dict[str, Tensor]]]:
-    """(alpha, state dict) for each of ``alphas``, made one at a time.
+    """Yield (alpha, state dict) for each of ``alphas``; memory holds one state dict at a time.
 
-    ``for alpha, state in interpolation_path(before, after, (0, 0.25, 0.5, 0.75, 1)): ...``
+    Args:
+        anchor: see :func:`interpolate`.
+        tuned: see :func:`interpolate`.
+        alphas: positions in [0, 1]; the call checks all of them.
 
     Raises:
-        TypeError, ValueError: as :func:`interpolate`, for all of ``alphas`` before the first.
+        TypeError, ValueError: see :func:`interpolate`.
+
+    Example:
+        >>> path = interpolation_path({"w": torch.zeros(1)}, {"w": torch.ones(1)}, (0, 0.5, 1))
+        >>> [(alpha, float(state["w"])) for alpha, state in path]
+        [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)]
     """
     checked = [check_alpha(alpha) for alpha in alphas]
     return ((alpha, interpolate(anchor, tuned, alpha)) for alpha in checked)

@@ -5,25 +5,30 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from benchmarks.board.write import write_board
+from benchmarks.record_files import collect
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``python -m benchmarks board``."""
     parser.add_argument(
-        "records", nargs="+", type=Path, metavar="RECORDS",
+        "records",
+        nargs="+",
+        type=Path,
+        metavar="RECORDS",
         help="files, or folders that are searched for *.json",
-    )  # fmt: skip
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
     parser.add_argument(
-        "--seeds", type=int, default=None,
+        "--seeds",
+        type=int,
+        default=None,
         help="how many a row must have to be ranked; default: the most that any has",
-    )  # fmt: skip
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Write the board and print its path."""
-    from benchmarks.board.write import write_board
-    from benchmarks.record_files import collect
-
     if args.seeds is not None and args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds}: at least one")
     found = collect(args.records)

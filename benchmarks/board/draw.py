@@ -7,19 +7,13 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from benchmarks.board.model import COLUMNS, Comparison, Entry
+from benchmarks.board.columns import COLUMN, COLUMNS, LEARNING
+from benchmarks.board.looks import class_of
+from benchmarks.board.model import Comparison, Entry
 from benchmarks.board.words import entry_name, number, with_spread
-from benchmarks.methods.registry import METHODS
 
 _WIDTH, _HEIGHT = 640, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 18, 14, 50
-_COLUMN = {column.key: column for column in COLUMNS}
-_ORDER = list(METHODS)
-
-
-def colour_of(method: str) -> str:
-    """Class that gives a method its colour."""
-    return f"c{_ORDER.index(method)}" if method in _ORDER else "cx"
 
 
 def ticks(low: float, high: float, most: int = 9) -> list[float]:
@@ -76,7 +70,7 @@ def drawn(comparison: Comparison) -> list[tuple[Entry, float, float]]:
     """The entries of the plot, with learning and keeping."""
     found = []
     for entry in comparison.entries:
-        x, y = entry.cells["last"], entry.cells[comparison.keeping]
+        x, y = entry.cells[LEARNING], entry.cells[comparison.keeping]
         if x is not None and y is not None:
             found.append((entry, x.mean, y.mean))
     return found
@@ -98,7 +92,7 @@ def scatter(comparison: Comparison) -> Markup:
     for method in methods:
         own = [(e, x, y) for e, x, y in points if e.row.method == method]
         parts.append(_path(axes, comparison, method, own, names))
-    kept = _COLUMN[comparison.keeping].title
+    kept = COLUMN[comparison.keeping].title
     about = f"Learning (Last) against keeping ({kept}); values are in the table below."
     return Markup(
         '<svg class="plot" viewBox="0 0 {w} {h}" role="group" aria-label="{about}">{parts}</svg>'
@@ -111,37 +105,57 @@ def _grid(axes: _Axes, comparison: Comparison) -> Markup:
     for value in ticks(*axes.x):
         x, _ = axes.at(value, axes.y[0])
         parts.append(
-            Markup('<line class="grid" x1="{x}" x2="{x}" y1="{a}" y2="{b}"/>'
-                   '<text class="tick" x="{x}" y="{t}" text-anchor="middle">{v}</text>')
-            .format(x=x, a=_TOP, b=bottom, t=bottom + 18, v=f"{100 * value:.4g}")
-        )  # fmt: skip
+            Markup(
+                '<line class="grid" x1="{x}" x2="{x}" y1="{a}" y2="{b}"/>'
+                '<text class="tick" x="{x}" y="{t}" text-anchor="middle">{v}</text>'
+            ).format(x=x, a=_TOP, b=bottom, t=bottom + 18, v=f"{100 * value:.4g}")
+        )
     for value in ticks(*axes.y):
         _, y = axes.at(axes.x[0], value)
         zero = "grid zero" if abs(value) < 1e-12 else "grid"
         parts.append(
-            Markup('<line class="{k}" x1="{a}" x2="{b}" y1="{y}" y2="{y}"/>'
-                   '<text class="tick" x="{t}" y="{z}" text-anchor="end">{v}</text>')
-            .format(k=zero, a=left, b=_WIDTH - _RIGHT, y=y, t=left - 8, z=y + 4,
-                    v=f"{100 * value:.4g}".replace("-", "\N{MINUS SIGN}"))
-        )  # fmt: skip
-    column = _COLUMN[comparison.keeping]
+            Markup(
+                '<line class="{k}" x1="{a}" x2="{b}" y1="{y}" y2="{y}"/>'
+                '<text class="tick" x="{t}" y="{z}" text-anchor="end">{v}</text>'
+            ).format(
+                k=zero,
+                a=left,
+                b=_WIDTH - _RIGHT,
+                y=y,
+                t=left - 8,
+                z=y + 4,
+                v=f"{100 * value:.4g}".replace("-", "\N{MINUS SIGN}"),
+            )
+        )
+    column = COLUMN[comparison.keeping]
     parts.append(
-        Markup('<text class="axis" x="{x}" y="{y}" text-anchor="middle">'
-               "learns more →  Last: accuracy at the end (%)</text>")
-        .format(x=(_LEFT + _WIDTH - _RIGHT) / 2, y=_HEIGHT - 10)
-    )  # fmt: skip
+        Markup(
+            '<text class="axis" x="{x}" y="{y}" text-anchor="middle">'
+            "learns more →  Last: accuracy at the end (%)</text>"
+        ).format(x=(_LEFT + _WIDTH - _RIGHT) / 2, y=_HEIGHT - 10)
+    )
     parts.append(
-        Markup('<text class="axis" transform="translate(16 {y}) rotate(-90)" text-anchor="middle">'
-               "keeps more →  {name}: {short} (points)</text>")
-        .format(y=(_TOP + _HEIGHT - _BOTTOM) / 2, name=column.title,
-                short=column.short.partition(",")[0])
-    )  # fmt: skip
+        Markup(
+            '<text class="axis" transform="translate(16 {y}) rotate(-90)" text-anchor="middle">'
+            "keeps more →  {name}: {short} (points)</text>"
+        ).format(
+            y=(_TOP + _HEIGHT - _BOTTOM) / 2,
+            name=column.title,
+            short=column.short.partition(",")[0],
+        )
+    )
     return Markup("").join(parts)
 
 
 Box = tuple[float, float, float, float]
-_PLACES = ((8, -7, "start"), (-8, -7, "end"), (9, 15, "start"), (-9, 15, "end"),
-           (0, -11, "middle"), (0, 21, "middle"))  # fmt: skip
+_PLACES = (
+    (8, -7, "start"),
+    (-8, -7, "end"),
+    (9, 15, "start"),
+    (-9, 15, "end"),
+    (0, -11, "middle"),
+    (0, 21, "middle"),
+)
 
 
 def _names(axes: _Axes, points: list[tuple[Entry, float, float]]) -> dict[str, Markup]:
@@ -190,14 +204,14 @@ def _path(
         parts.append(_point(axes, comparison, entry, x, y))
         parts.append(names.get(entry.row.setting, Markup("")))
     return Markup('<g class="method {c}" data-method="{m}">{parts}</g>').format(
-        c=colour_of(method), m=method, parts=Markup("").join(parts)
+        c=class_of(method), m=method, parts=Markup("").join(parts)
     )
 
 
 def _point(axes: _Axes, comparison: Comparison, entry: Entry, x: float, y: float) -> Markup:
     a, b = axes.at(x, y)
-    across, up = entry.cells["last"], entry.cells[comparison.keeping]
-    column = _COLUMN[comparison.keeping]
+    across, up = entry.cells[LEARNING], entry.cells[comparison.keeping]
+    column = COLUMN[comparison.keeping]
     about = (
         f"{entry_name(entry)}: Last {with_spread(across, 'percent')} %, {column.title} "
         f"{with_spread(up, 'points')} points, {len(entry.row.finished)} seeds"

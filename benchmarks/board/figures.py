@@ -9,22 +9,11 @@ from typing import Any
 import matplotlib.style
 from matplotlib.figure import Figure
 
+from benchmarks.board.columns import COLUMN, COLUMNS, LEARNING
 from benchmarks.board.draw import drawn
-from benchmarks.board.model import COLUMNS, Board, Comparison
+from benchmarks.board.looks import look_of
+from benchmarks.board.model import Board, Comparison
 from benchmarks.board.words import entry_name
-from benchmarks.methods.registry import METHODS
-
-_COLUMN = {column.key: column for column in COLUMNS}
-_COLOURS = ("#57606a", "#24292f", "#b35900", "#0969da", "#8250df", "#1a7f64", "#bf3989", "#6e7b00",
-            "#9a3412", "#0e7490", "#cf222e")  # fmt: skip
-_MARKERS = "sXD^vPo<>ph"
-_ORDER = list(METHODS)
-_COMPARED = ("last", "forgetting_first", "delta_lp", "delta_zs")
-
-
-def _look(method: str) -> tuple[str, str]:
-    k = _ORDER.index(method) if method in _ORDER else 0
-    return _COLOURS[k], _MARKERS[k]
 
 
 def figures(board: Board) -> dict[str, bytes]:
@@ -39,7 +28,7 @@ def _figures(board: Board) -> dict[str, bytes]:
     for comparison in board.comparisons:
         word = re.sub(r"[^a-z0-9]+", "-", f"{comparison.stream} {comparison.backbone}".lower())
         name = f"figure-{comparison.number}-{word.strip('-')[:60]}"
-        for kind, draw in (("paths", _paths), ("differences", _differences)):
+        for kind, draw in (("paths", paths_figure), ("differences", differences_figure)):
             figure = draw(comparison)
             if figure is None:
                 continue
@@ -55,7 +44,7 @@ def _text(words: str) -> str:
     return words.replace("$", r"\$")
 
 
-def _paths(comparison: Comparison) -> Figure | None:
+def paths_figure(comparison: Comparison) -> Figure | None:
     """Learning against keeping, a line a method over its strengths, and the Pareto front."""
     points = drawn(comparison)
     if not points:
@@ -64,43 +53,71 @@ def _paths(comparison: Comparison) -> Figure | None:
     axes: Any = figure.add_subplot()
     front = sorted((100 * x, 100 * y) for e, x, y in points if e.front)
     if len(front) > 1:
-        axes.plot(*zip(*front, strict=True), color="#888", linestyle="--", linewidth=1,
-                  label="not beaten in both", zorder=1)  # fmt: skip
+        axes.plot(
+            *zip(*front, strict=True),
+            color="#888",
+            linestyle="--",
+            linewidth=1,
+            label="not beaten in both",
+            zorder=1,
+        )
     for method in dict.fromkeys(e.row.method for e, _, _ in points):
-        colour, marker = _look(method)
+        colour, marker = look_of(method)
         own = [(e, 100 * x, 100 * y) for e, x, y in points if e.row.method == method]
-        axes.plot([x for _, x, _ in own], [y for _, _, y in own], color=colour, linewidth=1,
-                  alpha=0.6, zorder=2)  # fmt: skip
+        axes.plot(
+            [x for _, x, _ in own],
+            [y for _, _, y in own],
+            color=colour,
+            linewidth=1,
+            alpha=0.6,
+            zorder=2,
+        )
         named = False
         for entry, x, y in own:
-            across, up = entry.cells["last"], entry.cells[comparison.keeping]
+            across, up = entry.cells[LEARNING], entry.cells[comparison.keeping]
             chosen = entry.row.chosen and entry.ranked
             halves = [
                 None if c is None or c.half is None or not chosen else 100 * c.half
                 for c in (across, up)
             ]
             axes.errorbar(
-                x, y, xerr=halves[0], yerr=halves[1], color=colour, marker=marker, markersize=6,
-                markerfacecolor=colour if chosen else "white", elinewidth=1, linestyle="none",
+                x,
+                y,
+                xerr=halves[0],
+                yerr=halves[1],
+                color=colour,
+                marker=marker,
+                markersize=6,
+                markerfacecolor=colour if chosen else "white",
+                elinewidth=1,
+                linestyle="none",
                 alpha=1 if entry.ranked else 0.4,
-                label=None if named else _text(method), zorder=3,
-            )  # fmt: skip
+                label=None if named else _text(method),
+                zorder=3,
+            )
             named = True
             if entry.row.strength is not None:
-                axes.annotate(f"{entry.row.strength:g}", (x, y), (5, 4), fontsize=7, color=colour,
-                              textcoords="offset points")  # fmt: skip
+                axes.annotate(
+                    f"{entry.row.strength:g}",
+                    (x, y),
+                    (5, 4),
+                    fontsize=7,
+                    color=colour,
+                    textcoords="offset points",
+                )
     axes.set_xlabel("learning: accuracy on the stream at its end (%)")
-    axes.set_ylabel(f"keeping: {_COLUMN[comparison.keeping].title} (points)")
+    axes.set_ylabel(f"keeping: {COLUMN[comparison.keeping].title} (points)")
     axes.set_title(_text(f"{comparison.stream} on {comparison.backbone}"), fontsize=10)
     axes.axhline(0, color="#bbb", linewidth=0.7, zorder=0)
     axes.legend(fontsize=8, frameon=False)
     return figure
 
 
-def _differences(comparison: Comparison) -> Figure | None:
+def differences_figure(comparison: Comparison) -> Figure | None:
     """Paired differences to plain fine-tuning of the chosen settings, with their intervals."""
     entries = [e for e in comparison.entries if e.row.chosen and any(e.differences.values())]
-    keys = [k for k in _COMPARED if any(e.differences[k] for e in entries)]
+    compared = [c.key for c in COLUMNS if c.compared]
+    keys = [k for k in compared if any(e.differences[k] for e in entries)]
     if not entries:
         return None
     figure = Figure(
@@ -112,16 +129,24 @@ def _differences(comparison: Comparison) -> Figure | None:
             found = entry.differences[key]
             if found is None:
                 continue
-            colour, marker = _look(entry.row.method)
+            colour, marker = look_of(entry.row.method)
             half = None if found.half is None else 100 * found.half
-            axes.errorbar(100 * found.mean, place, xerr=half, color=colour, marker=marker,
-                          markersize=5, capsize=2)  # fmt: skip
+            axes.errorbar(
+                100 * found.mean,
+                place,
+                xerr=half,
+                color=colour,
+                marker=marker,
+                markersize=5,
+                capsize=2,
+            )
         axes.axvline(0, color="#888", linewidth=0.8)
-        axes.set_title(_COLUMN[key].title, fontsize=9)
+        axes.set_title(COLUMN[key].title, fontsize=9)
         axes.set_ylim(len(entries) - 0.5, -0.5)
         axes.set_yticks(range(len(entries)))
-        axes.set_yticklabels([_text(entry_name(e)) for e in entries] if number == 1 else [],
-                             fontsize=8)  # fmt: skip
+        axes.set_yticklabels(
+            [_text(entry_name(e)) for e in entries] if number == 1 else [], fontsize=8
+        )
         axes.tick_params(axis="x", labelsize=7)
         if number == 1:
             figure.supxlabel("difference to plain fine-tuning, points, 95 % interval", fontsize=8)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from benchmarks.board.rows import Identity, Row, identity_of, leaves
-from benchmarks.record import Record
+from benchmarks.board.rows import Identity, Row
 
 
 @dataclass(frozen=True)
@@ -17,12 +15,6 @@ class Mark:
     word: str
     about: str
     unranked: bool = False
-
-
-def hardware(record: Record) -> tuple[Any, ...]:
-    """What timings of a run depend on."""
-    m = record.how.machine
-    return m.processor, m.cores, m.threads, m.jobs, m.device, m.gpus, m.dtype, m.ranks
 
 
 def marks_of(
@@ -35,7 +27,8 @@ def marks_of(
         base: the row of plain fine-tuning that it is compared with.
         usual: what most runs of the comparison saw and began with.
         seeds: how many it should have.
-        current: present version of each method.
+        current: present version of each method; a method that is not in it has no version to
+            be stale by.
     """
     marks = []
     done, failed = len(row.finished), len(row.failed)
@@ -44,7 +37,7 @@ def marks_of(
     if done < seeds:
         text = f"{done} of {seeds} seeds are finished, so it is not ranked."
         marks.append(Mark("too few seeds", text, unranked=True))
-    seen = {identity_of(r) for r in row.finished}
+    seen = row.identities
     if len(seen) > 1:
         text = "Its runs saw different images, or began with different weights: not ranked."
         marks.append(Mark("mixed splits", text, unranked=True))
@@ -54,17 +47,14 @@ def marks_of(
     other = _trained_otherwise(row, base)
     if other:
         marks.append(Mark("trained otherwise", f"Than plain fine-tuning here: {other}."))
-    if len({hardware(r) for r in row.finished}) > 1:
+    if len(row.machines) > 1:
         marks.append(Mark("mixed machines", "Its runs were made on different machines: no cost."))
-    elif base not in (None, row) and row.finished and base is not None:
-        own, others = ({hardware(r) for r in x.finished} for x in (row, base))
-        if own != others:
-            text = "Made on another machine than plain fine-tuning: no step cost for those seeds."
-            marks.append(Mark("other machine", text))
-    stale = {r.how.code.version for r in row.finished} - {current.get(row.method)}
+    elif base is not None and row.finished and row.machines != base.machines:
+        text = "Made on another machine than plain fine-tuning: no step cost for those seeds."
+        marks.append(Mark("other machine", text))
+    stale = _stale(row, current)
     if stale:
-        text = "The method's numbers have changed since (its version was raised); run it again."
-        marks.append(Mark("stale", text))
+        marks.append(Mark("stale", stale))
     if any(r.how.code.changed for r in row.finished):
         text = "The code had changes that were not committed, so its commit does not say all."
         marks.append(Mark("uncommitted", text))
@@ -75,9 +65,22 @@ def _trained_otherwise(row: Row, base: Row | None) -> str:
     """Keys of training and head in which a row is not as its baseline."""
     if base is None or base is row:
         return ""
-    own, plain = leaves(row.config), leaves(base.config)
+    own, plain = row.leaves, base.leaves
     return ", ".join(
         f"{key}={own.get(key, 'not set')} in place of {plain.get(key, 'not set')}"
         for key in sorted({*own, *plain})
         if key.startswith(("train.", "head.")) and own.get(key) != plain.get(key)
+    )
+
+
+def _stale(row: Row, current: Mapping[str, int]) -> str:
+    """Versions of the method in which a row was run, where its version was raised since."""
+    now = current.get(row.method)
+    others = sorted({r.how.code.version for r in row.finished} - {now})
+    if now is None or not others:
+        return ""
+    versions = ", ".join(map(str, others))
+    return (
+        f"Run with version {versions} of the method, which is version {now} now: a version is "
+        "raised when the method's numbers change. Run it again."
     )

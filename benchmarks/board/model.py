@@ -5,77 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from benchmarks.board.marks import Mark, hardware, marks_of
+from benchmarks.board.columns import COLUMNS, KEEPING, LEARNING, Column
+from benchmarks.board.marks import Mark, marks_of
 from benchmarks.board.rows import (
     Row,
     comparison_of,
     distinctions,
-    identity_of,
+    hardware,
     leaves,
     rows_of,
     usual_identity,
 )
 from benchmarks.board.stats import Interval, interval, paired, pareto
-from benchmarks.methods.registry import PLAIN
+from benchmarks.methods import registry
 from benchmarks.record import Record
 from benchmarks.record_files import Collected
-
-Unit = Literal["percent", "points", "change", "times", "bytes"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A score that is shown.
-
-    Attributes:
-        key: of :data:`~benchmarks.scores.SCORES`, or ``step_cost``.
-        title: of the column.
-        unit: ``percent`` of images; ``points``, of a loss, or ``change``, with its sign; ``times``
-            plain fine-tuning; ``bytes``.
-        better: whether more or less is better.
-        short: what it is, in a few words.
-        about: one sentence.
-    """
-
-    key: str
-    title: str
-    unit: Unit
-    better: Literal["more", "less"]
-    short: str
-    about: str
-
-
-COLUMNS = (
-    Column("last", "Last", "percent", "more", "accuracy at the end",
-           "Accuracy on the test images of all data sets of the stream, after the last was learnt: "
-           "what the model has learnt."),
-    Column("avg", "Avg", "percent", "more", "accuracy on the way",
-           "Accuracy on the data sets learnt by then, after each of them; the mean."),
-    Column("forgetting_first", "Forgetting", "points", "less", "of the stream itself",
-           "Accuracy on a data set right after learning it minus at the end, mean over all but the "
-           "last (Avalanche's formula): what was forgotten of the stream."),
-    Column("bwt", "BWT", "change", "more", "minus forgetting",
-           "Backward transfer: minus forgetting."),
-    Column("delta_lp", "Δ_LP", "change", "more", "unseen data, probes",
-           "What is left of what the model knew before: the change, since pre-training, of the "
-           "accuracy of linear probes on data sets that it was never tuned on (the panel). Probes "
-           "are fitted anew on the features of each model. Below 0 is concept forgetting."),
-    Column("delta_zs", "Δ_ZS", "change", "more", "unseen data, zero-shot",
-           "The change of the panel's accuracy since pre-training with the texts of the classes in "
-           "place of probes (zero-shot)."),
-    Column("neighbors_kept", "Neighbours kept", "percent", "more", "unseen data",
-           "Share of a panel image's 10 nearest neighbours in feature space that are its "
-           "neighbours still."),
-    Column("step_cost", "Step cost", "times", "less", "time",
-           "Median time of a training step, divided by that of plain fine-tuning with the same "
-           "seed on the same machine. Other work on a machine makes it noisy: mind the interval."),
-    Column("peak_memory", "Memory", "bytes", "less", "at most",
-           "Of the GPU, its peak; else what the process held after a step at most, with its data, "
-           "its libraries, and what earlier runs in it left."),
-)  # fmt: skip
-COST = ("step_cost", "peak_memory")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +82,7 @@ class Comparison:
     @property
     def keeping(self) -> str:
         """The column of what was kept: the panel's, or without one the stream's own."""
-        return "delta_lp" if any(e.cells.get("delta_lp") for e in self.entries) else "bwt"
+        return _keeping([entry.cells for entry in self.entries])
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,8 +142,8 @@ def _comparison(
     usual = usual_identity(rows)
     seeds = asked or max(len(row.finished) + len(row.failed) for row in rows)
     # what was measured on other images is no baseline
-    whole = [row for row in rows if {identity_of(r) for r in row.finished} == {usual}]
-    plain = [r for name in PLAIN for r in whole if r.method == name]
+    whole = [row for row in rows if row.identities == {usual}]
+    plain = [r for name in registry.PLAIN for r in whole if r.method == name]
     plain = [row for row in plain if row.method == plain[0].method]
     told = distinctions(rows)
     chosen = {row.method for row in rows if row.chosen}
@@ -207,28 +152,35 @@ def _comparison(
         base = _nearest(row, plain)
         marks = marks_of(row, base, usual, seeds, current)
         comparable = base not in (None, row) and not any(m.unranked for m in marks)
-        cells = {c.key: _cell(row, base, c.key) for c in COLUMNS}
+        cells = {c.key: _cell(row, base, c) for c in COLUMNS}
         differences = {
             c.key: paired(row.scores(c.key), base.scores(c.key))
-            if comparable and base is not None else None
-            for c in COLUMNS if c.key not in COST
-        }  # fmt: skip
+            if comparable and base is not None
+            else None
+            for c in COLUMNS
+            if not c.cost
+        }
         parts.append((row, cells, differences, marks))
     parts.sort(key=lambda part: any(m.unranked for m in part[3]))  # what is not ranked is below
-    keeping = "delta_lp" if any(cells["delta_lp"] for _, cells, _, _ in parts) else "bwt"
+    keeping = _keeping([cells for _, cells, _, _ in parts])
     drawn = [
-        (row.setting, (cells["last"].mean, cells[keeping].mean))
+        (row.setting, (cells[LEARNING].mean, cells[keeping].mean))
         for row, cells, _, marks in parts
-        if cells["last"] and cells[keeping] and not any(m.unranked for m in marks)
+        if cells[LEARNING] and cells[keeping] and not any(m.unranked for m in marks)
     ]
     front = {drawn[k][0] for k in pareto([point for _, point in drawn])}
     entries = tuple(
         Entry(
-            row, cells, differences, marks, told[row.setting], row.setting in front,
+            row,
+            cells,
+            differences,
+            marks,
+            told[row.setting],
+            row.setting in front,
             row.chosen or row.method not in chosen,
         )
         for row, cells, differences, marks in parts
-    )  # fmt: skip
+    )
     first = next((r for row in rows for r in row.finished), None)
     stream = None if first is None else first.stream
     return Comparison(
@@ -245,28 +197,34 @@ def _comparison(
     )
 
 
+def _keeping(cells: Sequence[Mapping[str, Interval | None]]) -> str:
+    """Key of the first column of keeping that any row has; the last of them without one."""
+    return next((key for key in KEEPING if any(part.get(key) for part in cells)), KEEPING[-1])
+
+
 def _nearest(row: Row, plain: Sequence[Row]) -> Row | None:
     """Plain fine-tuning with the most of ``row``'s configuration; itself if it is plain."""
-    own = set(leaves(row.config).items())
     if row in plain:
         return row
-    return max(plain, key=lambda p: len(own & set(leaves(p.config).items())), default=None)
+    leaves = set(row.leaves.items())
+    return max(plain, key=lambda p: len(leaves & set(p.leaves.items())), default=None)
 
 
-def _cell(row: Row, base: Row | None, key: str) -> Interval | None:
-    if key in COST and len({hardware(r) for r in row.finished}) > 1:
+def _cell(row: Row, base: Row | None, column: Column) -> Interval | None:
+    if column.cost and len(row.machines) > 1:
         return None
-    if key != "step_cost":
-        return interval(row.scores(key))
+    if column.ratio_of is None:
+        return interval(row.scores(column.key))
     if base is None:
         return None
     if base is row:
-        return Interval(1.0, None, dict.fromkeys(row.scores("seconds_per_step"), 1.0))
-    there = {r.config["seed"]: r for r in base.finished}
-    pairs = [(r, there[r.config["seed"]]) for r in row.finished if r.config["seed"] in there]
-    return interval({
-        r.config["seed"]: r.cost.seconds_per_step / other.cost.seconds_per_step
-        for r, other in pairs
-        if r.cost and other.cost and other.cost.seconds_per_step
-        and hardware(r) == hardware(other)
-    })  # fmt: skip
+        return Interval(1.0, None, dict.fromkeys(row.scores(column.ratio_of), 1.0))
+    return interval(_ratios(row, base, column.ratio_of))
+
+
+def _ratios(row: Row, base: Row, score: str) -> dict[int, float]:
+    """A score divided by that of ``base``, by seed, where both were measured on one machine."""
+    there = {r.config["seed"]: hardware(r) for r in base.finished}
+    seeds = [s for r in row.finished if there.get(s := r.config["seed"]) == hardware(r)]
+    values, plain = row.scores(score), base.scores(score)
+    return {s: values[s] / plain[s] for s in seeds if s in values and plain.get(s)}

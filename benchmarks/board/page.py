@@ -11,8 +11,11 @@ from typing import Any, get_args
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from benchmarks.board.draw import colour_of, scatter, strips
-from benchmarks.board.model import COLUMNS, Board, Column, Comparison, Entry, Unit
+from benchmarks.board.columns import COLUMNS, Column, Unit
+from benchmarks.board.draw import scatter, strips
+from benchmarks.board.looks import class_of, style
+from benchmarks.board.model import Board, Comparison, Entry
+from benchmarks.board.rows import Row
 from benchmarks.board.words import (
     data_sets,
     difference,
@@ -22,10 +25,9 @@ from benchmarks.board.words import (
     unit_name,
     verdict,
 )
-from benchmarks.methods.registry import METHODS
+from benchmarks.methods import registry
 from benchmarks.record import Record, canonical
 from benchmarks.record_files import sealed
-from benchmarks.scores import SCORES
 
 _ASSETS = Path(__file__).with_name("assets")
 
@@ -33,12 +35,16 @@ _ASSETS = Path(__file__).with_name("assets")
 def page(board: Board) -> str:
     """The whole page; the same for the same board."""
     found = Environment(
-        loader=FileSystemLoader(_ASSETS), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(_ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     script = (_ASSETS / "page.js").read_text(encoding="utf-8")
     rows = [entry.row for c in board.comparisons for entry in c.entries]
-    known = [method for method in METHODS if any(row.method == method for row in rows)]
+    known = [method for method in registry.METHODS if any(row.method == method for row in rows)]
     others = sorted({row.method for row in rows} - set(known))
     shown = [c for c in COLUMNS if any(_any(c, part) for part in board.comparisons)]
     return found.get_template("page.html").render(
@@ -48,10 +54,11 @@ def page(board: Board) -> str:
         streams=sorted({c.stream for c in board.comparisons}),
         backbones=sorted({c.backbone for c in board.comparisons}),
         methods=known + others,
-        abouts={method: METHODS[method].about for method in known},
+        abouts={method: registry.METHODS[method].about for method in known},
         units={unit: unit_name(unit) for unit in get_args(Unit)},
-        colour_of=colour_of,
+        class_of=class_of,
         css=Markup((_ASSETS / "page.css").read_text(encoding="utf-8")),
+        looks=style(),
         script=Markup(script),
         script_hash=Markup("'sha256-{}'").format(
             base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -115,41 +122,47 @@ def _row(
     for column in columns:
         cell, apart = entry.cells[column.key], entry.differences.get(column.key)
         order[column.key] = None if cell is None else cell.mean
-        cells.append({
-            "title": column.title,
-            "key": column.key,
-            "value": "–" if cell is None else number(cell.mean, column.unit),
-            "spread": "" if cell is None else spread(cell.half, column.unit),
-            "strip": dots.get((row.setting, column.key)),
-            "difference": (
-                "" if apart is None else difference(apart, column.unit)
-            ),
-            "verdict": verdict(apart, column),
-            "single": apart is not None and apart.half is None,
-        })  # fmt: skip
+        cells.append(
+            {
+                "title": column.title,
+                "key": column.key,
+                "kinds": _kinds(verdict(apart, column), column),
+                "value": "–" if cell is None else number(cell.mean, column.unit),
+                "spread": "" if cell is None else spread(cell.half, column.unit),
+                "strip": dots.get((row.setting, column.key)),
+                "difference": "" if apart is None else difference(apart, column.unit),
+                "verdict": verdict(apart, column),
+                "single": apart is not None and apart.half is None,
+            }
+        )
     return {
         "id": row.setting[:12],
         "entry": entry,
         "cells": cells,
         "sort": json.dumps(order, sort_keys=True),
-        "about": METHODS[row.method].about if row.method in METHODS else "",
+        "about": _about(row.method),
         "score": "" if row.mean("score") is None else number(row.mean("score") or 0.0, "percent"),
-        "runs": [_run(record) for record in (*row.finished, *row.failed)],
+        "runs": [_run(row, record) for record in (*row.finished, *row.failed)],
     }
 
 
-def _run(record: Record) -> dict[str, Any]:
+def _kinds(verdict: str, column: Column) -> str:
+    """Classes of a cell."""
+    return " ".join(filter(None, (verdict, "" if column.phone else "roomy")))
+
+
+def _about(method: str) -> str:
+    return registry.METHODS[method].about if method in registry.METHODS else ""
+
+
+def _run(row: Row, record: Record) -> dict[str, Any]:
     if record.status == "failed":
         about = f"failed: {record.reason}"
     else:
-        units = {column.key: (column.title, column.unit) for column in COLUMNS}
-        found = {key: SCORES[key](record) for key in ("last", "delta_lp")}
-        parts = [
-            f"{units[key][0]} {number(value, units[key][1])}"
-            for key, value in found.items()
-            if value is not None
-        ]
-        about = ", ".join([*parts, f"{1000 * SCORES['seconds_per_step'](record):.0f} ms a step"])
+        scores = row.by_run[record.run_id]
+        brief = [(c, scores[c.key]) for c in COLUMNS if c.brief]
+        parts = [f"{c.title} {number(v, c.unit)}" for c, v in brief if v is not None]
+        about = ", ".join([*parts, f"{1000 * (scores['seconds_per_step'] or 0.0):.0f} ms a step"])
     return {
         "id": record.run_id,
         "seed": record.config["seed"],

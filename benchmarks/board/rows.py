@@ -7,13 +7,15 @@ import json
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from benchmarks.methods.registry import METHODS
+from benchmarks.board.looks import place_of
+from benchmarks.methods import registry
 from benchmarks.record import Record, canonical, identifying
-from benchmarks.scores import SCORES
+from benchmarks.scores import scores_of
 
-_ORDER = list(METHODS)
+Identity = tuple[str | None, tuple[tuple[str, str], ...], str | None]
 _NAMED = ("method", "strength", "seed", "where")
 
 
@@ -51,9 +53,34 @@ class Row:
         """Method and strength."""
         return self.method if self.strength is None else f"{self.method} {self.strength:g}"
 
+    @cached_property
+    def by_run(self) -> dict[str, dict[str, float | None]]:
+        """All scores of each finished run, by its id; computed once."""
+        return {r.run_id: scores_of(r) for r in self.finished}
+
+    @cached_property
+    def leaves(self) -> dict[str, str]:
+        """Its configuration, see :func:`leaves`."""
+        return leaves(self.config)
+
+    @cached_property
+    def comparison(self) -> str:
+        """The comparison that it belongs to, see :func:`comparison_of`."""
+        return comparison_of(self.config)
+
+    @cached_property
+    def identities(self) -> set[Identity]:
+        """The identities of its finished runs, see :func:`identity_of`; one in a sound row."""
+        return {identity_of(r) for r in self.finished}
+
+    @cached_property
+    def machines(self) -> set[tuple[Any, ...]]:
+        """The machines of its finished runs, see :func:`hardware`."""
+        return {hardware(r) for r in self.finished}
+
     def scores(self, name: str) -> dict[int, float]:
         """A score of :data:`~benchmarks.scores.SCORES` by seed, where it is known."""
-        found = {r.config["seed"]: SCORES[name](r) for r in self.finished}
+        found = {r.config["seed"]: self.by_run[r.run_id][name] for r in self.finished}
         return {seed: value for seed, value in found.items() if value is not None}
 
     def mean(self, name: str) -> float | None:
@@ -74,15 +101,18 @@ def comparison_of(config: dict[str, Any]) -> str:
     return canonical([config["stream"], config["backbone"], panel]).decode()
 
 
-Identity = tuple[str | None, tuple[tuple[str, str], ...], str | None]
-
-
 def identity_of(record: Record) -> Identity:
     """What a finished run saw and began with: split, panel images, and weights unless random."""
     assert record.stream is not None
     drawn = record.config["backbone"].get("weights") == "random"  # by the seed
     panel = tuple(sorted((name, data.sha256) for name, data in (record.panel or {}).items()))
     return record.stream.split_sha256, panel, None if drawn else record.initial_tower_sha256
+
+
+def hardware(record: Record) -> tuple[Any, ...]:
+    """What timings of a run depend on."""
+    m = record.how.machine
+    return m.processor, m.cores, m.threads, m.jobs, m.device, m.gpus, m.dtype, m.ranks
 
 
 def usual_identity(rows: Iterable[Row]) -> Identity | None:
@@ -104,16 +134,14 @@ def rows_of(records: Iterable[Record]) -> list[Row]:
     rows.sort(key=_place)
     comparisons: dict[str, list[Row]] = {}
     for row in rows:
-        comparisons.setdefault(comparison_of(row.config), []).append(row)
+        comparisons.setdefault(row.comparison, []).append(row)
     best = {setting for same in comparisons.values() for setting in _chosen(same)}
-    return [replace(row, chosen=row.setting in best) for row in rows]
+    return [replace(row, chosen=True) if row.setting in best else row for row in rows]
 
 
 def _place(row: Row) -> tuple[Any, ...]:
-    known = row.method in _ORDER
-    place = _ORDER.index(row.method) if known else len(_ORDER)
     strength = -1.0 if row.strength is None else row.strength
-    return comparison_of(row.config), place, row.method, strength, row.setting
+    return row.comparison, place_of(row.method), row.method, strength, row.setting
 
 
 def _chosen(rows: Sequence[Row]) -> set[str]:
@@ -128,13 +156,13 @@ def _chosen(rows: Sequence[Row]) -> set[str]:
         same = [
             (row, row.scores("score"))
             for row in rows
-            if row.method == method and {identity_of(r) for r in row.finished} == {usual}
+            if row.method == method and row.identities == {usual}
         ]
         same = [(row, scores) for row, scores in same if scores]
         shared = sorted(set.intersection(*(set(scores) for _, scores in same))) if same else []
         if not shared:
             continue
-        weakens = method in METHODS and METHODS[method].weakens
+        weakens = method in registry.METHODS and registry.METHODS[method].weakens
         weakest_first = same[::-1] if weakens else same
         row, _ = max(weakest_first, key=lambda pair: statistics.fmean(pair[1][s] for s in shared))
         best.add(row.setting)
@@ -166,7 +194,7 @@ def distinctions(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
     for row in rows:
         groups.setdefault((row.method, f"{row.strength}"), []).append(row)
     for same in groups.values():
-        told = {row.setting: leaves(row.config) for row in same}
+        told = {row.setting: row.leaves for row in same}
         keys = sorted({key for values in told.values() for key in values})
         for key in keys:
             if len({values.get(key) for values in told.values()}) > 1:

@@ -6,7 +6,8 @@ import csv
 import io
 from collections.abc import Iterable
 
-from benchmarks.board.model import COLUMNS, COST, Board, Comparison, Entry
+from benchmarks.board.columns import COLUMNS
+from benchmarks.board.model import Board, Comparison, Entry
 from benchmarks.board.words import (
     MINUS,
     data_sets,
@@ -30,9 +31,7 @@ def _cell(text: str) -> str:
 
 def _table(lines: Iterable[list[str]]) -> list[str]:
     head, *body = lines
-    return [
-        "| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]
-    ]  # fmt: skip
+    return ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]]
 
 
 def markdown(board: Board) -> str:
@@ -62,29 +61,48 @@ def _comparison(comparison: Comparison) -> list[str]:
             told = verdict(entry.differences.get(column.key), column)
             cells.append(with_spread(entry.cells[column.key], column.unit) + _ARROW[told])
         name = _cell(entry_name(entry))
-        lines.append([
-            f"**{name}**" if entry.row.chosen else name, *cells,
-            str(len(entry.row.finished)), _cell(_notes(entry)),
-        ])  # fmt: skip
+        lines.append(
+            [
+                f"**{name}**" if entry.row.chosen else name,
+                *cells,
+                str(len(entry.row.finished)),
+                _cell(_notes(entry)),
+            ]
+        )
     base = comparison.baseline
     keys = ", ".join(f"{key}={value}" for key, value in comparison.apart.items())
     apart = [f"Apart from the others by {_cell(keys)}.", ""] if keys else []
     told = [
         f"Learnt in order: {_cell(data_sets(comparison.experiences))}. "
-        + (f"Panel, never tuned on: {_cell(', '.join(comparison.panel))}. " if comparison.panel
-           else "")
+        + (
+            f"Panel, never tuned on: {_cell(', '.join(comparison.panel))}. "
+            if comparison.panel
+            else ""
+        )
         + (f"Split: `{comparison.split[:16]}`." if comparison.split else ""),
         "",
         "Mean ± half of the 95 % interval over seeds (Student's t). Bold: chosen on validation "
         "data. "
-        + (f"▲ ▼: better or worse than {_cell(base.label)}, plain fine-tuning, by an interval of "
-           "paired differences without 0." if base else "No plain fine-tuning to compare with."),
-    ]  # fmt: skip
+        + (
+            f"▲ ▼: better or worse than {_cell(base.label)}, plain fine-tuning, by an interval of "
+            "paired differences without 0."
+            if base
+            else "No plain fine-tuning to compare with."
+        ),
+    ]
     lead = f"Compared with {_cell(base.label)}, on the seeds that both have:" if base else ""
     return [
-        f"## {_cell(comparison.stream)} on {_cell(comparison.backbone)}", "", *apart, *told, "",
-        *_table(lines), "", lead, "", *(f"- {_cell(text)}" for _, text in findings(comparison)),
-    ]  # fmt: skip
+        f"## {_cell(comparison.stream)} on {_cell(comparison.backbone)}",
+        "",
+        *apart,
+        *told,
+        "",
+        *_table(lines),
+        "",
+        lead,
+        "",
+        *(f"- {_cell(text)}" for _, text in findings(comparison)),
+    ]
 
 
 def _notes(entry: Entry) -> str:
@@ -109,25 +127,45 @@ def _safe(value: object) -> object:
 
 def rows_csv(board: Board) -> str:
     """A line a setting: means, halves of intervals, differences; shares of 1, bytes, ratios."""
-    head: list[object] = ["stream", "backbone", "split", "method", "strength", "distinct",
-                          "setting", "chosen", "ranked", "front", "seeds", "failed",
-                          "notes"]  # fmt: skip
+    head: list[object] = [
+        "stream",
+        "backbone",
+        "split",
+        "method",
+        "strength",
+        "distinct",
+        "setting",
+        "chosen",
+        "ranked",
+        "front",
+        "seeds",
+        "failed",
+        "notes",
+    ]
     for column in COLUMNS:
         head += [column.key, f"{column.key}_half"]
-        head += (
-            [] if column.key in COST else [f"{column.key}_vs_plain", f"{column.key}_vs_plain_half"]
-        )
+        head += [] if column.cost else [f"{column.key}_vs_plain", f"{column.key}_vs_plain_half"]
     lines = [head]
     for c in board.comparisons:
         for e in c.entries:
             line: list[object] = [
-                c.stream, c.backbone, c.split, e.row.method, e.row.strength,
-                ", ".join(f"{k}={v}" for k, v in e.distinct.items()), e.row.setting,
-                e.row.chosen, e.ranked, e.front, len(e.row.finished), len(e.row.failed), _notes(e),
-            ]  # fmt: skip
+                c.stream,
+                c.backbone,
+                c.split,
+                e.row.method,
+                e.row.strength,
+                ", ".join(f"{k}={v}" for k, v in e.distinct.items()),
+                e.row.setting,
+                e.row.chosen,
+                e.ranked,
+                e.front,
+                len(e.row.finished),
+                len(e.row.failed),
+                _notes(e),
+            ]
             for column in COLUMNS:
                 found = [e.cells[column.key]]
-                found += [] if column.key in COST else [e.differences[column.key]]
+                found += [] if column.cost else [e.differences[column.key]]
                 for value in found:
                     line += [value and value.mean, value and value.half]
             lines.append(line)
@@ -136,16 +174,36 @@ def rows_csv(board: Board) -> str:
 
 def runs_csv(board: Board) -> str:
     """A line a run, with every scalar by its name."""
-    head: list[object] = ["run_id", "status", "stream", "backbone", "method", "strength", "seed",
-                          "split_sha256", "commit", *SCORES]  # fmt: skip
+    head: list[object] = [
+        "run_id",
+        "status",
+        "stream",
+        "backbone",
+        "method",
+        "strength",
+        "seed",
+        "split_sha256",
+        "commit",
+        *SCORES,
+    ]
     lines = [head]
     for c in board.comparisons:
         for e in c.entries:
             for r in (*e.row.finished, *e.row.failed):
                 split = r.stream.split_sha256 if r.stream else None
-                scores = [f(r) if r.status == "finished" else None for f in SCORES.values()]
-                lines.append([
-                    r.run_id, r.status, c.stream, c.backbone, e.row.method, e.row.strength,
-                    r.config["seed"], split, r.how.code.commit, *scores,
-                ])  # fmt: skip
+                scores = e.row.by_run.get(r.run_id, {})
+                lines.append(
+                    [
+                        r.run_id,
+                        r.status,
+                        c.stream,
+                        c.backbone,
+                        e.row.method,
+                        e.row.strength,
+                        r.config["seed"],
+                        split,
+                        r.how.code.commit,
+                        *(scores.get(name) for name in SCORES),
+                    ]
+                )
     return _csv(lines)

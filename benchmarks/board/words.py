@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.board.model import COLUMNS, Column, Comparison, Entry
+from benchmarks.board.columns import COLUMNS, TOLD, Column
+from benchmarks.board.model import Comparison, Entry
 from benchmarks.board.stats import Interval
 
-TOLD = ("last", "forgetting_first", "delta_lp", "delta_zs", "neighbors_kept")
-"""What is told in sentences."""
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -87,11 +86,14 @@ def findings(comparison: Comparison, keys: tuple[str, ...] = TOLD) -> list[tuple
                 clear[kind].append(f"{column.title} {difference(found, column.unit)}")
         parts = [
             f"{before}{', '.join(clear[kind])}"
-            for kind, before in (("better", "better: "), ("worse", "worse: "),
-                                 ("", "no clear difference: "),
-                                 ("single", "from one seed, so perhaps by chance: "))
+            for kind, before in (
+                ("better", "better: "),
+                ("worse", "worse: "),
+                ("", "no clear difference: "),
+                ("single", "from one seed, so perhaps by chance: "),
+            )
             if clear[kind]
-        ]  # fmt: skip
+        ]
         told.append((entry.row.method, f"{entry_name(entry)}: {'; '.join(parts)}."))
     if not told:
         told = [("", "No row but plain fine-tuning is ranked yet: nothing is compared with it.")]

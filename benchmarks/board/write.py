@@ -9,13 +9,13 @@ from benchmarks.board.figures import figures
 from benchmarks.board.model import Board, make_board
 from benchmarks.board.page import page
 from benchmarks.board.text import markdown, rows_csv, runs_csv
-from benchmarks.methods.registry import METHODS
+from benchmarks.methods import registry
 from benchmarks.record_files import Collected
 
 
 def current_versions() -> dict[str, int]:
     """Present version of each method."""
-    return {name: method.version for name, method in METHODS.items()}
+    return {name: method.version for name, method in registry.METHODS.items()}
 
 
 def board_of(found: Collected, seeds: int | None = None) -> Board:

@@ -1,4 +1,4 @@
-"""The plugin of each method, made of a run's strength and options."""
+"""The plugin of each method, made of a run's configuration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from avalanche_proxyfda import plugins
+from benchmarks.config import Config
 from benchmarks.methods.registry import METHODS, check_method
 
 REFERENCES = ("teacher", "anchor")
@@ -74,3 +75,50 @@ def make_plugins(
                 + (f"did you mean {near[0]!r}?" if near else f"it has {', '.join(free)}")
             )
     return [getattr(plugins, known.plugin)(**given, **options)]
+
+
+def plugins_of(config: Config) -> list[Any]:
+    """The plugin of a run in a list, which is empty for plain fine-tuning.
+
+    Every method learns from the batches that ``train`` describes. A method that can bring
+    batches of its own adopts the sizes of balanced batches, and brings none when they are
+    shuffled.
+
+    Args:
+        config: the run.
+
+    Raises:
+        TypeError, ValueError: for an option that the plugin does not have, near ones named, or
+            a value that it refuses.
+    """
+    takes, train, options = arguments_of(config.method), config.train, dict(config.options)
+    if "hard_class_batches" in takes and train.batches == "shuffled":
+        options.setdefault("hard_class_batches", False)
+    elif "hard_class_batches" in takes:
+        for name in ("classes_per_batch", "samples_per_class"):
+            if name in options:
+                raise ValueError(
+                    f"options.{name}: every method has the same batches; set train.{name}"
+                )
+            options[name] = getattr(train, name)
+    if "teacher_cache" in takes:
+        options.setdefault("teacher_cache", config.where.teacher_cache)
+        options.setdefault("cache_dir", config.where.cache_dir)
+    return make_plugins(config.method, config.strength, config.reference, config.seed, options)
+
+
+def checked(config: Config, source: str) -> Config:
+    """Return ``config`` when the plugin of its method takes its strength and options.
+
+    Args:
+        config: a run that is planned.
+        source: begins the message: the name of the recipe, as ``"concepts.yaml"``.
+
+    Raises:
+        ValueError: in one line, when the plugin does not take them.
+    """
+    try:
+        plugins_of(config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{source}: {error}") from error
+    return config

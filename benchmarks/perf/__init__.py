@@ -1,1 +1,1 @@
-"""What methods cost: ``python -m benchmarks perf``. Timings are asserted by ``--check`` alone."""
+"""Costs of the methods: ``python -m benchmarks perf``. Only ``--check`` asserts timings."""

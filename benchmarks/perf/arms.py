@@ -1,4 +1,4 @@
-"""What takes part in a measurement: a method on a model, as an Avalanche strategy that steps."""
+"""Arms of a measurement: each is a method on a model, as an Avalanche strategy that steps."""
 
 from __future__ import annotations
 
@@ -27,19 +27,18 @@ from benchmarks.perf.stepping import Stepper, share_memory
 
 TINY = "tiny-clip"
 PLAIN = "finetune"
-UNITS = 100  # of the head
+UNITS = 100  # outputs of the head
 _ENDLESS = 10**6  # epochs
-_STRENGTHS = {"wise-ft": 0.5}  # the others: 1
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One line of a measurement.
+    """One arm of a measurement.
 
     Attributes:
-        name: in tables.
-        method: of :data:`benchmarks.methods.METHODS`.
-        options: of its plugin.
+        name: name in tables.
+        method: key of :data:`benchmarks.methods.registry.METHODS`.
+        options: options of the method's plugin.
     """
 
     name: str
@@ -48,41 +47,57 @@ class Arm:
 
 
 def arm_of(name: str) -> Arm:
-    """``"METHOD"``, with a live teacher if it has one, or ``"METHOD, cached"``.
+    """Make an arm from its name.
+
+    Args:
+        name: ``"METHOD"``, with an uncached teacher if the method has a teacher, or
+            ``"METHOD, cached"``. ``"METHOD again"`` is one more arm of the same method.
 
     Raises:
-        ValueError: for an unknown method, or a cache for a method without a teacher.
+        ValueError: if the method is unknown, or has no teacher to cache.
     """
-    method, _, cached = name.partition(", ")
-    again = method.removesuffix(" again")
-    if again not in METHODS or cached not in ("", "cached"):
+    words, _, cached = name.partition(", ")
+    method = words.removesuffix(" again")
+    if method not in METHODS or cached not in ("", "cached"):
         raise ValueError(
-            f"arm {name!r} is unknown: give a method ({', '.join(METHODS)}), or one with a "
+            f"arm {name!r} is unknown: give a method ({', '.join(METHODS)}), or a method with a "
             "teacher and ', cached' behind it"
         )
-    given: dict[str, Any] = {}
-    if again == "lwf":  # which otherwise has nothing to keep in a first experience
-        given["known_classes"] = tuple(range(UNITS))
-    has_cache = "teacher_cache" in arguments_of(again)
+    options: dict[str, Any] = {}
+    arguments = arguments_of(method)
+    if "known_classes" in arguments:  # else the first experience has no known class
+        options["known_classes"] = tuple(range(UNITS))
+    has_cache = "teacher_cache" in arguments
     if cached and not has_cache:
-        raise ValueError(f"arm {name!r}: {again} has no teacher that could be cached")
+        raise ValueError(f"arm {name!r}: {method} has no teacher that could be cached")
     if has_cache:
-        given["teacher_cache"] = "exact" if cached else "off"
-    return Arm(name, again, given)
+        options["teacher_cache"] = "exact" if cached else "off"
+    return Arm(name, method, options)
+
+
+def strength_of(method: str) -> float | None:
+    """Strength of a method in measurements; None for a method without a knob.
+
+    The strength is 1, or the method's usual strength if 1 is outside the method's grid.
+    """
+    known = METHODS[method]
+    if known.knob is None:
+        return None
+    return 1.0 if known.grid[0] <= 1 <= known.grid[-1] else known.strength
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all arms of a measurement have in common.
+    """Settings that all arms of a measurement share.
 
     Attributes:
         model: ``"tiny-clip"``, or an architecture of open_clip, with random weights.
-        batch: B.
-        batches: different batches of images; an epoch.
-        precision: as ``train.precision`` of the runner.
-        device: of the training.
-        workers: of the loader.
-        seed: of images, weights, batches and turns.
+        batch: B, images a batch.
+        batches: batches an epoch.
+        precision: see ``train.precision`` of the runner.
+        device: device of the training.
+        workers: processes of the loader.
+        seed: seed of images, weights, batches and turns.
     """
 
     model: str = "ViT-B-32"
@@ -95,13 +110,13 @@ class Setting:
 
 
 class MemoryImages(Dataset[tuple[Tensor, int]]):
-    """Images of noise that lie in memory, as input of the model.
+    """Images of noise in memory, [3, side, side] float32 each.
 
     Args:
-        count: how many.
-        side: of an image, in pixels.
-        classes: their labels, in turn.
-        seed: of the noise.
+        count: number of images.
+        side: side of an image, in pixels.
+        classes: number of classes; labels take turns.
+        seed: seed of the noise.
     """
 
     def __init__(self, count: int, side: int, classes: int, seed: int) -> None:
@@ -117,25 +132,32 @@ class MemoryImages(Dataset[tuple[Tensor, int]]):
 
 
 def tower_of(name: str, seed: int) -> tuple[nn.Module, int, int]:
-    """An image tower, the width of its embeddings, and the side of its images.
+    """Load an image tower.
+
+    Args:
+        name: see :class:`Setting`.
+        seed: seed of the random weights.
+
+    Returns:
+        The tower, the width of its embeddings, and the side of its images in pixels.
 
     Raises:
-        ValueError: for an architecture that open_clip does not have.
+        ValueError: if open_clip has no such architecture.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name == TINY:
             return tiny_clip.load().visual, 128, 32
-        made = load_backbone(f"open_clip:{name}", weights="random")
-    side: Any = made.tower.image_size
-    return made.tower, made.dim, int(side[0] if isinstance(side, Sequence) else side)
+        backbone = load_backbone(f"open_clip:{name}", weights="random")
+    side: Any = backbone.tower.image_size
+    return backbone.tower, backbone.dim, int(side[0] if isinstance(side, Sequence) else side)
 
 
 class Bench:
-    """The model and the images of a setting, from which strategies are made.
+    """The model and the images of a setting; it makes the strategies of the arms.
 
     Args:
-        setting: what all arms share.
+        setting: settings that all arms share.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -149,18 +171,18 @@ class Bench:
         (self.experience,) = stream.train_stream
 
     def strategy(self, arm: Arm, last: Sequence[Any] = (), first: Sequence[Any] = ()) -> Any:
-        """A strategy of its own for an arm: a copy of the model, AdamW, accuracy and loss.
+        """Make the strategy of an arm, with a copy of the model, AdamW, accuracy and loss.
 
         Args:
-            arm: the method and its options.
-            last: plugins after the method's.
-            first: plugins before it.
+            arm: method and options.
+            last: plugins after the method's plugin.
+            first: plugins before the method's plugin.
         """
         setting, model = self.setting, copy.deepcopy(self.model)
-        method = METHODS[arm.method]
-        strength = _STRENGTHS.get(arm.method, 1.0) if method.knob else None
         plugins: list[Any] = [*first, *([LPFTPlugin()] if arm.method == "lp-ft" else [])]
-        plugins += make_plugins(arm.method, strength, "previous", setting.seed, arm.options)
+        plugins += make_plugins(
+            arm.method, strength_of(arm.method), "previous", setting.seed, arm.options
+        )
         plain = setting.precision == "float32"
         kind: Any = Naive if plain else EfficientNaive
         return kind(
@@ -178,27 +200,33 @@ class Bench:
         )
 
     def train(self, strategy: Any) -> None:
-        """Learn the images, epoch after epoch."""
+        """Train on the images, epoch after epoch, until the stepper ends the training."""
         strategy.train_epochs = _ENDLESS
         strategy.train(
-            self.experience, eval_streams=[], num_workers=self.setting.workers,
+            self.experience,
+            eval_streams=[],
+            num_workers=self.setting.workers,
             persistent_workers=self.setting.workers > 0,
-        )  # fmt: skip
+        )
 
     @property
     def warm_up(self) -> int:
-        """Steps until every arm has met all images: an epoch."""
+        """Steps of an epoch, after which every arm has seen all images."""
         return self.setting.batches
 
     @contextmanager
     def started(
         self, arms: Sequence[Arm], spread: Callable[[], Any] | None = None
     ) -> Iterator[tuple[dict[str, Stepper], dict[str, Any]]]:
-        """Steppers and strategies of arms by name, at work until the end of the block.
+        """Start the trainings of arms; the end of the block ends them.
 
         Args:
-            arms: what takes part.
-            spread: makes the plugin that spreads a strategy over ranks; None on one process.
+            arms: arms to start.
+            spread: makes the plugin that distributes a strategy over ranks; None for one
+                process.
+
+        Yields:
+            Steppers and strategies, by name of the arm.
         """
         share_memory()
         device = torch.device(self.setting.device)

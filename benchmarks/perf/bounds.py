@@ -1,4 +1,4 @@
-"""What the measurements may not exceed; ``--check`` asks."""
+"""Bounds of the measurements, which ``--check`` asserts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Bound:
-    """The most that one measured value may be.
+    """Upper bound of a measured value.
 
     Attributes:
         of: name of the value in a report's ``checked``.
-        most: the bound itself is still allowed.
-        unit: of both.
+        most: largest allowed value.
+        unit: unit of the value and the bound.
     """
 
     of: str
@@ -27,30 +27,37 @@ STEP = (
     Bound("proxy-fda, cached", 1.05),
     *(Bound(name, 1.40) for name in ("fda", "proxy-fda", "ldifs", "rkd", "rift", "lwf")),
 )
-"""Median step times, for ViT-B/32 at B = 64 on the CPU."""
+"""Bounds of the median step time, for ViT-B/32 at B = 64 on the CPU."""
 
 SAVED = (Bound("proxy-fda, B = 1024, D = 768", 256.0, "MiB"),)
-"""Bytes that a loss keeps for backward."""
+"""Bounds of the bytes that a loss saves for backward."""
 
 
 def exceeded(values: Mapping[str, float], bounds: tuple[Bound, ...]) -> list[str]:
-    """What is above its bound, in words, one of them for each.
+    """Compare values with their bounds and print each comparison to stderr.
+
+    Args:
+        values: measured values by name.
+        bounds: bounds; those of values that were not measured are skipped.
+
+    Returns:
+        One line for each value above its bound.
 
     Raises:
-        ValueError: when none of the bounded values was measured.
+        ValueError: if no value has a bound.
     """
     known = [bound for bound in bounds if bound.of in values]
     if not known:
         raise ValueError(
-            f"--check: nothing was measured that has a bound; these have: "
+            "--check: nothing was measured that has a bound; these have one: "
             f"{', '.join(bound.of for bound in bounds)}"
         )
-    found = []
+    lines = []
     for bound in known:
         value = values[bound.of]
-        above = not value <= bound.most  # NaN is above as well
+        above = not value <= bound.most  # NaN counts as above
         line = f"{bound.of}: {value:.4g} {bound.unit}, at most {bound.most:g}"
-        print(f"{'exceeded' if above else 'held'}: {line}", file=sys.stderr)
+        print(f"{'exceeded' if above else 'within'}: {line}", file=sys.stderr)
         if above:
-            found.append(line)
-    return found
+            lines.append(line)
+    return lines

@@ -1,4 +1,4 @@
-"""The losses on features alone: which are measured, at which sizes."""
+"""The losses that are measured, and the sizes of their batches of features."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FEW = "proxy-fda, 32 proxies"
 
 @dataclass(frozen=True)
 class Size:
-    """Of a batch of features.
+    """Size of a batch of features.
 
     Attributes:
-        batch: B.
-        dim: D.
-        neighbors: K; clamped to B - 1.
+        batch: B, number of images.
+        dim: D, width of the features.
+        neighbors: K, number of neighbours; at most B - 1 are used.
     """
 
     batch: int
@@ -40,7 +40,7 @@ class Size:
 
 
 def _proxy_fda(size: Size) -> nn.Module:
-    most = max(32, proxy_count(size.batch - 1, 0.4, size.batch))  # as the plugin has it
+    most = max(32, proxy_count(size.batch - 1, 0.4, size.batch))  # the plugin's number
     return ProxyFDALoss(size.dim, _k(size), max_proxies=most)
 
 
@@ -55,7 +55,7 @@ LOSSES: dict[str, Callable[[Size], nn.Module]] = {
     "rkd": lambda size: RKDLoss(),
     "rift": lambda size: RIFTLoss(),
 }
-"""As the plugins make them; and Proxy-FDA with 32 proxies a set at most, as for B = 98."""
+"""The losses as the plugins make them; and Proxy-FDA with at most 32 proxies a set."""
 
 CHUNKED = ("fda", "proxy-fda", FEW)
 
@@ -64,9 +64,9 @@ class Case:
     """A loss with a batch of features.
 
     Args:
-        name: of :data:`LOSSES`.
-        size: of the batch.
-        device: where; ``"meta"`` computes shapes alone.
+        name: key of :data:`LOSSES`.
+        size: size of the batch.
+        device: device of the loss; ``"meta"`` computes shapes without values.
     """
 
     def __init__(self, name: str, size: Size, device: str) -> None:
@@ -78,19 +78,21 @@ class Case:
 
     @property
     def given(self) -> tuple[Tensor, ...]:
-        """What is there anyway."""
+        """Tensors that exist before the loss is computed: features and parameters."""
         return (self.student, self.teacher, *self.loss.parameters())
 
     def compute(self) -> Tensor:
-        """The loss, a scalar."""
-        with warnings.catch_warnings():  # of the cap on proxies, which is what is meant
+        """Compute the loss, a scalar tensor []."""
+        with warnings.catch_warnings():  # the cap on proxies is intended
             warnings.filterwarnings("ignore", message="max_proxies=")
-            made = self.loss(self.student, self.teacher)
-        value: Tensor = made if isinstance(made, Tensor) else made.alignment + made.generator
+            result = self.loss(self.student, self.teacher)
+        value: Tensor = (
+            result if isinstance(result, Tensor) else result.alignment + result.generator
+        )
         return value
 
     def step(self) -> None:
-        """Forward and backward."""
+        """Compute the loss and its gradients."""
         self.student.grad = None
         self.loss.zero_grad()
         self.compute().backward()
@@ -98,7 +100,7 @@ class Case:
 
 @contextmanager
 def kept_whole() -> Iterator[None]:
-    """In this block nothing is computed again in backward, however large the batch."""
+    """Turn off recomputation in backward within the block, however large the batch."""
     most = chunks._KEPT
     chunks._KEPT = 2**62
     try:
@@ -108,9 +110,18 @@ def kept_whole() -> Iterator[None]:
 
 
 def too_long(seconds: float | None, size: Size, last: Size | None, budget: float) -> float | None:
-    """Seconds that ``size`` may take after ``last`` took ``seconds``, where that is too long.
+    """Estimate the time of a step, and return it if it exceeds the budget.
 
-    No loss here grows faster than the cube of the batch.
+    No loss grows faster than the cube of the batch, so the estimate is an upper bound.
+
+    Args:
+        seconds: time of a step at ``last``; None before the first size.
+        size: next size.
+        last: previous size; None before the first size.
+        budget: longest allowed time, in seconds.
+
+    Returns:
+        The estimate in seconds if it exceeds ``budget``, else None.
     """
     if seconds is None or last is None:
         return None

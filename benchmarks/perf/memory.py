@@ -1,4 +1,4 @@
-"""What the losses keep for backward, and the most that they hold."""
+"""Bytes that the losses save for backward, and the peak of their memory."""
 
 from __future__ import annotations
 
@@ -24,28 +24,44 @@ _BOUNDED = ("proxy-fda", Size(1024, 768))
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``perf memory``."""
-    parser.add_argument("--batches", nargs="+", type=int, default=None, metavar="B")
-    parser.add_argument("--dims", nargs="+", type=int, default=None, metavar="D")
-    parser.add_argument("--losses", nargs="+", choices=tuple(LOSSES), default=tuple(LOSSES))
     parser.add_argument(
-        "--budget", type=float, default=60.0,
-        help="leave a size out when it may take more seconds than this",
-    )  # fmt: skip
+        "--batches", nargs="+", type=int, default=None, metavar="B", help="sizes of the batch"
+    )
+    parser.add_argument(
+        "--dims", nargs="+", type=int, default=None, metavar="D", help="widths of the features"
+    )
+    parser.add_argument(
+        "--losses",
+        nargs="+",
+        choices=tuple(LOSSES),
+        default=tuple(LOSSES),
+        help="losses to measure; default: all",
+    )
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=60.0,
+        help="skip a size that may take more seconds than this",
+    )
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Count bytes on torch's meta device: exact, the same on every machine.
+    """Count bytes on torch's meta device; the counts are exact and equal on all machines.
 
-    Attention keeps its matrix there, which some devices' kernels do not. With a GPU, the most
-    that it holds in a real step is measured as well.
+    On the meta device, attention saves its matrix; the kernels of some devices do not. With a
+    GPU, the peak of a real step is measured too.
     """
     batches = args.batches or ((16, 64) if args.quick else BATCHES)
     dims = args.dims or ((512,) if args.quick else DIMS)
     cuda, about = torch.cuda.is_available(), machine("cuda" if torch.cuda.is_available() else "cpu")
     points: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
-    plans = [(name, way, dim) for dim in dims for name in args.losses
-             for way in (("chunked", "whole") if name in CHUNKED else ("as it is",))]  # fmt: skip
+    plans = [
+        (name, way, dim)
+        for dim in dims
+        for name in args.losses
+        for way in (("chunked", "whole") if name in CHUNKED else ("as it is",))
+    ]
     with tqdm(total=len(plans) * len(batches), unit="size", mininterval=2) as bar:
         for name, way, dim in plans:
             last, seconds = None, None
@@ -64,9 +80,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if args.check:
         checked[SAVED[0].of] = _bounded(points)
     settings = {
-        "batches": list(batches), "dims": list(dims), "losses": list(args.losses),
-        "budget": args.budget, "quick": args.quick, "device": "cuda" if cuda else "meta",
-    }  # fmt: skip
+        "batches": list(batches),
+        "dims": list(dims),
+        "losses": list(args.losses),
+        "budget": args.budget,
+        "quick": args.quick,
+        "device": "cuda" if cuda else "meta",
+    }
     summary = {"points": points, "left_out": left_out}
     return report("memory", settings, {"points": points}, summary, checked, about)
 
@@ -77,23 +97,23 @@ def _named(name: str, way: str, size: Size) -> dict[str, Any]:
 
 def _point(name: str, way: str, size: Size, cuda: bool) -> dict[str, Any]:
     with kept_whole() if way == "whole" else nullcontext():
-        found = Case(name, size, "meta")
-        saved = saved_bytes(found.compute, found.given)
-        made = _named(name, way, size) | {"saved": saved, "peak": peak_bytes(found.compute)}
+        case = Case(name, size, "meta")
+        saved = saved_bytes(case.compute, case.given)
+        point = _named(name, way, size) | {"saved": saved, "peak": peak_bytes(case.compute)}
         if cuda:
-            made["gpu_peak"] = _gpu_peak(name, size)
-    return made
+            point["gpu_peak"] = _gpu_peak(name, size)
+    return point
 
 
 def _gpu_peak(name: str, size: Size) -> int | None:
-    """Bytes that a real step on the GPU adds at most; None where they are more than it has."""
-    found = Case(name, size, "cuda")
+    """Peak bytes of a real step on the GPU; None if its memory is too small."""
+    case = Case(name, size, "cuda")
     try:
-        found.step()  # kernels take a workspace at their first use
+        case.step()  # kernels allocate a workspace at their first use
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        found.step()
+        case.step()
         torch.cuda.synchronize()
     except torch.cuda.OutOfMemoryError:
         return None
@@ -101,54 +121,61 @@ def _gpu_peak(name: str, size: Size) -> int | None:
 
 
 def _bounded(points: list[dict[str, Any]]) -> float:
-    """MiB saved at the size that has a bound, measured if it is not among ``points``."""
+    """MiB saved at the size with a bound; measured now if it is not among ``points``."""
     name, size = _BOUNDED
     wanted = _named(name, "chunked", size)
     for point in points:
         if {key: point[key] for key in wanted} == wanted:
             return float(point["saved"]) / MIB
-    found = Case(name, size, "meta")
-    return saved_bytes(found.compute, found.given) / MIB
+    case = Case(name, size, "meta")
+    return saved_bytes(case.compute, case.given) / MIB
 
 
-def line(made: Mapping[str, Any]) -> str:
-    """The summary, in one line: the largest batch of each loss."""
+def line(measured: Mapping[str, Any]) -> str:
+    """Summarise the report in one line: the largest batch of each loss."""
     largest: dict[str, Mapping[str, Any]] = {}
-    for point in made["summary"]["points"]:
+    for point in measured["summary"]["points"]:
         key = f"{point['loss']}, {point['way']}"
         if key not in largest or (point["batch"], point["dim"]) >= (
-            largest[key]["batch"], largest[key]["dim"],
-        ):  # fmt: skip
+            largest[key]["batch"],
+            largest[key]["dim"],
+        ):
             largest[key] = point
     parts = [
         f"{key} {p['saved'] / MIB:.1f} at B = {p['batch']}, D = {p['dim']}"
         for key, p in largest.items()
     ]
-    bound = "".join(f"; {of}: {value:.1f}" for of, value in made["checked"].items())
-    return f"MiB kept for backward: {'; '.join(parts)}{bound}"
+    bound = "".join(f"; {of}: {value:.1f}" for of, value in measured["checked"].items())
+    return f"MiB saved for backward: {'; '.join(parts)}{bound}"
 
 
-def draw(made: Mapping[str, Any]) -> Figure:
-    """Bytes kept and held, over B, at the width in the middle."""
-    points = made["summary"]["points"]
+def draw(measured: Mapping[str, Any]) -> Figure:
+    """Draw saved and peak bytes over B, at the median width."""
+    points = measured["summary"]["points"]
     dims = sorted({point["dim"] for point in points})
     dim = dims[len(dims) // 2]
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     panels: Any = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, what, title in zip(
-        panels, ("saved", "peak"), ("kept for backward", "held at most, in forward and backward"),
+        panels,
+        ("saved", "peak"),
+        ("saved for backward", "peak of forward and backward"),
         strict=True,
-    ):  # fmt: skip
+    ):
         names = list(dict.fromkeys(point["loss"] for point in points))
         for number, name in enumerate(names):
             for way, style in (("chunked", "-"), ("whole", ":"), ("as it is", "-")):
-                own = [p for p in points if (p["loss"], p["way"], p["dim"]) == (name, way, dim)]
-                if own:
+                curve = [p for p in points if (p["loss"], p["way"], p["dim"]) == (name, way, dim)]
+                if curve:
                     axes.plot(
-                        [p["batch"] for p in own], [p[what] / MIB for p in own], style,
-                        marker="o", markersize=3, color=f"C{number}",
+                        [p["batch"] for p in curve],
+                        [p[what] / MIB for p in curve],
+                        style,
+                        marker="o",
+                        markersize=3,
+                        color=f"C{number}",
                         label=name if way != "whole" else f"{name}, whole",
-                    )  # fmt: skip
+                    )
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_title(f"{title}, D = {dim}", fontsize=10)
@@ -158,19 +185,19 @@ def draw(made: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def table(made: Mapping[str, Any]) -> str:
-    """Markdown: MiB kept / held, a row for each loss and width."""
-    points = made["summary"]["points"]
+def table(measured: Mapping[str, Any]) -> str:
+    """Format the report as a Markdown table: MiB saved / peak, a row a loss and width."""
+    points = measured["summary"]["points"]
     batches = sorted({point["batch"] for point in points})
     rows = [
         "| loss | D | " + " | ".join(f"B = {batch}" for batch in batches) + " |",
         "| --- | --- |" + " --- |" * len(batches),
     ]
     for key in dict.fromkeys((p["loss"], p["way"], p["dim"]) for p in points):
-        own = {p["batch"]: p for p in points if (p["loss"], p["way"], p["dim"]) == key}
-        cells = [_cell(own.get(batch)) for batch in batches]
+        point_of = {p["batch"]: p for p in points if (p["loss"], p["way"], p["dim"]) == key}
+        cells = [_cell(point_of.get(batch)) for batch in batches]
         rows.append(f"| {key[0]}, {key[1]} | {key[2]} | {' | '.join(cells)} |")
-    rows += [f"\n{of}: {value:.1f} MiB kept." for of, value in made["checked"].items()]
+    rows += [f"\n{of}: {value:.1f} MiB saved." for of, value in measured["checked"].items()]
     return "\n".join(rows)
 
 

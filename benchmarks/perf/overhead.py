@@ -1,4 +1,4 @@
-"""What a step of each method takes, against a step of plain fine-tuning."""
+"""Step time of each method, relative to plain fine-tuning."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from matplotlib.figure import Figure
 from benchmarks.perf.arms import PLAIN, Arm, Bench, Setting, arm_of
 from benchmarks.perf.bounds import STEP
 from benchmarks.perf.report import machine, report
-from benchmarks.perf.stats import ratios, spread, told
+from benchmarks.perf.stats import format_spread, ratios, spread
 from benchmarks.perf.stepping import take_turns
 
 CONTROL = f"{PLAIN} again"
-"""Plain fine-tuning once more: what its ratio is off by, chance makes."""
+"""Plain fine-tuning once more: the deviation of its ratio from 1 is chance."""
 
 HEATS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (1.0, (CONTROL, "fda, cached", "proxy-fda, cached", "ldifs, cached")),
     (0.6, ("fda", "proxy-fda", "ldifs", "rkd", "lwf")),
     (0.4, ("rift", "l2sp", "digrap", "lp-ft", "wise-ft")),
 )
-"""Arms that take turns with plain fine-tuning, and their share of the rounds.
+"""Share of the rounds, and the arms that take turns with plain fine-tuning, by heat.
 
-Not all at once: each has a model, an optimizer and perhaps a teacher, for ViT-B/32 1.7 GiB.
+A heat has few arms, since each arm has a model, an optimizer and perhaps a teacher: for
+ViT-B/32 1.7 GiB.
 """
 
 BOUNDS = STEP
@@ -36,39 +37,61 @@ BOUNDS = STEP
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``perf overhead``."""
     add_setting(parser)
-    parser.add_argument("--rounds", type=int, default=None, help="measured steps of an arm; 5")
     parser.add_argument(
-        "--arms", nargs="+", default=None, metavar="ARM",
-        help="methods, 'fda, cached' for a teacher that is known; default: all, in three heats",
-    )  # fmt: skip
+        "--rounds",
+        type=int,
+        default=None,
+        help="measured steps an arm; default: 5, or 3 with --quick",
+    )
+    parser.add_argument(
+        "--arms",
+        nargs="+",
+        default=None,
+        metavar="ARM",
+        help="methods; 'fda, cached' has a cached teacher; default: all, in three heats",
+    )
 
 
 def add_setting(parser: argparse.ArgumentParser) -> None:
-    """Declare what :func:`setting_of` reads."""
+    """Declare the options that :func:`setting_of` reads."""
     plain = Setting()
-    parser.add_argument("--model", default=plain.model, help="of open_clip, or tiny-clip")
-    parser.add_argument("--batch", type=int, default=plain.batch, help="B")
     parser.add_argument(
-        "--batches", type=int, default=None, help="of an epoch; 1 on the CPU, 16 on a GPU"
+        "--model", default=plain.model, help="architecture of open_clip, or tiny-clip"
     )
-    parser.add_argument("--precision", choices=("float32", "bf16", "fp16"), default=plain.precision)
+    parser.add_argument("--batch", type=int, default=plain.batch, help="images a batch")
+    parser.add_argument(
+        "--batches",
+        type=int,
+        default=None,
+        help="batches an epoch; default: 1 on the CPU, 16 on a GPU",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bf16", "fp16"),
+        default=plain.precision,
+        help="autocast of forwards",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--workers", type=int, default=plain.workers, help="of the loader")
-    parser.add_argument("--seed", type=int, default=plain.seed)
+    parser.add_argument(
+        "--workers", type=int, default=plain.workers, help="processes of the loader"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=plain.seed, help="seed of images, weights and turns"
+    )
 
 
 def setting_of(args: argparse.Namespace) -> Setting:
-    """The options as a setting; ``--quick`` takes the embedded model.
+    """Make a setting from the options; ``--quick`` uses the embedded model.
 
     Raises:
-        ValueError: for a size that is too small, or a device that is not there.
+        ValueError: if a number is too small, or the device does not exist.
     """
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise ValueError(
-            f"--device {args.device} is not to be had here: take cpu, or cuda on a GPU"
+            f"--device {args.device} does not exist here: give cpu, or cuda with a GPU"
         )
     if args.batches is None:
         args.batches = 16 if device == "cuda" else 1
@@ -80,7 +103,11 @@ def setting_of(args: argparse.Namespace) -> Setting:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """The report of all heats."""
+    """Measure all heats and return the report.
+
+    Raises:
+        ValueError: if an option is refused.
+    """
     setting = setting_of(args)
     rounds = args.rounds or (3 if args.quick else 5)
     heats = HEATS if args.arms is None else ((1.0, tuple(args.arms)),)
@@ -93,35 +120,51 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     ]
     summary = summarise(raw)
     return report(
-        "overhead", {**asdict(setting), "rounds": rounds, "quick": args.quick}, {"heats": raw},
-        summary, {name: line["ratio"]["median"] for name, line in summary.items()}, about,
-    )  # fmt: skip
+        "overhead",
+        {**asdict(setting), "rounds": rounds, "quick": args.quick},
+        {"heats": raw},
+        summary,
+        {name: line["ratio"]["median"] for name, line in summary.items()},
+        about,
+    )
 
 
 def heat(bench: Bench, arms: Sequence[Arm], rounds: int) -> dict[str, dict[str, Any]]:
-    """Raw seconds by arm, plain fine-tuning among them, and what caches did."""
+    """Measure one heat.
+
+    Args:
+        bench: model and images.
+        arms: arms of the heat; plain fine-tuning is added.
+        rounds: measured steps an arm.
+
+    Returns:
+        Seconds, CPU seconds and use of caches, by arm.
+
+    Raises:
+        ValueError: if a cached teacher still computes features.
+    """
     entered = [arm_of(PLAIN), *(arm for arm in arms if arm.name != PLAIN)]
     with bench.started(entered) as (steppers, strategies):
         take_turns(steppers, bench.warm_up, bench.setting.seed, "warm-up")
         before = {name: cache_use(strategy) for name, strategy in strategies.items()}
         steps = take_turns(steppers, rounds, bench.setting.seed)
-        found = {}
-        for name, made in steps.items():
+        results = {}
+        for name, arm_steps in steps.items():
             use = {key: n - before[name][key] for key, n in cache_use(strategies[name]).items()}
-            found[name] = {
-                "seconds": [step.seconds for step in made],
-                "cpu_seconds": [step.cpu_seconds for step in made],
+            results[name] = {
+                "seconds": [step.seconds for step in arm_steps],
+                "cpu_seconds": [step.cpu_seconds for step in arm_steps],
                 **use,
             }
             if name.endswith(", cached") and use["cache_hits"] < use["cache_lookups"]:
-                raise ValueError(f"{name}: not all of the teacher's answers were known: {use}")
+                raise ValueError(f"{name}: the cache does not hold all teacher features: {use}")
     del steppers, strategies
     gc.collect()
-    return found
+    return results
 
 
 def cache_use(strategy: Any) -> dict[str, int]:
-    """What a strategy's plugins count: samples looked up and found, forwards of teachers."""
+    """Counts of a strategy's plugins: cache lookups, cache hits, teacher forwards."""
     return {
         name: sum(getattr(plugin, name, 0) for plugin in strategy.plugins)
         for name in ("cache_lookups", "cache_hits", "teacher_forwards")
@@ -129,63 +172,64 @@ def cache_use(strategy: Any) -> dict[str, int]:
 
 
 def summarise(heats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """By arm: seconds, and the ratio to plain fine-tuning in the same rounds."""
-    made: dict[str, Any] = {}
+    """Summarise heats by arm: seconds, and ratios to plain fine-tuning in the same rounds."""
+    summary: dict[str, Any] = {}
     for one in heats:
         plain = one["steps"][PLAIN]
         for name, steps in one["steps"].items():
             if name == PLAIN:
                 continue
-            made[name] = {
+            summary[name] = {
                 "rounds": one["rounds"],
                 "seconds": spread(steps["seconds"]),
                 "ratio": spread(ratios(steps["seconds"], plain["seconds"])),
                 "cpu_ratio": spread(ratios(steps["cpu_seconds"], plain["cpu_seconds"])),
             }
-    return made
+    return summary
 
 
-def line(made: Mapping[str, Any]) -> str:
-    """The summary, in one line."""
-    told_of = made["settings"]
-    where = f"{told_of['model']}, B = {told_of['batch']}, {told_of['precision']}"
-    parts = [f"{name} {told(found['ratio'])}" for name, found in made["summary"].items()]
-    return f"x plain fine-tuning ({where}, {made['machine']['device']}): {'; '.join(parts)}"
+def line(measured: Mapping[str, Any]) -> str:
+    """Summarise the report in one line."""
+    where = f"{_about(measured['settings'])}, {measured['machine']['device']}"
+    parts = [f"{name} {format_spread(arm['ratio'])}" for name, arm in measured["summary"].items()]
+    return f"x plain fine-tuning ({where}): {'; '.join(parts)}"
 
 
-def draw(made: Mapping[str, Any]) -> Figure:
-    """A dot and its quartiles for each arm."""
-    found = made["summary"]
-    figure = Figure(figsize=(7, 0.32 * len(found) + 1.2), layout="constrained")
+def _about(settings: Mapping[str, Any]) -> str:
+    return f"{settings['model']}, B = {settings['batch']}, {settings['precision']}"
+
+
+def draw(measured: Mapping[str, Any]) -> Figure:
+    """Draw the median and the quartiles of each arm."""
+    summary = measured["summary"]
+    figure = Figure(figsize=(7, 0.32 * len(summary) + 1.2), layout="constrained")
     axes: Any = figure.add_subplot()
-    for place, (name, one) in enumerate(found.items()):
-        ratio = one["ratio"]
+    for place, (name, arm) in enumerate(summary.items()):
+        ratio = arm["ratio"]
         colour = "#0969da" if name.endswith("cached") else "#57606a"
         axes.plot([ratio["low"], ratio["high"]], [place, place], color=colour, linewidth=2)
         axes.plot(ratio["median"], place, "o", color=colour, markersize=5)
     for bound in BOUNDS:
-        if bound.of in found:
-            axes.plot(bound.most, list(found).index(bound.of), "|", color="#cf222e", markersize=12)
+        if bound.of in summary:
+            height = list(summary).index(bound.of)
+            axes.plot(bound.most, height, "|", color="#cf222e", markersize=12)
     axes.axvline(1, color="#888", linewidth=0.8)
-    axes.set_yticks(range(len(found)), list(found))
-    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.set_yticks(range(len(summary)), list(summary))
+    axes.set_ylim(len(summary) - 0.5, -0.5)
     axes.set_xlabel("step time, × plain fine-tuning: median and quartiles; red: the bound")
-    told_of = made["settings"]
-    axes.set_title(
-        f"{told_of['model']}, B = {told_of['batch']}, {told_of['precision']}", fontsize=10
-    )
+    axes.set_title(_about(measured["settings"]), fontsize=10)
     return figure
 
 
-def table(made: Mapping[str, Any]) -> str:
-    """Markdown."""
+def table(measured: Mapping[str, Any]) -> str:
+    """Format the report as a Markdown table."""
     rows = [
         "| method | step, s | × plain | its CPU time, × plain | rounds |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, found in made["summary"].items():
+    for name, arm in measured["summary"].items():
         rows.append(
-            f"| {name} | {found['seconds']['median']:.3f} | {told(found['ratio'])} | "
-            f"{told(found['cpu_ratio'])} | {found['rounds']} |"
+            f"| {name} | {arm['seconds']['median']:.3f} | {format_spread(arm['ratio'])} | "
+            f"{format_spread(arm['cpu_ratio'])} | {arm['rounds']} |"
         )
     return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""Puts the tables of reports into a page, between marks that are named after them."""
+"""Puts the tables of reports into a page, between marks with the names of the reports."""
 
 from __future__ import annotations
 
@@ -17,52 +17,61 @@ _MARKED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``perf page``."""
-    parser.add_argument("page", type=Path, help="Markdown; docs/performance.md")
+    parser.add_argument("page", type=Path, help="Markdown page, such as docs/performance.md")
     parser.add_argument(
-        "--of", type=Path, default=None, metavar="FOLDER",
-        help="of the reports; default: that of the page's own name beside it",
-    )  # fmt: skip
+        "--of",
+        type=Path,
+        default=None,
+        metavar="FOLDER",
+        help="folder of the reports; default: the page's name without .md",
+    )
 
 
-def section(made: dict[str, Any]) -> str:
-    """A report's command, machine and table, as Markdown."""
-    where, code = made["machine"], made["code"]
+def section(measured: dict[str, Any]) -> str:
+    """Format a report's command, machine and table as Markdown."""
+    where, code = measured["machine"], measured["code"]
     commit = str(code["commit"])[:7] + (" and changes" if code["changed"] else "")
-    versions = made["versions"]
+    versions = measured["versions"]
     load = where["load_at_start"]
     about = [
-        f"`{made['command']}`",
+        f"`{measured['command']}`",
         f"{where['processor']}, {where['cores']} cores, {where['threads']} threads; "
         f"device: {where['device']}; Python {versions['python']}, torch {versions['torch']}; "
         f"commit {commit}" + ("" if load is None else f"; load at the start: {load:.1f}"),
     ]
-    return "\n\n".join([*about, import_module(f"benchmarks.perf.{made['kind']}").table(made)])
+    return "\n\n".join(
+        [*about, import_module(f"benchmarks.perf.{measured['kind']}").table(measured)]
+    )
 
 
 def filled(text: str, folder: Path) -> str:
-    """``text`` with every marked part made anew from its report in ``folder``, if there is one.
+    """Replace every marked part of ``text`` by the section of its report.
+
+    Args:
+        text: Markdown with marks.
+        folder: folder of the reports; a part without a report becomes a note.
 
     Raises:
-        ValueError: for a mark that names no measurement, or a file that is no report.
+        ValueError: if a mark names no measurement, or a file is no report.
     """
 
-    def part(found: re.Match[str]) -> str:
-        name = found[2]
+    def part(match: re.Match[str]) -> str:
+        name = match[2]
         if name not in MEASURED:
-            raise ValueError(f"<!-- {name} --> marks no measurement; there are {MEASURED}")
+            raise ValueError(f"<!-- {name} --> marks no measurement: name one of {MEASURED}")
         file = folder / f"{name}.json"
         text = (
             section(read(file)) if file.is_file() else f"Not measured yet: there is no {file.name}."
         )
         if (folder / f"{name}.svg").is_file():
             text += f"\n\n![{name}]({folder.name}/{name}.svg)"
-        return f"{found[1]}\n{text}\n\n{found[3]}"
+        return f"{match[1]}\n{text}\n\n{match[3]}"
 
     return _MARKED.sub(part, text)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Rewrite the page."""
+    """Rewrite the page; returns the exit status 0."""
     folder = args.of or args.page.with_suffix("")
     write_bytes(args.page, filled(args.page.read_text("utf-8"), folder).encode())
     print(f"{args.page} has the tables of {folder}")

@@ -1,7 +1,8 @@
-"""Seconds that one moment of a panel takes: ``python -m benchmarks.perf.panel``.
+"""Times one measurement of a panel: ``python -m benchmarks.perf.panel``.
 
-Eight data sets of 1 000 training and 500 test images, the embedded model, one thread: the pass of
-features, the linear probe with its penalty chosen, k-NN, and drift.
+The panel has eight data sets of 1 000 training and 500 test images. The embedded model runs on
+one thread. The measurement has four parts: the features, the linear probe with the choice of
+its penalty, k-NN, and drift.
 """
 
 from __future__ import annotations
@@ -9,25 +10,22 @@ from __future__ import annotations
 import statistics
 import time
 
-from benchmarks.quiet import quiet
+import torch
+from torch.utils.data import TensorDataset
+
+from avalanche_proxyfda.metrics import (
+    DriftMetric,
+    KNNMetric,
+    LinearProbeMetric,
+    Panel,
+    PanelSet,
+)
+from benchmarks import tiny_clip
+from benchmarks.streams.concepts import COUNTS, PANEL, SEQUENCE, concept
 
 
 def main(sets: int = 8, repeats: int = 3) -> None:
     """Print the median seconds of each part, and their sum."""
-    quiet()
-    import torch
-    from torch.utils.data import TensorDataset
-
-    from avalanche_proxyfda.metrics import (
-        DriftMetric,
-        KNNMetric,
-        LinearProbeMetric,
-        Panel,
-        PanelSet,
-    )
-    from benchmarks import tiny_clip
-    from benchmarks.streams.concepts import COUNTS, PANEL, SEQUENCE, concept
-
     torch.set_num_threads(1)
 
     def split(name: str, start: int, count: int) -> TensorDataset:
@@ -47,11 +45,11 @@ def main(sets: int = 8, repeats: int = 3) -> None:
 
     for _ in range(repeats):
         started = time.perf_counter()
-        found = panel.of(model, device)
+        features_of = panel.of(model, device)
         timed("features", started)
         for metric in (LinearProbeMetric(panel), KNNMetric(panel), DriftMetric(panel)):
             started = time.perf_counter()
-            for features in found.values():
+            for features in features_of.values():
                 metric.measure(features)
             timed(metric.symbol, started)
     medians = {name: statistics.median(values) for name, values in seconds.items()}

@@ -1,4 +1,4 @@
-"""Steps of a training on several ranks: ``on_ranks`` starts torchrun, which runs this file."""
+"""Steps of a training on several ranks: :func:`on_ranks` starts this file with torchrun."""
 
 from __future__ import annotations
 
@@ -10,43 +10,62 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from avalanche_proxyfda.distributed import DistributedTraining, process_group
+from benchmarks.perf.arms import Bench, Setting, arm_of
+from benchmarks.perf.stepping import take_turns
+
 _ARMS = ("finetune", "proxy-fda")
 
 
 def on_ranks(ranks: int, model: str, batch: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each step by method, on rank 0, of ``ranks`` processes that share each batch.
+    """Train on several ranks that share each batch.
 
     Args:
-        ranks: processes, with one thread each on the CPU.
-        model: as in :class:`benchmarks.perf.arms.Setting`.
-        batch: B, of all ranks together.
+        ranks: number of processes, with one thread each.
+        model: see :class:`benchmarks.perf.arms.Setting`.
+        batch: B, images a batch on all ranks together.
         rounds: steps of each method.
 
+    Returns:
+        Seconds of each step on rank 0, by method.
+
     Raises:
-        ValueError: when the ranks fail; what they wrote is part of the message.
+        ValueError: if the ranks fail; the message ends with their error output.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "steps.json"
-        given = json.dumps({"model": model, "batch": batch, "rounds": rounds, "file": str(file)})
+        arguments = json.dumps(
+            {"model": model, "batch": batch, "rounds": rounds, "file": str(file)}
+        )
         done = subprocess.run(
-            [sys.executable, "-m", "torch.distributed.run", "--standalone",
-             f"--nproc_per_node={ranks}", "-m", "benchmarks.perf.rank_steps", given],
-            env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                f"--nproc_per_node={ranks}",
+                "-m",
+                "benchmarks.perf.rank_steps",
+                arguments,
+            ],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             raise ValueError(f"--ranks {ranks}: the ranks failed: {done.stderr[-2000:]}")
-        found: dict[str, list[float]] = json.loads(file.read_text())
-    return found
+        seconds: dict[str, list[float]] = json.loads(file.read_text())
+    return seconds
 
 
 def main(given: dict[str, Any]) -> None:
-    """One rank's part; rank 0 writes the steps."""
-    import torch
+    """Run one rank; rank 0 writes the seconds of the steps.
 
-    from avalanche_proxyfda.distributed import DistributedTraining, process_group
-    from benchmarks.perf.arms import Bench, Setting, arm_of
-    from benchmarks.perf.stepping import take_turns
-
+    Args:
+        given: ``model``, ``batch``, ``rounds`` and ``file``.
+    """
     with process_group() as device:
         torch.set_num_threads(1)
         torch.manual_seed(0)
@@ -56,9 +75,9 @@ def main(given: dict[str, Any]) -> None:
             take_turns(steppers, bench.warm_up, 0, "warm-up")
             torch.distributed.barrier()
             steps = take_turns(steppers, given["rounds"], 0)
-            torch.distributed.barrier()  # a rank that ends early would break the other's step
+            torch.distributed.barrier()  # an early end of one rank would break another's step
         if torch.distributed.get_rank() == 0:
-            seconds = {name: [step.seconds for step in made] for name, made in steps.items()}
+            seconds = {name: [step.seconds for step in each] for name, each in steps.items()}
             Path(given["file"]).write_text(json.dumps(seconds))
 
 

@@ -1,4 +1,4 @@
-"""What a measurement leaves: a JSON with every raw timing, and a figure."""
+"""Reports of measurements: a JSON with every raw timing, and a figure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib.style
 import torch
 from matplotlib.figure import Figure
 
@@ -21,7 +22,7 @@ VERSION = 1
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:
-    """Where the measurement takes place, and how busy it is when it begins."""
+    """Describe the machine, and its load before the measurement."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
         "processor": processor(),
@@ -41,60 +42,70 @@ def report(
     checked: Mapping[str, float],
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The whole of a measurement.
+    """Make the report of a measurement.
 
     Args:
-        kind: the sub-command.
-        settings: what was asked for.
-        raw: every number that was measured.
-        summary: what tables and figures are made of.
-        checked: values that have bounds.
-        about: of :func:`machine`, taken before.
+        kind: name of the sub-command.
+        settings: settings of the measurement.
+        raw: all measured numbers.
+        summary: numbers for tables and figures.
+        checked: values that have bounds, by name.
+        about: result of :func:`machine` before the measurement.
     """
     return {
-        "kind": kind, "version": VERSION, "command": command(), "code": code(),
-        "versions": versions(), "machine": dict(about), "settings": dict(settings),
-        "summary": dict(summary), "checked": dict(checked), "raw": dict(raw),
-    }  # fmt: skip
+        "kind": kind,
+        "version": VERSION,
+        "command": command(),
+        "code": code(),
+        "versions": versions(),
+        "machine": dict(about),
+        "settings": dict(settings),
+        "summary": dict(summary),
+        "checked": dict(checked),
+        "raw": dict(raw),
+    }
 
 
 def command() -> str:
-    """As it was typed, without the folder of the interpreter."""
+    """The command line, without folders in absolute paths."""
     words = sys.argv[1:] if Path(sys.argv[0]).name == "__main__.py" else sys.argv
     shown = [Path(word).name if os.path.isabs(word) else word for word in words]
     return " ".join(["python -m benchmarks", *shown])
 
 
 def write(
-    folder: Path, made: Mapping[str, Any], draw: Callable[[Mapping[str, Any]], Figure]
+    folder: Path, measured: Mapping[str, Any], draw: Callable[[Mapping[str, Any]], Figure]
 ) -> None:
-    """``KIND.json`` and ``KIND.svg`` in ``folder``.
+    """Write ``KIND.json`` and ``KIND.svg`` to ``folder``.
+
+    Args:
+        folder: folder to write to.
+        measured: report.
+        draw: draws the figure of the report.
 
     Raises:
-        OSError: when they cannot be written.
+        OSError: if a file cannot be written.
     """
-    import matplotlib.style
-
-    text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(measured, indent=1, ensure_ascii=False) + "\n"
     salt = {"svg.hashsalt": "perf", "svg.fonttype": "path"}
     sink = io.BytesIO()
-    with matplotlib.style.context(["default", salt]):  # whatever the user's matplotlibrc says
-        draw(made).savefig(sink, format="svg", metadata={"Date": None})
-    write_bytes(folder / f"{made['kind']}.json", text.encode())
-    write_bytes(folder / f"{made['kind']}.svg", sink.getvalue())
+    with matplotlib.style.context(["default", salt]):  # not the user's matplotlibrc
+        draw(measured).savefig(sink, format="svg", metadata={"Date": None})
+    write_bytes(folder / f"{measured['kind']}.json", text.encode())
+    write_bytes(folder / f"{measured['kind']}.svg", sink.getvalue())
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A report from its file.
+    """Read a report.
 
     Raises:
-        ValueError: when it is not one of this version.
+        ValueError: if the file is no report of this version.
     """
     try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        version = found["version"]
+        measured: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        version = measured["version"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no report of a measurement: {error}") from None
     if version != VERSION:
-        raise ValueError(f"{path} is of version {version}, and {VERSION} is read: measure again")
-    return found
+        raise ValueError(f"{path} has version {version}, not {VERSION}: measure again")
+    return measured

@@ -1,4 +1,4 @@
-"""Counts the bytes that a loss keeps for backward, and the most that it ever holds."""
+"""Counts the bytes that a loss saves for backward, and the peak of its memory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from avalanche_proxyfda.losses import chunks
+
 
 @contextmanager
 def _recorded_checkpoints(record: Callable[[Tensor], object]) -> Iterator[None]:
-    """Also count what activation checkpoints hold: their arguments, live until backward."""
-    from avalanche_proxyfda.losses import chunks
-
+    """Record the arguments of activation checkpoints too, which live until backward."""
     plain = chunks.checkpoint
 
     def counting(function: object, *args: object, **kwargs: object) -> object:
@@ -34,17 +34,19 @@ def _recorded_checkpoints(record: Callable[[Tensor], object]) -> Iterator[None]:
 
 
 def saved_bytes(compute: Callable[[], Tensor], given: tuple[Tensor, ...] = ()) -> int:
-    """Bytes of distinct storages that ``compute()`` keeps for its backward.
+    """Count the bytes of the distinct storages that ``compute()`` saves for backward.
 
-    Storages of ``given`` (the inputs, which exist anyway) do not count.
+    Args:
+        compute: computes a loss that requires gradients.
+        given: tensors that exist before; their storages do not count.
     """
-    kept: dict[int, Tensor] = {}
+    saved: dict[int, Tensor] = {}
     known = {t.untyped_storage()._cdata for t in given}
 
     def record(tensor: Tensor) -> Tensor:
         pointer = tensor.untyped_storage()._cdata
         if pointer not in known:
-            kept[pointer] = tensor
+            saved[pointer] = tensor
         return tensor
 
     with (
@@ -52,13 +54,13 @@ def saved_bytes(compute: Callable[[], Tensor], given: tuple[Tensor, ...] = ()) -
         _recorded_checkpoints(record),
     ):
         loss = compute()
-    total = sum(t.untyped_storage().nbytes() for t in kept.values())
+    total = sum(t.untyped_storage().nbytes() for t in saved.values())
     assert loss.requires_grad
     return total
 
 
 class _Live(TorchDispatchMode):
-    """Adds up the storages that operations make, and takes them off when they are let go."""
+    """Adds the storages that operations allocate, and subtracts them when they are freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,9 +89,9 @@ def _is(value: object) -> bool:
 
 
 def peak_bytes(compute: Callable[[], Tensor]) -> int:
-    """The most bytes of tensors that ``compute()`` and its backward hold at a time.
+    """Count the most bytes of tensors that ``compute()`` and its backward hold at a time.
 
-    What an operation needs within itself does not count.
+    The workspace within an operation does not count.
     """
     with _Live() as live:
         compute().backward()

@@ -1,4 +1,4 @@
-"""How long the losses take, over B, D and K; and a training step on one rank and on two."""
+"""Time of the losses over B, D and K, and of a training step on one and two ranks."""
 
 from __future__ import annotations
 
@@ -19,31 +19,55 @@ from benchmarks.perf.report import machine, report
 from benchmarks.perf.stats import spread
 
 BOUNDS: tuple[Bound, ...] = ()
-_LONG = 5.0  # seconds; a step that takes longer is made once
-_WIDTH, _BATCH = 512, 256  # where the other of the two runs
+_LONG = 5.0  # seconds; a longer step is measured once
+_WIDTH, _BATCH = 512, 256  # D while B varies, and B while D or K varies
 _OVER_DIM = ("fda", "proxy-fda")
 _NEIGHBORS = (4, 8, 16, 32, 64)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``perf scaling``."""
-    parser.add_argument("--batches", nargs="+", type=int, default=None, metavar="B")
-    parser.add_argument("--losses", nargs="+", choices=tuple(LOSSES), default=tuple(LOSSES))
     parser.add_argument(
-        "--budget", type=float, default=30.0,
-        help="leave a size out when a step of it may take more seconds than this",
-    )  # fmt: skip
-    parser.add_argument("--repeats", type=int, default=None, help="steps of a size; 5")
+        "--batches", nargs="+", type=int, default=None, metavar="B", help="sizes of the batch"
+    )
+    parser.add_argument(
+        "--losses",
+        nargs="+",
+        choices=tuple(LOSSES),
+        default=tuple(LOSSES),
+        help="losses to measure; default: all",
+    )
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=30.0,
+        help="skip a size whose step may take more seconds than this",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=None, help="steps a size; default: 5, or 2 with --quick"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(
-        "--ranks", nargs="*", type=int, default=None, metavar="N",
-        help="processes of torchrun that share a batch; default: 1 2",
-    )  # fmt: skip
-    parser.add_argument("--model", default=None, help="that the ranks train; ViT-B-32")
+        "--ranks",
+        nargs="*",
+        type=int,
+        default=None,
+        metavar="N",
+        help="numbers of ranks that share a batch; default: 1 2, or none with --quick",
+    )
+    parser.add_argument(
+        "--model",
+        default=None,
+        help="model of the ranks; default: ViT-B-32, or tiny-clip with --quick",
+    )
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of forward and backward, every repeat; then steps of the ranks."""
+    """Measure forward and backward of the losses, then steps on ranks.
+
+    Raises:
+        ValueError: if the ranks fail.
+    """
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -57,13 +81,18 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         last, seconds = None, None
         for size in sizes:
             expected = too_long(seconds, size, last, args.budget)
-            told = {"over": over, "loss": name, "batch": size.batch, "dim": size.dim,
-                    "neighbors": size.neighbors}  # fmt: skip
+            point = {
+                "over": over,
+                "loss": name,
+                "batch": size.batch,
+                "dim": size.dim,
+                "neighbors": size.neighbors,
+            }
             if expected is not None:
-                left_out.append(told | {"expected_seconds": expected})
+                left_out.append(point | {"expected_seconds": expected})
                 continue
             taken = time_of(Case(name, size, device), repeats)
-            points.append(told | {"seconds": taken})
+            points.append(point | {"seconds": taken})
             last, seconds = size, statistics.median(taken)
     model = args.model or ("tiny-clip" if args.quick else "ViT-B-32")
     shared = {str(n): on_ranks(n, model, 32, 3) for n in ranks}
@@ -75,9 +104,15 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         },
     }
     settings = {
-        "batches": batches, "losses": list(args.losses), "repeats": repeats, "device": device,
-        "budget": args.budget, "ranks": ranks, "model": model, "quick": args.quick,
-    }  # fmt: skip
+        "batches": batches,
+        "losses": list(args.losses),
+        "repeats": repeats,
+        "device": device,
+        "budget": args.budget,
+        "ranks": ranks,
+        "model": model,
+        "quick": args.quick,
+    }
     return report("scaling", settings, {"points": points, "ranks": shared}, summary, {}, about)
 
 
@@ -92,13 +127,13 @@ def _plans(
     return plans
 
 
-def time_of(found: Case, repeats: int) -> list[float]:
-    """Seconds of each forward and backward; a first one is left out unless it takes long."""
+def time_of(case: Case, repeats: int) -> list[float]:
+    """Time each forward and backward, in seconds; a short first one is a warm-up."""
     taken: list[float] = []
     for number in range(-1, repeats):
-        started = _now(found)
-        found.step()
-        taken.append(_now(found) - started)
+        started = _now(case)
+        case.step()
+        taken.append(_now(case) - started)
         if number == -1 and taken[0] <= _LONG:
             taken.clear()
         elif sum(taken) > _LONG:
@@ -106,30 +141,30 @@ def time_of(found: Case, repeats: int) -> list[float]:
     return taken
 
 
-def _now(found: Case) -> float:
-    if found.student.device.type == "cuda":
+def _now(case: Case) -> float:
+    if case.student.device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
-def line(made: Mapping[str, Any]) -> str:
-    """The summary, in one line: the largest batch of each loss, and what a second rank brings."""
-    largest = {p["loss"]: p for p in made["summary"]["points"] if p["over"] == "B"}
+def line(measured: Mapping[str, Any]) -> str:
+    """Summarise the report in one line: the largest batch of each loss, the gain by ranks."""
+    largest = {p["loss"]: p for p in measured["summary"]["points"] if p["over"] == "B"}
     parts = [
         f"{name} {p['seconds']['median']:.3g} at B = {p['batch']}" for name, p in largest.items()
     ]
-    ranks = made["summary"]["ranks"]
+    ranks = measured["summary"]["ranks"]
     for n, steps in ranks.items():
         if n != "1" and "1" in ranks:
-            for name, found in steps.items():
-                gain = ranks["1"][name]["median"] / found["median"]
+            for name, seconds in steps.items():
+                gain = ranks["1"][name]["median"] / seconds["median"]
                 parts.append(f"{name} on {n} ranks {gain:.2f} x as fast as on one")
     return f"seconds of forward and backward (D = {_WIDTH}): {'; '.join(parts)}"
 
 
-def draw(made: Mapping[str, Any]) -> Figure:
-    """Seconds over B, D and K."""
-    points = made["summary"]["points"]
+def draw(measured: Mapping[str, Any]) -> Figure:
+    """Draw seconds over B, D and K."""
+    points = measured["summary"]["points"]
     kinds = [kind for kind in ("B", "D", "K") if any(p["over"] == kind for p in points)]
     keys = {"B": "batch", "D": "dim", "K": "neighbors"}
     names = list(dict.fromkeys(p["loss"] for p in points))
@@ -137,12 +172,16 @@ def draw(made: Mapping[str, Any]) -> Figure:
     panels: Any = figure.subplots(1, len(kinds), squeeze=False)[0]
     for axes, kind in zip(panels, kinds, strict=True):
         for number, name in enumerate(names):
-            own = [p for p in points if (p["over"], p["loss"]) == (kind, name)]
-            if own:
+            curve = [p for p in points if (p["over"], p["loss"]) == (kind, name)]
+            if curve:
                 axes.plot(
-                    [p[keys[kind]] for p in own], [p["seconds"]["median"] for p in own],
-                    marker="o", markersize=3, color=f"C{number}", label=name,
-                )  # fmt: skip
+                    [p[keys[kind]] for p in curve],
+                    [p["seconds"]["median"] for p in curve],
+                    marker="o",
+                    markersize=3,
+                    color=f"C{number}",
+                    label=name,
+                )
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xlabel(kind)
@@ -153,11 +192,11 @@ def draw(made: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def table(made: Mapping[str, Any]) -> str:
-    """Markdown: milliseconds over B, then over D and K, then the ranks."""
+def table(measured: Mapping[str, Any]) -> str:
+    """Format the report as Markdown tables: milliseconds over B, D and K, then ranks."""
     parts = []
     for kind, key in (("B", "batch"), ("D", "dim"), ("K", "neighbors")):
-        points = [p for p in made["summary"]["points"] if p["over"] == kind]
+        points = [p for p in measured["summary"]["points"] if p["over"] == kind]
         values = sorted({p[key] for p in points})
         if not points:
             continue
@@ -166,15 +205,17 @@ def table(made: Mapping[str, Any]) -> str:
             "| --- |" + " --- |" * len(values),
         ]
         for name in dict.fromkeys(p["loss"] for p in points):
-            own = {p[key]: p["seconds"]["median"] for p in points if p["loss"] == name}
-            cells = [f"{1000 * own[v]:.3g}" if v in own else "" for v in values]
+            seconds = {p[key]: p["seconds"]["median"] for p in points if p["loss"] == name}
+            cells = [f"{1000 * seconds[v]:.3g}" if v in seconds else "" for v in values]
             rows.append(f"| {name} | {' | '.join(cells)} |")
         parts.append("\n".join(rows))
-    ranks = made["summary"]["ranks"]
+    ranks = measured["summary"]["ranks"]
     if ranks:
         names = list(next(iter(ranks.values())))
-        rows = ["| ranks | " + " | ".join(f"{name}, s" for name in names) + " |",
-                "| --- |" + " --- |" * len(names)]  # fmt: skip
+        rows = [
+            "| ranks | " + " | ".join(f"{name}, s" for name in names) + " |",
+            "| --- |" + " --- |" * len(names),
+        ]
         rows += [
             f"| {n} | " + " | ".join(f"{steps[name]['median']:.3f}" for name in names) + " |"
             for n, steps in ranks.items()

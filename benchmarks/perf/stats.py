@@ -1,4 +1,4 @@
-"""Medians, quartiles, and ratios of steps that took turns."""
+"""Medians, quartiles, and ratios of steps that take turns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypedDict
 
 
 class Spread(TypedDict):
-    """A median and the quartiles around it."""
+    """A median with the lower and the upper quartile."""
 
     median: float
     low: float
@@ -16,10 +16,10 @@ class Spread(TypedDict):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Median and quartiles.
+    """Median and quartiles of values.
 
     Raises:
-        ValueError: for no value.
+        ValueError: if there is no value.
     """
     if not values:
         raise ValueError("values is empty: there is nothing to take a median of")
@@ -30,18 +30,21 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def ratios(values: Sequence[float], plain: Sequence[float]) -> list[float]:
-    """Each value by the plain one of the same round.
+    """Divide each value by the plain value of the same round.
 
-    What slows the machine down for a while slows both, and goes out of the ratio.
+    A slow phase of the machine slows both values, so their ratio hardly changes.
 
     Raises:
-        ValueError: when there are not as many of both.
+        ValueError: if the numbers of values differ.
     """
     if len(values) != len(plain):
-        raise ValueError(f"{len(values)} values, but {len(plain)} plain ones: one a round each")
+        raise ValueError(
+            f"{len(values)} values, but {len(plain)} plain ones: give one a round of each"
+        )
     return [value / other for value, other in zip(values, plain, strict=True)]
 
 
-def told(found: Spread, digits: int = 3) -> str:
-    """``1.012 (1.004-1.021)``."""
-    return f"{found['median']:.{digits}f} ({found['low']:.{digits}f}-{found['high']:.{digits}f})"
+def format_spread(values: Spread, digits: int = 3) -> str:
+    """Format a spread like ``1.012 (1.004-1.021)``."""
+    median, low, high = (f"{values[key]:.{digits}f}" for key in ("median", "low", "high"))
+    return f"{median} ({low}-{high})"

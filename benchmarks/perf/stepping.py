@@ -1,4 +1,4 @@
-"""Trainings that go one step at a time, so that several can take turns in one process."""
+"""Trainings that run step by step, so that several take turns in one process."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 @dataclass(frozen=True)
 class Step:
-    """What one iteration took.
+    """Cost of one iteration.
 
     Attributes:
-        seconds: by the clock on the wall.
-        cpu_seconds: of this process, all its threads together.
+        seconds: wall-clock time, in seconds.
+        cpu_seconds: CPU time of all threads of the process, in seconds.
     """
 
     seconds: float
@@ -29,10 +29,11 @@ class Step:
 
 
 def share_memory() -> None:
-    """Have all threads take memory from one place, where the C library is glibc.
+    """Make all threads share one memory arena, if the C library is glibc.
 
-    Else each training's thread would keep for itself what its largest step needed, for ViT-B/32
-    at B = 64 another 2 GiB each; and would not meet memory as the only one of a process does.
+    With one arena a thread, each training's thread keeps the memory of its largest step: for
+    ViT-B/32 at B = 64 another 2 GiB each. Its allocations also differ from those of a process
+    with one training.
     """
     most_arenas = -8  # M_ARENA_MAX of malloc.h
     change = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -41,19 +42,20 @@ def share_memory() -> None:
 
 
 class _Over(BaseException):
-    """Ends a training that is not needed any more."""
+    """Raised in a training that is not needed any more, to end it."""
 
 
 class Stepper(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore[call-arg]
-    """Stops a strategy's training after each iteration, until it is told to make the next.
+    """Pauses a strategy's training after each iteration, until :meth:`step` is called.
 
-    Must be the last of ``plugins``. The training runs in a thread of its own, one at a time. A
-    step goes from this plugin's place in an iteration to the same place in the next, so it
-    holds the whole of Avalanche's loop: loading, every callback of every plugin, metrics and,
-    where it falls there, the end of an epoch. The device is waited for at both ends.
+    The stepper must be the last of ``plugins``. Each training runs in its own thread, one
+    training at a time. A step begins at this plugin's place in one iteration and ends at the
+    same place in the next. So a step includes Avalanche's whole loop: loading, all callbacks
+    of all plugins, metrics and, in the last iteration of an epoch, the end of the epoch. The
+    device is synchronised at both ends of a step.
 
     Args:
-        device: of the training.
+        device: device of the training.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -67,7 +69,7 @@ class Stepper(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore
         self._over = self._ended = False
 
     def start(self, train: Callable[[], object]) -> None:
-        """Have ``train`` ready; nothing of it is done before the first :meth:`step`."""
+        """Start the thread of ``train``, which waits for the first :meth:`step`."""
 
         def work() -> None:
             try:
@@ -84,11 +86,11 @@ class Stepper(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore
         self._thread.start()
 
     def step(self) -> Step:
-        """Make one iteration; the first holds all that comes before it.
+        """Run one iteration; the first step includes everything before the first iteration.
 
         Raises:
-            RuntimeError: when the training has no step left.
-            Exception: what the training raised.
+            RuntimeError: if the training has no step left.
+            Exception: any exception of the training.
         """
         if not self._ended:
             self._go.release()
@@ -100,14 +102,14 @@ class Stepper(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore
         return self._last
 
     def close(self) -> None:
-        """End the training where it stands; safe to repeat."""
+        """End the training after its present step; further calls do nothing."""
         self._over = True
         self._go.release()
         if self._thread is not None:
             self._thread.join()
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Note the time, and wait to be told to go on."""
+        """Record the time of the step, and wait for the next :meth:`step`."""
         self._finish()
         seconds = time.perf_counter() - self._started
         self._last = Step(seconds, time.process_time() - self._cpu_started)
@@ -122,23 +124,23 @@ class Stepper(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore
         self._started, self._cpu_started = time.perf_counter(), time.process_time()
 
     def _finish(self) -> None:
-        if self.device.type == "cuda":  # else the time to launch kernels would be taken
+        if self.device.type == "cuda":  # else only the launch of kernels is timed
             torch.cuda.synchronize(self.device)
 
 
 def take_turns(
     steppers: Mapping[str, Stepper], rounds: int, seed: int, about: str = "turns"
 ) -> dict[str, list[Step]]:
-    """One step of each training a round, in an order that is drawn anew each round.
+    """Run rounds; in each round, every training makes one step, in a random order.
 
     Args:
-        steppers: by name; started.
-        rounds: steps of each.
-        seed: of the orders.
-        about: what they are made for.
+        steppers: started steppers by name.
+        rounds: number of rounds.
+        seed: seed of the orders.
+        about: label of the progress bar.
 
     Returns:
-        The steps of each, by round.
+        The steps of each training by name, in the order of rounds.
     """
     source = random.Random(seed)
     steps: dict[str, list[Step]] = {name: [] for name in steppers}

@@ -1,6 +1,6 @@
-"""How long Split ImageNet-R takes to build: ``python -m benchmarks.perf.stream_build``.
+"""Times the building of Split ImageNet-R: ``python -m benchmarks.perf.stream_build``.
 
-30 000 empty files in 200 folders stand for the data set; images are not opened.
+30 000 empty files in 200 folders stand for the data set. No image is opened.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import tempfile
 import time
 from pathlib import Path
 
-import avalanche.benchmarks  # noqa: F401 (its import is not what is timed)
+import avalanche.benchmarks  # noqa: F401 (the import must not be timed)
 
 from benchmarks.streams.imagenet_r_splits import CLASSES
 from benchmarks.streams.split_imagenet_r import split_imagenet_r
 
 
 def main(repeats: int = 5) -> None:
-    """Print the median of ``repeats`` builds."""
+    """Print the median time of ``repeats`` builds."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "imagenet-r"
         for k in range(CLASSES):

@@ -1,1 +1,1 @@
-"""Streams of experiences to learn, and the panels beside them."""
+"""Streams of experiences to learn, and panels of data sets to probe."""

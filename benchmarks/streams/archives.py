@@ -1,4 +1,4 @@
-"""Tar archives from elsewhere: extracted so that nothing can get out of the folder."""
+"""Tar archives from elsewhere: no member is written outside the target folder."""
 
 from __future__ import annotations
 
@@ -16,62 +16,75 @@ from typing import Any
 from tqdm import tqdm
 
 GIB = 1 << 30
-_HEADER = (
-    1 << 20
-)  # most bytes of a long name or of further attributes, which tarfile keeps in memory
-_PADDING = 64 << 20  # most bytes after the end mark
+_HEADER = 1 << 20  # largest long name or attributes in bytes: tarfile keeps them in memory
+_PADDING = 64 << 20  # largest padding after the end mark, in bytes
 _MARK = ".extracted-from.json"
 
 
-class UnsafeArchive(ValueError):  # noqa: N818 (it says what is wrong)
-    """An archive with a member that must not be extracted."""
+class UnsafeArchive(ValueError):  # noqa: N818 (the name states the fault)
+    """The archive has a member that must not be extracted."""
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose header is looked at before tarfile acts on it."""
+    """A member whose header is checked before tarfile acts on it."""
 
     @classmethod
     def frombuf(cls, buf: Any, encoding: str, errors: str) -> _Member:
-        """Raise UnsafeArchive for sizes that fill memory, or let the reader go in circles."""
-        made = super().frombuf(buf, encoding, errors)
-        if made.size < 0 or (made.size > _HEADER and made.type not in _SIZED):
-            raise UnsafeArchive(f"{made.name!r} has a header of {made.size} bytes")
-        if made.type == tarfile.GNUTYPE_SPARSE:
-            raise UnsafeArchive(f"{made.name!r} is a sparse file")
-        return made
+        """Read a header.
+
+        Raises:
+            UnsafeArchive: if a size fills memory, sends the reader backwards, or belongs to a
+                sparse file.
+        """
+        member = super().frombuf(buf, encoding, errors)
+        if member.size < 0 or (member.size > _HEADER and member.type not in _SIZED):
+            raise UnsafeArchive(f"{member.name!r} has a header of {member.size} bytes")
+        if member.type == tarfile.GNUTYPE_SPARSE:
+            raise UnsafeArchive(f"{member.name!r} is a sparse file")
+        return member
 
 
-# what tarfile, its decompressors and members that are files and folders at once raise
+# exceptions of tarfile and its decompressors, and of members that are file and folder at once
 _DAMAGE = (
-    tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, FileExistsError,
-    NotADirectoryError, IsADirectoryError, ValueError, TypeError, RecursionError,
-)  # fmt: skip
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    gzip.BadGzipFile,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+    ValueError,
+    TypeError,
+    RecursionError,
+)
 _SIZED = (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE, tarfile.LNKTYPE)
 
 
 def extract(
     archive: Path, into: Path, max_bytes: int = 20 * GIB, max_files: int = 1_000_000
 ) -> Path:
-    """Extract ``archive`` to the new folder ``into``, wholly or not at all.
+    """Extract ``archive`` to the new folder ``into``, completely or not at all.
 
-    Only folders and plain files are extracted, to a temporary folder beside ``into`` that is
-    renamed at the end; permissions and owners of the archive do not count.
+    The members go to a temporary folder beside ``into``, which is renamed at the end. The
+    archive's permissions and owners are not used.
 
     Args:
-        archive: a tar file, compressed or not.
-        into: the folder to make; must not exist.
-        max_bytes: most bytes that may be written.
-        max_files: most members.
+        archive: tar file, compressed or not.
+        into: folder to create; it must not exist.
+        max_bytes: largest number of bytes to write.
+        max_files: largest number of members.
 
     Returns:
         ``into``.
 
     Raises:
-        FileExistsError: when ``into`` is there.
-        UnsafeArchive: for absolute or climbing names, links, devices, sparse files, names that
-            repeat, headers without measure, and archives above the bounds.
-        ValueError: when the file is damaged, or is no tar archive.
-        OSError: when the disk has no room for it.
+        FileExistsError: if ``into`` exists.
+        UnsafeArchive: if a name is absolute, climbs out of the folder or repeats; a member is a
+            link, a device or a sparse file; a header is too large; or the archive is above a
+            bound.
+        ValueError: if the file is damaged, or is no tar archive.
+        OSError: if the disk has no room.
     """
     if into.exists():
         raise FileExistsError(f"{into} is there already: remove it, or use it as the root")
@@ -90,7 +103,7 @@ def extract(
             for member in tqdm(members, desc=f"extracting {archive.name}", delay=2, leave=False):
                 _write(tar, member, staged)
         (staged / _MARK).write_text(json.dumps(_identity(archive)))
-        staged.chmod(0o755)  # a temporary folder is its maker's alone
+        staged.chmod(0o755)  # a temporary folder is readable by its owner alone
         os.replace(staged, into)
     except UnsafeArchive as error:
         raise UnsafeArchive(f"{archive}: {error}") from None
@@ -102,10 +115,10 @@ def extract(
 
 
 def is_extracted(archive: Path, into: Path) -> bool:
-    """Whether ``into`` was extracted from ``archive`` as it stands.
+    """Return True if ``into`` was extracted from ``archive``, False if it does not exist.
 
     Raises:
-        ValueError: when it is there, but was made of another file.
+        ValueError: if ``into`` exists and was not extracted from this archive.
     """
     if not into.exists():
         return False
@@ -125,8 +138,8 @@ def _read_mark(mark: Path) -> Any:
 
 
 def _identity(archive: Path) -> dict[str, int]:
-    found = archive.stat()
-    return {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}
+    status = archive.stat()
+    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
 def _checked(tar: tarfile.TarFile, max_bytes: int, max_files: int) -> list[tarfile.TarInfo]:
@@ -161,7 +174,7 @@ def _checked(tar: tarfile.TarFile, max_bytes: int, max_files: int) -> list[tarfi
 
 
 def _check_the_end(tar: tarfile.TarFile) -> None:
-    """Raise unless the archive is closed; reading on to its end checks compressed sums too."""
+    """Raise if the archive has no end mark; reading to the end checks compressed sums too."""
     stream = tar.fileobj
     assert stream is not None
     stream.seek(tar.offset)

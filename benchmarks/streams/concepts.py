@@ -1,9 +1,10 @@
 """The embedded stream ``concepts``: eight small data sets, nothing to download.
 
-Seven are drawn (:mod:`benchmarks.streams.render`); ``digits`` are the 1 797 real handwritten
-digits that scikit-learn ships. Four are learnt one after the other, each with its own label
-space: the digits, and three that look worn, as nothing in the pre-training corpus does. The
-others are the panel on which forgetting of what was never tuned on shows.
+Seven data sets are drawn (:mod:`benchmarks.streams.render`). ``digits`` are the 1 797 real
+handwritten digits that scikit-learn ships. A run learns four data sets one after the other,
+each with its own label space: the digits, and three that look worn. No image of the
+pre-training corpus looks worn. The other four data sets are the panel: the model never trains
+on them, and they show what it forgets.
 """
 
 from __future__ import annotations
@@ -20,26 +21,31 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from benchmarks.config import SEQUENCE
+from benchmarks.streams.images import list_hash
 from benchmarks.streams.render import KINDS, SIZE, class_names, draw, wear
 from benchmarks.tiny_clip import to_input
 
 Split = Literal["train", "validation", "test"]
-SEQUENCE = ("digits", "greek", "textures", "cyrillic")
 PANEL = ("shapes", "colours", "latin", "printed")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 COUNTS: dict[Split, int] = {"train": 800, "validation": 250, "test": 400}
 PANEL_TRAIN = 500  # enough for a probe
-_PART: dict[Split, int] = {"train": 1, "validation": 2, "test": 3}  # 0 is the pre-training corpus
+EMBEDDED = ("digits", *KINDS)
+"""Names of all embedded data sets."""
+
+_PART: dict[Split, int] = {"train": 1, "validation": 2, "test": 3}  # 0: the pre-training corpus
 
 
-@dataclass(frozen=True, eq=False)  # Avalanche keeps data sets in sets: compared by identity
+@dataclass(frozen=True, eq=False)  # Avalanche puts data sets into sets: compared by identity
 class ImageSet(Dataset[tuple[Tensor, int]]):
     """One split of one data set, in memory.
 
     Attributes:
-        name: of the data set.
-        images: [N, 3, 32, 32] float32 in [-1, 1], the input of the embedded model.
+        name: name of the data set.
+        images: [N, 3, 32, 32] float32 in [-1, 1], inputs of the embedded model.
         targets: [N] labels from 0.
-        classes: the phrase that names each class.
+        classes: phrase for each class, by label.
     """
 
     name: str
@@ -56,10 +62,10 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
 
 @cache
 def concept(name: str, split: Split) -> ImageSet:
-    """The data set ``name``; its splits are drawn from disjoint seeds, or disjoint images.
+    """One split of the data set ``name``; the splits share no image.
 
     Raises:
-        ValueError: for an unknown name or split.
+        ValueError: if the name or the split is unknown.
     """
     if split not in COUNTS:
         raise ValueError(f"split={split!r} is unknown; choose one of {tuple(COUNTS)}")
@@ -68,9 +74,20 @@ def concept(name: str, split: Split) -> ImageSet:
     elif name in KINDS:
         pixels, labels = _drawn(name, split)
     else:
-        raise ValueError(f"name={name!r} is unknown; choose one of {('digits', *KINDS)}")
+        raise ValueError(f"name={name!r} is unknown; choose one of {EMBEDDED}")
     images = to_input(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
     return ImageSet(name, images, labels, class_names(name))
+
+
+@cache
+def embedded_hash(name: str) -> str:
+    """Identity of an embedded data set: a hash over its labels.
+
+    Pixels do not count: they are drawn, and their last bit differs between machines.
+    """
+    return list_hash(
+        [f"{s} {k} {y}" for s in SPLITS for k, y in enumerate(concept(name, s).targets)]
+    )
 
 
 def _drawn(name: str, split: Split) -> tuple[NDArray[np.uint8], list[int]]:
@@ -98,11 +115,14 @@ def _digits(split: Split) -> tuple[NDArray[np.uint8], list[int]]:
 
 
 def concepts(evaluate_on: Split = "test", sequence: tuple[str, ...] = SEQUENCE) -> Any:
-    """An Avalanche benchmark that learns ``sequence``, one experience and task a data set.
+    """Build an Avalanche benchmark with one experience and one task for each data set.
 
     Args:
-        evaluate_on: the split of its test stream; ``"validation"`` to choose settings.
-        sequence: names of data sets, in order.
+        evaluate_on: split of the test stream; ``"validation"`` for choosing settings.
+        sequence: names of data sets, in the order of learning.
+
+    Raises:
+        ValueError: if a name is unknown.
     """
     from avalanche.benchmarks import (
         benchmark_from_datasets,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from torch import Tensor
-
-from benchmarks.streams.datasets import DataSet
-
-Transform = Callable[[Any], Tensor]
+from benchmarks.streams.labelled import DataSet
+from benchmarks.streams.views import Transform
 
 
 def dataset_sequence(
@@ -19,23 +16,23 @@ def dataset_sequence(
     shared_labels: bool = False,
     evaluate_on: Literal["validation", "test"] = "test",
 ) -> Any:
-    """A benchmark that learns ``sets`` in order, one experience each.
+    """Build an Avalanche benchmark with one experience for each data set, in order.
 
     Args:
         sets: data sets with images of any size; see :func:`benchmarks.streams.datasets.load`.
-        train_transforms: of RGB images of PIL; one for all, or one for each.
-        eval_transforms: likewise.
-        shared_labels: one label space for all, without task labels (learning by domain); all
-            sets must then have the same classes. Otherwise each set is a task with labels of
-            its own from 0.
-        evaluate_on: the split of the test stream; ``"validation"`` to choose settings.
+        train_transforms: training view of RGB images of PIL; one for all sets, or one a set.
+        eval_transforms: evaluation view; one for all sets, or one a set.
+        shared_labels: True gives all sets one label space and no task labels
+            (domain-incremental learning); all sets need the same classes. False makes each set
+            a task with its own labels from 0.
+        evaluate_on: split of the test stream; ``"validation"`` for choosing settings.
 
     Returns:
-        The benchmark; its ``summary`` says what was built.
+        The benchmark; its ``summary`` lists the sets.
 
     Raises:
-        ValueError: for no set, sets that repeat, transforms that are not as many, or classes
-            that are not shared.
+        ValueError: if there is no set, a set repeats, the number of transforms differs from the
+            number of sets, or ``shared_labels`` is True and the classes differ.
     """
     from avalanche.benchmarks import (
         benchmark_from_datasets,
@@ -58,11 +55,11 @@ def dataset_sequence(
     views = [_each(t, len(sets)) for t in (train_transforms, eval_transforms)]
 
     def stream(split: str) -> list[Any]:
-        made = []
+        experiences = []
         for data, train, evaluation in zip(sets, *views, strict=True):
             groups = TransformGroups({"train": (train, None), "eval": (evaluation, None)})
-            made.append(as_classification_dataset(getattr(data, split), groups))
-        return made
+            experiences.append(as_classification_dataset(getattr(data, split), groups))
+        return experiences
 
     plain = benchmark_from_datasets(train=stream("train"), test=stream(evaluate_on))
     benchmark: Any = with_classes_timeline(
@@ -74,12 +71,16 @@ def dataset_sequence(
         "evaluate_on": evaluate_on,
         "sets": [
             {
-                "name": data.name, "classes": len(data.classes), "train": len(data.train),
-                "validation": len(data.validation), "test": len(data.test), "splits": data.note,
+                "name": data.name,
+                "classes": len(data.classes),
+                "train": len(data.train),
+                "validation": len(data.validation),
+                "test": len(data.test),
+                "splits": data.note,
             }
             for data in sets
         ],
-    }  # fmt: skip
+    }
     return benchmark
 
 

@@ -1,4 +1,4 @@
-"""Downloads that go on where they broke off and are checked before they are used."""
+"""Downloads that resume after an interruption and are checked against a digest."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-_BLOCK = 1 << 20
 MAX_BYTES = 64 << 30
+"""Largest download, in bytes."""
+
+_BLOCK = 1 << 20
 
 
 def file_digest(path: Path, algorithm: str) -> str:
-    """Hexadecimal digest of a file."""
+    """Hexadecimal digest of a file, by an algorithm of :mod:`hashlib`."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -26,14 +28,15 @@ def file_digest(path: Path, algorithm: str) -> str:
 
 
 def check_digest(path: Path, sha256: str | None = None, md5: str | None = None) -> None:
-    """Raise ValueError unless the file has the digests that are given."""
+    """Raise ValueError if a given digest differs from the digest of the file."""
     for algorithm, wanted in (("sha256", sha256), ("md5", md5)):
         if wanted is None:
             continue
-        found = file_digest(path, algorithm)
-        if found != wanted.lower():
+        actual = file_digest(path, algorithm)
+        if actual != wanted.lower():
             raise ValueError(
-                f"{path}: its {algorithm} is {found}, not {wanted}: the file is damaged or another"
+                f"{path}: its {algorithm} is {actual}, not {wanted}: the file is damaged or "
+                "another; remove it and fetch it again"
             )
 
 
@@ -45,28 +48,30 @@ def download(
     timeout: float = 60.0,
     max_bytes: int = MAX_BYTES,
 ) -> Path:
-    """Fetch ``url`` to ``path``; a file that is there and right is not fetched again.
+    """Download ``url`` to ``path``, if no file with the right digest is there yet.
 
-    What was fetched of a broken-off download (``path`` + ``.part``) is gone on with, if the
-    server can; the file gets its name when it is complete and its digest is right.
+    The download goes to ``path`` + ``.part``. An interrupted download resumes, if the server
+    can. The file gets its name when it is complete and its digest is right.
 
     Args:
-        url: http, https or file.
-        path: where it goes.
-        sha256: hexadecimal; at least one of the two digests is needed.
-        md5: hexadecimal; for publishers that give nothing better.
-        timeout: seconds without an answer.
-        max_bytes: most that are taken, whatever the server says.
+        url: address with the scheme http, https or file.
+        path: file to write.
+        sha256: hexadecimal digest; this or ``md5`` is needed.
+        md5: hexadecimal digest, for publishers that give no better one.
+        timeout: longest wait for an answer, in seconds.
+        max_bytes: largest download, in bytes, whatever size the server reports.
 
     Returns:
         ``path``.
 
     Raises:
-        ValueError: without a digest, or when the file has another one (it is removed then).
-        OSError: when the disk has no room, or the server does not answer, or sends too much.
+        ValueError: if no digest is given, or the digest differs. A download with another
+            digest is removed.
+        OSError: if the disk has no room, the server does not answer, or the server sends more
+            than ``max_bytes``.
     """
     if sha256 is None and md5 is None:
-        raise ValueError(f"{url}: give sha256 or md5, so that what arrives can be checked")
+        raise ValueError(f"{url}: give sha256 or md5, so that the download can be checked")
     if path.exists():
         check_digest(path, sha256, md5)
         return path
@@ -88,7 +93,7 @@ def _fetch(url: str, part: Path, timeout: float, max_bytes: int) -> None:
     try:
         answer = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left to fetch
+        if error.code == 416:  # the part is complete
             return
         raise OSError(f"{url}: the server answers {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
@@ -99,10 +104,8 @@ def _fetch(url: str, part: Path, timeout: float, max_bytes: int) -> None:
     with answer:
         begins = str(answer.headers.get("Content-Range", "")).removeprefix("bytes ").split("-")[0]
         if answer.status == 206 and begins != str(done):
-            raise OSError(
-                f"{url} sends other bytes than were asked for: remove {part} and try again"
-            )
-        if answer.status != 206:  # a server that cannot resume sends all of it
+            raise OSError(f"{url} does not send the requested bytes: remove {part} and run again")
+        if answer.status != 206:  # a server that cannot resume sends the whole file
             done = 0
         left = int(answer.headers.get("Content-Length") or 0)
         free = shutil.disk_usage(part.parent).free
@@ -111,10 +114,14 @@ def _fetch(url: str, part: Path, timeout: float, max_bytes: int) -> None:
         with (
             part.open("ab" if done else "wb") as sink,
             tqdm(
-                total=done + left or None, initial=done, unit="B", unit_scale=True, delay=2,
+                total=done + left or None,
+                initial=done,
+                unit="B",
+                unit_scale=True,
+                delay=2,
                 desc=part.stem,
             ) as bar,
-        ):  # fmt: skip
+        ):
             try:
                 while block := answer.read1(_BLOCK):
                     if sink.tell() + len(block) > max_bytes:
@@ -122,8 +129,10 @@ def _fetch(url: str, part: Path, timeout: float, max_bytes: int) -> None:
                     sink.write(block)
                     bar.update(len(block))
             except http.client.HTTPException as error:
-                raise OSError(f"{url} broke off: run it again to go on") from error
+                raise OSError(f"{url} was interrupted: run again to resume") from error
             sink.flush()
             os.fsync(sink.fileno())
     if left and part.stat().st_size < done + left:
-        raise OSError(f"{url} broke off after {part.stat().st_size} bytes: run it again to go on")
+        raise OSError(
+            f"{url} was interrupted after {part.stat().st_size} bytes: run again to resume"
+        )

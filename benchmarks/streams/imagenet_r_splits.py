@@ -1,4 +1,4 @@
-"""The ways to split ImageNet-R into train and test, each checked and with an identity."""
+"""Splits of ImageNet-R into train and test; each split is checked and has an identity."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Pairs = tuple[Pair, ...]
 
 @dataclass(frozen=True)
 class Lists:
-    """A split: files relative to a folder each, and the WordNet id of each class.
+    """A split of ImageNet-R.
 
     Attributes:
-        wnids: sorted; a class's id is its place here.
+        wnids: WordNet ids of the classes, sorted; the index of a class is its id.
         train: ``(path, class)`` pairs, sorted by path.
-        test: as ``train``.
-        coda_ids: CODA-Prompt's own number of each of ``wnids``; None for other splits.
+        test: ``(path, class)`` pairs, sorted by path.
+        coda_ids: CODA-Prompt's number for each of ``wnids``; None for other splits.
     """
 
     wnids: tuple[str, ...]
@@ -38,7 +38,7 @@ class Lists:
 
     @property
     def sha256(self) -> str:
-        """Identity of the split: of its sorted lines ``train|test <wnid>/<file>``."""
+        """Identity of the split: a hash over its sorted lines ``train|test <wnid>/<file>``."""
         return list_hash(
             [
                 f"{part} {path.parent.name}/{path.name}"
@@ -49,24 +49,24 @@ class Lists:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Names of the folders that are called like a WordNet id, sorted."""
+    """Sorted names of the folders in ``folder`` that are WordNet ids."""
     return sorted(e.name for e in os.scandir(folder) if e.is_dir() and _WNID.fullmatch(e.name))
 
 
 def is_split(folder: Path) -> bool:
-    """Whether there are train and test folders with classes."""
+    """Return True if ``folder`` has train and test folders with classes."""
     return all((folder / p).is_dir() and class_folders(folder / p) for p in ("train", "test"))
 
 
 def _files(folder: Path, wnids: Sequence[str]) -> list[tuple[Path, int]]:
-    found = []
+    files = []
     for label, wnid in enumerate(wnids):
         with os.scandir(folder / wnid) as entries:
             names = sorted(e.name for e in entries if e.is_file() and is_image_name(e.name))
         if not names:
             raise ValueError(f"{folder / wnid} is empty: the archive was extracted in part only")
-        found += [(folder / wnid / name, label) for name in names]
-    return found
+        files += [(folder / wnid / name, label) for name in names]
+    return files
 
 
 def _check_classes(wnids: Sequence[str], where: Path, classes: int) -> None:
@@ -78,10 +78,17 @@ def _check_classes(wnids: Sequence[str], where: Path, classes: int) -> None:
 
 
 def hash80(root: Path, classes: int = CLASSES) -> Lists:
-    """Our own 80/20 split of a tree: of each class, the fifth with the smallest name hashes.
+    """Split a tree 80/20: the fifth of each class with the smallest name hashes is the test.
 
-    The same for every copy of the data set, whatever the file system's order. It is nobody
-    else's split: results are comparable with each other only.
+    The split is the same for every copy of the data set. No publication uses it, so its results
+    are comparable with each other only.
+
+    Args:
+        root: folder with the class folders.
+        classes: required number of classes.
+
+    Raises:
+        ValueError: if the number of classes differs, or a class has no image.
     """
     wnids = class_folders(root)
     _check_classes(wnids, root, classes)
@@ -90,9 +97,17 @@ def hash80(root: Path, classes: int = CLASSES) -> Lists:
 
 
 def held_out(pairs: Sequence[Pair], share: float, salt: str = "") -> tuple[Pairs, Pairs]:
-    """``share`` of each class, those with the smallest name hashes, and the rest; by path.
+    """Hold out ``share`` of each class: the images with the smallest name hashes.
 
-    At least one of a class is held where it has two, and none where it has one.
+    A class with two images or more gives one at least; a class with one image gives none.
+
+    Args:
+        pairs: ``(path, class)`` pairs.
+        share: share of each class.
+        salt: text before each name that is hashed.
+
+    Returns:
+        The pairs that are held out, and the rest, both sorted by path.
     """
     by_class: dict[int, list[Pair]] = {}
     for pair in pairs:
@@ -102,18 +117,26 @@ def held_out(pairs: Sequence[Pair], share: float, salt: str = "") -> tuple[Pairs
         name = f"{salt}{pair[0].parent.name}/{pair[0].name}"
         return hashlib.sha256(name.encode()).digest()
 
-    held: list[Pair] = []
+    chosen: list[Pair] = []
     rest: list[Pair] = []
-    for own in by_class.values():
-        own.sort(key=by_hash)
-        count = max(1, round(share * len(own))) if len(own) > 1 else 0
-        held += own[:count]
-        rest += own[count:]
-    return tuple(sorted(held)), tuple(sorted(rest))
+    for members in by_class.values():
+        members.sort(key=by_hash)
+        count = max(1, round(share * len(members))) if len(members) > 1 else 0
+        chosen += members[:count]
+        rest += members[count:]
+    return tuple(sorted(chosen)), tuple(sorted(rest))
 
 
 def presplit(root: Path, classes: int = CLASSES) -> Lists:
-    """The split of a folder with ``train`` and ``test`` (the PILOT family's download)."""
+    """Read the split of a folder with ``train`` and ``test`` (the PILOT family's download).
+
+    Args:
+        root: folder with ``train`` and ``test``.
+        classes: required number of classes.
+
+    Raises:
+        ValueError: if the classes differ, a class has no image, or a file is in both parts.
+    """
     parts = []
     wnids = class_folders(root / "train")
     for part in ("train", "test"):
@@ -130,17 +153,17 @@ def coda(
     classes: int = CLASSES,
     counts: tuple[int, int] | None = CODA_COUNTS,
 ) -> Lists:
-    """CODA-Prompt's fixed lists, from its YAML files of train and test.
+    """Read CODA-Prompt's fixed split from its YAML lists of train and test.
 
     Args:
-        root: the folder with the class folders.
-        lists: the files of train and test.
-        classes: how many there must be.
-        counts: how many images each list must hold; None does not check.
+        root: folder with the class folders.
+        lists: YAML files of train and test.
+        classes: required number of classes.
+        counts: required number of images in each list; None skips the check.
 
     Raises:
-        ValueError: when they are not what they should be: counts, classes, labels, files that
-            are not there, or files on both lists.
+        ValueError: if counts, classes or labels differ, a file is missing, or a file is on both
+            lists.
     """
     wnids = class_folders(root)
     _check_classes(wnids, root, classes)
@@ -176,7 +199,7 @@ def coda(
 
 
 def _listed(file: Path) -> tuple[list[str], list[int]]:
-    """Files and labels of one of CODA-Prompt's lists."""
+    """Read the files and labels of one of CODA-Prompt's lists."""
     try:
         content = read_yaml(file.read_text())
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Images in files: read as RGB whatever they are, or refused with their path."""
+"""Image files: read as RGB from any mode, or refused with their path."""
 
 from __future__ import annotations
 
@@ -15,34 +15,42 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 MAX_PIXELS = 50_000_000  # 200 MB as RGBA: above any photograph of a data set
-# what the file is, whatever it is called: PIL would hand PostScript to an interpreter
+# formats of the content, not of the name: PIL would pass PostScript to an interpreter
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-# what PIL raises for damaged files, found by changing bytes
+# exceptions that PIL raises for damaged files, collected by fuzzing
 DAMAGE = (
-    OSError, EOFError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError,
-    MemoryError, struct.error, Image.DecompressionBombError,
-)  # fmt: skip
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    MemoryError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
-class UnreadableImage(ValueError):  # noqa: N818 (it says what is wrong)
+class UnreadableImage(ValueError):  # noqa: N818 (the name states the fault)
     """An image that cannot be used; the message begins with its path."""
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is called like an image."""
+    """Return True if ``name`` has an image suffix and does not begin with a dot."""
     return Path(name).suffix.lower() in ENDINGS and not name.startswith(".")
 
 
 def load_rgb(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The image at ``path``, upright and in RGB; see :func:`decode`.
+    """Read the image at ``path``, upright and in RGB; see :func:`decode`.
 
     Raises:
-        UnreadableImage: also when the file is missing or empty.
+        UnreadableImage: if :func:`decode` refuses the image, or the file is missing or empty.
     """
     path = Path(path)
     try:
-        if path.stat().st_size == 0:  # of pipes and devices too
+        if path.stat().st_size == 0:  # pipes and devices have size 0 too
             raise UnreadableImage(f"{path}: the file is empty")
         with path.open("rb") as file:
             return decode(file, str(path), max_pixels)
@@ -53,19 +61,19 @@ def load_rgb(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 def decode(file: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """An encoded image, upright and in RGB.
+    """Decode an image, upright and in RGB.
 
-    Grey, palette, CMYK, 16-bit and transparent images are converted (transparency is put on
-    white), and EXIF's orientation is applied.
+    Grey, palette, CMYK, 16-bit and transparent images are converted. Transparent images get a
+    white background. EXIF's orientation is applied.
 
     Args:
-        file: where it is read from.
-        name: what errors call it.
-        max_pixels: the most it may have, which is looked at before they are decoded.
+        file: encoded image.
+        name: name of the image in errors.
+        max_pixels: largest number of pixels; checked before decoding.
 
     Raises:
-        UnreadableImage: when it is damaged, no image, too large, or of numbers that have no
-            agreed range (floating point, negative).
+        UnreadableImage: if the file is damaged, no image or too large, or if its pixels have
+            no agreed range (floating-point or negative numbers).
     """
     try:
         with Image.open(file, formats=FORMATS) as opened:
@@ -83,7 +91,7 @@ def decode(file: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
 def _flattened(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "F":
         raise UnreadableImage(f"{name}: floating-point pixels have no agreed range")
-    if image.mode.startswith("I"):  # 16 bits, which PIL's own conversion would clip
+    if image.mode.startswith("I"):  # 16 bits: PIL's own conversion would clip them
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise UnreadableImage(f"{name}: pixels are not numbers of 16 bits")
@@ -95,15 +103,15 @@ def _flattened(image: Image.Image, name: str) -> Image.Image:
 
 
 class ImageFiles(Dataset[tuple[Any, int]]):
-    """Images by path with their labels.
+    """Images in files, with labels.
 
     Args:
-        paths: one a sample.
-        targets: labels from 0, one a sample.
+        paths: [N] paths of images.
+        targets: [N] labels from 0.
         max_pixels: see :func:`load_rgb`.
 
     Raises:
-        ValueError: when there are not as many targets as paths.
+        ValueError: if the number of targets differs from the number of paths.
     """
 
     def __init__(
@@ -123,18 +131,26 @@ class ImageFiles(Dataset[tuple[Any, int]]):
 
 
 def scan(paths: Sequence[Path], max_pixels: int = MAX_PIXELS, workers: int = 4) -> dict[Path, str]:
-    """Read every image once; what is wrong with each that cannot be read.
+    """Read every image once; return the reason for each broken image, by path.
 
     A progress bar appears after five seconds.
+
+    Args:
+        paths: paths of images.
+        max_pixels: see :func:`load_rgb`.
+        workers: number of threads.
     """
     files = ImageFiles(paths, [0] * len(paths), max_pixels)
     return {paths[k]: reason for k, reason in scan_items(files, "images", workers).items()}
 
 
 def scan_items(data: Any, about: str, workers: int = 4) -> dict[int, str]:
-    """Read every item of a data set of images once; why those that fail cannot be read.
+    """Read every item of a data set once; return the reason for each broken item, by index.
 
-    A progress bar, called ``about``, appears after five seconds.
+    Args:
+        data: data set of images.
+        about: label of the progress bar, which appears after five seconds.
+        workers: number of threads.
     """
 
     def check(place: int) -> str:
@@ -142,7 +158,7 @@ def scan_items(data: Any, about: str, workers: int = 4) -> dict[int, str]:
             data[place]
         except UnreadableImage as error:
             return str(error)
-        except DAMAGE as error:  # torchvision's own readers
+        except DAMAGE as error:  # from torchvision's own readers
             return f"{type(error).__name__}: {error}"
         return ""
 
@@ -153,5 +169,5 @@ def scan_items(data: Any, about: str, workers: int = 4) -> dict[int, str]:
 
 
 def list_hash(lines: Sequence[str]) -> str:
-    """SHA-256 of lines, sorted; the identity of a split."""
+    """SHA-256 of sorted lines; the identity of a split."""
     return hashlib.sha256("".join(f"{line}\n" for line in sorted(lines)).encode()).hexdigest()

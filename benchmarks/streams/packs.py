@@ -1,8 +1,8 @@
-"""Packs: a data set in one ``.npz`` of encoded images, nothing of it pickled.
+"""Packs: a data set in one ``.npz`` file of encoded images, without pickled objects.
 
-Keys: ``{train,test}_buf`` uint8, all encoded images of a split back to back; ``{train,test}_off``
-int64 [n + 1], where each begins; ``{train,test}_y`` int64 [n]; ``class_names`` str [C];
-``meta`` str, JSON.
+Keys: ``{train,test}_buf`` uint8 [bytes], the encoded images of a split back to back;
+``{train,test}_off`` int64 [n + 1], the offset of each image; ``{train,test}_y`` int64 [n],
+labels; ``class_names`` str [C]; ``meta`` str, JSON.
 """
 
 from __future__ import annotations
@@ -22,12 +22,22 @@ from torch.utils.data import Dataset
 
 from benchmarks.streams.images import decode
 
-# what NumPy and zipfile raise for damaged and hostile files
+# exceptions that NumPy and zipfile raise for damaged and hostile files
 DAMAGE = (
-    OSError, EOFError, ValueError, TypeError, LookupError, MemoryError, RuntimeError, SyntaxError,
-    struct.error, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-MAX_BYTES = 32 << 30  # of its arrays in memory
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+MAX_BYTES = 32 << 30
+"""Largest size of a pack's arrays in memory, in bytes."""
 
 
 class PackedImages(Dataset[tuple[Any, int]]):
@@ -48,12 +58,15 @@ class PackedImages(Dataset[tuple[Any, int]]):
 
 
 def read_pack(path: Path) -> tuple[PackedImages, PackedImages, tuple[str, ...], dict[str, Any]]:
-    """Train and test of a pack, its class names, and its ``meta``.
+    """Read a pack.
+
+    Returns:
+        The train split, the test split, the class names, and ``meta``.
 
     Raises:
-        FileNotFoundError: when it is not there.
-        ValueError: when keys are missing, of other types, or hold objects; offsets or labels do
-            not fit; names repeat; it is damaged, or above :data:`MAX_BYTES`.
+        FileNotFoundError: if there is no file.
+        ValueError: if a key is missing, has another type or holds objects; offsets or labels do
+            not fit; class names repeat; or the file is damaged or above :data:`MAX_BYTES`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no pack at {path}")
@@ -72,7 +85,7 @@ class UnfitPackError(ValueError):
 def _parts(path: Path) -> tuple[PackedImages, PackedImages, tuple[str, ...], dict[str, Any]]:
     opened = np.load(path, allow_pickle=False)
     if not isinstance(opened, np.lib.npyio.NpzFile):
-        raise ValueError("it is a single array")
+        raise ValueError("it holds a single array")
     with opened as pack:
         needed = {f"{s}_{k}" for s in ("train", "test") for k in ("buf", "off", "y")}
         missing = sorted((needed | {"class_names"}) - set(pack.files))
@@ -83,14 +96,14 @@ def _parts(path: Path) -> tuple[PackedImages, PackedImages, tuple[str, ...], dic
             raise ValueError(f"{unpacked} bytes when it is unpacked are more than {MAX_BYTES}")
         names = tuple(str(name) for name in _array(pack, "class_names", "U"))
         if len(set(names)) < len(names):
-            raise UnfitPackError("names of classes repeat")
+            raise UnfitPackError("class names repeat")
         parts = []
         for split in ("train", "test"):
             buffer = _array(pack, f"{split}_buf", "u").astype(np.uint8, casting="no", copy=False)
             offsets = _array(pack, f"{split}_off", "iu").astype(np.int64)
             targets = [int(y) for y in _array(pack, f"{split}_y", "iu")]
-            steady = len(offsets) == len(targets) + 1 and offsets[0] == 0
-            if not steady or offsets[-1] != len(buffer) or (np.diff(offsets) <= 0).any():
+            fits = len(offsets) == len(targets) + 1 and offsets[0] == 0
+            if not fits or offsets[-1] != len(buffer) or (np.diff(offsets) <= 0).any():
                 raise UnfitPackError(f"the offsets of {split} do not fit its images")
             if targets and not 0 <= min(targets) <= max(targets) < len(names):
                 raise UnfitPackError(f"labels of {split} are not below {len(names)} classes")
@@ -102,8 +115,8 @@ def _parts(path: Path) -> tuple[PackedImages, PackedImages, tuple[str, ...], dic
 
 
 def _array(pack: Any, key: str, kinds: str) -> NDArray[Any]:
-    """One array of a pack, [n], of one of NumPy's ``kinds``."""
-    found: NDArray[Any] = pack[key]
-    if found.ndim != 1 or found.dtype.kind not in kinds:
-        raise ValueError(f"{key} is {found.dtype} {list(found.shape)}")
-    return found
+    """The array ``key`` of a pack; it has one dimension and a dtype of one of ``kinds``."""
+    array: NDArray[Any] = pack[key]
+    if array.ndim != 1 or array.dtype.kind not in kinds:
+        raise ValueError(f"{key} is {array.dtype} {list(array.shape)}")
+    return array

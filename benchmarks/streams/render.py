@@ -1,9 +1,9 @@
-"""Draws one labelled 32 x 32 image and says in words what it shows.
+"""Draws one labelled 32 x 32 image, with words for what it shows.
 
-Seven kinds of picture, each a data set of its own: shapes, textures, colours, Latin,
-Greek and Cyrillic letters, printed digits. The glyphs are set in the DejaVu fonts that
-matplotlib ships, so nothing is downloaded. A picture depends on the random generator
-that is handed in and on nothing else.
+There are seven kinds of picture, and each kind is one data set: shapes, textures, colours,
+Latin, Greek and Cyrillic letters, and printed digits. The glyphs are set in the DejaVu fonts
+that matplotlib ships, so nothing is downloaded. A picture depends on the given random
+generator alone.
 """
 
 from __future__ import annotations
@@ -20,37 +20,84 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 SIZE = 32
-_CANVAS = 64  # masks are drawn at twice the size and reduced, which smooths their edges
+_CANVAS = 64  # masks are drawn at twice the size and reduced: smooth edges
 
 Mask = NDArray[np.float32]  # [SIZE, SIZE], 1 where the figure is
 
 COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (220, 30, 30), "orange": (240, 140, 20), "yellow": (240, 225, 40),
-    "green": (40, 165, 50), "cyan": (40, 205, 215), "blue": (40, 70, 220),
-    "purple": (135, 45, 175), "pink": (245, 135, 185), "brown": (125, 75, 35),
+    "red": (220, 30, 30),
+    "orange": (240, 140, 20),
+    "yellow": (240, 225, 40),
+    "green": (40, 165, 50),
+    "cyan": (40, 205, 215),
+    "blue": (40, 70, 220),
+    "purple": (135, 45, 175),
+    "pink": (245, 135, 185),
+    "brown": (125, 75, 35),
     "grey": (128, 128, 128),
-}  # fmt: skip
+}
 _NEUTRAL = {"white": (245, 245, 245), "black": (15, 15, 15)}
 
 SHAPES = (
-    "circle", "square", "triangle", "pentagon", "hexagon",
-    "star", "cross", "ring", "diamond", "half disc",
-)  # fmt: skip
+    "circle",
+    "square",
+    "triangle",
+    "pentagon",
+    "hexagon",
+    "star",
+    "cross",
+    "ring",
+    "diamond",
+    "half disc",
+)
 TEXTURES = (
-    "horizontal stripes", "vertical stripes", "diagonal stripes", "checkerboard", "dots",
-    "grid lines", "speckle", "concentric rings", "waves", "rays",
-)  # fmt: skip
+    "horizontal stripes",
+    "vertical stripes",
+    "diagonal stripes",
+    "checkerboard",
+    "dots",
+    "grid lines",
+    "speckle",
+    "concentric rings",
+    "waves",
+    "rays",
+)
 GREEK = {
-    "Γ": "gamma", "Δ": "delta", "Θ": "theta", "Λ": "lambda", "Ξ": "xi", "Π": "pi",
-    "Σ": "sigma", "Φ": "phi", "Ψ": "psi", "Ω": "omega", "α": "small alpha",
-    "β": "small beta", "γ": "small gamma", "δ": "small delta", "λ": "small lambda",
+    "Γ": "gamma",
+    "Δ": "delta",
+    "Θ": "theta",
+    "Λ": "lambda",
+    "Ξ": "xi",
+    "Π": "pi",
+    "Σ": "sigma",
+    "Φ": "phi",
+    "Ψ": "psi",
+    "Ω": "omega",
+    "α": "small alpha",
+    "β": "small beta",
+    "γ": "small gamma",
+    "δ": "small delta",
+    "λ": "small lambda",
     "ξ": "small xi",
-}  # fmt: skip
+}
 CYRILLIC = {
-    "Б": "be", "Д": "de", "Ж": "zhe", "З": "ze", "И": "i", "Й": "short i", "Ц": "tse",
-    "Ч": "che", "Ш": "sha", "Щ": "shcha", "Ъ": "hard sign", "Ы": "yery",
-    "Ь": "soft sign", "Э": "e", "Ю": "yu", "Я": "ya",
-}  # fmt: skip
+    "Б": "be",
+    "Д": "de",
+    "Ж": "zhe",
+    "З": "ze",
+    "И": "i",
+    "Й": "short i",
+    "Ц": "tse",
+    "Ч": "che",
+    "Ш": "sha",
+    "Щ": "shcha",
+    "Ъ": "hard sign",
+    "Ы": "yery",
+    "Ь": "soft sign",
+    "Э": "e",
+    "Ю": "yu",
+    "Я": "ya",
+}
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _LATIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _GLYPHS: dict[str, tuple[str, ...]] = {
@@ -60,11 +107,15 @@ _GLYPHS: dict[str, tuple[str, ...]] = {
     "printed": tuple("0123456789"),
 }
 _FACES = (
-    ("sans", "DejaVuSans.ttf"), ("bold sans", "DejaVuSans-Bold.ttf"),
-    ("italic sans", "DejaVuSans-Oblique.ttf"), ("mono", "DejaVuSansMono.ttf"),
-    ("bold mono", "DejaVuSansMono-Bold.ttf"), ("serif", "DejaVuSerif.ttf"),
-    ("bold serif", "DejaVuSerif-Bold.ttf"), ("italic serif", "DejaVuSerif-Italic.ttf"),
-)  # fmt: skip
+    ("sans", "DejaVuSans.ttf"),
+    ("bold sans", "DejaVuSans-Bold.ttf"),
+    ("italic sans", "DejaVuSans-Oblique.ttf"),
+    ("mono", "DejaVuSansMono.ttf"),
+    ("bold mono", "DejaVuSansMono-Bold.ttf"),
+    ("serif", "DejaVuSerif.ttf"),
+    ("bold serif", "DejaVuSerif-Bold.ttf"),
+    ("italic serif", "DejaVuSerif-Italic.ttf"),
+)
 
 
 @dataclass(frozen=True)
@@ -73,8 +124,8 @@ class Picture:
 
     Attributes:
         pixels: uint8 [32, 32, 3].
-        subject: the phrase that names its class.
-        details: what else can be said: size, style, colours.
+        subject: phrase for the class.
+        details: further words: size, style, colours.
     """
 
     pixels: NDArray[np.uint8]
@@ -83,7 +134,11 @@ class Picture:
 
 
 def class_names(kind: str) -> tuple[str, ...]:
-    """The phrase that names each class of ``kind``, in label order."""
+    """Phrase for each class of ``kind``, by label.
+
+    Raises:
+        ValueError: if the kind is unknown.
+    """
     if kind == "shapes":
         return SHAPES
     if kind == "textures":
@@ -209,7 +264,7 @@ def _contrasting(
     rng: np.random.Generator, fore: NDArray[np.float32] | None = None
 ) -> tuple[str, NDArray[np.float32], str, NDArray[np.float32]]:
     name = "" if fore is not None else "unset"
-    while True:  # two random colours differ enough in luminance about every second time
+    while True:  # about every second pair of colours differs enough in luminance
         if name:
             name, fore = _colour(rng)
         back_name, back = _colour(rng)
@@ -219,7 +274,16 @@ def _contrasting(
 
 
 def draw(kind: str, label: int, rng: np.random.Generator) -> Picture:
-    """Draw class ``label`` of ``kind``; raises ValueError for an unknown kind or label."""
+    """Draw a picture of a class.
+
+    Args:
+        kind: one of :data:`KINDS`.
+        label: label of the class.
+        rng: random generator; drawing advances it.
+
+    Raises:
+        ValueError: if the kind or the label is unknown.
+    """
     names = class_names(kind)
     if kind == "digits" or not 0 <= label < len(names):
         raise ValueError(f"label={label} of kind={kind!r} cannot be drawn; {len(names)} classes")
@@ -240,7 +304,7 @@ def draw(kind: str, label: int, rng: np.random.Generator) -> Picture:
 
 
 def _draw_colour(name: str, rng: np.random.Generator) -> Picture:
-    """A patch of the named colour, of any form, plain or on black or white."""
+    """Draw the colour ``name``: plain, or as a shape or texture on black or white."""
     fore = np.asarray(COLOURS[name], dtype=np.float32)
     back_name = list(_NEUTRAL)[int(rng.integers(2))]
     back = np.asarray(_NEUTRAL[back_name], dtype=np.float32)
@@ -258,9 +322,16 @@ def _draw_colour(name: str, rng: np.random.Generator) -> Picture:
 
 
 def wear(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A worn copy of a picture: faded, with a bar across it and coarse noise.
+    """Copy a picture, faded, with a bar across it and coarse noise.
 
-    The pre-training corpus has none of this, so there is something to learn.
+    No picture of the pre-training corpus looks worn, so fine-tuning has something to learn.
+
+    Args:
+        pixels: [32, 32, 3] uint8.
+        rng: random generator; the call advances it.
+
+    Returns:
+        [32, 32, 3] uint8.
     """
     image = pixels.astype(np.float32)
     image = image.mean() + (image - image.mean()) * rng.uniform(0.5, 0.9)

@@ -1,4 +1,4 @@
-"""Split ImageNet-R: 200 classes of renditions, learnt a group of classes at a time."""
+"""Split ImageNet-R: 200 classes of renditions, learnt one group of classes at a time."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ Order = str | Sequence[int]
 
 
 def class_order(order: Order, lists: Lists) -> list[int]:
-    """Class ids (places among the sorted WordNet ids) in the order that they are learnt.
+    """Class ids in the order of learning; a class id is an index into the sorted WordNet ids.
 
     Args:
-        order: ``"pilot-SEED"``, NumPy's legacy permutation, as the PILOT family does (1993 is
-            its default); ``"coda-RUN"``, Python's shuffle of CODA-Prompt's own class
-            numbers (run 0 leaves them), which needs its lists; ``"identity"``; or all class
+        order: ``"pilot-SEED"``: NumPy's legacy permutation, as in the PILOT family, whose
+            default is 1993. ``"coda-RUN"``: Python's shuffle of CODA-Prompt's class numbers,
+            unshuffled in run 0; needs CODA-Prompt's lists. ``"identity"``: sorted. Or all class
             ids.
-        lists: the split.
+        lists: split of the data set.
 
     Raises:
-        ValueError: for another name, or ids that are not each class once.
+        ValueError: if the name is unknown, or the ids do not hold each class once.
     """
     count = len(lists.wnids)
     if not isinstance(order, str):
@@ -63,18 +63,22 @@ def class_order(order: Order, lists: Lists) -> list[int]:
         return [int(k) for k in legacy.permutation(count)]
     if lists.coda_ids is None:
         raise ValueError(f"order={order!r} is over CODA-Prompt's class numbers: use split='coda'")
-    theirs = list(range(count))
+    numbers = list(range(count))
     if int(number) > 0:
-        random.Random(int(number)).shuffle(theirs)
-    ours = {their: own for own, their in enumerate(lists.coda_ids)}
-    return [ours[k] for k in theirs]
+        random.Random(int(number)).shuffle(numbers)
+    id_of = {number: class_id for class_id, number in enumerate(lists.coda_ids)}
+    return [id_of[k] for k in numbers]
 
 
 def find_root(root: Path | str) -> Path:
-    """The folder that holds the classes, or ``train`` and ``test``; archives are extracted.
+    """Return the folder with the class folders, or with ``train`` and ``test``.
+
+    An archive is extracted first.
 
     Raises:
-        FileNotFoundError: when nothing of that kind is at ``root``; says what is.
+        FileNotFoundError: if there is no such folder at ``root``; the message lists what is
+            there.
+        ValueError: if the archive is damaged or unsafe.
     """
     root = Path(root)
     if root.is_file():
@@ -96,7 +100,7 @@ def find_root(root: Path | str) -> Path:
 
 
 def image_paths(root: Path | str) -> list[Path]:
-    """All images under the class folders of ``root``, whatever the split."""
+    """Paths of all images under the class folders of ``root``, in whichever split they are."""
     folder = find_root(root)
     parts = [folder / "train", folder / "test"] if is_split(folder) else [folder]
     return [
@@ -121,32 +125,35 @@ def split_imagenet_r(
     classes: int = CLASSES,
     validation_share: float = 0.0,
 ) -> Any:
-    """An Avalanche benchmark of ImageNet-R in ``num_experiences`` groups of classes.
+    """Build an Avalanche benchmark of ImageNet-R in ``num_experiences`` groups of classes.
 
-    Labels are numbered in the order of learning, and there is no task label: one head that
-    grows fits. What was built is in the benchmark's ``summary``; its ``validation_stream`` has
-    the held-out training images, or is None.
+    Labels count in the order of learning. There are no task labels, so one growing head fits.
+    The benchmark's ``summary`` lists its contents. Its ``validation_stream`` has the held-out
+    training images, or is None.
 
     Args:
-        root: ``imagenet-r.tar``, the folder with 200 class folders, or one with ``train/``
+        root: ``imagenet-r.tar``, a folder with 200 class folders, or a folder with ``train/``
             and ``test/``.
-        num_experiences: a divisor of the number of classes; 10 is the standard.
-        split: ``"presplit"`` (the folders' own), ``"coda"`` (CODA-Prompt's lists), or
-            ``"hash80"`` (:func:`hash80`, ours); None takes ``presplit`` where there are such
-            folders, and ``hash80`` else.
+        num_experiences: number of groups, a divisor of the number of classes; 10 is usual.
+        split: ``"presplit"``: the split of ``train/`` and ``test/``. ``"coda"``: CODA-Prompt's
+            lists. ``"hash80"``: our own (:func:`hash80`). None: ``presplit`` if ``root`` has
+            ``train/`` and ``test/``, else ``hash80``.
         order: see :func:`class_order`.
         lists: CODA-Prompt's YAML files of train and test.
-        train_transform: of images in training; gets RGB images of PIL.
-        eval_transform: of images in evaluation.
-        on_corrupt: ``"raise"`` stops with the path when a broken image is met; ``"drop"``
-            reads all images once before, leaves broken ones out, and notes them.
-        max_pixels: images above it are broken.
-        classes: how many there must be; for miniatures.
-        validation_share: of each class's training images, those with the smallest hash of
-            their name; they are not trained on. Zero for figures to compare with others'.
+        train_transform: training view of RGB images of PIL.
+        eval_transform: evaluation view of RGB images of PIL.
+        on_corrupt: ``"raise"``: reading a broken image raises an error with its path.
+            ``"drop"``: all images are read once first, and broken ones are left out and listed
+            in the summary.
+        max_pixels: largest number of pixels of an image; larger images are broken.
+        classes: required number of classes; smaller for miniatures.
+        validation_share: share of each class's training images that becomes the validation
+            split: the images with the smallest name hashes. 0 for numbers that are compared
+            with publications.
 
     Raises:
-        FileNotFoundError, ValueError: when the files are not what they should be.
+        FileNotFoundError: if images or lists are missing.
+        ValueError: if an argument is refused, or the files do not make the split.
     """
     from avalanche.benchmarks import nc_benchmark
 
@@ -166,31 +173,31 @@ def split_imagenet_r(
         if lists is None:
             raise ValueError("split='coda' needs lists=(TRAIN.yaml, TEST.yaml), CODA-Prompt's own")
         counts = CODA_COUNTS if classes == CLASSES else None
-        made = coda(folder, (Path(lists[0]), Path(lists[1])), classes, counts)
+        files = coda(folder, (Path(lists[0]), Path(lists[1])), classes, counts)
     elif split == "presplit":
         if not is_split(folder):
             raise ValueError(f"split='presplit' needs train/ and test/ in {folder}")
-        made = presplit(folder, classes)
+        files = presplit(folder, classes)
     else:
         if is_split(folder):
             raise ValueError(f"{folder} is split already: split='hash80' needs the plain folders")
-        made = hash80(folder, classes)
-    learnt = class_order(order, made)
-    found = len(made.train) + len(made.test)
-    if classes == CLASSES and found != IMAGES:
+        files = hash80(folder, classes)
+    learnt = class_order(order, files)
+    count = len(files.train) + len(files.test)
+    if classes == CLASSES and count != IMAGES:
         warnings.warn(
-            f"{folder} holds {found} images, ImageNet-R has {IMAGES}: results are comparable with "
-            "the same files only (split_sha256 says which)",
+            f"{folder} holds {count} images, ImageNet-R has {IMAGES}: results are comparable only "
+            "with results on the same files (split_sha256 identifies them)",
             stacklevel=2,
         )
     dropped: dict[Path, str] = {}
-    pairs = {"train": made.train, "test": made.test}
+    pairs = {"train": files.train, "test": files.test}
     if on_corrupt == "drop":
         dropped = scan([path for part in pairs.values() for path, _ in part], max_pixels)
         pairs = {n: tuple(p for p in part if p[0] not in dropped) for n, part in pairs.items()}
-        made = replace(made, train=pairs["train"], test=pairs["test"])
+        files = replace(files, train=pairs["train"], test=pairs["test"])
     if validation_share:
-        pairs["validation"], pairs["train"] = held_out(made.train, validation_share, "validation")
+        pairs["validation"], pairs["train"] = held_out(files.train, validation_share, "validation")
     sets = {
         name: ImageFiles([p for p, _ in part], [k for _, k in part], max_pixels)
         for name, part in pairs.items()
@@ -199,27 +206,33 @@ def split_imagenet_r(
         if set(data.targets) != set(range(classes)):
             missing = sorted(set(range(classes)) - set(data.targets))
             raise ValueError(
-                f"no usable {name} image of {', '.join(made.wnids[k] for k in missing[:5])}"
-                + (": take validation_share=0" if name == "validation" else "")
+                f"no usable {name} image of {', '.join(files.wnids[k] for k in missing[:5])}"
+                + (": set validation_share=0" if name == "validation" else "")
             )
 
     def build(evaluated: ImageFiles) -> Any:
         return nc_benchmark(
-            sets["train"], evaluated, num_experiences, task_labels=False, shuffle=False,
-            fixed_class_order=learnt, class_ids_from_zero_from_first_exp=True,
-            train_transform=train_transform, eval_transform=eval_transform,
-        )  # fmt: skip
+            sets["train"],
+            evaluated,
+            num_experiences,
+            task_labels=False,
+            shuffle=False,
+            fixed_class_order=learnt,
+            class_ids_from_zero_from_first_exp=True,
+            train_transform=train_transform,
+            eval_transform=eval_transform,
+        )
 
     benchmark = build(sets["test"])
-    held = sets.get("validation")
-    benchmark.validation_stream = None if held is None else build(held).test_stream
+    validation = sets.get("validation")
+    benchmark.validation_stream = None if validation is None else build(validation).test_stream
     benchmark.summary = {
         "stream": "split-imagenet-r",
         "split": split,
-        "split_sha256": made.sha256,
+        "split_sha256": files.sha256,
         "order": order if isinstance(order, str) else "explicit",
         "class_order": learnt,
-        "wnids": [made.wnids[k] for k in learnt],
+        "wnids": [files.wnids[k] for k in learnt],
         "num_experiences": num_experiences,
         "train": len(sets["train"]),
         "validation": len(sets["validation"]) if "validation" in sets else 0,

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from benchmarks.config import Config, complaint
+from benchmarks.config import (
+    Config,
+    Recipe,
+    complaint,
+    find_recipe,
+    load_recipe,
+    path_configs,
+    plain,
+    unknown_key,
+)
+from benchmarks.identity import canonical
+from benchmarks.methods.plugins import checked
 from benchmarks.methods.registry import METHODS, check_method
-from benchmarks.path import path_configs
 from benchmarks.prepare import planned_steps, prepare
-from benchmarks.recipe_files import Recipe, find_recipe, load_recipe
-from benchmarks.record import Selection, canonical
+from benchmarks.record import Selection
 from benchmarks.safe_yaml import read_yaml
 from benchmarks.tasks import Task
 
@@ -31,7 +40,7 @@ class Matrix:
 
     Attributes:
         streams: recipes of streams.
-        methods: to compare; None takes those that a stream's recipe lists.
+        methods: to compare; None takes those that ``compare`` of a stream's recipe lists.
         seeds: of every setting.
         strengths: the recipes' ``grid``, their ``coarse`` one, the ``recipe``'s own value, or
             numbers: for all methods, or by method (others then take the grid).
@@ -85,9 +94,7 @@ def load_matrix(name: str) -> Matrix:
     known_keys = list(Matrix.__dataclass_fields__)
     for key in content:
         if key not in known_keys:
-            near = difflib.get_close_matches(str(key), known_keys, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known_keys)}"
-            raise ValueError(f"{path.name}: {key!r} is not a key; {hint}")
+            raise ValueError(f"{path.name}: {unknown_key(key, known_keys)}")
     try:
         return _ADAPTER.validate_python(content)
     except ValidationError as error:
@@ -101,10 +108,10 @@ def tasks_of(matrix: Matrix, out: Path) -> list[Task]:
         FileNotFoundError, ValueError: for recipes that are not there, or settings that do not fit.
     """
     tasks = []
+    recipes = [load_recipe(find_recipe(name)) for name in matrix.streams]
     for seed in matrix.seeds:
-        for name in matrix.streams:
-            stream = load_recipe(find_recipe(name))
-            for method in matrix.methods or stream.methods:
+        for stream in recipes:
+            for method in matrix.methods or stream.compare:
                 tasks += list(_of_method(matrix, stream, method, seed, out))
     if not tasks:
         raise ValueError(f"streams={list(matrix.streams)} list no methods: say methods=…")
@@ -114,27 +121,24 @@ def tasks_of(matrix: Matrix, out: Path) -> list[Task]:
 
 
 def _of_method(matrix: Matrix, stream: Recipe, method: str, seed: int, out: Path) -> Iterable[Task]:
-    file = stream.of_method(method)
-    if not file.is_file():
-        raise ValueError(f"{stream.path.name} has no recipe of the method {method}: {file}")
-    made = load_recipe(file, {**matrix.set, "seed": seed})
+    run = stream.of_method(method, {**matrix.set, "seed": seed})
     asked = matrix.strengths
     if isinstance(asked, dict):
         asked = asked.get(method, "grid")
-    grids = {"grid": made.grid, "coarse": made.coarse, "recipe": ()}
+    grids = {"grid": run.grid, "coarse": run.coarse, "recipe": ()}
     grid = grids[asked] if isinstance(asked, str) else asked
+    folder, source = out / stream.stream, stream.path.name
     if METHODS[method].knob is None or asked == "recipe":
-        return [Task(made.config, out / stream.stream)]
+        return [Task(checked(run.config, source), folder)]
     if not grid:
-        raise ValueError(f"{file.name} of {stream.stream} has no {asked}: say strengths=…")
+        raise ValueError(f"{source} has no {asked} of {method}: say strengths=…")
     selection = Selection("validation", len(grid))
-    return [Task(c, out / stream.stream, selection) for c in path_configs(made.config, grid)]
+    path = path_configs(run.config, grid)
+    return [Task(checked(config, source), folder, selection) for config in path]
 
 
 def with_steps(tasks: list[Task]) -> list[Task]:
     """``tasks`` with their steps; 0 for those that cannot be built, which fail as they run."""
-    from dataclasses import replace
-
     streams: dict[bytes, Any] = {}
     made = []
     for task in tasks:
@@ -154,7 +158,5 @@ def with_steps(tasks: list[Task]) -> list[Task]:
 
 
 def _stream_key(config: Config) -> bytes:
-    from benchmarks.config import plain
-
     content = plain(config)
     return canonical([content[k] for k in ("stream", "backbone", "head", "train", "panel")])

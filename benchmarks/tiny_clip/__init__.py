@@ -1,8 +1,8 @@
 """The embedded foundation model: a CLIP of 1.6 M parameters, ready to use offline.
 
-It is open_clip's own ``CLIP`` class with a small configuration, pre-trained by
-``python -m benchmarks.tiny_clip.pretrain`` on drawn image-caption pairs; MODEL_CARD.md
-says how and how well.
+The model is open_clip's ``CLIP`` class with a small configuration.
+``python -m benchmarks.tiny_clip.pretrain`` pre-trains it on drawn image-caption pairs.
+MODEL_CARD.md describes the training and the accuracy.
 """
 
 from __future__ import annotations
@@ -23,16 +23,21 @@ _END = 257  # the highest id: open_clip reads the text feature where the id is l
 
 
 def build() -> CLIP:
-    """The untrained model, initialised from torch's global generator."""
+    """Build the untrained model; torch's global generator initialises it."""
     config: dict[str, Any] = json.loads((FOLDER / "config.json").read_text())
     return CLIP(**config)
 
 
 def load(weights: Path = WEIGHTS) -> CLIP:
-    """The pre-trained model in float32 and eval mode.
+    """Load the pre-trained model, in float32 and eval mode.
 
-    Raises FileNotFoundError when the weights are missing, ValueError when they are damaged or
-    another file's, and RuntimeError (from torch) when they do not fit the configuration.
+    Args:
+        weights: weights file.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if the file is damaged, or is no weights file.
+        RuntimeError: if the weights do not fit the configuration (from torch).
     """
     if not weights.is_file():
         raise FileNotFoundError(
@@ -40,15 +45,23 @@ def load(weights: Path = WEIGHTS) -> CLIP:
             "make it again with `python -m benchmarks.tiny_clip.pretrain`"
         )
     model = build()
-    # stored as float16 to stay small; copying into the float32 parameters widens them
+    # the file has float16 to be small; copying to the float32 parameters converts them
     model.load_state_dict(read_weights(weights))
     return model.eval()
 
 
 def tokenize(texts: list[str], context_length: int = 52) -> Tensor:
-    """Byte-level ids, int64 [len(texts), context_length]: bytes + 1, then 257, then zeros.
+    """Tokenize texts by bytes.
 
-    Raises ValueError for a text that does not fit.
+    Args:
+        texts: N texts.
+        context_length: length of a row of ids.
+
+    Returns:
+        [N, context_length] int64 ids: each byte + 1, then 257, then zeros.
+
+    Raises:
+        ValueError: if a text is too long.
     """
     ids = torch.zeros(len(texts), context_length, dtype=torch.long)
     for row, text in enumerate(texts):
@@ -63,5 +76,5 @@ def tokenize(texts: list[str], context_length: int = 52) -> Tensor:
 
 
 def to_input(pixels: Tensor) -> Tensor:
-    """uint8 pixels [..., 3, 32, 32] to the float input of the model, in [-1, 1]."""
+    """Convert uint8 pixels [..., 3, 32, 32] to inputs of the model, float32 in [-1, 1]."""
     return pixels.float() / 127.5 - 1.0

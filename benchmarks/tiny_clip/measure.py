@@ -1,6 +1,7 @@
 """Zero-shot and probe accuracy of the embedded model: ``python -m benchmarks.tiny_clip.measure``.
 
-Prints the table of MODEL_CARD.md, on the test splits of the concepts stream's data sets.
+The module prints the table of MODEL_CARD.md. Accuracies are on the test splits of the embedded
+data sets.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from benchmarks.tiny_clip.pretrain import caption_accuracy
 
 @torch.no_grad()
 def main() -> None:
-    """Measure and print."""
+    """Measure the accuracies and print the table."""
     torch.set_num_threads(1)
     model = tiny_clip.load()
     print("| data set | classes | zero-shot | linear probe |\n| --- | --- | --- | --- |")
@@ -25,12 +26,12 @@ def main() -> None:
         for n in (*SEQUENCE, *PANEL)
     ]
     tower = torch.nn.Sequential(model.visual)
-    for name, found in Panel(sets, "0").of(tower, torch.device("cpu")).items():
-        rows, labels = found.splits["test"]
+    for name, features in Panel(sets, "0").of(tower, torch.device("cpu")).items():
+        rows, labels = features.splits["test"]
         classes = concept(name, "test").classes
         text = model.encode_text(tiny_clip.tokenize(list(classes)), normalize=True)
         zero_shot = float(((unit_rows(rows) @ text.T).argmax(dim=1) == labels).float().mean())
-        probe = select_probe(*found.choosing(), found.classes).accuracy(rows, labels)
+        probe = select_probe(*features.choosing(), features.classes).accuracy(rows, labels)
         print(f"| {name} | {len(classes)} | {100 * zero_shot:.1f} | {100 * probe:.1f} |")
     print(f"\ncaption accuracy among 128: {100 * caption_accuracy(model):.1f} %")
 

@@ -1,9 +1,9 @@
 """Pre-trains the embedded CLIP: ``python -m benchmarks.tiny_clip.pretrain``.
 
-Draws image-caption pairs (seeds disjoint from every data set of the concepts stream) and
-minimises CLIP's contrastive loss. A caption names the subject always and each detail one
-time in three: with full captions the colours alone tell two pictures of a batch apart, and
-the model learns little else. One thread is fastest for a model of this size.
+The script draws image-caption pairs and minimises CLIP's contrastive loss. The seeds are
+disjoint from the seeds of all embedded data sets. A caption always names the subject, and names
+each detail one time in three: with full captions, colours alone separate the pictures of a
+batch, and the model learns little else. One thread is fastest for a model of this size.
 """
 
 from __future__ import annotations
@@ -28,17 +28,28 @@ from benchmarks.streams.render import KINDS, class_names, draw
 from benchmarks.tiny_clip import WEIGHTS, build, to_input, tokenize
 
 _SHARES = {
-    "shapes": 0.14, "textures": 0.11, "colours": 0.09, "latin": 0.24,
-    "greek": 0.15, "cyrillic": 0.15, "printed": 0.12,
-}  # fmt: skip
-_SAID = 1 / 3  # how often a detail is part of the caption
+    "shapes": 0.14,
+    "textures": 0.11,
+    "colours": 0.09,
+    "latin": 0.24,
+    "greek": 0.15,
+    "cyrillic": 0.15,
+    "printed": 0.12,
+}
+_DETAIL_SHARE = 1 / 3  # probability of a detail in a caption
 _CORPUS_SEED = (20260, 0)  # the stream's own sets use (20260, 1 ...)
 
 
 def corpus(count: int, part: int = 0, progress: bool = True) -> tuple[Tensor, list[str]]:
-    """``count`` drawn pairs: uint8 pixels [count, 3, 32, 32] and their captions.
+    """Draw image-caption pairs.
 
-    ``part`` picks an independent corpus: 0 to train on, 1 to measure caption accuracy.
+    Args:
+        count: number of pairs.
+        part: number of an independent corpus: 0 for training, 1 for caption accuracy.
+        progress: True shows a progress bar.
+
+    Returns:
+        uint8 pixels [count, 3, 32, 32], and captions.
     """
     rng = np.random.default_rng((*_CORPUS_SEED, part))
     kinds = rng.choice(KINDS, size=count, p=[_SHARES[k] for k in KINDS])
@@ -47,29 +58,43 @@ def corpus(count: int, part: int = 0, progress: bool = True) -> tuple[Tensor, li
         kind = str(kinds[row])
         picture = draw(kind, int(rng.integers(len(class_names(kind)))), rng)
         images[row] = picture.pixels.transpose(2, 0, 1)
-        said = [d for d in picture.details if rng.random() < _SAID]
-        captions.append(", ".join((picture.subject, *said)))
+        details = [d for d in picture.details if rng.random() < _DETAIL_SHARE]
+        captions.append(", ".join((picture.subject, *details)))
     return torch.from_numpy(images), captions
 
 
 def contrastive_loss(model: CLIP, pixels: Tensor, ids: Tensor) -> Tensor:
-    """CLIP's loss of a batch in which some captions are the same.
+    """CLIP's loss for a batch with repeated captions.
 
-    Each caption is encoded once; an image has one right caption, a caption may have several
-    right images, which share its probability.
+    Each distinct caption is encoded once. An image has one right caption. A caption may have
+    several right images, which share its probability.
+
+    Args:
+        model: model to train.
+        pixels: [B, 3, 32, 32] uint8.
+        ids: [B, L] int64 tokens of the captions.
+
+    Returns:
+        The loss, a scalar tensor [].
     """
-    texts, own = ids.unique(dim=0, return_inverse=True)
+    texts, caption = ids.unique(dim=0, return_inverse=True)
     image = model.encode_image(to_input(pixels), normalize=True)
     text = model.encode_text(texts, normalize=True)
     logits = model.logit_scale.exp() * image @ text.T
-    right = F.one_hot(own, len(texts)).float().T
+    right = F.one_hot(caption, len(texts)).float().T
     right = right / right.sum(dim=1, keepdim=True)
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, right)) / 2
+    return (F.cross_entropy(logits, caption) + F.cross_entropy(logits.T, right)) / 2
 
 
 @torch.no_grad()
 def caption_accuracy(model: torch.nn.Module, count: int = 1024, batch: int = 128) -> float:
-    """Share of new pictures whose own caption is the nearest of ``batch``."""
+    """Share of new pictures whose caption is the nearest of ``batch`` captions.
+
+    Args:
+        model: model to measure; it is set to eval mode.
+        count: number of pictures.
+        batch: number of captions to choose from.
+    """
     pixels, captions = corpus(count, part=1, progress=False)
     model.eval()
     hits = 0
@@ -78,12 +103,12 @@ def caption_accuracy(model: torch.nn.Module, count: int = 1024, batch: int = 128
         texts = captions[start : start + batch]
         text = model.encode_text(tokenize(texts), normalize=True)
         nearest = (image @ text.T).argmax(dim=1)
-        hits += sum(texts[int(k)] == own for k, own in zip(nearest, texts, strict=True))
+        hits += sum(texts[int(k)] == caption for k, caption in zip(nearest, texts, strict=True))
     return hits / count
 
 
 def pretrain(args: argparse.Namespace) -> None:
-    """Train, measure, and write the weights and a JSON with the figures beside them."""
+    """Train and measure the model; write its weights, and a JSON report beside them."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     started = time.perf_counter()
@@ -142,15 +167,15 @@ def pretrain(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Command line of the pre-training."""
+    """Run the pre-training from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=53_000)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--images", type=int, default=53_000, help="pairs to draw")
+    parser.add_argument("--epochs", type=int, default=8, help="passes over the pairs")
+    parser.add_argument("--batch", type=int, default=128, help="pairs a step")
+    parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and order")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="weights file")
     pretrain(parser.parse_args())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 from benchmarks.board.model import Board, make_board
 from benchmarks.board.write import current_versions
 from benchmarks.config import Config
-from benchmarks.record import Record, Stream
+from benchmarks.methods.registry import MARKERS, METHODS, Method
+from benchmarks.record import Record, Stream, run_id_of
 from benchmarks.record_files import collect, write_record
 from tests.benchmarks.records import failed, finished, recipe, sha
 
@@ -81,3 +83,30 @@ def board(records: list[Record], folder: Path, seeds: int | None = None) -> Boar
     for record in records:
         write_record(folder / f"{record.label}.json", record)
     return make_board(collect([folder]), current_versions(), seeds)
+
+
+def many_methods() -> dict[str, Method]:
+    """The registry, filled up to 25 methods, each with colours of its own."""
+    more = {
+        f"toy-{k}": Method(
+            about=f"toy {k}",
+            version=1,
+            colour=f"#{0x203040 + 0x080503 * k:06x}",
+            dark_colour=f"#{0xC0D0E0 + 0x010203 * k:06x}",
+            marker=MARKERS[k],
+        )
+        for k in range(25 - len(METHODS))
+    }
+    return {**METHODS, **more}
+
+
+def of_method(record: Record, method: str) -> Record:
+    """``record`` under the name of another method."""
+    config = {**record.config, "method": method}
+    return replace(record, run_id=run_id_of(config), how=replace(record.how, config=config))
+
+
+def records_of(methods: Iterable[str], seeds: int = 2) -> list[Record]:
+    """Runs of each method, in one setting with ``seeds`` seeds."""
+    runs = [run_of(recipe("lp-ft", seed=s), 0.66, -0.03) for s in range(seeds)]
+    return [of_method(run, name) for name in methods for run in runs]

@@ -19,6 +19,7 @@ def kill_at(moment: str, count: int) -> None:
     """Arrange that this process dies the ``count``-th time that ``moment`` comes."""
     from avalanche.training import Naive
 
+    from avalanche_proxyfda import _files
     from avalanche_proxyfda.saving import files
     from benchmarks import engine
     from benchmarks.finetune import StepTimer
@@ -53,9 +54,9 @@ def kill_at(moment: str, count: int) -> None:
     elif moment == "half a file":
         before(files, "save_file", half)
     elif moment == "renames":  # half of them between the two
-        before(files.os, "replace")
+        before(os, "replace")
     else:
-        before(files, "_sync")
+        before(_files, "sync_folder")
 
 
 def run_once(content: dict[str, Any], folder: str, moment: str, count: int) -> None:

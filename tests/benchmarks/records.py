@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.config import Config, plain
-from benchmarks.recipe_files import RECIPES, load_recipe
+from benchmarks.config import RECIPES, Config, load_recipe, plain
 from benchmarks.record import (
     Code,
     Cost,
@@ -31,7 +30,7 @@ def sha(text: str) -> str:
 
 def recipe(method: str, **settings: Any) -> Config:
     keys = {name.replace("__", "."): value for name, value in settings.items()}
-    return load_recipe(RECIPES / "concepts" / f"{method}.yaml", keys).config
+    return load_recipe(RECIPES / "concepts.yaml").of_method(method, keys).config
 
 
 def finished(
@@ -69,22 +68,34 @@ def finished(
     }
     drift: Any = {n: {"l2": 0.2, "cka": 0.9, "neighbors": 0.6, "otdd": None} for n in sets}
     return Record(
-        schema_version=1, run_id=config.identity, status="finished", reason=None,
+        schema_version=1,
+        run_id=config.identity,
+        status="finished",
+        reason=None,
         how=How(
-            plain(config), ("benchmarks", "run"), Code("0" * 40, False, version),
+            plain(config),
+            ("benchmarks", "run"),
+            Code("0" * 40, False, version),
             {"python": "3.11", "torch": "2.15.0"},
             Machine(machine, 2, 1, 1, "cpu", 0, "float32", {"algorithms": False}),
         ),
         selection=Selection("validation", 5) if config.strength is not None else Selection(),
         stream=Stream(
-            "concepts", names, sha(split), (800,) * count,
-            None if validation is None else (250,) * count, (400,) * count,
-            "experience", {"stream": "concepts"},
+            "concepts",
+            names,
+            sha(split),
+            (800,) * count,
+            None if validation is None else (250,) * count,
+            (400,) * count,
+            "experience",
+            {"stream": "concepts"},
         ),
         panel={name: PanelSet(sha(name), 500, 250, 400, {}) for name in sets},
-        initial_tower_sha256=sha("tower"), feature_source=None,
+        initial_tower_sha256=sha("tower"),
+        feature_source=None,
         outcome=Outcome(
-            accuracy=tuple(map(tuple, matrix)), avalanche_forgetting=0.2,
+            accuracy=tuple(map(tuple, matrix)),
+            avalanche_forgetting=0.2,
             validation_learnt=None if validation is None else (0.8,) * count,
             validation_last=None if validation is None else (validation[0],) * count,
             panel=(
@@ -94,13 +105,20 @@ def finished(
             loss_terms=({"Loss": (1.0, 0.5)},) * count,
         ),
         cost=Cost(60.0, 30.0, step, 100, 6000, 100, 0, 10**9, None, 10**6, 10**6),
-        resumed_from=None, artefacts={},
-    )  # fmt: skip
+        resumed_from=None,
+        artefacts={},
+    )
 
 
 def failed(config: Config, reason: str = "RuntimeError: no more memory") -> Record:
     whole = finished(config)
     return replace(
-        whole, status="failed", reason=reason, stream=None, panel=None, initial_tower_sha256=None,
-        outcome=None, cost=None,
-    )  # fmt: skip
+        whole,
+        status="failed",
+        reason=reason,
+        stream=None,
+        panel=None,
+        initial_tower_sha256=None,
+        outcome=None,
+        cost=None,
+    )

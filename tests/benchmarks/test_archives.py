@@ -76,7 +76,7 @@ def test_a_download_is_checked_and_not_repeated(server: str, tmp_path: Path) -> 
 
 def test_a_download_that_broke_off_goes_on(server: str, tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
-    with pytest.raises(OSError, match=r"broke off|IncompleteRead|retrieval incomplete"):
+    with pytest.raises(OSError, match=r"was interrupted|IncompleteRead|retrieval incomplete"):
         download(f"{server}/broken", path, sha256=SHA)
     assert not path.exists() and (tmp_path / "x.tar.part").stat().st_size == 100_000
     download(f"{server}/broken", path, sha256=SHA)
@@ -91,7 +91,7 @@ def test_a_server_that_cannot_resume_sends_all_again(server: str, tmp_path: Path
 
 def test_a_server_that_answers_another_range_is_not_believed(server: str, tmp_path: Path) -> None:
     (tmp_path / "x.tar.part").write_bytes(CONTENT[:1000])
-    with pytest.raises(OSError, match="other bytes than were asked for"):
+    with pytest.raises(OSError, match="does not send the requested bytes"):
         download(f"{server}/shifted", tmp_path / "x.tar", sha256=SHA)
     assert (tmp_path / "x.tar.part").read_bytes() == CONTENT[:1000]
 

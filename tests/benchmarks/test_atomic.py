@@ -7,12 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import atomic
+from avalanche_proxyfda import _files
 from benchmarks.atomic import write_bytes
 from benchmarks.record_files import read_record
 from benchmarks.tasks import Settler, Task
@@ -33,13 +34,12 @@ def test_whatever_fails_the_old_file_stays_whole(
         raise OSError(number, os.strerror(number))
 
     if where == "write":
-        opened = os.fdopen
 
         class Full:
             """A file that takes half of what it is given."""
 
-            def __init__(self, handle: int, mode: str) -> None:
-                self.file = opened(handle, mode)
+            def __init__(self, name: Path, mode: str) -> None:
+                self.file = open(name, mode)  # noqa: SIM115 (__exit__ closes it)
 
             def __enter__(self) -> Full:
                 return self
@@ -51,9 +51,9 @@ def test_whatever_fails_the_old_file_stays_whole(
                 self.file.write(content[: len(content) // 2])
                 fail()
 
-        monkeypatch.setattr(os, "fdopen", Full)
+        monkeypatch.setattr(_files, "open", Full, raising=False)
     else:
-        monkeypatch.setattr(atomic.tempfile if where == "mkstemp" else os, where, fail)
+        monkeypatch.setattr(tempfile if where == "mkstemp" else os, where, fail)
     with pytest.raises(OSError, match=rf"{os.strerror(number)}: .*a\.bin'") as caught:
         write_bytes(path, b"new" * 1000)
     assert caught.value.errno == number and caught.value.filename == str(path)

@@ -27,7 +27,7 @@ from benchmarks.board.words import difference, findings
 from benchmarks.board.write import current_versions, write_board
 from benchmarks.record_files import collect, write_record
 from benchmarks.scores import delta_lp, last
-from tests.benchmarks.board_records import HOSTILE, board, paths, run_of, troubled
+from tests.benchmarks.board_records import HOSTILE, board, paths, records_of, run_of, troubled
 from tests.benchmarks.records import failed, finished, recipe, sha
 
 ROOT = Path(__file__).parents[2]
@@ -158,6 +158,18 @@ def test_marks(tmp_path: Path) -> None:
     assert words(found["ldifs 100"]) == []
     assert not any(found["lwf 10"].differences.values()) and not found["lwf 10"].front
     assert len(made.failed) == 1 and len(made.refused) == 2 and len(made.comparisons) == 2
+
+
+def test_a_row_is_stale_when_the_version_of_its_method_was_raised(tmp_path: Path) -> None:
+    (record,) = records_of(["fda"], seeds=1)
+    code = replace(record.how.code, method_version=None, method_sha256=sha("sources"))
+    old = replace(record, how=replace(record.how, code=code))  # from before versions: version 1
+    for version, stale in ((1, []), (2, ["stale"])):
+        write_record(tmp_path / "old.json", old)
+        made = make_board(collect([tmp_path]), {"fda": version})
+        (entry,) = entries(made).values()
+        assert words(entry) == stale and entry.ranked
+    assert "version 1 of the method, which is version 2 now" in entry.marks[0].about
 
 
 def test_other_images_or_weights_than_the_others_are_not_ranked(tmp_path: Path) -> None:

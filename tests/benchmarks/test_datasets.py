@@ -19,9 +19,11 @@ from torchvision import transforms
 
 from avalanche_proxyfda import FDAPlugin
 from avalanche_proxyfda.models import TaskHeads
+from benchmarks.streams.broken import without_broken
 from benchmarks.streams.dataset_sequence import dataset_sequence
-from benchmarks.streams.datasets import TORCHVISION, load, without_broken
+from benchmarks.streams.datasets import load
 from benchmarks.streams.packs import read_pack
+from benchmarks.streams.torchvision_sets import TORCHVISION
 from tests.plugins.toys import Growing, learn, strategy
 
 PACS = ("photo", "art_painting", "cartoon", "sketch")

@@ -12,15 +12,14 @@ import pytest
 
 from benchmarks.backbones import Views
 from benchmarks.board.rows import rows_of
-from benchmarks.config import Config
+from benchmarks.config import RECIPES, Config, load_recipe
 from benchmarks.engine import run
 from benchmarks.finetune import StepTimer
 from benchmarks.prepare import planned_steps
-from benchmarks.recipe_files import RECIPES, load_recipe
 from benchmarks.record import Record
 from benchmarks.record_files import read_record
 from benchmarks.scores import SCORES
-from benchmarks.streams.build import load_stream
+from benchmarks.streams.registry import load_stream
 from benchmarks.tables import table
 from tests.benchmarks.records import finished, recipe
 
@@ -29,7 +28,7 @@ SHORT = {"train.epochs": 1, "stream.sets": ["digits", "textures"], "panel.sets":
 
 
 def short_config(method: str) -> Config:
-    return load_recipe(RECIPES / "concepts" / f"{method}.yaml", SHORT).config
+    return load_recipe(RECIPES / "concepts.yaml").of_method(method, SHORT).config
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +124,12 @@ def demo(out: Path, *options: str) -> list[str]:
 def test_the_command_writes_a_record_for_each_run_and_the_board(tmp_path: Path) -> None:
     words = demo(tmp_path, "--methods", "finetune", "l2sp", "--strengths", "0.1", "0.5")
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words], cwd=ROOT, capture_output=True, text=True,
+        [sys.executable, "-m", "benchmarks", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "| finetune |" in done.stdout and "| l2sp | 0.1 |" in done.stdout.replace("**", "")
     (file,) = tmp_path.glob("l2sp-0.5-seed0-*.json")
@@ -167,9 +169,12 @@ def test_a_run_that_fails_is_named_and_does_not_stop_the_others(
     ],
 )
 def test_a_bad_option_is_answered_in_one_line(
-    tmp_path: Path, options: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     from benchmarks import __main__
 
     monkeypatch.setattr("sys.argv", ["benchmarks", "demo", "--out", str(tmp_path), *options])

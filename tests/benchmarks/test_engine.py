@@ -21,8 +21,8 @@ from benchmarks.finetune import StepTimer
 from benchmarks.prepare import planned_steps
 from benchmarks.provenance import code
 from benchmarks.revisit import config_of
-from benchmarks.streams.build import load_stream
 from benchmarks.streams.imagenet_r_splits import hash80
+from benchmarks.streams.registry import load_stream
 from tests.benchmarks.miniature import config, imagenet_r, views_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* ImageNet-R has 30000")

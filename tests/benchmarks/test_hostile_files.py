@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.recipe_files import load_recipe, parse_overrides
+from benchmarks.config import load_recipe, parse_overrides
 from benchmarks.record_files import RefusedRecordError, collect, read_record
 from benchmarks.safe_yaml import read_yaml
 from benchmarks.streams import archives, packs

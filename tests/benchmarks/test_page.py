@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ import pytest
 from benchmarks.board.model import make_board
 from benchmarks.board.page import page as render
 from benchmarks.board.write import current_versions
-from benchmarks.record_files import collect, read_record
-from tests.benchmarks.board_records import HOSTILE, troubled
+from benchmarks.methods import registry
+from benchmarks.record_files import Collected, collect, read_record
+from tests.benchmarks.board_records import HOSTILE, many_methods, records_of, troubled
 
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -221,6 +223,11 @@ def test_failures_and_hostile_names_are_text(browser: Any, file: Path) -> None:
         assert page.locator("img").count() == 0
 
 
+def rgb(colour: str) -> str:
+    """``#rrggbb`` as getComputedStyle spells it."""
+    return "rgb({}, {}, {})".format(*bytes.fromhex(colour[1:]))
+
+
 def luminance(page: Any) -> float:
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
     return sum(int(x) for x in colour[4:-1].split(","))
@@ -239,6 +246,45 @@ def test_light_and_dark(browser: Any, file: Path) -> None:
         page.screenshot(path=SHOTS / "dark.png", full_page=True)
         page.get_by_role("button", name="Light").click()
         assert luminance(page) > 700
+
+
+def test_each_of_many_methods_has_its_own_colour(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "METHODS", many_methods())
+    records = records_of([*registry.METHODS, HOSTILE])
+    file = tmp_path / "index.html"
+    text = render(make_board(Collected(tuple(records), {}), current_versions()))
+    file.write_text(text, encoding="utf-8")
+    last, method = list(registry.METHODS.items())[-1]
+
+    def colours(page: Any) -> list[str]:
+        return [
+            page.locator(f"tbody[data-method={name}] .dot").evaluate(
+                "dot => getComputedStyle(dot).backgroundColor"
+            )
+            for name in (last, json.dumps(HOSTILE))
+        ]
+
+    with Visit(browser, file, color_scheme="light") as page:
+        assert colours(page) == [rgb(method.colour), rgb("#57606a")]
+        page.locator(f"tbody[data-method={last}] .toggle").click()
+        page.locator(f"tbody[data-method={last}] .run").first.click()
+        lines = (
+            page.get_by_role("dialog")
+            .locator(".legend .dot")
+            .evaluate_all("dots => dots.map(dot => getComputedStyle(dot).backgroundColor)")
+        )
+        assert lines == [rgb("#b35900"), rgb("#0969da")]
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Dark").click()
+        assert colours(page) == [rgb(method.dark_colour), rgb("#9aa7b4")]
+        page.emulate_media(media="print")
+        assert colours(page) == [rgb(method.colour), rgb("#444444")]
+    with Visit(browser, file, color_scheme="dark", java_script_enabled=False) as page:
+        assert colours(page) == [rgb(method.dark_colour), rgb("#9aa7b4")]
+        page.emulate_media(media="print")
+        assert colours(page) == [rgb(method.colour), rgb("#444444")]
 
 
 @pytest.mark.parametrize("width", [360, 720, 1400])

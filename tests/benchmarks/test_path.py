@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.config import Config
-from benchmarks.path import lambda_path, path_configs
+from benchmarks.config import Config, path_configs
+from benchmarks.path import lambda_path
 from benchmarks.record import Record
 from tests.benchmarks.records import finished, recipe
 
@@ -47,3 +47,8 @@ def test_bad_paths() -> None:
             path_configs(recipe("fda"), grid)
     with pytest.raises(ValueError, match="strengths=-1"):
         path_configs(recipe("fda"), [-1.0])
+    for strength in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="must be finite and not negative"):
+            path_configs(recipe("fda"), [strength])
+    with pytest.raises(TypeError, match="strengths=True must be a number"):
+        path_configs(recipe("fda"), [True])

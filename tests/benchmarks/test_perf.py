@@ -13,8 +13,9 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 
 from benchmarks.__main__ import main
+from benchmarks.methods.registry import METHODS
 from benchmarks.perf import bounds, cache, memory, overhead, page, scaling
-from benchmarks.perf.arms import arm_of
+from benchmarks.perf.arms import arm_of, strength_of
 from benchmarks.perf.bounds import Bound, exceeded
 from benchmarks.perf.losses import Case, Size, kept_whole, too_long
 from benchmarks.perf.rank_steps import on_ranks
@@ -142,9 +143,13 @@ def test_arms_that_make_no_sense_are_refused() -> None:
         arm_of("l2sp, cached")
 
 
-def test_every_method_is_measured() -> None:
-    from benchmarks.methods.registry import METHODS
+def test_strengths_are_one_where_one_is_a_strength() -> None:
+    knobs = [name for name, method in METHODS.items() if method.knob]
+    assert {name: strength_of(name) for name in knobs} == dict.fromkeys(knobs, 1) | {"wise-ft": 0.5}
+    assert {strength_of(name) for name in METHODS if name not in knobs} == {None}
 
+
+def test_every_method_is_measured() -> None:
     names = [name for _, heat in overhead.HEATS for name in heat]
     assert {arm_of(name).method for name in names} == set(METHODS)
     assert {bound.of for bound in bounds.STEP} <= set(names)

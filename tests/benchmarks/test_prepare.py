@@ -17,7 +17,10 @@ from benchmarks.finetune import KeptInEval, WarmUpCosine
 from benchmarks.measure import panel_heads
 from benchmarks.model import build_model, build_optimizer
 from benchmarks.prepare import planned_steps, prepare
-from benchmarks.streams.build import load_panel, load_stream, thinned
+from benchmarks.streams.panel import load_panel
+from benchmarks.streams.registry import load_stream
+from benchmarks.streams.thinning import thinned
+from benchmarks.streams.words import class_names
 from tests.benchmarks.miniature import config, imagenet_r, views_of, write_imagenet_r
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* ImageNet-R has 30000")
@@ -179,10 +182,6 @@ def test_what_cannot_be_built_is_said(data: Path, changes: dict[str, Any], words
 
 
 def test_words_for_classes(data: Path) -> None:
-    from dataclasses import replace
-
-    from benchmarks.streams.build import class_names
-
     made = config(data, stream={"kind": "sequence", "sets": ["folder:photo"]})
     stream = load_stream(made, views_of(made))
     named = replace(stream, classes=(("apple_pie", "soup"),))

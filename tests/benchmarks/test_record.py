@@ -14,9 +14,10 @@ import pytest
 
 from benchmarks import scores
 from benchmarks.board.rows import leaves, setting_of
-from benchmarks.config import Config, read
+from benchmarks.config import Config, later_keys, read
 from benchmarks.config import plain as plain_config
-from benchmarks.record import LATER_KEYS, Record, plain, run_id_of
+from benchmarks.identity import LATER_KEYS, run_id_of
+from benchmarks.record import Record, plain
 from benchmarks.record_files import (
     SCHEMA_FILE,
     RefusedRecordError,
@@ -271,6 +272,7 @@ def test_later_keys_do_not_count_at_their_defaults() -> None:
 
 
 def test_the_defaults_of_later_keys_are_those_of_the_configuration() -> None:
+    assert later_keys() == LATER_KEYS
     content = plain_config(Config())
     for key, default in LATER_KEYS.items():
         part, _, name = key.partition(".")

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.config import RECIPES, load_recipe
 from benchmarks.pool import run_all
-from benchmarks.recipe_files import load_recipe
 from benchmarks.record import Record
 from benchmarks.record_files import read_record
 from benchmarks.run import add_options, main
@@ -33,23 +33,24 @@ backbone: {name: tiny-clip}
 head: {kind: probe, l2: 1e-3}
 train: {lr: 1e-4, batch: 64}
 panel: {sets: [colours], train: 40, test: 40}
-methods: [lp-ft, fda]
+compare: [lp-ft, fda]
+methods: {fda: {options: {num_neighbors: 8}}}
 """
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An archive of the miniature, and recipes that build on it."""
+    """An archive of the miniature, its recipe, and recipes of one method that build on it."""
     pytest.importorskip("timm")
     root = tmp_path_factory.mktemp("data")
     write_imagenet_r(root / "made" / "imagenet-r", imagenet_wnids())
     with tarfile.open(root / "imagenet-r.tar", "w") as tar:
         tar.add(root / "made" / "imagenet-r", "imagenet-r")
     (root / "mini.yaml").write_text(f"{RECIPE}where: {{data: {root}}}\n")
-    for method, extra in (("lp-ft", ""), ("fda", "strength: 1\noptions: {num_neighbors: 8}\n")):
+    for method in ("lp-ft", "fda"):
         file = root / "mini" / f"{method}.yaml"
         file.parent.mkdir(exist_ok=True)
-        file.write_text(f"base: ../mini.yaml\nmethod: {method}\n{extra}")
+        file.write_text(f"base: ../mini.yaml\nmethod: {method}\n")
     return root
 
 
@@ -67,9 +68,12 @@ def test_from_the_archive_to_the_table(data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "run", "--config", str(data / "mini.yaml")]
     loggers = "where.loggers=[text, csv, tensorboard]"
     done = subprocess.run(
-        [*command, "--out", str(tmp_path), "--set", loggers], cwd=ROOT, capture_output=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
-    )  # fmt: skip
+        [*command, "--out", str(tmp_path), "--set", loggers],
+        cwd=ROOT,
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert "2 runs, " in done.stdout and "100%" in done.stderr
     assert "| lp-ft |  |" in done.stdout and "| fda | 1 |" in done.stdout
@@ -92,7 +96,8 @@ def test_dry_run_shows_the_configuration_the_stream_and_the_steps(
     assert call("--config", data / "mini.yaml", "--dry-run", "--out", tmp_path / "x") == 0
     *runs, summary = list(yaml.safe_load_all(capsys.readouterr().out))[0:]
     assert [r["method"] for r in runs] == ["lp-ft", "fda"] and runs[0]["steps"] == 10
-    assert runs[1]["options"] == {"num_neighbors": 8} and runs[1]["stream"]["order"] == "pilot-1993"
+    assert runs[1]["options"] == {"feature_module": "tower", "num_neighbors": 8}
+    assert runs[1]["stream"]["order"] == "pilot-1993"
     shown = summary["stream_summary"]
     assert len(shown["split_sha256"]) == 64 and shown["class_order"][0] == 168
     assert (shown["train"], shown["validation"], shown["test"]) == (400, 200, 200)
@@ -151,7 +156,9 @@ def test_broken_images_are_scanned_for_dropped_or_stopped_at(
     ("words", "message"),
     [
         (("--methods", "fdaa"), "method='fdaa' is unknown"),
-        (("--methods", "rift"), "has no recipe of the method"),
+        (("--set", "method=fda"), "say --methods fda"),
+        (("--set", "compare=[fda]"), "write a recipe with base: and compare in it"),
+        (("--methods", "rift", "--set", "options.K=1"), "options.K is no argument of RIFTPlugin"),
         (("--methods", "fda", "--set", "options.num_neighbors=99"), "must be below the"),
         (("--seeds", "1", "1"), "each may be given once"),
         (("--strengths", "1", "--set", "stream.validation_share=0"), "set stream.validation_share"),
@@ -175,7 +182,6 @@ def test_weights_and_biases_gets_the_numbers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from benchmarks.loggers import open_loggers
-    from benchmarks.recipe_files import RECIPES, load_recipe
 
     wandb = pytest.importorskip("wandb")
     logged: list[tuple[dict[str, float], int]] = []
@@ -194,7 +200,7 @@ def test_weights_and_biases_gets_the_numbers(
 
     monkeypatch.setattr(wandb, "init", init)
     own = {"where.loggers": ["wandb"]}
-    config = load_recipe(RECIPES / "concepts/fda.yaml", own).config
+    config = load_recipe(RECIPES / "concepts.yaml").of_method("fda", own).config
     with open_loggers(config, tmp_path) as (logger,):
         logger.log_single_metric("Top1_Acc_Stream", 0.5, 7)
         logger.log_single_metric("picture", object(), 7)
@@ -228,6 +234,16 @@ def test_overrides_and_strengths_reach_the_methods(
     assert call("--config", data / "mini.yaml", "--dry-run", *words) == 0
     *runs, _ = yaml.safe_load_all(capsys.readouterr().out)
     assert [(r["strength"], r["options"]["num_neighbors"]) for r in runs] == [(1.0, 4), (3.0, 4)]
+
+
+def test_a_method_needs_no_line_in_the_recipe(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--methods", "rift", "finetune", "--dry-run")
+    assert call("--config", data / "mini.yaml", *words) == 0
+    *runs, _ = yaml.safe_load_all(capsys.readouterr().out)
+    assert [(r["method"], r["strength"]) for r in runs] == [("rift", 1.0), ("finetune", None)]
+    assert [r["head"]["kind"] for r in runs] == ["probe", "random"]
 
 
 def dies_of_fda(task: Task, jobs: int) -> Record:

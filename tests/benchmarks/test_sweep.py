@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 
 from benchmarks import pool
-from benchmarks.recipe_files import load_recipe
+from benchmarks.config import load_recipe
 from benchmarks.record import Record
 from benchmarks.record_files import read_record, write_record
 from benchmarks.sweep import command
@@ -87,13 +87,29 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         ({"streams": ["nowhere.yaml"]}, "is no file"),
         ({"set": {"seed": 3}}, r"set\.seed: say it by the matrix's seeds"),
         ({"streams": ["concepts.yaml", "recipes/concepts.yaml"]}, "two of them are the same"),
-        ({"streams": ["concepts/fda.yaml"]}, "has no recipe of the method|list no methods"),
+        ({"streams": ["concepts/fda.yaml"]}, "say --config concepts.yaml --methods fda"),
         ({"set": {"train.epoch": 1}}, r"did you mean 'train.epochs'\?"),
+        (
+            {"methods": ["fda"], "set": {"options.num_neighbor": 1}},
+            r"concepts\.yaml: options\.num_neighbor .* did you mean 'num_neighbors'\?",
+        ),
+        (
+            {"strengths": "coarse", "streams": ["imagenet_r.yaml"], "set": {}},
+            "imagenet_r.yaml has no coarse of fda",
+        ),
     ],
 )
 def test_bad_matrices(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         tasks_of(load_matrix(write(tmp_path, **changes)), tmp_path)
+
+
+def test_the_recipe_of_one_method_is_no_stream(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("base: concepts.yaml\nmethod: fda")
+    for methods, message in ((None, "list no methods"), (["fda"], "own.yaml is the recipe of one")):
+        with pytest.raises(ValueError, match=message):
+            tasks_of(load_matrix(write(tmp_path, streams=[str(own)], methods=methods)), tmp_path)
 
 
 def test_a_matrix_that_is_no_file_and_bad_options(tmp_path: Path) -> None:
@@ -218,10 +234,13 @@ def test_a_stream_that_cannot_be_built_fails_its_own_runs_alone(
 
     matrix = load_matrix(write(tmp_path, strengths={"fda": [1]}))
     tasks = tasks_of(matrix, tmp_path)
-    lost = load_recipe(
-        FOLDER.parent / "recipes/pacs_mobilenet/lp-ft.yaml",
-        {"where.data": str(tmp_path)},
-    ).config
+    lost = (
+        load_recipe(
+            FOLDER.parent / "recipes/pacs_mobilenet.yaml",
+        )
+        .of_method("lp-ft", {"where.data": str(tmp_path)})
+        .config
+    )
     made = with_steps([tasks[0], replace(tasks[0], config=lost)])
     assert made[0].steps > 0 and made[1].steps == 0
     settle = Settler()
@@ -347,9 +366,11 @@ def test_ray_and_processes_give_the_same_records_though_a_worker_is_killed(
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False,
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
         runtime_env={"env_vars": {"PYTHONPATH": path, "TQDM_DISABLE": "1"}},
-    )  # fmt: skip
+    )
     try:
         run_on_ray(tasks, 1, 0, None, settle, killed_once)
         with pytest.raises(ValueError, match=r"no node of the cluster has as many .* 2 CPUs"):
@@ -358,9 +379,13 @@ def test_ray_and_processes_give_the_same_records_though_a_worker_is_killed(
         monkeypatch.setattr(ray_engine, "RETRIES", 1)  # each is a process that imports torch
         run_on_ray(tasks[:1], 1, 0, None, lambda _, found: ended.append(found), always_killed)
         run_on_ray(
-            [replace(tasks[0], config=replace(tasks[0].config, seed=9))], 1, 0, None,
-            lambda _, found: ended.append(found), refuses,
-        )  # fmt: skip
+            [replace(tasks[0], config=replace(tasks[0].config, seed=9))],
+            1,
+            0,
+            None,
+            lambda _, found: ended.append(found),
+            refuses,
+        )
     finally:
         ray.shutdown()
     assert (tasks[0].folder / "killed").exists()

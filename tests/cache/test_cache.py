@@ -19,7 +19,7 @@ from avalanche_proxyfda.cache.batch import MarkedBatch, Marking
 from avalanche_proxyfda.cache.file import CacheFile, _seal
 from avalanche_proxyfda.cache.names import checksums, pixel_names
 from avalanche_proxyfda.cache.teacher_cache import TeacherCache
-from avalanche_proxyfda.teacher import Named
+from avalanche_proxyfda.cached_teacher import CachedTeacher, Named
 from tests.plugins.toys import Plain
 
 PLACE = FeatureSource("backbone")
@@ -37,14 +37,18 @@ class Pooled(nn.Module):
         return self.head(self.backbone(x))
 
 
-def asked(teacher: FeatureTeacher, images: Tensor, **options: Any) -> Tensor:
+def cached(model: nn.Module, place: FeatureSource) -> CachedTeacher:
+    return CachedTeacher(FeatureTeacher(model, [place]))
+
+
+def asked(teacher: CachedTeacher, images: Tensor, **options: Any) -> Tensor:
     teacher.forget()
     return teacher.values(images, named=Named(pixel_names(images)), **options)[PLACE]
 
 
-def made(capacity: int = 100, **options: Any) -> tuple[FeatureTeacher, Tensor]:
+def made(capacity: int = 100, **options: Any) -> tuple[CachedTeacher, Tensor]:
     torch.manual_seed(0)
-    teacher, images = FeatureTeacher(Pooled(), [PLACE]), torch.randn(12, 1, 6, 6)
+    teacher, images = cached(Pooled(), PLACE), torch.randn(12, 1, 6, 6)
     teacher.begin_cache(TeacherCache(capacity, **options))
     return teacher, images
 
@@ -193,7 +197,7 @@ def test_a_batch_vouches_for_its_own_images_alone() -> None:
 KEY = {"teacher": "a"}
 
 
-def filed(folder: Path, images: Tensor, key: Any = KEY) -> tuple[FeatureTeacher, Tensor]:
+def filed(folder: Path, images: Tensor, key: Any = KEY) -> tuple[CachedTeacher, Tensor]:
     teacher, _ = made(open_file=lambda autocast: CacheFile.open(folder, key, (PLACE,)))
     values = asked(teacher, images)
     assert teacher.cache is not None
@@ -255,7 +259,7 @@ def test_a_damaged_file_is_made_again(
     with caplog.at_level(logging.WARNING):
         again, found = filed(tmp_path, images)
     assert torch.equal(found, values) and again.forwards == 1
-    assert damage == "no rows" or "is not used and made again" in caplog.text
+    assert damage == "no rows" or "is not used, and its rows are computed again" in caplog.text
     again.end_cache()
     assert filed(tmp_path, images)[0].forwards == 0
 
@@ -280,9 +284,9 @@ def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
 
 
 def test_the_key_tells_teachers_apart() -> None:
-    one, two = (FeatureTeacher(Plain(seed=seed), [PLACE]) for seed in (0, 1))
-    same = FeatureTeacher(Plain(seed=0), [PLACE])
-    place = FeatureTeacher(Plain(seed=0), [FeatureSource("backbone.1")])
+    one, two = (cached(Plain(seed=seed), PLACE) for seed in (0, 1))
+    same = cached(Plain(seed=0), PLACE)
+    place = cached(Plain(seed=0), FeatureSource("backbone.1"))
     assert one.key() == same.key() and len({one.key(), two.key(), place.key()}) == 3
     with torch.no_grad():
         same.module.get_buffer("backbone.2.running_mean").add_(1)

@@ -87,7 +87,7 @@ def train(case: str) -> None:
         ("accumulated", "accumulate=2, precision='float32'"),
         ("fp16", "accumulate=1, precision='fp16'"),
         ("graph", "graph_from='accumulated' is of one process"),
-        ("checkpoints", "checkpoints are of a single process"),
+        ("checkpoints", "checkpoints are for a single process"),
     ],
 )
 def test_what_is_wrong_is_refused(pool: Pool, case: str, message: str) -> None:

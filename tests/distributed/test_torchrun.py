@@ -14,8 +14,8 @@ import yaml
 from safetensors.torch import load_file
 
 from benchmarks.__main__ import main
+from benchmarks.config import load_recipe
 from benchmarks.ranks import run_here
-from benchmarks.recipe_files import load_recipe
 from benchmarks.record_files import read_record
 from benchmarks.tasks import RunFailedError, Settler, Task, execute
 from tests.benchmarks.miniature import write_folder

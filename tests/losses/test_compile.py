@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda.losses import (
+    DistillationLoss,
     FDALoss,
+    L2SPLoss,
     LDIFSLoss,
     ProxyFDALoss,
     RIFTLoss,
     RKDLoss,
-    distillation,
-    l2sp,
 )
 from tests.losses.common import features
 
@@ -55,15 +55,12 @@ class Maps(nn.Module):
 class Weights(nn.Module):
     """L2-SP with the student's features in the place of weights."""
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        return l2sp([student, student[:3] * 2], [teacher, teacher[:3]])
-
-
-class Logits(nn.Module):
-    """LwF with the features in the place of logits."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = L2SPLoss()
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        return distillation(student, teacher)
+        return self.loss([student, student[:3] * 2], [teacher, teacher[:3]])
 
 
 LOSSES: dict[str, Callable[[], nn.Module]] = {
@@ -77,7 +74,7 @@ LOSSES: dict[str, Callable[[], nn.Module]] = {
     "rift-identity": lambda: RIFTLoss(mean_weight=0.5),
     "rift-spectrum": lambda: RIFTLoss("spectrum"),
     "rift-procrustes": lambda: RIFTLoss("procrustes"),
-    "lwf": Logits,
+    "lwf": DistillationLoss,  # features in the place of logits
     "l2sp": Weights,
 }
 

@@ -1,4 +1,4 @@
-"""l2sp against the loop, at its start, and what it launches."""
+"""L2SPLoss against the loop, at its start, and what it launches."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from avalanche_proxyfda.losses import l2sp
+from avalanche_proxyfda.losses import L2SPLoss
 from tests.losses.common import features
 from tests.reference import l2sp as reference
+
+l2sp = L2SPLoss()
 
 
 def lists() -> tuple[list[Tensor], list[Tensor]]:
@@ -92,3 +94,7 @@ def test_half_precision_weights() -> None:
     value.backward()
     for w, a in zip(given, low[1], strict=True):
         torch.testing.assert_close(w.grad, 2 * (w.detach() - a))
+
+
+def test_it_has_no_state() -> None:
+    assert not l2sp.state_dict()  # checkpoints of L2-SP hold no loss

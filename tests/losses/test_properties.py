@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from avalanche_proxyfda.losses import (
+    DistillationLoss,
     FDALoss,
     LDIFSLoss,
     NeighborGraph,
     ProxyFDALoss,
     RIFTLoss,
     RKDLoss,
-    distillation,
 )
 from tests.losses.common import features, rotation
 from tests.reference import fda as fda_loops
 from tests.reference import rift as rift_loops
+from tests.reference.distillation import distillation as distillation_loops
 from tests.reference.ldifs import ldifs as ldifs_loops
-from tests.reference.lwf import lwf as lwf_loops
 from tests.reference.proxy_fda import proxy_fda as proxy_fda_loops
 from tests.reference.rkd import rkd as rkd_loops
 
@@ -247,20 +247,13 @@ class Vectors(nn.Module):
         return LDIFSLoss()(own, other)
 
 
-class Logits(nn.Module):
-    """LwF at T = 2."""
-
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        return distillation(student, teacher)
-
-
 RIVALS: dict[str, Callable[[], nn.Module]] = {
     "ldifs": Vectors,
     "rkd": RKDLoss,
     "rift-identity": lambda: RIFTLoss(mean_weight=0.5),
     "rift-spectrum": lambda: RIFTLoss("spectrum"),
     "rift-procrustes": lambda: RIFTLoss("procrustes"),
-    "lwf": Logits,
+    "lwf": DistillationLoss,
 }
 
 
@@ -297,7 +290,7 @@ LOOPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "rkd": lambda s, t: rkd_loops(s, t, 1.0, 2.0),
     "rift-identity": lambda s, t: rift_loops.identity(s, t) + 0.5 * rift_loops.mean_term(s, t),
     "rift-procrustes": rift_loops.procrustes,
-    "lwf": lambda s, t: lwf_loops(s, t, 2.0),
+    "lwf": lambda s, t: distillation_loops(s, t, 2.0),
 }
 
 

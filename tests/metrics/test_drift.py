@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda.metrics import knn_accuracy, linear_cka, mean_l2, neighbor_overlap, otdd
+from avalanche_proxyfda.metrics import (
+    MEASURES,
+    defined_drift,
+    drift,
+    drift_between,
+    knn_accuracy,
+    linear_cka,
+    mean_l2,
+    measure_names,
+    neighbor_overlap,
+    otdd,
+)
 from tests.reference import drift as judge
 
 
@@ -71,8 +83,6 @@ def test_knn(k: int) -> None:
 
 
 def test_neighbor_overlap_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from avalanche_proxyfda.metrics import drift
-
     a, b = pair()
     whole = neighbor_overlap(a, b, 5)
     monkeypatch.setattr(drift, "_CHUNK", 7)  # the last holds two
@@ -108,6 +118,43 @@ def test_otdd_is_zero_on_the_same_set_in_any_order_and_sizes_may_differ() -> Non
     assert otdd(rows, labels, rows, labels, max_points=15) == pytest.approx(0, abs=1e-6)
     single = torch.ones(1, 5), torch.zeros(1)
     assert otdd(*single, *single) == 0
+
+
+def test_the_table_calls_the_functions() -> None:
+    pytest.importorskip("ot")
+    rows, labels = labelled(30, 0)
+    after = rows + labelled(30, 1)[0]
+    values = {
+        "l2": mean_l2(rows, after),
+        "cka": linear_cka(rows, after),
+        "neighbors": neighbor_overlap(rows, after, 4),
+        "otdd": otdd(rows, labels, after, labels),
+    }
+    assert drift_between(rows, after, labels, measure_names(optional=True), 4) == values
+    assert defined_drift(rows, after, labels, ("otdd", "l2", "l2")) == {
+        name: values[name] for name in ("otdd", "l2")
+    }
+    assert measure_names() == ("l2", "cka", "neighbors")
+
+
+def test_measures_without_a_meaning_are_none_and_the_others_stay() -> None:
+    rows, labels = labelled(6, 0)
+    values = defined_drift(rows, torch.ones_like(rows), labels, ("neighbors", "cka", "l2"))
+    assert values["neighbors"] is None and values["cka"] is None and (values["l2"] or 0) > 0
+    with pytest.raises(ValueError, match="num_neighbors=10 must be below"):
+        drift_between(rows, rows, labels, ("neighbors",))
+    for function in (drift_between, defined_drift):
+        with pytest.raises(ValueError, match="'neighbours' is unknown; did you mean 'neighbors'"):
+            function(rows, rows, labels, ("l2", "neighbours"))
+
+
+def test_each_measure_has_a_suffix_and_a_line_in_the_docs() -> None:
+    suffixes = [measure.suffix for measure in MEASURES.values()]
+    assert len(set(suffixes)) == len(suffixes)
+    text = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+    for name, measure in MEASURES.items():
+        line = next(line for line in text.splitlines() if f"`Drift{measure.suffix}/<set>`" in line)
+        assert f"`{name}`" in line
 
 
 NAN = torch.full((4, 2), torch.nan)

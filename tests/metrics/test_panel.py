@@ -13,13 +13,15 @@ import torch
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training import Naive
 from avalanche.training.plugins import EvaluationPlugin
-from torch import nn
+from torch import Tensor, nn
 
 from avalanche_proxyfda import ProxyFDAPlugin
 from avalanche_proxyfda.metrics import (
+    MEASURES,
     DriftMetric,
     KNNMetric,
     LinearProbeMetric,
+    Measure,
     Panel,
     PanelMetric,
     PanelSet,
@@ -29,6 +31,9 @@ from avalanche_proxyfda.metrics import (
     mean_l2,
     neighbor_overlap,
     panel_metrics,
+    probe_accuracies,
+    select_probe,
+    zero_shot_accuracies,
 )
 from avalanche_proxyfda.models import TaskHeads, TextHead
 from tests.plugins.toys import Blobs, Growing, Multi, Plain, backbone, classic, modern, same, tasks
@@ -69,10 +74,14 @@ def trained(build: Any, benchmark: Any, metrics: list[PanelMetric]) -> Any:
 
 @pytest.mark.parametrize(
     ("model", "benchmark"),
-    [(Plain, classic), (Growing, modern), (Multi, tasks),
-     (lambda: TaskHeads(backbone(), 8, [3, 5]), tasks)],
+    [
+        (Plain, classic),
+        (Growing, modern),
+        (Multi, tasks),
+        (lambda: TaskHeads(backbone(), 8, [3, 5]), tasks),
+    ],
     ids=["static", "growing", "multi", "unit"],
-)  # fmt: skip
+)
 def test_metrics_change_no_weight_and_no_random_stream(model: Any, benchmark: Any) -> None:
     pytest.importorskip("ot")
     own = panel()
@@ -85,8 +94,9 @@ def test_metrics_change_no_weight_and_no_random_stream(model: Any, benchmark: An
     assert states[2] == np.random.get_state()[1].tolist()  # noqa: NPY002
     assert own.passes == 3 * 2  # before and after each of two experiences, each set once
     last = with_them.evaluator.get_last_metrics()
-    for name in ("LP/a", "Delta_LP/b", "KNN/a", "Delta_ZS/mean", "Drift_L2/a", "Drift_OTDD/b",
-                 "Drift_CKA/mean", "Drift_Neighbors/b"):  # fmt: skip
+    accuracies = "LP/a", "Delta_LP/b", "KNN/a", "Delta_ZS/mean"
+    drifts = "Drift_L2/a", "Drift_OTDD/b", "Drift_CKA/mean", "Drift_Neighbors/b"
+    for name in accuracies + drifts:
         assert np.isfinite(last[name]), name
     assert "Delta_Drift_L2/a" not in last
 
@@ -133,6 +143,24 @@ def test_drift_since_the_previous_moment() -> None:
     trained(Plain(), classic(2), [initial, previous])
     assert initial.history[1] == previous.history[1]
     assert 0 < previous.history[2]["Drift_L2/a"] != initial.history[2]["Drift_L2/a"]
+
+
+def test_a_measure_that_is_registered_is_a_value_of_the_metric(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gap(before: Tensor, after: Tensor, labels: Tensor, k: int) -> float:
+        return float((before - after).abs().max()) + len(labels) + k
+
+    plain = DriftMetric(panel())
+    monkeypatch.setitem(MEASURES, "gap", Measure(gap, "_Gap"))
+    monkeypatch.setitem(MEASURES, "slow gap", Measure(gap, "_SlowGap", optional=True))
+    every, asked = DriftMetric(panel(), num_neighbors=4), DriftMetric(panel(), ("slow gap",))
+    assert plain.measures == ("l2", "cka", "neighbors")
+    assert every.measures == ("l2", "cka", "neighbors", "gap")
+    trained(Plain(), classic(2), [every, asked])
+    assert every.history[0]["Drift_Gap/a"] == 30 + 4 and every.history[0]["Drift_Gap/b"] == 20 + 4
+    assert every.history[2]["Drift_Gap/a"] > 34
+    assert set(asked.history[0]) == {f"Drift_SlowGap/{name}" for name in ("a", "b", "mean")}
 
 
 def test_the_first_moment_is_kept_when_training_goes_on_and_forgotten_by_reset() -> None:
@@ -189,6 +217,21 @@ def test_the_held_out_fifth_is_fitted_again() -> None:
     assert value == whole.accuracy(*features.splits["test"])
 
 
+def test_accuracies_are_of_validation_and_test_where_a_set_has_both() -> None:
+    every = panel().of(Plain(), CPU)
+    probed = {name: probe_accuracies(features) for name, features in every.items()}
+    zero_shot = {name: zero_shot_accuracies(f, heads()[name]) for name, f in every.items()}
+    for values in (probed, zero_shot):
+        assert list(values["a"]) == ["validation", "test"] and list(values["b"]) == ["test"]
+    chosen = select_probe(*every["a"].choosing(), 3)
+    for split in ("validation", "test"):
+        rows, labels = every["a"].splits[split]  # type: ignore[index]
+        assert probed["a"][split] == chosen.accuracy(rows, labels)  # type: ignore[index]
+        right = heads()["a"](rows).argmax(dim=1) == labels
+        assert zero_shot["a"][split] == float(right.double().mean())  # type: ignore[index]
+    assert LinearProbeMetric(panel()).measure(every["b"]) == {"": probed["b"]["test"]}
+
+
 def test_a_panel_is_pickled_without_features() -> None:
     own = panel()
     trained(Plain(), classic(2), panel_metrics(own))
@@ -232,7 +275,9 @@ class Odd(Blobs):
         (lambda: LinearProbeMetric(panel(), grid=(0.0,)), "must hold positive penalties"),
         (lambda: KNNMetric(panel(), 0), "num_neighbors=0"),
         (lambda: ZeroShotMetric(panel(), {"a": nn.Identity()}), "heads has none for b"),
-        (lambda: DriftMetric(panel(), ("l3",)), "measures="),  # type: ignore[arg-type]
+        (lambda: DriftMetric(panel(), ("l3",)), "measures=.*'l3' is unknown; did you mean 'l2'"),
+        (lambda: DriftMetric(panel(), ("quite other",)), r"is unknown; choose from \('l2', 'cka'"),
+        (lambda: DriftMetric(panel(), ()), r"measures=\(\) is empty"),
         (lambda: DriftMetric(panel(), since="then"), "since='then'"),  # type: ignore[arg-type]
         (lambda: panel_metrics(panel(), linear_probe=False), "asked for no metric"),
     ],

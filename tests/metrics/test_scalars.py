@@ -11,8 +11,8 @@ from avalanche.training import Naive
 from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
-from avalanche_proxyfda.metrics import scalars
-from avalanche_proxyfda.metrics.scalars import (
+from benchmarks import matrix as formulas
+from benchmarks.matrix import (
     SCALARS,
     avg,
     bwt,
@@ -121,10 +121,10 @@ def test_changes_of_a_panel() -> None:
 )
 @pytest.mark.parametrize("name", SCALARS)
 def test_bad_matrices(name: str, matrix: Any, words: str) -> None:
-    assert getattr(scalars, name) is SCALARS[name]
+    assert getattr(formulas, name) is SCALARS[name]
     with pytest.raises(ValueError, match=words):
         SCALARS[name](matrix)
 
 
 def test_means_do_not_depend_on_how_a_python_version_adds() -> None:
-    assert scalars.weighted_mean([0.1] * 10, [1] * 10) == 0.1  # sum gives 0.9999999999999999
+    assert formulas.weighted_mean([0.1] * 10, [1] * 10) == 0.1  # sum gives 0.9999999999999999

@@ -71,14 +71,14 @@ def test_feature_module_not_found() -> None:
     refused(
         "'backbne' is not a module of Plain; near names: backbone",
         Plain(),
-        FDAPlugin("backbne", num_neighbors=4),
+        FDAPlugin(feature_module="backbne", num_neighbors=4),
     )
 
 
 def test_feature_module_not_run() -> None:
     model = Plain()
     model.spare = nn.Linear(2, 2)
-    own = FDAPlugin("spare", num_neighbors=4, hard_class_batches=False)
+    own = FDAPlugin(feature_module="spare", num_neighbors=4, hard_class_batches=False)
     refused("'spare' was not run by the model's forward", model, own)
 
 
@@ -90,7 +90,7 @@ def test_feature_module_that_gives_no_vector() -> None:
             self.backbone.append(nn.Unflatten(1, (1, 2)))
             self.backbone.append(nn.Flatten())
 
-    own = FDAPlugin("backbone.7", num_neighbors=4)
+    own = FDAPlugin(feature_module="backbone.7", num_neighbors=4)
     refused(r"feature_module='backbone.7' gives a tensor of shape \(24, 1, 2, 2, 2\)", Odd(), own)
 
 
@@ -99,7 +99,7 @@ def test_feature_module_that_sees_only_a_part_of_the_batch() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.cat([self.classifier(self.backbone(half)) for half in x.chunk(2)])
 
-    own = FDAPlugin("backbone", num_neighbors=4)
+    own = FDAPlugin(feature_module="backbone", num_neighbors=4)
     refused("gave 12 rows for a batch of 24", Halves(), own)
 
 
@@ -167,7 +167,9 @@ def test_one_plugin_for_two_strategies() -> None:
 
 
 def test_data_parallel() -> None:
-    refused("nn.DataParallel", nn.Sequential(nn.DataParallel(Plain())), FDAPlugin("0"))
+    refused(
+        "nn.DataParallel", nn.Sequential(nn.DataParallel(Plain())), FDAPlugin(feature_module="0")
+    )
     refused("nn.DataParallel splits a batch", nn.DataParallel(Plain()), FDAPlugin(num_neighbors=4))
 
 

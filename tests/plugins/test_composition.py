@@ -142,7 +142,7 @@ def test_two_plugins_of_one_name_are_refused() -> None:
         trained.train(classic(2).train_stream[0], eval_streams=[])
 
 
-def test_a_fellows_missing_tap_is_called_by_its_own_argument() -> None:
+def test_a_missing_tap_of_another_plugin_is_called_by_its_own_argument() -> None:
     trained = strategy(Plain(), RIFTPlugin(), LDIFSPlugin(taps=("backbne",)))
     with pytest.raises(ValueError, match="taps='backbne' is not a module of Plain"):
         trained.train(classic(2).train_stream[0], eval_streams=[])

@@ -206,8 +206,8 @@ def test_heads_without_bias_and_heads_by_name() -> None:
 
     experience = classic(1).train_stream[0]
     with pytest.raises(ValueError, match=r"candidates: classifier.0, classifier.2\): name it"):
-        strategy(Odd(), LPFTPlugin("backbone")).train(experience, eval_streams=[])
-    for own in (LPFTPlugin(), LPFTPlugin("backbone", head="classifier.2")):
+        strategy(Odd(), LPFTPlugin(feature_module="backbone")).train(experience, eval_streams=[])
+    for own in (LPFTPlugin(), LPFTPlugin(feature_module="backbone", head="classifier.2")):
         strategy(Odd(), own).train(experience, eval_streams=[])
         assert own.fitted[0] > 0.3
     with pytest.raises(ValueError, match=r"head='classifier.1' is not a torch.nn.Linear"):

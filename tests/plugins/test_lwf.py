@@ -24,7 +24,7 @@ from tests.plugins.toys import (
     strategy,
     tasks,
 )
-from tests.reference import lwf as reference
+from tests.reference import distillation as reference
 
 
 class Expect(SupervisedPlugin[Any]):
@@ -61,7 +61,7 @@ class Expect(SupervisedPlugin[Any]):
                 with torch.no_grad():
                     other = self.before(strategy.mb_x)
             pair = (own[:, units].detach().double(), other[:, units].double())
-            expected += float(reference.lwf(*pair, self.temperature))
+            expected += float(reference.distillation(*pair, self.temperature))
         assert added == pytest.approx(self.weight * expected, rel=1e-3, abs=1e-6)
         self.checked += 1
 
@@ -103,7 +103,7 @@ class Expect(SupervisedPlugin[Any]):
 def test_the_term_is_the_distillation_of_old_units(
     model: Any, benchmark: Any, weight: float, temperature: float
 ) -> None:
-    own = LwFPlugin(weight, temperature, teacher_cache="off")
+    own = LwFPlugin(weight, temperature=temperature, teacher_cache="off")
     expect = Expect(own, weight, temperature)
     trained = strategy(model(), expect, own, train_epochs=2)
     stream = benchmark()
@@ -119,7 +119,7 @@ def test_without_batch_norm_and_dropout_it_trains_as_avalanches(model: Any) -> N
         torch.manual_seed(0)
         made = model()
         made.backbone[2], made.backbone[4] = nn.Identity(), nn.Identity()
-        trained = strategy(made, kind(1.0, 2.0), train_epochs=2)
+        trained = strategy(made, kind(1.0, temperature=2.0), train_epochs=2)
         finals.append(learn(trained, classic(3, model is Multi)))
     for name, value in finals[0].items():
         torch.testing.assert_close(finals[1][name], value, rtol=1e-4, atol=1e-5)

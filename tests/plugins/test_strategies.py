@@ -74,7 +74,7 @@ def test_a_strategy_that_also_forwards_its_buffer() -> None:
             torch.testing.assert_close(own.pooled(own._student).detach(), expected)
             self.seen += 1
 
-    own, same_features = FDAPlugin("backbone.1", num_neighbors=4), Same()
+    own, same_features = FDAPlugin(feature_module="backbone.1", num_neighbors=4), Same()
     trained = strategy(Growing(), same_features, own, kind=ER_ACE, mem_size=40, batch_size_mem=24)
     learn(trained, classic(2))
     assert same_features.seen == trained.clock.train_iterations > 5
@@ -83,7 +83,7 @@ def test_a_strategy_that_also_forwards_its_buffer() -> None:
 def test_prototypes_see_the_evaluation_view_and_steps_the_training_view() -> None:
     from avalanche.benchmarks import nc_benchmark
 
-    from avalanche_proxyfda.teacher import FeatureTeacher
+    from avalanche_proxyfda.cached_teacher import CachedTeacher
 
     def brighter(image: Tensor) -> Tensor:
         return image + 1000
@@ -94,13 +94,13 @@ def test_prototypes_see_the_evaluation_view_and_steps_the_training_view() -> Non
     )  # fmt: skip
     bright: list[bool] = []
 
-    class Spy(FeatureTeacher):
+    class Spy(CachedTeacher):
         def values(self, images: Tensor, *args: Any, **kwargs: Any) -> Any:
             bright.append(bool(images.min() > 500))
             return super().values(images, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("avalanche_proxyfda.plugins.base.FeatureTeacher", Spy)
+        patch.setattr("avalanche_proxyfda.plugins.base.CachedTeacher", Spy)
         own = FDAPlugin(num_neighbors=4, classes_per_batch=2)
         trained = strategy(Plain(), own)
         trained.train(benchmark.train_stream[0], eval_streams=[])
@@ -117,7 +117,9 @@ def test_class_balance_over_tasks_with_labels_of_their_own() -> None:
             sizes.append({pairs.count(pair) for pair in set(pairs)})
             assert len(set(pairs)) == (3 if strategy.experience.current_experience == 0 else 8)
 
-    own = FDAPlugin("backbone", num_neighbors=4, classes_per_batch=8, samples_per_class=3)
+    own = FDAPlugin(
+        feature_module="backbone", num_neighbors=4, classes_per_batch=8, samples_per_class=3
+    )
     trained = strategy(Multi(), own, Tasks(), kind=Cumulative)
     learn(trained, tasks())
     assert all(found == {3} for found in sizes)

@@ -84,7 +84,7 @@ def test_a_damaged_file_never_takes_the_place_of_a_whole_one(
         save(build(Plain), tmp_path)
     (tmp_path / LATEST).write_bytes(b"torn")
     with pytest.warns(
-        UserWarning, match=r"going on from .*previous\.safetensors, which is earlier"
+        UserWarning, match=r"resuming from .*previous\.safetensors, which is earlier"
     ):
         assert load(build(Plain), tmp_path) is not None
     move = os.replace
@@ -117,7 +117,7 @@ def rewritten(path: Path, change: Any, **other: str) -> None:
 def test_another_format_is_named(tmp_path: Path) -> None:
     path = write_state(tmp_path, {"n": 1})
     rewritten(path, lambda d: None, format="2")
-    with pytest.raises(CheckpointError, match=r"is of format '2', this version reads 1"):
+    with pytest.raises(CheckpointError, match=r"has format '2', and this version reads format 1"):
         read_latest(tmp_path)
 
 
@@ -133,7 +133,7 @@ def test_a_checkpoint_of_something_else_is_refused_and_nothing_is_changed(traine
     kept = path.read_bytes()
     fresh = build(Plain, BreakOff())
     before = {k: v.clone() for k, v in fresh.model.state_dict().items()}
-    with pytest.raises(CheckpointError, match=r"is of another configuration"):
+    with pytest.raises(CheckpointError, match=r"belongs to another configuration"):
         load(fresh, trained, identity="another")
     for other, word in (
         (build(Plain), "plugins"), (build(Growing, BreakOff()), "model"),

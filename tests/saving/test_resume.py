@@ -184,5 +184,5 @@ def test_another_number_of_epochs_is_refused_inside_an_experience(tmp_path: Path
     with pytest.raises(BrokenOffError):
         train(build(Plain, BreakOff(3)), classic(1), tmp_path)
     again = build(Plain, BreakOff(), train_epochs=3)
-    with pytest.raises(ValueError, match=r"experience of 2 epochs, train_epochs=3 now"):
+    with pytest.raises(ValueError, match=r"experience of 2 epochs, but train_epochs=3 now"):
         train(again, classic(1), tmp_path)

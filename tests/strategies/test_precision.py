@@ -10,8 +10,8 @@ from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor
 
 from avalanche_proxyfda import EfficientNaive, FDAPlugin, ProxyFDAPlugin
+from avalanche_proxyfda.cached_teacher import CachedTeacher
 from avalanche_proxyfda.features import FeatureTap
-from avalanche_proxyfda.teacher import FeatureTeacher
 from tests.plugins.toys import Blobs, Growing, classic, learn, same, strategy
 from tests.strategies.common import PLUGINS, Smooth, Steps, one_experience, trained
 
@@ -40,28 +40,28 @@ def test_what_is_lower_and_what_is_not(precision: str, monkeypatch: pytest.Monke
     """Features of student and teacher are of one precision, and equal at the first step."""
     students: list[Any] = []
     teachers: list[Any] = []
-    take, values = FeatureTap.take, FeatureTeacher.values
+    take, values = FeatureTap.take, CachedTeacher.values
 
     def taken(tap: FeatureTap) -> Any:
         students.append(take(tap))
         return students[-1]
 
-    def valued(teacher: FeatureTeacher, *args: Any, **kwargs: Any) -> Any:
+    def valued(teacher: CachedTeacher, *args: Any, **kwargs: Any) -> Any:
         teachers.append(values(teacher, *args, **kwargs))
         return teachers[-1]
 
     monkeypatch.setattr(FeatureTap, "take", taken)
-    monkeypatch.setattr(FeatureTeacher, "values", valued)
+    monkeypatch.setattr(CachedTeacher, "values", valued)
     terms: list[Tensor] = []
     own = FDAPlugin(num_neighbors=4, hard_class_batches=False)
-    kept = own.loss_terms
+    kept = own.compare
 
     def noted(*args: Any) -> Any:
         made = kept(*args)
         terms.extend(value for _, value in made.values())
         return made
 
-    monkeypatch.setattr(own, "loss_terms", noted)
+    monkeypatch.setattr(own, "compare", noted)
 
     class Types(SupervisedPlugin[Any]):
         def __init__(self) -> None:

@@ -159,12 +159,12 @@
     const legend = make("ul", { class: "legend" });
     lines.forEach((line, k) => {
       // colours repeat after nine lines; dashes then tell them apart
-      const colour = "var(--c" + (2 + (k % 9)) + ")", dashes = ["none", "6 3", "2 3"][Math.floor(k / 9) % 3];
+      const colour = "own line-" + (k % 9), dashes = ["none", "6 3", "2 3"][Math.floor(k / 9) % 3];
       const known = line.values.map((v, t) => [t, v]).filter(([, v]) => v !== null && v !== undefined);
       if (!known.length) return;
-      svg.append(make("polyline", { points: known.map(([t, v]) => x(t) + "," + y(v)).join(" "), style: { stroke: colour, strokeDasharray: dashes } }));
-      for (const [t, v] of known) svg.append(make("circle", { cx: x(t), cy: y(v), r: 2.5, style: { fill: colour } }));
-      legend.append(make("li", {}, make("span", { class: "dot", style: { background: colour }, "aria-hidden": "true" }), line.name));
+      svg.append(make("polyline", { class: colour, points: known.map(([t, v]) => x(t) + "," + y(v)).join(" "), style: { strokeDasharray: dashes } }));
+      for (const [t, v] of known) svg.append(make("circle", { cx: x(t), cy: y(v), r: 2.5, class: colour }));
+      legend.append(make("li", {}, make("span", { class: "dot " + colour, "aria-hidden": "true" }), line.name));
     });
     return make("div", {}, svg, legend);
   }

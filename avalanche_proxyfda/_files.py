@@ -1,0 +1,81 @@
+"""Atomic writes: a reader sees the old file or the new file, never a part of one."""
+
+from __future__ import annotations
+
+import glob
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary path that becomes ``path`` when the block ends without an exception.
+
+    The temporary file stands beside ``path`` and is called ``.{name}-*.tmp``. Its content
+    reaches the disk before the rename. After an exception the temporary file is removed and
+    ``path`` is unchanged. Only a process that is killed leaves a temporary file, see
+    :func:`remove_leftovers`.
+
+    Args:
+        path: the file to write; missing folders are made.
+        previous: where the file that stands at ``path`` goes, just before the new file takes
+            its place; None replaces it.
+
+    Raises:
+        OSError: naming ``path``, if the file cannot be written, in the block or here.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+        os.close(handle)
+        try:
+            yield Path(name)
+            with open(name, "r+b") as file:
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)  # mkstemp gives access to the owner alone
+            if previous is not None and path.exists():
+                os.replace(path, previous)
+            os.replace(name, path)
+        except BaseException:
+            with suppress(OSError):  # the first exception counts
+                os.unlink(name)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        # a full disk names no file, and a read-only folder names the temporary file
+        if error.errno is None:
+            raise OSError(f"{path} cannot be written: {error}") from error
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` as the whole of ``path``, atomically.
+
+    Raises:
+        OSError: naming ``path``, if the file cannot be written. The old file then stays, and
+            no temporary file is left beside it.
+    """
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in ``folder`` survive a power failure, if the system can open folders."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of writes of ``path`` that were killed.
+
+    No process may be writing ``path`` meanwhile.
+    """
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}-*.tmp"):
+        leftover.unlink(missing_ok=True)

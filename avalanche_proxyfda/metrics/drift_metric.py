@@ -1,0 +1,65 @@
+"""The feature drift of a panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from avalanche_proxyfda.losses.base import check_count
+from avalanche_proxyfda.metrics.drift import MEASURES, check_measures, drift_between, measure_names
+from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures
+from avalanche_proxyfda.metrics.panel_metric import PanelMetric
+
+
+class DriftMetric(PanelMetric):
+    """How far test features have moved: ``Drift_L2/<set>``, ``Drift_CKA/<set>`` and so on.
+
+    Args:
+        panel: see :class:`PanelMetric`.
+        measures: names of :data:`~avalanche_proxyfda.metrics.MEASURES`; None takes every
+            measure that is not optional.
+        since: compares with the ``"initial"`` features, or with those of the ``"previous"``
+            moment.
+        num_neighbors: K of the measure ``neighbors``.
+
+    Raises:
+        TypeError, ValueError: when a measure or ``since`` is unknown, or ``num_neighbors`` is
+            not a positive int.
+    """
+
+    symbol = "Drift"
+
+    def __init__(
+        self,
+        panel: Panel,
+        measures: Sequence[str] | None = None,
+        since: Literal["initial", "previous"] = "initial",
+        num_neighbors: int = 10,
+    ) -> None:
+        super().__init__(panel)
+        self.measures = measure_names() if measures is None else check_measures(measures)
+        if since not in ("initial", "previous"):
+            raise ValueError(f"since={since!r} is unknown; choose 'initial' or 'previous'")
+        self.since = since
+        self.num_neighbors = check_count("num_neighbors", num_neighbors, 1)
+        self._before: dict[str, Tensor] = {}
+
+    def reset(self) -> None:
+        """Drop all moments and the features of the moment to compare with."""
+        super().reset()
+        self._before = {}
+
+    def changes(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Always empty: a drift is a difference already."""
+        return {}
+
+    def measure(self, features: PanelFeatures) -> dict[str, float]:
+        """Drift of the test features; at the first moment they are compared with themselves."""
+        rows, labels = features.splits["test"]
+        before = self._before.setdefault(features.name, rows)
+        if self.since == "previous":
+            self._before[features.name] = rows
+        values = drift_between(before, rows, labels, self.measures, self.num_neighbors)
+        return {MEASURES[name].suffix: value for name, value in values.items()}

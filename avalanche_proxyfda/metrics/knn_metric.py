@@ -1,0 +1,31 @@
+"""The k-nearest-neighbour accuracy of a panel."""
+
+from __future__ import annotations
+
+from avalanche_proxyfda.losses.base import check_count
+from avalanche_proxyfda.metrics.knn import knn_accuracy
+from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures
+from avalanche_proxyfda.metrics.panel_metric import PanelMetric
+
+
+class KNNMetric(PanelMetric):
+    """``KNN/<set>`` and ``Delta_KNN/<set>``: test accuracy by :func:`knn_accuracy`.
+
+    Args:
+        panel: see :class:`PanelMetric`.
+        num_neighbors: K, at least 1.
+
+    Raises:
+        TypeError, ValueError: when ``num_neighbors`` is not a positive int.
+    """
+
+    symbol = "KNN"
+
+    def __init__(self, panel: Panel, num_neighbors: int = 20) -> None:
+        super().__init__(panel)
+        self.num_neighbors = check_count("num_neighbors", num_neighbors, 1)
+
+    def measure(self, features: PanelFeatures) -> dict[str, float]:
+        """The vote's test accuracy."""
+        splits = features.splits
+        return {"": knn_accuracy(splits["train"], splits["test"], self.num_neighbors)}

@@ -1,0 +1,96 @@
+"""The base of panel metrics: values of each set, before the stream and after each experience."""
+
+from __future__ import annotations
+
+import statistics
+import weakref
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from avalanche.evaluation import PluginMetric
+from avalanche.evaluation.metric_results import MetricValue
+
+from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures
+
+
+class PanelMetric(PluginMetric[dict[str, float]]):
+    """Measures a panel before the stream and after each experience.
+
+    The metric never calls ``strategy.eval`` and leaves modes, heads and random streams as they
+    are: a run with the metric and a run without it end in the same weights.
+
+    Args:
+        panel: data sets; metrics that are given the same panel share its features.
+
+    Attributes:
+        symbol: the first part of the names of the values, such as ``LP``.
+        history: values by name, one dict a moment; the first moment is before the stream.
+    """
+
+    symbol: str
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__()
+        if not isinstance(panel, Panel):
+            raise TypeError(f"panel={panel!r} must be a Panel")
+        self.panel = panel
+        self.history: list[dict[str, float]] = []
+        self._strategy: weakref.ref[Any] | None = None
+
+    @abstractmethod
+    def measure(self, features: PanelFeatures) -> dict[str, float]:
+        """Values of one set, by the suffix that follows :attr:`symbol` in their names."""
+
+    def result(self) -> dict[str, float] | None:
+        """The values of the last moment; None before the first."""
+        return self.history[-1] if self.history else None
+
+    def reset(self) -> None:
+        """Drop all moments, the first too, and the link to their strategy."""
+        self.history, self._strategy = [], None
+        self.panel.forget()
+
+    def before_training(self, strategy: Any) -> Any:
+        """Measure the initial model, once.
+
+        Raises:
+            ValueError: when the metric already holds moments of another strategy.
+        """
+        if self._strategy is not None and self._strategy() is not strategy:
+            raise ValueError(
+                f"this {type(self).__name__} holds the moments of another strategy: make one for "
+                "each, or call reset()"
+            )
+        self._strategy = weakref.ref(strategy)
+        return None if self.history else self._measure_all(strategy)
+
+    def after_training_exp(self, strategy: Any) -> Any:
+        """Measure the model after the experience."""
+        return self._measure_all(strategy)
+
+    def changes(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Differences to the first moment, as ``Delta_<name>``; empty in the first moment."""
+        if not self.history:
+            return {}
+        return {f"Delta_{name}": value - self.history[0][name] for name, value in values.items()}
+
+    def _measure_all(self, strategy: Any) -> list[MetricValue]:
+        """Measure every set, add the means and the changes, and append to the history."""
+        by_suffix: dict[str, dict[str, float]] = {}
+        for name, features in self.panel.at(strategy).items():
+            for suffix, value in self.measure(features).items():
+                by_suffix.setdefault(suffix, {})[name] = value
+        values = {
+            f"{self.symbol}{suffix}/{name}": value
+            for suffix, by_set in by_suffix.items()
+            for name, value in [*by_set.items(), ("mean", statistics.mean(by_set.values()))]
+        }
+        values |= self.changes(values)
+        self.history.append(values)
+        step = strategy.clock.train_iterations
+        return [MetricValue(self, name, value, step) for name, value in values.items()]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State for pickling, without the strategy."""
+        return {**self.__dict__, "_strategy": None}

@@ -1,0 +1,59 @@
+"""The zero-shot accuracy of a panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures, Split
+from avalanche_proxyfda.metrics.panel_metric import PanelMetric
+from avalanche_proxyfda.teacher import frozen_copy
+
+
+def zero_shot_accuracies(features: PanelFeatures, head: nn.Module) -> dict[Split, float]:
+    """Accuracy of a fixed head on the validation and test splits of one set.
+
+    Args:
+        features: features and labels of the set; the validation split may be absent.
+        head: takes features [N, D] to logits [N, C], in the order of the labels; in eval mode.
+            Features are moved to the device and dtype of its weights.
+    """
+    weights = [*head.parameters(), *head.buffers()]
+    weight = next((t for t in weights if t.is_floating_point()), None)
+
+    def accuracy(rows: Tensor, labels: Tensor) -> float:
+        inputs = rows if weight is None else rows.to(weight.device, weight.dtype)
+        predicted = head(inputs).argmax(dim=1).cpu()
+        return float((predicted == labels).double().mean())
+
+    with torch.no_grad():
+        return {split: accuracy(*rows) for split, rows in features.evaluation.items()}
+
+
+class ZeroShotMetric(PanelMetric):
+    """``ZS/<set>`` and ``Delta_ZS/<set>``: test accuracy of a head that is never trained.
+
+    Args:
+        panel: see :class:`PanelMetric`.
+        heads: a head for each set of the panel by the set's name, see
+            :func:`zero_shot_accuracies` and :func:`~avalanche_proxyfda.models.text_head`. The
+            metric keeps frozen copies in eval mode.
+
+    Raises:
+        ValueError: when a set has no head.
+    """
+
+    symbol = "ZS"
+
+    def __init__(self, panel: Panel, heads: Mapping[str, nn.Module]) -> None:
+        super().__init__(panel)
+        missing = [data.name for data in panel.sets if data.name not in heads]
+        if missing:
+            raise ValueError(f"heads has none for {', '.join(missing)}")
+        self.heads = {name: frozen_copy(head) for name, head in heads.items()}
+
+    def measure(self, features: PanelFeatures) -> dict[str, float]:
+        """The head's test accuracy."""
+        return {"": zero_shot_accuracies(features, self.heads[features.name])["test"]}

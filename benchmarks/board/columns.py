@@ -1,0 +1,162 @@
+"""The columns of the board: which scores are shown, where, and under which title.
+
+A new column is a score in :data:`benchmarks.scores.SCORES` and an entry of :data:`COLUMNS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["percent", "points", "change", "times", "bytes"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A score that is shown.
+
+    Attributes:
+        key: of :data:`~benchmarks.scores.SCORES`; any other name for a column with ``ratio_of``.
+        title: of the column.
+        unit: ``percent`` of images; ``points``, of a loss, or ``change``, with its sign; ``times``
+            plain fine-tuning; ``bytes``.
+        better: whether more or less is better.
+        short: the score in a few words.
+        about: one sentence.
+        ratio_of: name of a score; the column shows the score divided by that of plain fine-tuning
+            with the same seed on the same machine. None: the column shows the score ``key``.
+        cost: the score depends on the machine: it is not compared across machines, and has no
+            paired difference to plain fine-tuning.
+        phone: shown on narrow screens.
+        told: named in the sentences that compare a method with plain fine-tuning.
+        compared: a panel of the figure of differences.
+        brief: named in the one line that the page has for each run.
+    """
+
+    key: str
+    title: str
+    unit: Unit
+    better: Literal["more", "less"]
+    short: str
+    about: str
+    ratio_of: str | None = None
+    cost: bool = False
+    phone: bool = True
+    told: bool = False
+    compared: bool = False
+    brief: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cost and (self.told or self.compared):
+            raise ValueError(f"{self.key}: cost has no paired difference, so no told or compared")
+        if self.ratio_of is not None and (self.brief or not self.cost):
+            raise ValueError(f"{self.key}: ratio_of={self.ratio_of!r} needs cost, and no brief")
+
+
+COLUMNS = (
+    Column(
+        "last",
+        "Last",
+        "percent",
+        "more",
+        "accuracy at the end",
+        "Accuracy on the test images of all data sets of the stream, after the last was learnt: "
+        "what the model has learnt.",
+        told=True,
+        compared=True,
+        brief=True,
+    ),
+    Column(
+        "avg",
+        "Avg",
+        "percent",
+        "more",
+        "accuracy on the way",
+        "Accuracy on the data sets learnt by then, after each of them; the mean.",
+        phone=False,
+    ),
+    Column(
+        "forgetting_first",
+        "Forgetting",
+        "points",
+        "less",
+        "of the stream itself",
+        "Accuracy on a data set right after learning it minus at the end, mean over all but the "
+        "last (Avalanche's formula): what was forgotten of the stream.",
+        told=True,
+        compared=True,
+    ),
+    Column(
+        "bwt",
+        "BWT",
+        "change",
+        "more",
+        "minus forgetting",
+        "Backward transfer: minus forgetting.",
+        phone=False,
+    ),
+    Column(
+        "delta_lp",
+        "Δ_LP",
+        "change",
+        "more",
+        "unseen data, probes",
+        "What is left of what the model knew before: the change, since pre-training, of the "
+        "accuracy of linear probes on data sets that it was never tuned on (the panel). Probes "
+        "are fitted anew on the features of each model. Below 0 is concept forgetting.",
+        told=True,
+        compared=True,
+        brief=True,
+    ),
+    Column(
+        "delta_zs",
+        "Δ_ZS",
+        "change",
+        "more",
+        "unseen data, zero-shot",
+        "The change of the panel's accuracy since pre-training with the texts of the classes in "
+        "place of probes (zero-shot).",
+        told=True,
+        compared=True,
+    ),
+    Column(
+        "neighbors_kept",
+        "Neighbours kept",
+        "percent",
+        "more",
+        "unseen data",
+        "Share of a panel image's 10 nearest neighbours in feature space that are its "
+        "neighbours still.",
+        told=True,
+    ),
+    Column(
+        "step_cost",
+        "Step cost",
+        "times",
+        "less",
+        "time",
+        "Median time of a training step, divided by that of plain fine-tuning with the same "
+        "seed on the same machine. Other work on a machine makes it noisy: mind the interval.",
+        ratio_of="seconds_per_step",
+        cost=True,
+    ),
+    Column(
+        "peak_memory",
+        "Memory",
+        "bytes",
+        "less",
+        "at most",
+        "Of the GPU, its peak; else what the process held after a step at most, with its data, "
+        "its libraries, and what earlier runs in it left.",
+        cost=True,
+        phone=False,
+    ),
+)
+COLUMN = {column.key: column for column in COLUMNS}
+"""Each column by its key."""
+TOLD = tuple(column.key for column in COLUMNS if column.told)
+"""Keys of columns that sentences name."""
+LEARNING = "last"
+"""Key of the plot's axis of learning."""
+KEEPING = ("delta_lp", "bwt")
+"""Keys of the plot's axis of keeping: the first that a row of the comparison has."""

@@ -1,0 +1,42 @@
+"""The configuration of runs as data: its schema, and the recipes that give it.
+
+Nothing here imports torch or Avalanche.
+"""
+
+from benchmarks.config.complaints import complaint, unknown_key
+from benchmarks.config.keys import keys_help, later_keys
+from benchmarks.config.overrides import parse_overrides
+from benchmarks.config.parts import TEMPLATES, Backbone, Head, Panel, Train, Where
+from benchmarks.config.paths import path_configs
+from benchmarks.config.recipe_files import RECIPES, find_recipe
+from benchmarks.config.recipes import MethodRecipe, Recipe, load_recipe
+from benchmarks.config.schema import Config, changed, plain, read
+from benchmarks.config.streams import SEQUENCE, Concepts, ImageNetR, Sequence
+
+__all__ = [
+    "RECIPES",
+    "SEQUENCE",
+    "TEMPLATES",
+    "Backbone",
+    "Concepts",
+    "Config",
+    "Head",
+    "ImageNetR",
+    "MethodRecipe",
+    "Panel",
+    "Recipe",
+    "Sequence",
+    "Train",
+    "Where",
+    "changed",
+    "complaint",
+    "find_recipe",
+    "keys_help",
+    "later_keys",
+    "load_recipe",
+    "parse_overrides",
+    "path_configs",
+    "plain",
+    "read",
+    "unknown_key",
+]

@@ -1,0 +1,39 @@
+"""Errors of a configuration, each in one line: bad values, and keys that do not exist."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+from benchmarks.config.streams import KINDS
+
+
+def complaint(error: ValidationError) -> str:
+    """The first three complaints of a validation in one line."""
+    parts = []
+    for problem in error.errors()[:3]:
+        # pydantic puts the kind of the stream into the place as well
+        place = ".".join(str(x) for x in problem["loc"] if x not in KINDS)
+        message = problem["msg"].removeprefix("Value error, ")
+        value = problem["input"]
+        simple = isinstance(value, (str, int, float, bool)) or value is None
+        parts.append(
+            f"{place}={value!r}: {message}" if place and simple else f"{place} {message}".strip()
+        )
+    return "; ".join(parts)
+
+
+def unknown_key(key: object, known: Iterable[str], path: str = "") -> str:
+    """Says that ``key`` is none of ``known``, and names the nearest of them.
+
+    Args:
+        key: as the file has it.
+        known: keys of the same level.
+        path: the keys above, with a dot at the end, as ``"train."``.
+    """
+    names = list(known)
+    near = difflib.get_close_matches(str(key), names, n=1)
+    hint = f"did you mean {path + near[0]!r}?" if near else f"known: {', '.join(names)}"
+    return f"{path + str(key)!r} is not a key; {hint}"

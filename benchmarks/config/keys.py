@@ -1,0 +1,73 @@
+"""The keys of a configuration as lists, read from the dataclasses themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+
+from benchmarks.config.schema import Config
+
+
+def keys_help() -> str:
+    """All keys with their defaults, for ``--help``: one line a key."""
+    return "\n".join(["keys, with their defaults:", *_lines(Config, "")])
+
+
+def later_keys() -> dict[str, Any]:
+    """Defaults of the keys that the schema marks with ``since_records=False``, by dotted name."""
+    return dict(_marked(Config, ""))
+
+
+def _lines(kind: Any, path: str) -> Iterator[str]:
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        annotation = hints[field.name]
+        nested = _nested(annotation)
+        for each in nested:
+            yield f"  {path}{field.name}: {(each.__doc__ or '').splitlines()[0]}"
+            yield from _lines(each, f"{path}{field.name}.")
+        if nested:
+            continue
+        about = next((note.description for note in _notes(kind, field.name)), "")
+        if get_origin(annotation) is Literal:
+            about = f"{' | '.join(get_args(annotation))}  {about}".rstrip()
+        yield f"    {path}{field.name} = {_written(field)}    {about}"
+
+
+def _marked(kind: Any, path: str) -> Iterator[tuple[str, Any]]:
+    for field in fields(kind):
+        for each in _nested(get_type_hints(kind)[field.name]):
+            yield from _marked(each, f"{path}{field.name}.")
+        for note in _notes(kind, field.name):
+            if (note.json_schema_extra or {}).get("since_records") is False:
+                yield f"{path}{field.name}", _default(field)
+
+
+def _nested(annotation: Any) -> list[Any]:
+    return [each for each in (annotation, *get_args(annotation)) if is_dataclass(each)]
+
+
+def _notes(kind: Any, name: str) -> tuple[Any, ...]:
+    """What :func:`benchmarks.config.fields.key` says of a field."""
+    annotation = get_type_hints(kind, include_extras=True)[name]
+    return getattr(annotation, "__metadata__", ())
+
+
+def _default(field: Field[Any]) -> Any:
+    value, make = field.default, field.default_factory
+    if make is MISSING:  # pydantic keeps a factory inside the default
+        make = getattr(value, "default_factory", None) or MISSING
+    return value if make is MISSING else make()
+
+
+def _written(field: Field[Any]) -> str:
+    """The default of a key as YAML."""
+    value = _default(field)
+    if value is MISSING:
+        return "(needed)"
+    value = list(value) if isinstance(value, tuple) else value
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=1000)
+    return text.strip().removesuffix("...").strip()

@@ -1,0 +1,57 @@
+"""Refuses keys that the schema does not have, before any value is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_type_hints
+
+from benchmarks.config.complaints import unknown_key
+from benchmarks.config.schema import Config
+
+KEYS = tuple(field.name for field in fields(Config))
+
+
+def check_keys(content: Mapping[str, Any], known: Sequence[str], path: str = "") -> None:
+    """Refuse unknown keys of a configuration, at any depth.
+
+    Args:
+        content: keys of a configuration, and perhaps others at its top.
+        known: names that the top may have.
+        path: the keys above ``content`` in its file, with a dot at the end, for messages.
+
+    Raises:
+        ValueError: names the key and the nearest known one, or the kinds of streams.
+    """
+    _walk(content, Config, known, path)
+
+
+def _walk(content: Mapping[str, Any], kind: Any, known: Sequence[str], path: str) -> None:
+    hints = get_type_hints(kind)
+    for key, value in content.items():
+        if key not in known:
+            raise ValueError(unknown_key(key, known, path))
+        if key in hints and isinstance(value, Mapping):
+            inner = _dataclass_of(hints[key], value, f"{path}{key}")
+            if inner is not None:
+                names = [field.name for field in fields(inner)]
+                _walk(value, inner, names, f"{path}{key}.")
+
+
+def _dataclass_of(annotation: Any, value: Mapping[str, Any], path: str) -> Any:
+    """The dataclass that ``value`` is to become; None for a value of another type."""
+    candidates = _dataclasses(annotation)
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
+    by_kind = {get_args(get_type_hints(each)["kind"])[0]: each for each in candidates}
+    kind = value.get("kind")
+    if kind not in by_kind:
+        raise ValueError(f"{path}.kind={kind!r} must be one of {', '.join(by_kind)}")
+    return by_kind[kind]
+
+
+def _dataclasses(annotation: Any) -> list[Any]:
+    """The dataclasses that a field may hold."""
+    if is_dataclass(annotation):
+        return [annotation]
+    return [each for part in get_args(annotation) for each in _dataclasses(part)]

@@ -1,0 +1,60 @@
+"""Configurations on top of each other: a file over its base, and ``--set`` over a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.safe_yaml import read_yaml
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """``["train.lr=1e-4"]`` as a mapping; values are YAML.
+
+    Raises:
+        ValueError: for a pair without ``=``.
+    """
+    overrides = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise ValueError(f"--set {pair!r}: give key=value, as in train.lr=1e-4")
+        try:
+            overrides[key] = read_yaml(value)
+        except ValueError as error:
+            raise ValueError(f"--set {pair!r}: the value is not YAML: {error}") from error
+    return overrides
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """``below`` with the keys of ``above``, which win; neither is changed.
+
+    Mappings merge key by key. A stream of another kind replaces the one below as a whole.
+    """
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        if both and key == "stream":
+            both = value.get("kind", old.get("kind")) == old.get("kind")
+        result[key] = merged(old, value) if both else value
+    return result
+
+
+def with_overrides(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """``content`` with single keys set, as ``{"train.lr": 1e-4}``; ``content`` stays as it is."""
+    others = dict(overrides)
+    kind = others.pop("stream.kind", None)  # first: it may clear the stream's other keys
+    result = merged(content, {} if kind is None else {"stream": {"kind": kind}})
+    for key, value in others.items():
+        _put(result, key, value)
+    return result
+
+
+def _put(content: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``key``, or ``a.b`` of a nested mapping, which is copied on the way."""
+    *outer, last = key.split(".")
+    for name in outer:
+        inner = content.get(name)
+        content[name] = content = dict(inner) if isinstance(inner, Mapping) else {}
+    content[last] = value

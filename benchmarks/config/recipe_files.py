@@ -1,0 +1,71 @@
+"""Where recipes lie, and the file of a recipe with the files that it builds on."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from benchmarks.methods.registry import METHODS
+from benchmarks.safe_yaml import read_yaml
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file called ``name``, from here or from the folder of recipes.
+
+    Raises:
+        FileNotFoundError: when there is none; names those that come near.
+    """
+    for path in (Path(name), RECIPES.parent / name, RECIPES / name):
+        if path.is_file():
+            return path.resolve()
+    stream, method = Path(name).parent.name, Path(name).stem
+    if method in METHODS and f"{stream}.yaml" in shipped():
+        raise FileNotFoundError(
+            f"config={str(name)!r} is no file: the recipe of a stream holds its methods; "
+            f"say --config {stream}.yaml --methods {method}"
+        )
+    near = difflib.get_close_matches(str(name).removeprefix("recipes/"), shipped(), 3, 0.4)
+    raise FileNotFoundError(
+        f"config={str(name)!r} is no file; near ones among the recipes: "
+        + ", ".join(near or shipped())
+    )
+
+
+def shipped() -> list[str]:
+    """Names of the recipes that come with the benchmarks."""
+    return [path.name for path in sorted(RECIPES.glob("*.yaml"))]
+
+
+def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[dict[str, Any]]:
+    """The contents of a recipe's file and of the files that it builds on, the lowest first.
+
+    Args:
+        path: the recipe's file.
+        above: files that build on ``path``.
+
+    Raises:
+        ValueError: when a file is no mapping in YAML, or a base is no file or its own base; the
+            message begins with the file's name.
+    """
+    if path in above:
+        raise ValueError(f"{path.name}: it is its own base")
+    try:
+        content = read_yaml(path.read_text()) or {}
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} must hold keys and values")
+    base = content.pop("base", None)
+    if base is None:
+        return [content]
+    places = ((path.parent / str(base)).resolve(), RECIPES / str(base))
+    below = next((place for place in places if place.is_file()), None)
+    if below is None:
+        raise ValueError(
+            f"{path.name}: base={base!r} is no file, neither beside {path.name} nor among the "
+            f"recipes {', '.join(shipped())}"
+        )
+    return [*read_files(below, (*above, path)), content]

@@ -1,0 +1,108 @@
+"""The configuration of one run, typed and checked; see ``python -m benchmarks run --help``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from benchmarks.config.complaints import complaint
+from benchmarks.config.fields import STRICT, key
+from benchmarks.config.parts import Backbone, Head, Panel, Train, Where
+from benchmarks.config.streams import AnyStream, Concepts, Sequence
+from benchmarks.identity import label_of, run_id_of
+from benchmarks.methods.registry import METHODS, check_method
+
+
+@dataclass(frozen=True, config=STRICT)
+class Config:
+    """One run. On a CPU the same configuration gives the same numbers again.
+
+    The values are data: :func:`benchmarks.methods.plugins.checked` says whether the method's
+    plugin takes them.
+    """
+
+    method: Annotated[str, key(f"one of {', '.join(METHODS)}")] = "finetune"
+    strength: Annotated[float | None, key("λ; mu of DiGraP, alpha of WiSE-FT")] = None
+    options: Annotated[dict[str, Any], key("further arguments of the method's plugin")] = Field(
+        default_factory=dict
+    )
+    reference: Annotated[Literal["previous", "initial"], key("the teacher's, or the anchor's")] = (
+        "previous"
+    )
+    seed: Annotated[int, key("seed of heads and batches", ge=0)] = 0
+    stream: Annotated[AnyStream, Field(discriminator="kind")] = Field(default_factory=Concepts)
+    backbone: Backbone = Field(default_factory=Backbone)
+    head: Head = Field(default_factory=Head)
+    train: Train = Field(default_factory=Train)
+    panel: Panel = Field(default_factory=Panel)
+    where: Where = Field(default_factory=Where)
+
+    def __post_init__(self) -> None:
+        known = METHODS[check_method(self.method)]
+        if (known.knob is None) != (self.strength is None):
+            raise ValueError(
+                f"strength={self.strength}: {self.method} "
+                + (f"needs one ({known.knob})" if known.knob else "has none")
+            )
+        if self.method == "lp-ft" and self.head.kind != "probe":
+            raise ValueError(f"head.kind={self.head.kind!r}: lp-ft begins with a probe")
+        sets = getattr(self.stream, "sets", ())
+        if isinstance(self.stream, (Concepts, Sequence)) and not sets:
+            raise ValueError("stream.sets needs at least one data set")
+        both = set(sets) & set(self.panel.sets)
+        if both:
+            raise ValueError(f"{sorted(both)} cannot be learnt and be on the panel at once")
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the configuration without ``where``, as canonical JSON."""
+        return run_id_of(plain(self))
+
+    @property
+    def label(self) -> str:
+        """A file name for the run."""
+        return label_of(plain(self), self.identity)
+
+    @property
+    def about(self) -> str:
+        """The method and its strength, to read."""
+        knob = METHODS[self.method].knob
+        return self.method if knob is None else f"{self.method}, {knob} = {self.strength:g}"
+
+    def at(self, name: str) -> Path:
+        """A path of the configuration: itself, or inside ``where.data``."""
+        return Path(self.where.data).expanduser() / Path(name).expanduser()
+
+
+_ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The configuration as JSON's types."""
+    content: dict[str, Any] = _ADAPTER.dump_python(config, mode="json")
+    return content
+
+
+def read(content: dict[str, Any]) -> Config:
+    """The configuration that :func:`plain` was made of.
+
+    Raises:
+        pydantic.ValidationError: when a key is unknown or a value does not fit.
+    """
+    return _ADAPTER.validate_python(content)
+
+
+def changed(config: Config, **changes: Any) -> Config:
+    """``config`` with other values of its own fields.
+
+    Raises:
+        ValueError: in one line, for values that do not fit.
+    """
+    try:
+        return replace(config, **changes)
+    except ValidationError as error:
+        raise ValueError(complaint(error)) from None

@@ -1,0 +1,69 @@
+"""The kinds of streams. A new kind is one dataclass here, named in :data:`AnyStream`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args, get_type_hints
+
+from pydantic.dataclasses import dataclass
+
+from benchmarks.config.fields import STRICT, key
+
+SEQUENCE = ("digits", "greek", "textures", "cyrillic")
+"""Data sets that the embedded stream learns by default, in order."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Concepts:
+    """The embedded stream: small data sets, each with labels of its own."""
+
+    kind: Literal["concepts"] = "concepts"
+    sets: Annotated[tuple[str, ...], key("data sets to learn, in order")] = SEQUENCE
+
+
+@dataclass(frozen=True, config=STRICT)
+class Sequence:
+    """Data sets one after the other."""
+
+    kind: Literal["sequence"]
+    sets: Annotated[
+        tuple[str, ...], key("torchvision's names, npz:FILE or folder:FOLDER, in order")
+    ]
+    shared_labels: Annotated[bool, key("one label space for all: learning by domain")] = False
+    validation_share: Annotated[
+        float, key("share of train, where no validation split is published", gt=0, le=0.5)
+    ] = 0.1
+    validation_seed: Annotated[int, key("seed of that split")] = 0
+    download: Annotated[bool, key("let torchvision fetch what is missing")] = False
+    on_corrupt: Annotated[
+        Literal["raise", "drop"], key("stop at a broken image, or leave it out and note it")
+    ] = "raise"
+
+
+@dataclass(frozen=True, config=STRICT)
+class ImageNetR:
+    """Split ImageNet-R, a group of classes at a time."""
+
+    kind: Literal["imagenet-r"]
+    root: Annotated[str, key("archive or folder")] = "imagenet-r"
+    num_experiences: Annotated[int, key("a divisor of 200", ge=1)] = 10
+    split: Annotated[
+        Literal["hash80", "coda", "presplit"] | None,
+        key("null: presplit where there are train/ and test/, else hash80"),
+    ] = None
+    lists: Annotated[tuple[str, str] | None, key("CODA-Prompt's YAML files")] = None
+    order: Annotated[
+        str | tuple[int, ...], key("pilot-SEED, coda-RUN, identity, or all class ids")
+    ] = "pilot-1993"
+    validation_share: Annotated[
+        float, key("share of each class's training images, held out to choose by", ge=0, le=0.5)
+    ] = 0.1
+    on_corrupt: Annotated[
+        Literal["raise", "drop"], key("stop at a broken image, or leave it out and note it")
+    ] = "raise"
+
+
+AnyStream = Concepts | Sequence | ImageNetR
+"""The kinds of streams; ``kind`` tells one from another."""
+KINDS: tuple[str, ...] = tuple(
+    get_args(get_type_hints(kind)["kind"])[0] for kind in get_args(AnyStream)
+)

@@ -1,0 +1,53 @@
+"""The identity of a run: a hash of its configuration, and the file name that begins with it.
+
+Records and configurations share this module, so it imports neither pydantic nor torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+LATER_KEYS: Mapping[str, Any] = {"train.precision": "float32", "train.accumulate": 1}
+"""Keys that are younger than the first records, with their defaults.
+
+Each default gives the numbers that runs gave before the key existed. The schema marks the same
+keys with ``since_records=False``.
+"""
+
+
+def canonical(content: Any) -> bytes:
+    """JSON in one spelling: keys sorted, no spaces, ASCII.
+
+    Raises:
+        ValueError: when ``content`` holds NaN or an infinite number.
+    """
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode()
+
+
+def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that decides a run's numbers.
+
+    ``where`` is left out, and so is each later key that has its default.
+    """
+    content = {k: v for k, v in config.items() if k != "where"}
+    for key, default in LATER_KEYS.items():
+        part, _, name = key.partition(".")
+        if content.get(part, {}).get(name) == default:
+            content[part] = {k: v for k, v in content[part].items() if k != name}
+    return content
+
+
+def run_id_of(config: Mapping[str, Any]) -> str:
+    """SHA-256 of the identifying part of a configuration: same id, same run."""
+    return hashlib.sha256(canonical(identifying(config))).hexdigest()
+
+
+def label_of(config: Mapping[str, Any], run_id: str) -> str:
+    """A file name for a run: method, strength, seed, and the first 8 digits of its id."""
+    strength = config["strength"]
+    at = "" if strength is None else f"-{strength:g}"
+    return f"{config['method']}{at}-seed{config['seed']}-{run_id[:8]}"

@@ -1,0 +1,51 @@
+"""The kind ``concepts``: the embedded data sets, one after the other."""
+
+from __future__ import annotations
+
+from benchmarks.config import Concepts, Config
+from benchmarks.streams.concepts import SPLITS, concept, concepts, embedded_hash
+from benchmarks.streams.images import list_hash
+from benchmarks.streams.stream import Stream
+from benchmarks.streams.views import Views
+
+
+def build(config: Config, views: Views) -> Stream:
+    """Build the stream; the data sets hold inputs of tiny-clip, so ``views`` are not used.
+
+    Raises:
+        ValueError: if the backbone is not tiny-clip.
+    """
+    assert isinstance(config.stream, Concepts)
+    if config.backbone.name != "tiny-clip":
+        raise ValueError(
+            f"backbone.name={config.backbone.name!r}: the concepts stream holds inputs of "
+            "tiny-clip; set backbone.name=tiny-clip"
+        )
+    names = config.stream.sets
+    tested, validated = concepts("test", names), concepts("validation", names)
+    classes = tuple(concept(name, "train").classes for name in names)
+    hashes = [f"{name} {embedded_hash(name)}" for name in dict.fromkeys(names)]
+    summary = {
+        "stream": "concepts",
+        "split_sha256": list_hash(hashes),
+        "sets": [
+            {"name": name, "classes": len(words), "splits": "drawn from disjoint seeds"}
+            | {split: len(concept(name, split)) for split in SPLITS}
+            for name, words in zip(names, classes, strict=True)
+        ],
+    }
+    return Stream(
+        train=tested.train_stream,
+        test=tested.test_stream,
+        validation=validated.test_stream,
+        classes=classes,
+        tasks=True,
+        grows=False,
+        names=names,
+        summary=summary,
+    )
+
+
+def scan(config: Config) -> tuple[int, dict[str, str]]:
+    """No image is read: the data sets are drawn, not stored."""
+    return 0, {}

@@ -1,0 +1,75 @@
+"""The kind ``imagenet-r``: Split ImageNet-R, a group of classes at a time."""
+
+from __future__ import annotations
+
+from benchmarks.config import Config, ImageNetR
+from benchmarks.streams.download import download
+from benchmarks.streams.images import scan as scan_paths
+from benchmarks.streams.split_imagenet_r import image_paths, split_imagenet_r
+from benchmarks.streams.stream import Stream
+from benchmarks.streams.views import Views
+
+
+def build(config: Config, views: Views) -> Stream:
+    """Build the stream; the archive is downloaded first if ``where.url`` is set.
+
+    Raises:
+        FileNotFoundError: if the images are missing.
+        ValueError: if the images do not make the split.
+        OSError: if the download fails.
+    """
+    options = config.stream
+    assert isinstance(options, ImageNetR)
+    fetch(config, options)
+    benchmark = split_imagenet_r(
+        config.at(options.root),
+        options.num_experiences,
+        options.split,
+        options.order,
+        options.lists and (config.at(options.lists[0]), config.at(options.lists[1])),
+        views.train,
+        views.evaluation,
+        options.on_corrupt,
+        validation_share=options.validation_share,
+    )
+    return Stream(
+        train=benchmark.train_stream,
+        test=benchmark.test_stream,
+        validation=benchmark.validation_stream,
+        classes=(tuple(benchmark.summary["wnids"]),),
+        tasks=False,
+        grows=True,
+        names=tuple(f"classes {e.current_experience}" for e in benchmark.train_stream),
+        summary=benchmark.summary,
+    )
+
+
+def scan(config: Config) -> tuple[int, dict[str, str]]:
+    """Read every image once, in whichever split it is.
+
+    Raises:
+        FileNotFoundError: if the images are missing.
+        OSError: if the download fails.
+    """
+    assert isinstance(config.stream, ImageNetR)
+    fetch(config, config.stream)
+    paths = image_paths(config.at(config.stream.root))
+    return len(paths), {str(path): reason for path, reason in scan_paths(paths).items()}
+
+
+def fetch(config: Config, options: ImageNetR) -> None:
+    """Download the archive to ``stream.root`` if ``where.url`` is set and nothing is there.
+
+    Raises:
+        ValueError: if ``stream.root`` is not the name of an archive, or the digest differs.
+        OSError: if the download fails.
+    """
+    root, where = config.at(options.root), config.where
+    if where.url is None or root.exists():
+        return
+    if not root.name.endswith((".tar", ".tar.gz", ".tgz")):
+        raise ValueError(
+            f"where.url is an archive, but stream.root={options.root!r} has no archive's name: "
+            "set stream.root=imagenet-r.tar"
+        )
+    download(where.url, root, where.sha256, where.md5)

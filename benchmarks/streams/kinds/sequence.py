@@ -1,0 +1,54 @@
+"""The kind ``sequence``: data sets one after the other."""
+
+from __future__ import annotations
+
+from benchmarks.config import Config, Sequence
+from benchmarks.streams.dataset_sequence import dataset_sequence
+from benchmarks.streams.images import list_hash
+from benchmarks.streams.sets import SetOptions, load_set, scan_set
+from benchmarks.streams.stream import Stream
+from benchmarks.streams.views import Views
+
+
+def build(config: Config, views: Views) -> Stream:
+    """Build the stream.
+
+    Raises:
+        FileNotFoundError: if a data set is missing.
+        ValueError: if a data set is refused, or the sets do not fit each other.
+    """
+    options = config.stream
+    assert isinstance(options, Sequence)
+    loaded = [load_set(name, config.at(""), SetOptions.of(options)) for name in options.sets]
+    sets = [data for data, _ in loaded]
+    dropped = {place: reason for _, reasons in loaded for place, reason in reasons.items()}
+    shared = options.shared_labels
+    tested = dataset_sequence(sets, views.train, views.evaluation, shared, "test")
+    validated = dataset_sequence(sets, views.train, views.evaluation, shared, "validation")
+    classes = tuple(data.classes for data in sets)
+    identity = list_hash([f"{data.name} {data.sha256}" for data in sets])
+    return Stream(
+        train=tested.train_stream,
+        test=tested.test_stream,
+        validation=validated.test_stream,
+        classes=classes[:1] if shared else classes,
+        tasks=not shared,
+        grows=False,
+        names=tuple(data.name.partition(":")[2] or data.name for data in sets),
+        summary={**tested.summary, "split_sha256": identity, "dropped": dropped},
+    )
+
+
+def scan(config: Config) -> tuple[int, dict[str, str]]:
+    """Read every image of the data sets once.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`benchmarks.streams.datasets.load`.
+    """
+    assert isinstance(config.stream, Sequence)
+    count, reasons = 0, {}
+    for name in config.stream.sets:
+        images, broken = scan_set(name, config.at(""), SetOptions.of(config.stream))
+        count += images
+        reasons |= broken
+    return count, reasons

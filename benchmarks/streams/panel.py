@@ -1,0 +1,120 @@
+"""The panel of a run: data sets that are probed and never learnt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import Dataset, Subset
+
+from avalanche_proxyfda.metrics import Panel, PanelSet
+from benchmarks.config import Config
+from benchmarks.streams.concepts import EMBEDDED, SPLITS, Split, concept, embedded_hash
+from benchmarks.streams.images import list_hash
+from benchmarks.streams.labelled import Labelled
+from benchmarks.streams.sets import SetOptions, load_set, scan_set
+from benchmarks.streams.thinning import thinned
+from benchmarks.streams.views import Transform, Views
+
+
+@dataclass(frozen=True, eq=False)
+class PanelData:
+    """One data set of the panel.
+
+    Attributes:
+        images: inputs of the tower with labels, by split.
+        counts: number of images by split.
+        sha256: identity of the images.
+        dropped: reason for each dropped broken image, by place.
+        classes: class names by label.
+    """
+
+    images: PanelSet
+    counts: dict[Split, int]
+    sha256: str
+    dropped: dict[str, str]
+    classes: tuple[str, ...]
+
+
+class _Viewed(Dataset[tuple[Any, int]]):
+    """Images of PIL through a view."""
+
+    def __init__(self, data: Labelled, view: Transform) -> None:
+        self.data, self.view = data, view
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        image, label = self.data[index]
+        return self.view(image), label
+
+
+def load_panel(config: Config, views: Views) -> list[PanelData]:
+    """Load the panel of ``config``.
+
+    A split has at most ``panel.train`` or ``panel.test`` images. Classes take turns in the
+    choice, and every method and seed gets the same images.
+
+    Raises:
+        FileNotFoundError: if a data set is missing.
+        ValueError: if a data set is refused, or two have the same name.
+    """
+    panel = [_panel_set(config, name, views) for name in config.panel.sets]
+    if panel:
+        Panel([data.images for data in panel])  # raises if names repeat
+    return panel
+
+
+def scan_panel(config: Config) -> tuple[int, dict[str, str]]:
+    """Read every image of the panel once; the embedded data sets need no reading.
+
+    Returns:
+        The number of images, and the reason for each broken image, by place.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`benchmarks.streams.datasets.load`.
+    """
+    count, reasons = 0, {}
+    for name in config.panel.sets:
+        if name not in EMBEDDED:
+            images, broken = scan_set(name, config.at(""), SetOptions.of(config.stream))
+            count += images
+            reasons |= broken
+    return count, reasons
+
+
+def _panel_set(config: Config, name: str, views: Views) -> PanelData:
+    dropped: dict[str, str] = {}
+    if name in EMBEDDED:
+        if config.backbone.name != "tiny-clip":
+            raise ValueError(f"panel.sets: {name!r} holds inputs of tiny-clip alone")
+        parts: Any = {split: concept(name, split) for split in SPLITS}
+        identity, inputs, classes = embedded_hash(name), parts, parts["train"].classes
+    else:
+        data, dropped = load_set(name, config.at(""), SetOptions.of(config.stream))
+        parts = {split: getattr(data, split) for split in SPLITS}
+        identity, classes = data.sha256, data.classes
+        inputs = {split: _Viewed(part, views.evaluation) for split, part in parts.items()}
+    images: dict[Split, Any] = {}
+    labels: dict[Split, set[int]] = {}
+    for split in SPLITS:
+        limit = config.panel.train if split == "train" else config.panel.test
+        rows = thinned(parts[split].targets, limit)
+        images[split] = Subset(inputs[split], rows)
+        labels[split] = {int(parts[split].targets[r]) for r in rows}
+    untrained = sorted((labels["validation"] | labels["test"]) - labels["train"])
+    if untrained or len(labels["train"]) < 2:
+        raise ValueError(
+            f"panel.sets: {name} has no training image of its classes {untrained[:5]}, or one "
+            f"class alone: raise panel.train={config.panel.train}"
+        )
+    counts = {split: len(images[split]) for split in SPLITS}
+    word = (name.partition(":")[2] or name).replace("/", "_")
+    return PanelData(
+        PanelSet(word, **images),
+        counts,
+        list_hash([f"{identity} {list(counts.values())}"]),
+        dropped,
+        tuple(classes),
+    )

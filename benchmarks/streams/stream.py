@@ -1,0 +1,32 @@
+"""The stream of a run: experiences to learn, with the names of their classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A stream of experiences.
+
+    Attributes:
+        train: Avalanche's training experiences, in the order of learning.
+        test: Avalanche's test experiences, in the same order.
+        validation: Avalanche's validation experiences, in the same order; None without any.
+        classes: class names by label. There is one tuple for each task if tasks have labels
+            of their own, and one tuple otherwise.
+        tasks: True if tasks have labels of their own.
+        grows: True if experiences add classes to one label space.
+        names: names of the experiences.
+        summary: contents of the stream, for the record.
+    """
+
+    train: Any
+    test: Any
+    validation: Any
+    classes: tuple[tuple[str, ...], ...]
+    tasks: bool
+    grows: bool
+    names: tuple[str, ...]
+    summary: dict[str, Any]

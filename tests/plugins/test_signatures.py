@@ -1,0 +1,93 @@
+"""The rules of every plugin: its strength comes first, the rest by keyword; one hook compares."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from avalanche_proxyfda import plugins
+from avalanche_proxyfda.plugins.anchored import AnchorPlugin
+from avalanche_proxyfda.plugins.base import FeaturePlugin
+from avalanche_proxyfda.plugins.embedding import EmbeddingPlugin
+from avalanche_proxyfda.plugins.graph import GraphPlugin
+from avalanche_proxyfda.plugins.reference import ReferencePlugin
+
+STRENGTHS: dict[str, tuple[str, float] | None] = {
+    "DiGraPPlugin": ("mu", 0.5),
+    "FDAPlugin": ("weight", 1.0),
+    "L2SPPlugin": ("weight", 0.5),
+    "LDIFSPlugin": ("weight", 10.0),
+    "LPFTPlugin": None,
+    "LwFPlugin": ("weight", 1.0),
+    "ProxyFDAPlugin": ("weight", 1.0),
+    "RIFTPlugin": ("weight", 1.0),
+    "RKDPlugin": ("weight", 1.0),
+    "WiSEFTPlugin": ("alpha", 0.5),
+}
+BASES: dict[type, str | None] = {
+    ReferencePlugin: None,
+    AnchorPlugin: None,
+    FeaturePlugin: "weight",
+    EmbeddingPlugin: "weight",
+    GraphPlugin: "weight",
+}
+BY_KEYWORD = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+
+
+def split(kind: type) -> tuple[list[inspect.Parameter], list[inspect.Parameter]]:
+    """The positional parameters of a class, and those by keyword."""
+    parameters = list(inspect.signature(kind).parameters.values())
+    by_keyword = [p for p in parameters if p.kind in BY_KEYWORD]
+    return [p for p in parameters if p not in by_keyword], by_keyword
+
+
+def test_the_list_is_complete() -> None:
+    assert set(STRENGTHS) == set(plugins.__all__)
+
+
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_only_the_strength_is_positional(name: str) -> None:
+    kind, strength = getattr(plugins, name), STRENGTHS[name]
+    positional, by_keyword = split(kind)
+    assert [(p.name, p.default) for p in positional] == ([] if strength is None else [strength])
+    assert by_keyword
+    surplus = ["backbone"] if strength is None else [strength[1], "backbone"]
+    with pytest.raises(TypeError, match="positional argument"):
+        kind(*surplus)
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_bases_follow_the_same_rule(kind: type) -> None:
+    positional, by_keyword = split(kind)
+    assert [p.name for p in positional] == ([] if BASES[kind] is None else [BASES[kind]])
+    assert by_keyword
+
+
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_the_strength_is_taken_by_position_and_by_name(name: str) -> None:
+    kind, strength = getattr(plugins, name), STRENGTHS[name]
+    if strength is not None:
+        argument, _ = strength
+        one, two = kind(0.25), kind(**{argument: 0.25})
+        held: list[Any] = [
+            p.projection.mu if argument == "mu" else getattr(p, argument) for p in (one, two)
+        ]
+        assert held == [0.25, 0.25]
+
+
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_compare_is_what_a_method_on_features_implements(name: str) -> None:
+    kind = getattr(plugins, name)
+    if issubclass(kind, FeaturePlugin):
+        assert "compare" in vars(kind)
+        (student, teacher) = list(inspect.signature(kind.compare).parameters)[1:]
+        assert (student, teacher) == ("student", "teacher")
+    else:
+        assert not hasattr(kind, "compare")
+
+
+def test_ldifs_has_taps_and_no_feature_module() -> None:
+    with pytest.raises(TypeError, match="feature_module"):
+        plugins.LDIFSPlugin(feature_module="backbone")  # type: ignore[call-arg]
