@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import NamedTuple
 
+from benchmarks.experiment.ranks import (
+    refuse,
+)
 from benchmarks.quiet import quiet
-from benchmarks.ranks import refuse
 
 
 class Command(NamedTuple):
@@ -28,27 +30,27 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "demo": Command(
-        "benchmarks.demo",
+        "benchmarks.commands.demo",
         "methods over their strengths on the embedded stream",
         argparse.ArgumentDefaultsHelpFormatter,
     ),
     "run": Command(
-        "benchmarks.run", "a recipe: a method on a stream, or the methods that it lists"
+        "benchmarks.commands.run", "a recipe: a method on a stream, or the methods that it lists"
     ),
     "sweep": Command(
-        "benchmarks.sweep.command",
+        "benchmarks.commands.sweep",
         "a matrix: streams, methods, seeds and strengths; goes on where it stopped",
     ),
-    "board": Command("benchmarks.board.command", "records as tables, figures and one page"),
+    "board": Command("benchmarks.commands.board", "records as tables, figures and one page"),
     "rerun": Command(
-        "benchmarks.rerun", "make the run of a record again, and compare number by number"
+        "benchmarks.commands.rerun", "make the run of a record again, and compare number by number"
     ),
     "features": Command(
-        "benchmarks.features",
+        "benchmarks.commands.features",
         "a data set's features before and after a run, side by side: what was forgotten",
     ),
     "perf": Command(
-        "benchmarks.perf.command",
+        "benchmarks.commands.perf",
         "what methods cost: step times, memory, scaling, the teacher's cache",
     ),
 }

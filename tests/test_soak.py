@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from avalanche_proxyfda import LDIFSPlugin, ProxyFDAPlugin
-from avalanche_proxyfda.teacher import FeatureTeacher
+from avalanche_proxyfda.teacher.teacher import (
+    FeatureTeacher,
+)
 from tests.plugins.toys import hooks_of
 
 BATCH, WIDTH = 16, 32

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from avalanche_proxyfda.losses.base import ChunkSize
+from avalanche_proxyfda._checks import check_count
 
 Sums = tuple[Tensor, ...]
 
@@ -48,3 +49,15 @@ def sum_over_queries(
         )
         total = tuple(t + s for t, s in zip(total, sums, strict=True)) if total else sums
     return total
+
+
+ChunkSize = int | Literal["auto"]
+
+
+def check_chunk_size(value: ChunkSize) -> ChunkSize:
+    """Return ``value``; raise TypeError or ValueError unless it is "auto" or an int >= 1."""
+    if isinstance(value, str):
+        if value != "auto":
+            raise ValueError(f'chunk_size={value!r} is unknown; pass "auto" or a number of queries')
+        return value
+    return check_count("chunk_size", value, 1)

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from avalanche_proxyfda.losses.base import GraphLoss, edge_weight, without_autocast
+from avalanche_proxyfda._tensors import (
+    full_precision,
+    unit_rows,
+    without_autocast,
+)
 from avalanche_proxyfda.losses.chunks import Sums, sum_over_queries
-from avalanche_proxyfda.losses.neighbors import NeighborGraph, full_precision, unit_rows
+from avalanche_proxyfda.losses.graph import (
+    GraphLoss,
+    edge_weight,
+)
+from avalanche_proxyfda.losses.neighbors import (
+    NeighborGraph,
+)
 
 
 class FDALoss(GraphLoss):

@@ -8,8 +8,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda.losses.base import without_autocast
-from avalanche_proxyfda.losses.neighbors import full_precision, unit_rows
+from avalanche_proxyfda._tensors import (
+    full_precision,
+    unit_rows,
+    without_autocast,
+)
 
 NormAxis = Literal["auto", "token", "channel"]
 

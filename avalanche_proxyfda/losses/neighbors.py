@@ -7,33 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_TINY = 1e-30  # rows whose largest entry is below this count as zero rows
-
-
-def full_precision(features: Tensor) -> Tensor:
-    """Return float64 ``features`` as they are, and all others in float32."""
-    return features if features.dtype == torch.float64 else features.float()
-
-
-def unit_rows(features: Tensor) -> Tensor:
-    """L2-normalise the last axis; zero rows stay zero and get a zero gradient.
-
-    The function divides each row by its largest entry and normalises the quotient, so neither
-    huge nor tiny rows overflow. A direction does not depend on a positive factor, so the
-    gradient stays exact with the factor as a constant.
-
-    Args:
-        features: [..., D], float32 or float64.
-
-    Returns:
-        [..., D], rows of norm 1, or 0 for zero rows.
-    """
-    largest = features.detach().abs().amax(dim=-1, keepdim=True)
-    factor = torch.where(largest > _TINY, largest, torch.inf)
-    scaled = features / factor
-    # a row that is not zero has a norm of at least 1 here, so the clamp acts on zero rows only
-    norm: Tensor = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
-    return scaled / norm.clamp_min(0.5)
+from avalanche_proxyfda._tensors import full_precision, unit_rows
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda.losses.base import check_amount, check_matrices, without_autocast
-from avalanche_proxyfda.losses.neighbors import full_precision
+from avalanche_proxyfda._checks import (
+    check_amount,
+)
+from avalanche_proxyfda._tensors import (
+    check_matrices,
+    full_precision,
+    without_autocast,
+)
 
 Rotation = Literal["identity", "spectrum", "procrustes"]
 _TINY = 1e-30

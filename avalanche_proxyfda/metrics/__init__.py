@@ -1,5 +1,10 @@
 """Metrics of the features that a model keeps while it learns a stream."""
 
+from avalanche_proxyfda.features.linear_probe import (
+    Probe,
+    fit_probe,
+    select_probe,
+)
 from avalanche_proxyfda.metrics.drift import (
     MEASURES,
     Measure,
@@ -13,7 +18,6 @@ from avalanche_proxyfda.metrics.drift import (
 from avalanche_proxyfda.metrics.drift_metric import DriftMetric
 from avalanche_proxyfda.metrics.knn import knn_accuracy
 from avalanche_proxyfda.metrics.knn_metric import KNNMetric
-from avalanche_proxyfda.metrics.linear_probe import Probe, fit_probe, select_probe
 from avalanche_proxyfda.metrics.otdd import otdd
 from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures, PanelSet
 from avalanche_proxyfda.metrics.panel_metric import PanelMetric

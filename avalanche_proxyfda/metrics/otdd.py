@@ -5,9 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda.losses.base import check_count
-from avalanche_proxyfda.losses.neighbors import unit_rows
-from avalanche_proxyfda.rng import generator
+from avalanche_proxyfda._checks import (
+    check_count,
+)
+from avalanche_proxyfda._random import (
+    generator,
+)
+from avalanche_proxyfda._tensors import (
+    unit_rows,
+)
 
 
 def otdd(

@@ -12,12 +12,30 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from avalanche_proxyfda.feature_source import FeatureSource, find_feature_source, unwrap
-from avalanche_proxyfda.features import Pooling, pool_features
-from avalanche_proxyfda.losses.base import check_count
-from avalanche_proxyfda.metrics.linear_probe import held_out
-from avalanche_proxyfda.rng import generator, preserved_rng
-from avalanche_proxyfda.teacher import FeatureTeacher
+from avalanche_proxyfda._checks import (
+    check_count,
+)
+from avalanche_proxyfda._random import (
+    generator,
+    preserved_rng,
+)
+from avalanche_proxyfda.features.linear_probe import (
+    held_out,
+)
+from avalanche_proxyfda.features.pooling import (
+    Pooling,
+    pool_features,
+)
+from avalanche_proxyfda.features.presets import (
+    find_feature_source,
+)
+from avalanche_proxyfda.features.source import (
+    FeatureSource,
+    unwrap,
+)
+from avalanche_proxyfda.teacher.teacher import (
+    FeatureTeacher,
+)
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -105,7 +123,7 @@ class Panel:
     Args:
         sets: data sets with different names.
         feature_module: see :class:`~avalanche_proxyfda.FDAPlugin`; None finds it.
-        pooling: see :func:`~avalanche_proxyfda.features.pool_features`.
+        pooling: see :func:`~avalanche_proxyfda.features.pooling.pool_features`.
         batch_size: images a forward pass.
         num_workers: worker processes of the loaders.
 

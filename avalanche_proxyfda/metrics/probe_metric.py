@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from avalanche_proxyfda.losses.base import check_amount
-from avalanche_proxyfda.metrics.linear_probe import GRID, fit_probe, select_probe
+from avalanche_proxyfda._checks import (
+    check_amount,
+)
+from avalanche_proxyfda.features.linear_probe import (
+    GRID,
+    fit_probe,
+    select_probe,
+)
 from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures, Split
 from avalanche_proxyfda.metrics.panel_metric import PanelMetric
 

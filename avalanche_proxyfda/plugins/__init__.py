@@ -1,25 +1,5 @@
-"""Avalanche plugins, one module a method."""
+"""Avalanche plugins, one file a method; ``__init__.pyi`` lists them."""
 
-from avalanche_proxyfda.plugins.digrap import DiGraPPlugin
-from avalanche_proxyfda.plugins.fda import FDAPlugin
-from avalanche_proxyfda.plugins.l2sp import L2SPPlugin
-from avalanche_proxyfda.plugins.ldifs import LDIFSPlugin
-from avalanche_proxyfda.plugins.lp_ft import LPFTPlugin
-from avalanche_proxyfda.plugins.lwf import LwFPlugin
-from avalanche_proxyfda.plugins.proxy_fda import ProxyFDAPlugin
-from avalanche_proxyfda.plugins.rift import RIFTPlugin
-from avalanche_proxyfda.plugins.rkd import RKDPlugin
-from avalanche_proxyfda.plugins.wise_ft import WiSEFTPlugin
+import lazy_loader
 
-__all__ = [
-    "DiGraPPlugin",
-    "FDAPlugin",
-    "L2SPPlugin",
-    "LDIFSPlugin",
-    "LPFTPlugin",
-    "LwFPlugin",
-    "ProxyFDAPlugin",
-    "RIFTPlugin",
-    "RKDPlugin",
-    "WiSEFTPlugin",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

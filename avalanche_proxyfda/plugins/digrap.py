@@ -6,8 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from avalanche_proxyfda.distributed.plugin import share_of
-from avalanche_proxyfda.plugins.anchored import AnchorPlugin
-from avalanche_proxyfda.plugins.reference import ReferenceChoice, is_last_part
+from avalanche_proxyfda.plugins.base.anchored import (
+    AnchorPlugin,
+)
+from avalanche_proxyfda.plugins.base.lifecycle import (
+    ReferenceChoice,
+    is_last_part,
+)
 from avalanche_proxyfda.weights.digrap import GradientProjection
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from avalanche_proxyfda.losses.fda import FDALoss
-from avalanche_proxyfda.plugins.graph import GraphPlugin
-from avalanche_proxyfda.plugins.reference import Terms
+from avalanche_proxyfda.plugins.base.graph import (
+    GraphPlugin,
+)
+from avalanche_proxyfda.plugins.base.lifecycle import (
+    Terms,
+)
 
 
 class FDAPlugin(GraphPlugin[FDALoss], supports_distributed=True):

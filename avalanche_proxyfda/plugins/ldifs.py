@@ -7,12 +7,24 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from avalanche_proxyfda.feature_maps import find_feature_maps
-from avalanche_proxyfda.feature_source import FeatureSource
+from avalanche_proxyfda.features.maps import (
+    find_feature_maps,
+)
+from avalanche_proxyfda.features.source import (
+    FeatureSource,
+)
 from avalanche_proxyfda.losses.ldifs import LDIFSLoss, NormAxis
-from avalanche_proxyfda.plugins.base import FeaturePlugin, TeacherOptions, check_rows
-from avalanche_proxyfda.plugins.reference import Terms
-from avalanche_proxyfda.teacher import Values
+from avalanche_proxyfda.plugins.base.features import (
+    FeaturePlugin,
+    TeacherOptions,
+    check_rows,
+)
+from avalanche_proxyfda.plugins.base.lifecycle import (
+    Terms,
+)
+from avalanche_proxyfda.teacher.teacher import (
+    Values,
+)
 
 
 class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
@@ -25,7 +37,7 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
     Args:
         weight: alpha, coefficient of the distance; the authors use 10.
         taps: names of modules, ``"NAME"`` or ``"NAME:input"``; None takes
-            :func:`~avalanche_proxyfda.feature_maps.find_feature_maps`.
+            :func:`~avalanche_proxyfda.features.maps.find_feature_maps`.
         normalize: see :class:`~avalanche_proxyfda.losses.ldifs.LDIFSLoss`.
         options: see :class:`FeaturePlugin`.
     """

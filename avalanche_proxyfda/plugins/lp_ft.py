@@ -10,14 +10,37 @@ import torch
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
-from avalanche_proxyfda.feature_source import FeatureSource, unwrap
-from avalanche_proxyfda.losses.base import check_amount
-from avalanche_proxyfda.metrics.linear_probe import fit_probe, held_out, select_probe
-from avalanche_proxyfda.passes import feature_batches
-from avalanche_proxyfda.plugins.heads import last_linear, task_head
-from avalanche_proxyfda.plugins.labels import labels_and_tasks, task_classes
-from avalanche_proxyfda.plugins.reference import ReferenceChoice, ReferencePlugin, check_choice
-from avalanche_proxyfda.teacher import FeatureTeacher
+from avalanche_proxyfda._checks import (
+    check_amount,
+    check_choice,
+)
+from avalanche_proxyfda.data.labels import (
+    labels_and_tasks,
+    task_classes,
+)
+from avalanche_proxyfda.features.linear_probe import (
+    fit_probe,
+    held_out,
+    select_probe,
+)
+from avalanche_proxyfda.features.passes import (
+    feature_batches,
+)
+from avalanche_proxyfda.features.source import (
+    FeatureSource,
+    unwrap,
+)
+from avalanche_proxyfda.plugins.base.heads import (
+    last_linear,
+    task_head,
+)
+from avalanche_proxyfda.plugins.base.lifecycle import (
+    ReferenceChoice,
+    ReferencePlugin,
+)
+from avalanche_proxyfda.teacher.teacher import (
+    FeatureTeacher,
+)
 
 Frozen = Literal["head", "encoder"]
 

@@ -7,11 +7,18 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import Unpack
 
+from avalanche_proxyfda._random import (
+    generator,
+)
 from avalanche_proxyfda.losses.proxies import proxy_count
 from avalanche_proxyfda.losses.proxy_fda import ProxyFDALoss
-from avalanche_proxyfda.plugins.graph import GraphOptions, GraphPlugin
-from avalanche_proxyfda.plugins.reference import Terms
-from avalanche_proxyfda.rng import generator
+from avalanche_proxyfda.plugins.base.graph import (
+    GraphOptions,
+    GraphPlugin,
+)
+from avalanche_proxyfda.plugins.base.lifecycle import (
+    Terms,
+)
 
 
 class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
@@ -30,7 +37,7 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
             batch needs, and at least 32.
         kernel_size, detach_proxies: see
             :class:`~avalanche_proxyfda.losses.proxy_fda.ProxyFDALoss`.
-        options: see :class:`~avalanche_proxyfda.plugins.graph.GraphPlugin`.
+        options: see :class:`~avalanche_proxyfda.plugins.base.graph.GraphPlugin`.
     """
 
     def __init__(

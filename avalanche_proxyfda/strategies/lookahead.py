@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from avalanche_proxyfda.rng import RandomState
+from avalanche_proxyfda._random import (
+    RandomState,
+)
 
 
 @contextmanager

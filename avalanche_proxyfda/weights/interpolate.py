@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda.losses.base import check_amount
+from avalanche_proxyfda._checks import (
+    check_amount,
+)
 
 BufferChoice = Literal["interpolate", "tuned", "anchor"]
 

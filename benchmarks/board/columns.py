@@ -1,6 +1,6 @@
 """The columns of the board: which scores are shown, where, and under which title.
 
-A new column is a score in :data:`benchmarks.scores.SCORES` and an entry of :data:`COLUMNS`.
+A new column is a score in :data:`benchmarks.results.scores.SCORES` and an entry of :data:`COLUMNS`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Column:
     """A score that is shown.
 
     Attributes:
-        key: of :data:`~benchmarks.scores.SCORES`; any other name for a column with ``ratio_of``.
+        key: of :data:`~benchmarks.results.scores.SCORES`; any other name for a column with ``ratio_of``.
         title: of the column.
         unit: ``percent`` of images; ``points``, of a loss, or ``change``, with its sign; ``times``
             plain fine-tuning; ``bytes``.

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.board.rows import Identity, Row
+from benchmarks.results.settings import (
+    Identity,
+    Row,
+)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,20 @@ from dataclasses import dataclass
 
 from benchmarks.board.columns import COLUMNS, KEEPING, LEARNING, Column
 from benchmarks.board.marks import Mark, marks_of
-from benchmarks.board.rows import (
+from benchmarks.methods import registry
+from benchmarks.results.files import (
+    Collected,
+)
+from benchmarks.results.intervals import (
+    Interval,
+    interval,
+    paired,
+    pareto,
+)
+from benchmarks.results.record import (
+    Record,
+)
+from benchmarks.results.settings import (
     Row,
     comparison_of,
     distinctions,
@@ -17,10 +30,6 @@ from benchmarks.board.rows import (
     rows_of,
     usual_identity,
 )
-from benchmarks.board.stats import Interval, interval, paired, pareto
-from benchmarks.methods import registry
-from benchmarks.record import Record
-from benchmarks.record_files import Collected
 
 
 @dataclass(frozen=True, eq=False)

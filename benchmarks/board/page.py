@@ -15,7 +15,6 @@ from benchmarks.board.columns import COLUMNS, Column, Unit
 from benchmarks.board.draw import scatter, strips
 from benchmarks.board.looks import class_of, style
 from benchmarks.board.model import Board, Comparison, Entry
-from benchmarks.board.rows import Row
 from benchmarks.board.words import (
     data_sets,
     difference,
@@ -26,8 +25,18 @@ from benchmarks.board.words import (
     verdict,
 )
 from benchmarks.methods import registry
-from benchmarks.record import Record, canonical
-from benchmarks.record_files import sealed
+from benchmarks.results.files import (
+    sealed,
+)
+from benchmarks.results.identity import (
+    canonical,
+)
+from benchmarks.results.record import (
+    Record,
+)
+from benchmarks.results.settings import (
+    Row,
+)
 
 _ASSETS = Path(__file__).with_name("assets")
 

@@ -17,7 +17,9 @@ from benchmarks.board.words import (
     verdict,
     with_spread,
 )
-from benchmarks.scores import SCORES
+from benchmarks.results.scores import (
+    SCORES,
+)
 
 _ARROW = {"better": " ▲", "worse": " ▼", "": ""}
 

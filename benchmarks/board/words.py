@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from benchmarks.board.columns import COLUMNS, TOLD, Column
 from benchmarks.board.model import Comparison, Entry
-from benchmarks.board.stats import Interval
+from benchmarks.results.intervals import (
+    Interval,
+)
 
 MINUS = "\N{MINUS SIGN}"
 

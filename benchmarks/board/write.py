@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.atomic import write_bytes
+from avalanche_proxyfda._files import write_bytes
 from benchmarks.board.figures import figures
 from benchmarks.board.model import Board, make_board
 from benchmarks.board.page import page
 from benchmarks.board.text import markdown, rows_csv, runs_csv
 from benchmarks.methods import registry
-from benchmarks.record_files import Collected
+from benchmarks.results.files import (
+    Collected,
+)
 
 
 def current_versions() -> dict[str, int]:

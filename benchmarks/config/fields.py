@@ -16,7 +16,7 @@ def key(about: str, *, since_records: bool = True, **limits: Any) -> Any:
         about: text of ``--help``.
         since_records: False for a key that is younger than the first records. Such a key does
             not count in a run's identity while it has its default; see
-            :data:`benchmarks.identity.LATER_KEYS`.
+            :data:`benchmarks.results.identity.LATER_KEYS`.
         limits: pydantic's bounds of the value, as ``ge=0``.
     """
     return Field(

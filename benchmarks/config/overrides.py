@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.safe_yaml import read_yaml
+from avalanche_proxyfda._yaml import (
+    read_yaml,
+)
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:

@@ -6,8 +6,10 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+from avalanche_proxyfda._yaml import (
+    read_yaml,
+)
 from benchmarks.methods.registry import METHODS
-from benchmarks.safe_yaml import read_yaml
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 

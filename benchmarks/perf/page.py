@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.atomic import write_bytes
+from avalanche_proxyfda._files import write_bytes
 from benchmarks.perf.report import read
 
 MEASURED = ("overhead", "memory", "scaling", "cache")

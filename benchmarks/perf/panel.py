@@ -20,8 +20,15 @@ from avalanche_proxyfda.metrics import (
     Panel,
     PanelSet,
 )
-from benchmarks import tiny_clip
-from benchmarks.streams.concepts import COUNTS, PANEL, SEQUENCE, concept
+from benchmarks.models import (
+    tiny_clip,
+)
+from benchmarks.streams.concepts.data import (
+    COUNTS,
+    PANEL,
+    SEQUENCE,
+    concept,
+)
 
 
 def main(sets: int = 8, repeats: int = 3) -> None:

@@ -15,8 +15,12 @@ import matplotlib.style
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.atomic import write_bytes
-from benchmarks.provenance import code, processor, versions
+from avalanche_proxyfda._files import write_bytes
+from benchmarks.experiment.provenance import (
+    code,
+    processor,
+    versions,
+)
 
 VERSION = 1
 

@@ -8,13 +8,28 @@ from typing import Any
 from torch.utils.data import Dataset, Subset
 
 from avalanche_proxyfda.metrics import Panel, PanelSet
+from avalanche_proxyfda.streams.files.images import (
+    list_hash,
+)
+from avalanche_proxyfda.streams.files.labelled import (
+    Labelled,
+)
+from avalanche_proxyfda.streams.sequence import (
+    Transform,
+)
 from benchmarks.config import Config
-from benchmarks.streams.concepts import EMBEDDED, SPLITS, Split, concept, embedded_hash
-from benchmarks.streams.images import list_hash
-from benchmarks.streams.labelled import Labelled
+from benchmarks.streams.concepts.data import (
+    EMBEDDED,
+    SPLITS,
+    Split,
+    concept,
+    embedded_hash,
+)
 from benchmarks.streams.sets import SetOptions, load_set, scan_set
 from benchmarks.streams.thinning import thinned
-from benchmarks.streams.views import Transform, Views
+from benchmarks.streams.views import (
+    Views,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +88,7 @@ def scan_panel(config: Config) -> tuple[int, dict[str, str]]:
         The number of images, and the reason for each broken image, by place.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`benchmarks.streams.datasets.load`.
+        FileNotFoundError, ValueError: see :func:`avalanche_proxyfda.streams.files.datasets.load`.
     """
     count, reasons = 0, {}
     for name in config.panel.sets:

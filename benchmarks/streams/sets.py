@@ -6,9 +6,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.streams.broken import broken, without_broken
-from benchmarks.streams.datasets import load
-from benchmarks.streams.labelled import DataSet
+from avalanche_proxyfda.streams.files.broken import (
+    broken,
+    without_broken,
+)
+from avalanche_proxyfda.streams.files.datasets import (
+    load,
+)
+from avalanche_proxyfda.streams.files.labelled import (
+    DataSet,
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ def load_set(
     """Load a data set, without its broken images if ``options.on_corrupt`` is ``"drop"``.
 
     Args:
-        name: see :func:`benchmarks.streams.datasets.load`.
+        name: see :func:`avalanche_proxyfda.streams.files.datasets.load`.
         root: folder of the data sets.
         options: how to split and read the data set.
 
@@ -53,7 +60,7 @@ def load_set(
         The data set, and the reason for each dropped image, by place.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`benchmarks.streams.datasets.load`.
+        FileNotFoundError, ValueError: see :func:`avalanche_proxyfda.streams.files.datasets.load`.
     """
     data = _load(name, root, options)
     return without_broken(data) if options.on_corrupt == "drop" else (data, {})
@@ -66,7 +73,7 @@ def scan_set(name: str, root: Path, options: SetOptions) -> tuple[int, dict[str,
         The number of images, and the reason for each broken image, by place.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`benchmarks.streams.datasets.load`.
+        FileNotFoundError, ValueError: see :func:`avalanche_proxyfda.streams.files.datasets.load`.
     """
     data = _load(name, root, options)
     count, reasons = 0, {}

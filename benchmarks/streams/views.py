@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor
-
-Transform = Callable[[Any], Tensor]
-"""Maps an RGB image of PIL to a float tensor [C, H, W]."""
+from avalanche_proxyfda.streams.sequence import Transform
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.backbones import build_backbone, build_views
 from benchmarks.config import Config, read
+from benchmarks.models.backbone import (
+    build_backbone,
+    build_views,
+)
 
 
 def imagenet_wnids(count: int = 200) -> list[str]:

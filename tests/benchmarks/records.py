@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.config import RECIPES, Config, load_recipe, plain
-from benchmarks.record import (
+from benchmarks.results.record import (
     Code,
     Cost,
     How,

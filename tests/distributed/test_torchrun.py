@@ -15,9 +15,18 @@ from safetensors.torch import load_file
 
 from benchmarks.__main__ import main
 from benchmarks.config import load_recipe
-from benchmarks.ranks import run_here
-from benchmarks.record_files import read_record
-from benchmarks.tasks import RunFailedError, Settler, Task, execute
+from benchmarks.execution.tasks import (
+    RunFailedError,
+    Settler,
+    Task,
+    execute,
+)
+from benchmarks.experiment.ranks import (
+    run_here,
+)
+from benchmarks.results.files import (
+    read_record,
+)
 from tests.benchmarks.miniature import write_folder
 
 ROOT = Path(__file__).parents[2]

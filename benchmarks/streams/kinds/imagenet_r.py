@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from avalanche_proxyfda.streams.files.download import (
+    download,
+)
+from avalanche_proxyfda.streams.files.images import (
+    scan as scan_paths,
+)
+from avalanche_proxyfda.streams.imagenet_r import (
+    image_paths,
+    split_imagenet_r,
+)
 from benchmarks.config import Config, ImageNetR
-from benchmarks.streams.download import download
-from benchmarks.streams.images import scan as scan_paths
-from benchmarks.streams.split_imagenet_r import image_paths, split_imagenet_r
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.views import Views
 

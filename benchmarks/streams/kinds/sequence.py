@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from avalanche_proxyfda.streams.files.images import (
+    list_hash,
+)
+from avalanche_proxyfda.streams.sequence import (
+    dataset_sequence,
+)
 from benchmarks.config import Config, Sequence
-from benchmarks.streams.dataset_sequence import dataset_sequence
-from benchmarks.streams.images import list_hash
 from benchmarks.streams.sets import SetOptions, load_set, scan_set
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.views import Views
@@ -43,7 +47,7 @@ def scan(config: Config) -> tuple[int, dict[str, str]]:
     """Read every image of the data sets once.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`benchmarks.streams.datasets.load`.
+        FileNotFoundError, ValueError: see :func:`avalanche_proxyfda.streams.files.datasets.load`.
     """
     assert isinstance(config.stream, Sequence)
     count, reasons = 0, {}

@@ -1,0 +1,29 @@
+"""Checks of arguments: each returns its value, or raises with the name and the remedy."""
+
+from __future__ import annotations
+
+import math
+
+
+def check_count(name: str, value: int, least: int) -> int:
+    """Return ``value``; raise TypeError or ValueError unless it is an int >= ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}={value!r} must be an int")
+    if value < least:
+        raise ValueError(f"{name}={value} must be at least {least}")
+    return value
+
+
+def check_amount(name: str, value: float) -> float:
+    """Return ``value`` as a float; raise unless it is a finite number >= 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}={value!r} must be a number")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{name}={value} must be finite and not negative")
+    return float(value)
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown; choose one of {choices}")

@@ -1,0 +1,396 @@
+"""Exact resume: a training that was killed resumes, and ends with the same numbers.
+
+A checkpoint holds everything that decides the next steps: model, optimizer, plugins with their
+teachers and generators, metrics, counters, random streams, and the position in the epoch.
+Checkpoints are safetensors files with JSON. Loading a checkpoint executes no code from it.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
+
+from avalanche_proxyfda._checks import (
+    check_count,
+)
+from avalanche_proxyfda._random import (
+    RandomState,
+)
+from avalanche_proxyfda.checkpoint.files import (
+    LATEST,
+    PREVIOUS,
+    CheckpointError,
+    clean,
+    read_latest,
+    set_aside,
+    write_state,
+)
+from avalanche_proxyfda.checkpoint.rest import (
+    RestOfEpoch,
+    worker_stream,
+)
+from avalanche_proxyfda.checkpoint.strategy import (
+    NotSaved,
+    check_fit,
+    load_strategy_state,
+    strategy_state,
+)
+from avalanche_proxyfda.checkpoint.tree import (
+    UnsavedError,
+)
+from avalanche_proxyfda.distributed.ranks import active
+
+__all__ = [
+    "CheckpointError",
+    "Checkpoints",
+    "Resumed",
+    "UnsavedError",
+    "clean",
+    "is_there",
+    "load",
+    "save",
+]
+
+_PATIENCE = 2.0  # seconds; the SIGINT of Ctrl-C and a parent's SIGTERM count as one request
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The point where a training resumes.
+
+    Attributes:
+        experiences: number of finished experiences, which is the number of the next one.
+        inside: True if the next experience has begun.
+        extra: the caller's data that were saved with the strategy.
+        source: file and counters, for messages.
+        warning: the reason why a later, damaged file was skipped; None without one.
+    """
+
+    experiences: int
+    inside: bool
+    extra: Any
+    source: str
+    warning: str | None
+
+
+def save(strategy: Any, folder: Path | str, extra: Any = None, identity: str = "") -> Path:
+    """Save a strategy between two experiences, after the evaluation.
+
+    Args:
+        strategy: an Avalanche SGD strategy, outside of ``train``.
+        folder: folder of the latest and the previous checkpoint.
+        extra: plain data and tensors of the caller.
+        identity: name of the configuration; :func:`load` refuses another one.
+
+    Returns:
+        Path of the latest checkpoint.
+
+    Raises:
+        UnsavedError: if the state of a plugin or a metric is no plain data.
+        OSError: if the file cannot be written; the earlier checkpoints stay.
+    """
+    return _write(strategy, Path(folder), extra, identity, None)
+
+
+def load(strategy: Any, folder: Path | str, identity: str = "") -> Resumed | None:
+    """Load the latest checkpoint into a newly built strategy.
+
+    :meth:`Checkpoints.resume` also resumes inside an experience.
+
+    Args:
+        strategy: an Avalanche SGD strategy, built like the saved one.
+        folder: folder of the checkpoints.
+        identity: the ``identity`` that was given to :func:`save`.
+
+    Returns:
+        The point where training resumes; None if the folder has no checkpoint.
+
+    Raises:
+        CheckpointError: for a checkpoint of another configuration or version, or if all
+            checkpoints of the folder are damaged.
+    """
+    return _read(strategy, Path(folder), identity)[0]
+
+
+def is_there(folder: Path | str | None) -> bool:
+    """Return True if a folder holds a checkpoint, whole or damaged; False for None."""
+    return folder is not None and any((Path(folder) / n).exists() for n in (LATEST, PREVIOUS))
+
+
+def _write(strategy: Any, folder: Path, extra: Any, identity: str, inside: Any) -> Path:
+    state = strategy_state(strategy)
+    return write_state(
+        folder, {"identity": identity, "inside": inside, "extra": extra, "strategy": state}
+    )
+
+
+def _read(strategy: Any, folder: Path, identity: str) -> tuple[Resumed | None, dict[str, Any]]:
+    try:
+        state, path, warning = read_latest(folder)
+    except FileNotFoundError:
+        return None, {}
+    if state["identity"] != identity:
+        raise CheckpointError(
+            f"{path} belongs to another configuration or version ({state['identity']!r}, not "
+            f"{identity!r}): delete it to start again"
+        )
+    check_fit(strategy, state["strategy"]["described"], path)
+    if warning is not None:
+        warnings.warn(f"{warning}; resuming from {path}, which is earlier", stacklevel=3)
+        set_aside(folder)
+    load_strategy_state(strategy, state["strategy"])
+    inside, clock = state["inside"], state["strategy"]["clock"]
+    done, where = clock["train_exp_counter"], ""
+    if inside is not None:
+        where = f", and {clock['train_exp_iterations']} steps of the next"
+    source = f"{path.name}: {done} experiences{where}"
+    return Resumed(done, inside is not None, state["extra"], source, warning), state
+
+
+class Checkpoints:
+    """Saves a strategy while it trains, and resumes its training.
+
+    ::
+
+        checkpoints = Checkpoints(strategy, "runs/first", minutes=10)
+        resumed = checkpoints.resume()
+        for experience in stream[resumed.experiences if resumed else 0 :]:
+            strategy.train(experience)
+            strategy.eval(test_stream)
+            checkpoints.save()
+
+    Training saves after ``every`` steps or ``minutes``, whichever comes first. It also saves
+    when the process receives SIGTERM or SIGINT, and then ends after the current step. If a
+    save in training fails, a warning says so and training continues; the earlier checkpoint
+    stays.
+
+    With worker processes a resume loads the earlier batches of the epoch again, so that random
+    views are the same. With ``persistent_workers`` and random views a resume is not exact.
+
+    Args:
+        strategy: an Avalanche SGD strategy, fully built, before its first ``train``.
+        folder: folder of the latest and the previous checkpoint.
+        every: optimizer steps between saves in training; None sets no number of steps.
+        minutes: minutes between saves in training; None sets no time.
+        identity: name of the configuration; a checkpoint with another name is refused.
+        on_signal: True saves when the process receives SIGTERM or SIGINT.
+
+    Raises:
+        TypeError, ValueError: for an option of the wrong type or out of range.
+    """
+
+    def __init__(
+        self,
+        strategy: Any,
+        folder: Path | str,
+        every: int | None = None,
+        minutes: float | None = 10.0,
+        identity: str = "",
+        on_signal: bool = True,
+    ) -> None:
+        if active():
+            raise ValueError(
+                "checkpoints are for a single process: each rank of a group has its own random "
+                "streams and rows; train on one process to save checkpoints"
+            )
+        if every is not None:
+            check_count("every", every, 1)
+        if minutes is not None and not minutes > 0:
+            raise ValueError(f"minutes={minutes} must be positive, or None")
+        self.strategy, self.folder, self.identity = strategy, Path(folder), identity
+        self.every, self.minutes, self.on_signal = every, minutes, on_signal
+        self.extra: Any = None
+        """The caller's plain data and tensors, or a function that returns them at each save."""
+        self._place: dict[str, Any] = {}  # random states at the start of this epoch
+        self._unfinished: dict[str, Any] | None = None  # a state from inside an experience
+        self._steps, self._saved = 0, time.monotonic()
+        self._asked: int | None = None
+        self._asked_at = 0.0
+        self._handlers: dict[int, Any] = {}
+        strategy.plugins.insert(0, _First(self))
+        strategy.plugins.append(_Last(self))  # after the clock, which counts the step
+
+    # ---- for the caller -----------------------------------------------------------------
+
+    def resume(self) -> Resumed | None:
+        """Load the latest checkpoint.
+
+        Returns:
+            The point where training resumes; None if the folder has no checkpoint.
+
+        Raises:
+            CheckpointError: see :func:`load`.
+        """
+        resumed, state = _read(self.strategy, self.folder, self.identity)
+        if resumed is None:
+            return None
+        self.extra = resumed.extra
+        self._unfinished = state if resumed.inside else None
+        return resumed
+
+    def save(self) -> Path:
+        """Save between two experiences; see :func:`save`."""
+        path = save(self.strategy, self.folder, self._extra(), self.identity)
+        self._steps, self._saved = 0, time.monotonic()
+        return path
+
+    def clear(self) -> None:
+        """Delete the checkpoints, after the last experience."""
+        clean(self.folder)
+
+    def _extra(self) -> Any:
+        return self.extra() if callable(self.extra) else self.extra
+
+    # ---- in training -------------------------------------------------------------------
+
+    def begin_training(self) -> None:
+        """Install the signal handlers, if this is the main thread."""
+        self._asked = None
+        if (
+            self.on_signal
+            and not self._handlers
+            and threading.current_thread() is threading.main_thread()
+        ):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._handlers[number] = signal.signal(number, self._ask)
+
+    def end_training(self) -> None:
+        """Restore the signal handlers; end the process if a signal came."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+        if self._asked is not None:
+            self._leave()
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        second = self._asked is not None and now - self._asked_at > _PATIENCE
+        if self._asked is None:
+            self._asked, self._asked_at = number, now
+        if second or not self._in_training(frame):  # a second signal, or train has raised
+            self._leave()
+
+    def _in_training(self, frame: FrameType | None) -> bool:
+        while frame is not None:
+            if frame.f_code.co_name == "train" and frame.f_locals.get("self") is self.strategy:
+                return True
+            frame = frame.f_back
+        return False
+
+    def _leave(self) -> None:
+        number, self._asked = self._asked, None
+        for installed, handler in self._handlers.items():
+            signal.signal(installed, handler)
+        self._handlers.clear()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + int(number or 0))
+
+    def begin_experience(self) -> None:
+        """Skip the epochs that are done."""
+        if self._unfinished is None:
+            return
+        inside, strategy = self._unfinished["inside"], self.strategy
+        if inside["epochs"] != strategy.train_epochs:
+            raise CheckpointError(
+                f"the checkpoint was saved in an experience of {inside['epochs']} epochs, but "
+                f"train_epochs={strategy.train_epochs} now: build the strategy as before"
+            )
+        strategy.train_epochs -= inside["epoch"]
+
+    def begin_epoch_first(self) -> None:
+        """Set the clock to the saved epoch, before other plugins read it."""
+        if self._unfinished is not None:
+            inside, strategy = self._unfinished["inside"], self.strategy
+            strategy.train_epochs = inside["epochs"]  # the loop over epochs has its range already
+            strategy.clock.train_exp_epochs = inside["epoch"]
+
+    def begin_epoch_last(self) -> None:
+        """Note the random states of the epoch's start, or skip to the saved batch."""
+        strategy = self.strategy
+        if self._unfinished is None:
+            self._place = {
+                "random": RandomState.capture(strategy.device).state_dict(),
+                "workers": worker_stream(strategy.dataloader),
+            }
+            return
+        state, self._unfinished = self._unfinished, None
+        self._place = state["inside"]["place"]
+        strategy.dataloader = RestOfEpoch(strategy, strategy.dataloader, state)
+
+    def end_step(self) -> None:
+        """Save if a save is due or a signal came; end the process after a signal."""
+        if getattr(self.strategy, "pending_micro_batches", 0):
+            return  # a checkpoint holds no accumulated gradients
+        self._steps += 1
+        due = self.every is not None and self._steps >= self.every
+        if self.minutes is not None:
+            due = due or time.monotonic() - self._saved >= 60 * self.minutes
+        if not due and self._asked is None:
+            return
+        self._save_inside()
+        if self._asked is not None:
+            self._leave()
+
+    def _save_inside(self) -> None:
+        strategy, clock = self.strategy, self.strategy.clock
+        inside = {
+            "epochs": strategy.train_epochs,
+            "epoch": clock.train_exp_epochs,
+            "batches": clock.train_epoch_iterations,
+            "place": self._place,
+        }
+        self._steps, self._saved = 0, time.monotonic()
+        try:
+            path = _write(strategy, self.folder, self._extra(), self.identity, inside)
+        except OSError as error:
+            warnings.warn(
+                f"no checkpoint could be saved, and training continues without it: {error}",
+                stacklevel=2,
+            )
+        else:
+            _log.info("saved %s after %d steps", path, clock.train_iterations)
+
+
+class _First(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  # type: ignore[call-arg]
+    """Runs before all other plugins."""
+
+    def __init__(self, owner: Checkpoints) -> None:
+        super().__init__()
+        self._owner = owner
+
+    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+        self._owner.begin_training()
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        self._owner.begin_epoch_first()
+
+
+class _Last(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  # type: ignore[call-arg]
+    """Runs after all other plugins, also after the clock."""
+
+    def __init__(self, owner: Checkpoints) -> None:
+        super().__init__()
+        self._owner = owner
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        self._owner.begin_experience()
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        self._owner.begin_epoch_last()
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        self._owner.end_step()
+
+    def after_training(self, strategy: Any, **kwargs: Any) -> None:
+        self._owner.end_training()

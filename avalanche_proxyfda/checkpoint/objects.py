@@ -1,0 +1,150 @@
+"""State of Avalanche's metrics and plugins, which have no ``state_dict``: their attributes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avalanche_proxyfda.checkpoint.files import (
+    CheckpointError,
+)
+from avalanche_proxyfda.checkpoint.tree import (
+    UnsavedError,
+)
+
+_OBJECT, _STATE = "avalanche object", "state_dict of"
+_PLAIN = (
+    bool,
+    int,
+    float,
+    str,
+    bytes,
+    type(None),
+    Tensor,
+    np.ndarray,
+    np.generic,
+    torch.device,
+    torch.dtype,
+)
+
+
+def attributes_of(holder: Any, path: str, skip: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the attributes of an object that training may change, as plain data.
+
+    Functions, classes and modules are skipped, since the script makes them again.
+
+    Args:
+        holder: the object.
+        path: name of the object, for messages.
+        skip: names of attributes to skip.
+
+    Raises:
+        UnsavedError: for an attribute that is no plain data, has no ``state_dict``, and is no
+            metric object of Avalanche with such attributes.
+    """
+    return {
+        name: _plain(value, f"{path}.{name}")
+        for name, value in vars(holder).items()
+        if name not in skip and not _is_fixed(value)
+    }
+
+
+def _is_fixed(value: Any) -> bool:
+    """Return True for functions, classes, modules, and sequences of these."""
+    if isinstance(value, (list, tuple)) and value:
+        return all(_is_fixed(entry) for entry in value)
+    return isinstance(value, (Callable, nn.Module)) and not _has_state(value)  # type: ignore[arg-type]
+
+
+def _has_state(value: Any) -> bool:
+    methods = ("state_dict", "load_state_dict")
+    has_methods = all(callable(getattr(value, name, None)) for name in methods)
+    return has_methods and not isinstance(value, (nn.Module, torch.optim.Optimizer, type))
+
+
+def _plain(value: Any, path: str, depth: int = 0) -> Any:
+    if depth > 20:
+        raise UnsavedError(f"{path} is nested in more than 20 levels, or contains itself")
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, torch.optim.Optimizer):
+        return None  # a scheduler holds the strategy's optimizer, which is saved elsewhere
+    if isinstance(value, Mapping):
+        return {key: _plain(entry, f"{path}[{key!r}]", depth + 1) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        entries = (_plain(entry, f"{path}[{k}]", depth + 1) for k, entry in enumerate(value))
+        kind = type(value) if type(value) in (list, tuple, set, frozenset) else list
+        return kind(entries)
+    if _has_state(value):
+        return {_STATE: type(value).__qualname__, "state": value.state_dict()}
+    kind = type(value)
+    if kind.__module__.startswith("avalanche.evaluation."):
+        attributes = {
+            name: _plain(entry, f"{path}.{name}", depth + 1)
+            for name, entry in vars(value).items()
+            if not _is_fixed(entry)
+        }
+        return {_OBJECT: _name(value), "attributes": attributes}
+    raise UnsavedError(
+        f"{path} is a {kind.__module__}.{kind.__qualname__}, which a checkpoint cannot hold: give "
+        "its owner state_dict() and load_state_dict()"
+    )
+
+
+def load_attributes(holder: Any, state: Mapping[str, Any]) -> None:
+    """Set the attributes that :func:`attributes_of` returned.
+
+    Raises:
+        CheckpointError: if the object was built differently.
+    """
+    for name, value in state.items():
+        setattr(holder, name, _restored(value, getattr(holder, name, None)))
+
+
+def _restored(value: Any, present: Any) -> Any:
+    if isinstance(value, dict) and _STATE in value:
+        if type(present).__qualname__ != value[_STATE]:
+            raise CheckpointError(
+                f"the checkpoint holds the state of a {value[_STATE]}, here is a "
+                f"{type(present).__qualname__}"
+            )
+        present.load_state_dict(value["state"])
+        return present
+    if isinstance(value, dict) and _OBJECT in value:
+        metric = present
+        if metric is None or _name(metric) != value[_OBJECT]:
+            metric = object.__new__(_class(value[_OBJECT]))
+        load_attributes(metric, value["attributes"])
+        return metric
+    if isinstance(value, dict):
+        entries = {key: _restored(entry, None) for key, entry in value.items()}
+        if isinstance(present, dict):  # a defaultdict keeps its factory
+            present.clear()
+            present.update(entries)
+            return present
+        return entries
+    if isinstance(value, (list, tuple)):
+        old = present if isinstance(present, (list, tuple)) and len(present) == len(value) else None
+        items = [_restored(v, old[k] if old else None) for k, v in enumerate(value)]
+        return tuple(items) if isinstance(value, tuple) else items
+    return value
+
+
+def _name(value: object) -> str:
+    return f"{type(value).__module__}:{type(value).__qualname__}"
+
+
+def _class(name: str) -> type[Any]:
+    """Return a class of Avalanche's metrics by name; a file can name no other class."""
+    module, _, qualified = name.partition(":")
+    kind: Any = sys.modules.get(module) if module.startswith("avalanche.evaluation.") else None
+    for part in qualified.split("."):
+        kind = getattr(kind, part, None)
+    if not isinstance(kind, type) or kind.__module__ != module:
+        raise CheckpointError(f"the checkpoint asks for {name!r}, which is no class of a metric")
+    return kind

@@ -1,0 +1,59 @@
+"""Resumes in the middle of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from avalanche_proxyfda._random import (
+    RandomState,
+)
+from avalanche_proxyfda.checkpoint.strategy import (
+    load_strategy_state,
+)
+
+
+def worker_stream(loader: Any) -> Any:
+    """Return the state of the generator that seeds a loader's workers; None without one."""
+    generator = getattr(loader, "generator", None)
+    return None if generator is None else generator.get_state()
+
+
+class RestOfEpoch:
+    """The remaining batches of an epoch; the first one comes after the saved state is loaded.
+
+    The earlier batches are drawn again and dropped, so that transforms and samplers draw the
+    same random numbers as before. The batches of :class:`HardClassBatchSampler` are skipped
+    without loading them, unless worker processes must advance their random streams.
+
+    Args:
+        strategy: an Avalanche strategy at the start of the epoch.
+        loader: the loader of the epoch.
+        state: a checkpoint's state that was taken inside this epoch.
+    """
+
+    def __init__(self, strategy: Any, loader: Any, state: dict[str, Any]) -> None:
+        self._strategy, self._loader, self._state = strategy, loader, state
+
+    def __len__(self) -> int:
+        return len(self._loader) - int(self._state["inside"]["batches"])
+
+    def __iter__(self) -> Iterator[Any]:
+        strategy, loader, inside = self._strategy, self._loader, self._state["inside"]
+        strategy.dataloader = loader
+        place, count = inside["place"], int(inside["batches"])
+        RandomState(strategy.device, place["random"]).restore()
+        if place["workers"] is not None:
+            loader.generator.set_state(place["workers"])
+        sampler: Any = getattr(loader, "batch_sampler", None)
+        if hasattr(sampler, "begin_at"):
+            skipped = count if getattr(loader, "num_workers", 1) == 0 else 0
+            sampler.begin_at(skipped)
+            count -= skipped
+        batches = iter(loader)
+        for _ in range(count):
+            with suppress(StopIteration):
+                next(batches)
+        load_strategy_state(strategy, self._state["strategy"], again=True)
+        yield from batches

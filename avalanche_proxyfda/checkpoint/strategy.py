@@ -1,0 +1,157 @@
+"""State of an Avalanche strategy: everything that decides its next steps."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from avalanche_proxyfda._random import (
+    RandomState,
+)
+from avalanche_proxyfda._version import __version__
+from avalanche_proxyfda.checkpoint.files import (
+    CheckpointError,
+)
+from avalanche_proxyfda.checkpoint.modules import (
+    load_module_state,
+    module_state,
+)
+from avalanche_proxyfda.checkpoint.objects import (
+    attributes_of,
+    load_attributes,
+)
+from avalanche_proxyfda.checkpoint.optimizers import (
+    load_optimizer_state,
+    optimizer_state,
+)
+from avalanche_proxyfda.features.source import (
+    unwrap,
+)
+from avalanche_proxyfda.plugins.base.lifecycle import (
+    ReferencePlugin,
+)
+
+_SETTINGS = ("train_mb_size", "eval_mb_size", "eval_every", "precision", "accumulate")
+_COUNTS = ("skipped_updates", "extra_forwards")
+_LOGGING = ("loggers", "_metric_values")  # of the evaluator; the script makes them again
+
+
+class NotSaved:
+    """Marks the plugins of the checkpoints themselves, which are not saved."""
+
+
+def described(strategy: Any) -> dict[str, Any]:
+    """Return what must be equal to load a state: classes, settings and versions."""
+    return {
+        "strategy": type(strategy).__qualname__,
+        "model": type(unwrap(strategy.model)).__qualname__,
+        "optimizer": type(strategy.optimizer).__qualname__,
+        "plugins": [type(plugin).__qualname__ for _, plugin in _plugins(strategy)],
+        "metrics": [type(metric).__qualname__ for metric in strategy.evaluator.metrics],
+        **{name: getattr(strategy, name) for name in _SETTINGS if hasattr(strategy, name)},
+        "avalanche_proxyfda": __version__,
+        "avalanche-lib": version("avalanche-lib"),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+
+
+def check_fit(strategy: Any, saved: Mapping[str, Any], where: object) -> None:
+    """Raise CheckpointError if a saved description differs from that of ``strategy``.
+
+    Args:
+        strategy: the strategy that would load the state.
+        saved: the result of :func:`described` for the saved strategy.
+        where: the checkpoint, for the message.
+    """
+    here = described(strategy)
+    differing = [k for k in sorted({*here, *saved}) if here.get(k) != saved.get(k)]
+    if differing:
+        gaps = "; ".join(f"{k}: {saved.get(k)!r} there, {here.get(k)!r} here" for k in differing)
+        raise CheckpointError(
+            f"{where} belongs to another strategy or other versions, so resuming would not be "
+            f"exact ({gaps}): build the strategy as before, or delete the checkpoint to start again"
+        )
+
+
+def _plugins(strategy: Any) -> Iterator[tuple[int, Any]]:
+    """Yield the plugins that are saved in ``"plugins"``, with their numbers."""
+    others = (strategy.evaluator, strategy.clock)  # saved elsewhere
+    return enumerate(p for p in strategy.plugins if not isinstance(p, NotSaved) and p not in others)
+
+
+def _has_state(plugin: Any) -> bool:
+    return all(callable(getattr(plugin, n, None)) for n in ("state_dict", "load_state_dict"))
+
+
+def strategy_state(strategy: Any) -> dict[str, Any]:
+    """Return the state of model, optimizer, plugins, metrics, counters and random streams.
+
+    Raises:
+        UnsavedError: for a plugin or metric whose state is no plain data.
+        CheckpointError: if the optimizer holds a tensor that is no parameter of the model.
+    """
+    model = unwrap(strategy.model)
+    scaler = getattr(strategy, "scaler", None)
+    return {
+        "described": described(strategy),
+        "model": module_state(model),
+        "optimizer": optimizer_state(strategy.optimizer, model, strategy.optimized_param_id),
+        "plugins": [
+            plugin.state_dict()
+            if _has_state(plugin)
+            else attributes_of(plugin, type(plugin).__qualname__)
+            for _, plugin in _plugins(strategy)
+        ],
+        "evaluator": attributes_of(strategy.evaluator, "evaluator", skip=_LOGGING),
+        "clock": dict(vars(strategy.clock)),
+        "scaler": None if scaler is None else scaler.state_dict(),
+        "counts": {name: getattr(strategy, name) for name in _COUNTS if hasattr(strategy, name)},
+        "stopping": bool(strategy._stop_training),
+        "random": RandomState.capture(strategy.device).state_dict(),
+    }
+
+
+def load_strategy_state(strategy: Any, state: Mapping[str, Any], again: bool = False) -> None:
+    """Load a state.
+
+    Args:
+        strategy: a strategy that was built like the saved one.
+        state: the result of :func:`strategy_state`.
+        again: True if the same state was loaded before the experience began. The second load
+            undoes what the start of the experience has changed; it skips the plugins of this
+            package, which resume by themselves.
+
+    Raises:
+        CheckpointError: if the strategy was built differently.
+    """
+    model = unwrap(strategy.model)
+    model.to(strategy.device)
+    load_module_state(model, state["model"])
+    optimized = load_optimizer_state(strategy.optimizer, model, state["optimizer"])
+    strategy.optimized_param_id = optimized
+    vars(strategy.clock).update(state["clock"])
+    for (_, plugin), plugin_state in zip(_plugins(strategy), state["plugins"], strict=True):
+        if again and isinstance(plugin, ReferencePlugin):
+            continue
+        if _has_state(plugin):
+            plugin.load_state_dict(plugin_state)
+        else:
+            load_attributes(plugin, plugin_state)
+    load_attributes(strategy.evaluator, state["evaluator"])
+    scaler = getattr(strategy, "scaler", None)
+    if (scaler is None) != (state["scaler"] is None):
+        raise CheckpointError(
+            "only one of checkpoint and strategy has a gradient scaler: build the strategy with "
+            "the same precision as before"
+        )
+    if scaler is not None:
+        scaler.load_state_dict(state["scaler"])
+    for name, count in state["counts"].items():
+        setattr(strategy, name, count)
+    strategy._stop_training = state["stopping"]
+    RandomState(strategy.device, state["random"]).restore()

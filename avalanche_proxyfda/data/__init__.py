@@ -1,0 +1,1 @@
+"""Who makes a mini-batch: samplers, loaders, labels, views."""

@@ -1,0 +1,1 @@
+"""Where features are in a model, and how they are read."""

@@ -1,0 +1,160 @@
+"""Linear probes on frozen features: multinomial logistic regression, deterministic."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avalanche_proxyfda._checks import (
+    check_amount,
+)
+from avalanche_proxyfda._random import (
+    generator,
+)
+from avalanche_proxyfda._tensors import (
+    unit_rows,
+)
+
+GRID = (1e-2, 1e-3, 1e-4, 1e-5)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted probe in float64.
+
+    Attributes:
+        weight: [C, D] weights of the classes.
+        bias: [C] biases of the classes.
+        l2: the penalty of the fit.
+        normalize: True when the probe normalises features to unit norm, False when it takes
+            them unchanged.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    l2: float
+    normalize: bool = True
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits [N, C] for features [N, D] of any norm."""
+        rows = features.double()
+        return (unit_rows(rows) if self.normalize else rows) @ self.weight.T + self.bias
+
+    def accuracy(self, features: Tensor, labels: Tensor) -> float:
+        """Share of the labels [N] that the probe predicts from features [N, D]."""
+        return float((self.logits(features).argmax(dim=1) == labels).double().mean())
+
+
+def fit_probe(
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    l2: float,
+    start: Probe | None = None,
+    normalize: bool = True,
+    bias: bool = True,
+) -> Probe:
+    """Minimise mean cross-entropy + l2 / 2 |weight|^2 by L-BFGS, in float64.
+
+    The problem is convex: ``start`` saves steps and does not change the minimum.
+
+    Args:
+        features: [N, D] features.
+        labels: [N] int64 in [0, ``classes``).
+        classes: C, at least 2.
+        l2: penalty on the weight (not the bias); positive, so that a minimum exists.
+        start: a probe of the same features with another penalty, to start from.
+        normalize: L2-normalise each row. Otherwise the fit divides all rows by their root mean
+            square norm, so that ``l2`` means the same, and the returned probe takes rows
+            unchanged: its weight can be the weight of a linear layer.
+        bias: fits a bias; otherwise the bias is zero.
+
+    Raises:
+        ValueError: when there are fewer than two classes or no samples, a label is out of range,
+            the penalty is not positive, or a feature is not finite.
+    """
+    if len(features) == 0 or len(features) != len(labels):
+        raise ValueError(f"features has {len(features)} rows, labels {len(labels)}")
+    if classes < 2 or int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise ValueError(f"labels must lie in [0, classes={classes}), with at least two classes")
+    if check_amount("l2", l2) == 0:
+        raise ValueError("l2=0 has no minimum on separable features; give a small penalty")
+    rows = features.detach().double()
+    scale = 1.0 if normalize else float(rows.square().sum(dim=1).mean().sqrt()) or 1.0
+    rows = unit_rows(rows) if normalize else rows / scale
+    if not bool(rows.isfinite().all()):
+        raise ValueError("features hold NaN or Inf")
+    weight = rows.new_zeros(classes, rows.shape[1]) if start is None else start.weight * scale
+    offset = rows.new_zeros(classes) if start is None else start.bias.clone()
+    weight = weight.detach().clone().requires_grad_()
+    offset.requires_grad_(bias)
+    learned = [weight, offset] if bias else [weight]
+    optimizer = torch.optim.LBFGS(
+        learned,
+        max_iter=300,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-9,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(rows @ weight.T + offset, labels) + l2 / 2 * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    slope = max(float(g.abs().max()) for g in (weight.grad, offset.grad) if g is not None)
+    if slope > 1e-3:
+        warnings.warn(f"the probe did not converge: gradient {slope:.1e}", stacklevel=2)
+    return Probe(weight.detach() / scale, offset.detach(), l2, normalize)
+
+
+def select_probe(
+    train: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    classes: int,
+    grid: tuple[float, ...] = GRID,
+    normalize: bool = True,
+    bias: bool = True,
+) -> Probe:
+    """The probe with the best validation accuracy over ``grid``; the larger l2 wins a tie.
+
+    Args:
+        train: features [N, D] and labels [N].
+        validation: features [M, D] and labels [M].
+        classes: C, at least 2.
+        grid: penalties to choose from.
+        normalize: see :func:`fit_probe`.
+        bias: see :func:`fit_probe`.
+
+    Raises:
+        ValueError: when ``grid`` is empty, or as :func:`fit_probe`.
+    """
+    best: tuple[float, Probe] | None = None
+    probe: Probe | None = None
+    for l2 in sorted(grid, reverse=True):
+        probe = fit_probe(*train, classes, l2, probe, normalize, bias)
+        score = probe.accuracy(*validation)
+        if best is None or score > best[0]:
+            best = (score, probe)
+    if best is None:
+        raise ValueError("grid is empty: give at least one penalty")
+    return best[1]
+
+
+def held_out(labels: Tensor) -> Tensor:
+    """[N] bool: True for a fifth of each class, by a fixed seed; False for a class of one image."""
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    source = generator("held out")
+    for label in torch.unique(labels):
+        rows = (labels == label).nonzero().flatten()
+        order = rows[torch.randperm(len(rows), generator=source)]
+        held[order[: max(1, len(rows) // 5) if len(rows) > 1 else 0]] = True
+    return held

@@ -1,0 +1,70 @@
+"""Class prototypes: normalised class means of the teacher's features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from avalanche_proxyfda._tensors import (
+    full_precision,
+    unit_rows,
+)
+from avalanche_proxyfda.features.passes import (
+    feature_batches,
+)
+
+
+@torch.no_grad()
+def class_prototypes(
+    dataset: Dataset[Any],
+    labels: Sequence[int] | Tensor,
+    features: Callable[[Tensor], Tensor],
+    device: torch.device,
+    batch_size: int = 128,
+    num_workers: int = 0,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+) -> Tensor:
+    """Compute one prototype a class in one pass over ``dataset``.
+
+    A prototype is the normalised sum of the class's normalised features. The pass is that of
+    :func:`~avalanche_proxyfda.features.passes.all_batches`.
+
+    Args:
+        dataset: items whose first entry is an image, with the evaluation transform.
+        labels: label of each item, [N], in the data set's order.
+        features: maps images on ``device`` to features [B, D]; called without gradient.
+        device: device that receives the images.
+        batch_size: samples in a batch.
+        num_workers: worker processes of the loader.
+        collate_fn: joins samples to a batch; None takes torch's default.
+
+    Returns:
+        [C, D] float32 on the CPU, unit rows, in ascending order of label.
+
+    Raises:
+        ValueError: when a feature is NaN or infinite, or ``dataset`` is empty.
+    """
+    classes = torch.unique(torch.as_tensor(labels)).to(device)
+    class_of = torch.searchsorted(classes, torch.as_tensor(labels).to(device))
+    sums: Tensor | float = 0.0
+    count = 0
+    for rows in feature_batches(
+        dataset, features, device, batch_size, num_workers, collate_fn, "class prototypes"
+    ):
+        rows = unit_rows(full_precision(rows))
+        member = F.one_hot(class_of[count : count + len(rows)], len(classes)).to(rows.dtype)
+        sums = sums + member.T @ rows  # index_add_ is not deterministic on CUDA
+        count += len(rows)
+    if not isinstance(sums, Tensor):
+        raise ValueError("dataset is empty; class prototypes need at least one sample")
+    if not bool(sums.isfinite().all()):
+        raise ValueError(
+            "the teacher's features of the training data hold NaN or Inf; check the model's "
+            "weights and the images"
+        )
+    return unit_rows(sums).float().cpu()

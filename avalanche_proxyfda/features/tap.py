@@ -1,0 +1,211 @@
+"""Features read from the forward that happens anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from avalanche_proxyfda.features.source import (
+    FeatureSource,
+    unwrap,
+)
+
+
+class Capture:
+    """Stores the first value of each place in a forward, safe from later in-place changes.
+
+    A later module may change a tensor in place; dropout and ReLU often do. The first forward
+    therefore copies each value. If no module has changed the value of a place by the end of
+    that forward, later forwards store the place's values without a copy.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[FeatureSource, tuple[Any, Any, int]] = {}
+        self._safe: set[FeatureSource] = set()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @property
+    def safe(self) -> list[tuple[str, bool]]:
+        """Places whose values are stored without a copy, as sorted (module, of_input) pairs.
+
+        A checkpoint records them, since a copy can change the last bits of gradients.
+        """
+        return sorted((source.module, source.of_input) for source in self._safe)
+
+    def trust(self, places: Iterable[tuple[str, bool]]) -> None:
+        """Store the values of ``places``, see :attr:`safe`, without a copy from now on."""
+        self._safe = {FeatureSource(*place) for place in places}
+
+    def keep(self, source: FeatureSource, value: Any) -> None:
+        """Store ``value``, unless the place already has one."""
+        if source in self._values:
+            return
+        part = value[0] if isinstance(value, (tuple, list)) and value else value
+        if not isinstance(part, Tensor):
+            self._values[source] = (value, None, 0)
+            return
+        stored = value
+        # versions mean nothing in a traced graph, so every value is copied there
+        if torch.compiler.is_compiling() or source not in self._safe:
+            stored = part.clone() if part is value else (part.clone(), *value[1:])
+        self._values[source] = (stored, part, part._version)
+
+    def take(self) -> dict[FeatureSource, Any]:
+        """Return the stored values by place, and clear the store.
+
+        Raises:
+            ValueError: when a later module changed a value that is stored without a copy.
+        """
+        values, self._values = self._values, {}
+        for source, (stored, value, version) in values.items():
+            if value is None:
+                continue
+            changed = value._version != version
+            inner = stored[0] if isinstance(stored, (tuple, list)) else stored
+            if changed and inner is value:
+                raise ValueError(
+                    f"the value of {str(source)!r} was changed in place by a later module, and "
+                    "was not in the first batch: set inplace=False in that module"
+                )
+            if not changed:
+                self._safe.add(source)
+        return {source: stored for source, (stored, _, _) in values.items()}
+
+    def clear(self) -> None:
+        """Drop all stored values."""
+        self._values = {}
+
+
+class FeatureTap:
+    """Reads named places of a model while the student's training forward runs.
+
+    :meth:`attach` registers the hooks and :meth:`detach` removes them. The tap stores the first
+    value of each place between :meth:`arm` and :meth:`take`, and nothing at other times. Extra
+    forwards of a strategy or its plugins, and forwards without gradient, therefore do not
+    replace the values of the batch.
+
+    Args:
+        sources: places to read, see :class:`FeatureSource`.
+
+    Attributes:
+        capture: store of the values.
+        autocast: dtype of the autocast that was active in the forward, or None.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+        >>> tap = FeatureTap((FeatureSource("0"),))
+        >>> tap.attach(model); tap.arm(); _ = model(torch.zeros(5, 4))
+        >>> tap.take()[FeatureSource("0")].shape
+        torch.Size([5, 3])
+    """
+
+    def __init__(self, sources: tuple[FeatureSource, ...]) -> None:
+        self.sources = sources
+        self._handles: list[RemovableHandle] = []
+        self.capture = Capture()
+        self._armed = self._without_gradient = False
+        self._compiled = False
+        self.autocast: torch.dtype | None = None
+
+    def attach(self, model: nn.Module) -> None:
+        """Register the hooks on the unwrapped ``model``, after removing earlier ones.
+
+        Raises:
+            ValueError: when ``model`` lacks a module that ``sources`` name.
+        """
+        self.detach()
+        inner = unwrap(model)
+        self._compiled = hasattr(model, "_orig_mod")
+        for source, module in [(s, s.find(inner)) for s in self.sources]:
+            self._handles.append(hook(module, source.of_input, partial(self._keep, source)))
+
+    def _keep(self, source: FeatureSource, value: Any) -> None:
+        if not self._armed or torch.is_grad_enabled() == self._without_gradient:
+            return
+        self.capture.keep(source, value)
+        kind = value.device.type if isinstance(value, Tensor) else "cpu"
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            self.autocast = torch.get_autocast_dtype(kind)
+
+    def arm(self, without_gradient: bool = False) -> None:
+        """Drop all stored values and start to store new ones.
+
+        Args:
+            without_gradient: True reads only forwards without gradient; False reads only
+                forwards with gradient.
+        """
+        self.capture.clear()
+        self._without_gradient = without_gradient
+        self.autocast = None
+        self._armed = True
+
+    def take(self) -> dict[FeatureSource, Any]:
+        """Stop storing values and return the stored ones by place.
+
+        Raises:
+            ValueError: when a module has not run since :meth:`arm`.
+        """
+        self._armed = False
+        values = self.capture.take()
+        for source in self.sources:
+            if source not in values:
+                hint = (
+                    "; a compiled model that ran before does not see new hooks: call "
+                    "torch.compiler.reset() before training"
+                    if self._compiled
+                    else ""
+                )
+                raise ValueError(
+                    f"{str(source)!r} was not run by the model's forward, or ran "
+                    "without gradient; name a module that the training forward calls (hooks "
+                    f"read neither plain functions nor unused branches){hint}"
+                )
+        return values
+
+    def detach(self) -> None:
+        """Remove the hooks and drop all stored values; a second call does nothing."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._armed = [], False
+        self.capture.clear()
+
+
+def batch_first(value: Any, module: nn.Module) -> Any:
+    """Return ``value`` with the batch on its first axis.
+
+    Some attention layers work on [T, B, D]: torch's own with their default
+    ``batch_first=False``, and open_clip's blocks before 2.26. The function transposes the
+    tokens of a module with such layers to [B, T, D]. The layers decide, since the shape is
+    ambiguous: T may equal B.
+
+    Args:
+        value: input or output of ``module``; the function returns anything that is not a
+            tensor of three axes unchanged.
+        module: module that received or returned ``value``.
+    """
+    if not isinstance(value, Tensor) or value.ndim != 3:
+        return value
+    attention = [m for m in module.modules() if isinstance(m, nn.MultiheadAttention)]
+    tokens_first = bool(attention) and not any(m.batch_first for m in attention)
+    return value.transpose(0, 1) if tokens_first else value
+
+
+def hook(module: nn.Module, of_input: bool, tell: Callable[[Any], None]) -> RemovableHandle:
+    """Call ``tell`` with the module's output, or with its first argument if ``of_input``."""
+
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tell(batch_first(next(iter((*args, *kwargs.values())), None), module))
+
+    def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        tell(batch_first(output, module))
+
+    if of_input:
+        return module.register_forward_pre_hook(before, with_kwargs=True)
+    return module.register_forward_hook(after)

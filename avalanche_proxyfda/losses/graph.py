@@ -1,0 +1,120 @@
+"""Options, sigmoid and checks that the losses on the neighbour graph share."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avalanche_proxyfda._checks import check_amount, check_count
+from avalanche_proxyfda._tensors import check_matrices
+from avalanche_proxyfda.losses.chunks import ChunkSize, check_chunk_size
+
+NegativeWeight = Literal["similarity", "one-minus", "unit"]
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def warn(message: str) -> None:
+    """Warn; ``torch.compile`` calls this function while it traces, so no graph breaks."""
+    warnings.warn(message, stacklevel=2)
+
+
+def edge_weight(similarity: Tensor, positive: Tensor | bool, mode: NegativeWeight) -> Tensor:
+    """Return the signed weight w of edges, from the teacher's similarity of their ends.
+
+    Args:
+        similarity: the teacher's cosines, any shape.
+        positive: True for neighbours; broadcasts to ``similarity``. A neighbour's weight is
+            its similarity (1 with ``"unit"``).
+        mode: weight of the other rows. ``"similarity"`` gives -max(similarity, 0): without
+            the clamp a negative similarity would attract. ``"one-minus"`` gives
+            -(1 - similarity). ``"unit"`` gives -1, the paper's "indices only" ablation.
+
+    Returns:
+        Weights of the shape of ``similarity``.
+    """
+    if mode == "unit":
+        attraction, repulsion = torch.ones_like(similarity), -torch.ones_like(similarity)
+    elif mode == "one-minus":
+        attraction, repulsion = similarity, similarity - 1
+    else:
+        attraction, repulsion = similarity, -similarity.clamp_min(0)
+    if isinstance(positive, bool):
+        return attraction if positive else repulsion
+    return torch.where(positive, attraction, repulsion)
+
+
+class GraphLoss(nn.Module):
+    """Options, learnable scale and bias, and input checks of FDA and Proxy-FDA.
+
+    Args:
+        num_neighbors: K, neighbours of each sample in the batch; at least 1.
+        negative_weight: weight of non-neighbours, see :func:`edge_weight`.
+        init_logit_scale: 1 / tau at the start; the loss stores its logarithm.
+        init_logit_bias: b at the start; negative, as in SigLIP.
+        learnable: True makes scale and bias parameters, False makes them buffers.
+        chunk_size: queries that are processed at a time; backward computes each chunk again.
+            ``"auto"`` processes small batches whole, and otherwise limits a chunk's largest
+            tensor to about 8 MiB.
+
+    Raises:
+        TypeError, ValueError: for an option of the wrong type or out of range.
+    """
+
+    log_scale: Tensor
+    bias: Tensor
+
+    def __init__(
+        self,
+        num_neighbors: int = 16,
+        negative_weight: NegativeWeight = "similarity",
+        init_logit_scale: float = 10.0,
+        init_logit_bias: float = -10.0,
+        learnable: bool = True,
+        chunk_size: ChunkSize = "auto",
+    ) -> None:
+        super().__init__()
+        self.num_neighbors = check_count("num_neighbors", num_neighbors, 1)
+        if negative_weight not in get_args(NegativeWeight):
+            raise ValueError(
+                f"negative_weight={negative_weight!r} is unknown; choose one of "
+                f"{', '.join(map(repr, get_args(NegativeWeight)))}"
+            )
+        self.negative_weight: NegativeWeight = negative_weight
+        if check_amount("init_logit_scale", init_logit_scale) == 0:
+            raise ValueError("init_logit_scale=0 must be positive: it is 1 / temperature")
+        if not math.isfinite(init_logit_bias):
+            raise ValueError(f"init_logit_bias={init_logit_bias} must be finite")
+        scale, bias = torch.tensor(math.log(init_logit_scale)), torch.tensor(float(init_logit_bias))
+        if learnable:
+            self.log_scale, self.bias = nn.Parameter(scale), nn.Parameter(bias)
+        else:
+            self.register_buffer("log_scale", scale)
+            self.register_buffer("bias", bias)
+        self.chunk_size = check_chunk_size(chunk_size)
+        self._clamp_warned = False
+
+    def sigmoid_loss(self, cosine: Tensor, weight: Tensor) -> Tensor:
+        """Return log(1 + exp(-w (cosine / tau + b))) for each element.
+
+        The term is the re-weighted sigmoid of Eq. 2. The paper prints
+        log(1 + exp(w (-cosine / tau + b))), which is the same with the sign of b changed.
+        SigLIP's initial b of -10 belongs to the form used here.
+        """
+        scale, bias = self.log_scale.to(cosine.dtype).exp(), self.bias.to(cosine.dtype)
+        return F.softplus(-weight * (scale * cosine + bias))
+
+    def check_batch(self, student: Tensor, teacher: Tensor) -> None:
+        """Raise unless both are float [B, D] with the same B; warn once if K is clamped."""
+        check_matrices(student, teacher)
+        if 1 < len(student) <= self.num_neighbors and not self._clamp_warned:
+            self._clamp_warned = True
+            warn(
+                f"num_neighbors={self.num_neighbors} is clamped to {len(student) - 1} in a batch "
+                f"of {len(student)} samples (this warning comes once): choose K below the batch "
+                "size"
+            )

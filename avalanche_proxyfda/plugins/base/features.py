@@ -1,0 +1,390 @@
+"""The base of methods that compare a student with a teacher on the same batch."""
+
+from __future__ import annotations
+
+import logging
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypedDict
+
+import torch
+from avalanche.models.utils import avalanche_forward
+from torch import Tensor, nn
+
+from avalanche_proxyfda._checks import (
+    check_amount,
+)
+from avalanche_proxyfda.data.views import (
+    replay_views,
+)
+from avalanche_proxyfda.distributed.plugin import batch_size, shard_of
+from avalanche_proxyfda.distributed.ranks import Shard
+from avalanche_proxyfda.features.source import (
+    FeatureSource,
+    unwrap,
+)
+from avalanche_proxyfda.features.tap import (
+    FeatureTap,
+)
+from avalanche_proxyfda.plugins.base.lifecycle import (
+    ReferenceChoice,
+    ReferencePlugin,
+    Terms,
+)
+from avalanche_proxyfda.teacher.cache import (
+    CacheChoice,
+    CacheSettings,
+)
+from avalanche_proxyfda.teacher.cache.planning import (
+    name_batch,
+    plan_cache,
+)
+from avalanche_proxyfda.teacher.cache.settings import (
+    CacheDtype,
+)
+from avalanche_proxyfda.teacher.cached import (
+    CachedTeacher,
+    Named,
+)
+from avalanche_proxyfda.teacher.teacher import (
+    FeatureTeacher,
+    Values,
+)
+
+_log = logging.getLogger(__name__)
+_SAVED_COUNTS = (
+    "skipped",
+    "_skipped_before",
+    "teacher_forwards",
+    "cache_lookups",
+    "cache_hits",
+    "_counted",
+)
+
+
+class TeacherOptions(TypedDict, total=False):
+    """Keyword arguments of every plugin with a teacher; see :class:`FeaturePlugin`."""
+
+    teacher: ReferenceChoice
+    name: str | None
+    teacher_cache: CacheChoice
+    cache_views: int | None
+    cache_bytes: int
+    cache_dir: str | os.PathLike[str] | None
+    cache_dtype: CacheDtype | None
+
+
+class FeatureOptions(TeacherOptions, total=False):
+    """Keyword arguments of every plugin with a teacher and one place to read."""
+
+    feature_module: str | None
+
+
+class FeaturePlugin(ReferencePlugin[CachedTeacher]):
+    """Reads places of the student in its own forward, and the same places of a teacher.
+
+    A step costs the student's forward and one teacher forward. All plugins of the strategy
+    with the same teacher share the teacher forward, for any places. Samples in the teacher's
+    cache cost no forward: docs/teacher-cache.md.
+
+    A method implements :meth:`compare`, and :meth:`places`.
+
+    Args:
+        weight: lambda, the coefficient of the method's term.
+        feature_module, name: see :class:`ReferencePlugin`.
+        teacher: ``"previous"`` or ``"initial"``, the ``choice`` of :class:`ReferencePlugin`.
+        teacher_cache: ``"exact"`` caches the teacher's values within an experience, keyed by a
+            hash of the pixels. ``"auto"`` does so if the same views come back and the cache
+            fits. ``"clean"`` caches the evaluation view of each sample, which is another
+            method. ``"off"`` runs the teacher every time.
+        cache_views: number of views that random transforms give of each sample, in turn and
+            always the same; None leaves random transforms as they are.
+        cache_bytes: upper limit of the size of a cache.
+        cache_dir: folder of a memory-mapped file, which later runs with the same teacher, data
+            and views use too; None caches in the device's memory.
+        cache_dtype: ``"float16"`` halves a cache and rounds its values; None caches values as
+            they are.
+    """
+
+    option = "teacher"
+    place_option: ClassVar[str] = "feature_module"
+    """Name of the argument that gives the places, for messages."""
+    least_samples = 1
+    """Smaller batches have nothing to compare; the plugin skips and counts them."""
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        *,
+        feature_module: str | None = None,
+        teacher: ReferenceChoice = "previous",
+        name: str | None = None,
+        teacher_cache: CacheChoice = "auto",
+        cache_views: int | None = None,
+        cache_bytes: int = 2**31,
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_dtype: CacheDtype | None = None,
+    ) -> None:
+        super().__init__(choice=teacher, feature_module=feature_module, name=name)
+        self.weight = check_amount("weight", weight)
+        self.cache = CacheSettings(teacher_cache, cache_views, cache_bytes, cache_dir, cache_dtype)
+        self.cache_lookups = self.cache_hits = 0
+        """Samples that this plugin looked up in a cache, and samples that it got from there."""
+        self._counted = (0, 0)  # lookups and hits before this epoch
+        self._epoch = 0  # of the experience, also after a resume
+        self.view_seed = 0
+        """Seed of the random streams of replayed views: torch's initial seed."""
+        self.sources: tuple[FeatureSource, ...] = ()
+        self.skipped = 0
+        """Batches so far with nothing to compare."""
+        self.teacher_forwards = 0
+        """Teacher forwards of this plugin; a shared forward counts for the plugin that ran it."""
+        self._tap: FeatureTap | None = None
+        self._student: Values | None = None
+        self._shard: Shard | None = None
+        self._skipped_before = 0  # skipped batches before this epoch
+
+    @property
+    def teacher(self) -> CachedTeacher | None:
+        """The frozen teacher, during an experience."""
+        return self.reference
+
+    # ---- methods of a subclass --------------------------------------------------------
+
+    @abstractmethod
+    def places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
+        """Return the places of ``model`` (unwrapped) that the method reads."""
+
+    @abstractmethod
+    def compare(self, student: Any, teacher: Any) -> Terms:
+        """Return the named terms of a batch.
+
+        Args:
+            student: the result of :meth:`read` for the student; carries the gradient.
+            teacher: the result of :meth:`read` for the teacher.
+        """
+
+    def read(self, values: Values) -> Any:
+        """Turn the values of the places into the input of :meth:`compare`; here unchanged."""
+        return values
+
+    def is_active(self) -> bool:
+        """Return True if this experience has something to compare."""
+        return True
+
+    def check_student(self, values: Values, batch: int) -> None:
+        """Raise ValueError if a place does not hold the whole batch; the base accepts all."""
+
+    # ---- the teacher ------------------------------------------------------------------
+
+    def make_reference(self, strategy: Any) -> CachedTeacher:
+        """Return a teacher that reads the places of all plugins with the same teacher."""
+        return CachedTeacher(FeatureTeacher(strategy.model, self._shared_places(strategy)))
+
+    def restore_reference(self, strategy: Any, state: Any) -> CachedTeacher:
+        """Return the teacher of a saved state."""
+        return CachedTeacher.restore(strategy.model, self._shared_places(strategy), state)
+
+    def reference_state(self, reference: CachedTeacher) -> Any:
+        """Return the teacher's weights and buffers."""
+        return reference.state_dict()
+
+    def _shared_places(self, strategy: Any) -> list[FeatureSource]:
+        model = unwrap(strategy.model)
+        plugins = [p for p in strategy.plugins if isinstance(p, FeaturePlugin)]
+        return [s for p in plugins if p.choice == self.choice for s in p.checked_places(model)]
+
+    def checked_places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
+        """Return :meth:`places`; raise ValueError with the argument's name if one is missing."""
+        sources = self.places(model)
+        for source in sources:
+            source.find(model, self.place_option)
+        return sources
+
+    def shares_reference_with(self, other: ReferencePlugin[Any]) -> bool:
+        """Return True if ``other`` can use this plugin's teacher, which reads its places."""
+        if not isinstance(other, FeaturePlugin) or not super().shares_reference_with(other):
+            return False
+        return self.reference is not None and set(other.sources) <= set(self.reference.sources)
+
+    def ask_teacher(
+        self, tasks: Any, autocast: torch.dtype | None = None, named: Named | None = None
+    ) -> Callable[[Tensor], Values]:
+        """Return the teacher as a function of images.
+
+        Args:
+            tasks: task labels of the images, for a whole model with a head for each task.
+            autocast: dtype of the student's autocast; None without autocast.
+            named: the samples' names, for the cache; None skips the cache.
+        """
+        teacher = self.reference
+        assert teacher is not None
+
+        def ask(images: Tensor) -> Values:
+            forwards, cache = teacher.forwards, teacher.cache
+            lookups, hits = (0, 0) if cache is None else (cache.lookups, cache.hits)
+            values = teacher.values(
+                images, autocast, lambda m, x: avalanche_forward(m, x, tasks), named
+            )
+            self.teacher_forwards += teacher.forwards - forwards
+            if cache is not None:
+                self.cache_lookups += cache.lookups - lookups
+                self.cache_hits += cache.hits - hits
+            return values
+
+        return ask
+
+    # ---- an experience ----------------------------------------------------------------
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Take the teacher, and attach the tap to the student."""
+        model = unwrap(strategy.model)
+        self.sources = self.checked_places(model)
+        if self.named is None:
+            _log.info("%s reads %s", self.name, ", ".join(map(repr, map(str, self.sources))))
+        self._check_shared_teacher(strategy)
+        resumed = self.pending if self.pending.get("inside") else {}
+        self._epoch = resumed.get("epoch", 0)
+        self.view_seed = resumed.get("view_seed", torch.initial_seed() % 2**62)
+        super().before_training_exp(strategy, **kwargs)
+        self._tap = FeatureTap(self.sources)
+        self._tap.capture.trust(resumed.get("safe", ()))
+        self._tap.attach(model)
+
+    def _check_shared_teacher(self, strategy: Any) -> None:
+        """Refuse plugins with different settings of a shared teacher or of the views."""
+        for plugin in self.plugins_before(strategy):
+            if not isinstance(plugin, FeaturePlugin):
+                continue
+            if plugin.choice == self.choice and plugin.cache != self.cache:
+                raise ValueError(
+                    f"{plugin.name} and {self.name} share a teacher, but have different settings "
+                    f"of its cache: {plugin.cache} and {self.cache}; give both the same "
+                    "teacher_cache and cache_… arguments"
+                )
+            views = {plugin.cache.views, self.cache.views}
+            if None not in views and len(views) > 1:
+                raise ValueError(
+                    f"cache_views is {plugin.cache.views} for {plugin.name} and "
+                    f"{self.cache.views} for {self.name}, which train on the same views: "
+                    "give both the same"
+                )
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        """Replay views if ``cache_views`` is set; plan the teacher's cache, once."""
+        if self.cache.views is not None:
+            replay_views(strategy, self.cache.views, self.view_seed, self._epoch)
+        if self.is_active():
+            assert self.reference is not None
+            plan_cache(
+                self.reference,
+                self.cache,
+                strategy,
+                kwargs,
+                ask=self.ask_teacher,
+                name=self.name,
+                view_seed=self.view_seed,
+            )
+
+    def before_forward(self, strategy: Any, **kwargs: Any) -> None:
+        """Arm the tap: the next forward is the student's."""
+        if self._tap is not None:
+            self._tap.arm()
+
+    def after_forward(self, strategy: Any, **kwargs: Any) -> None:
+        """Take the values of the student's places."""
+        assert self._tap is not None
+        self._student = self._tap.take()
+        self.check_student(self._student, len(strategy.mb_x))
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Ask the teacher about the same batch, and add the terms to the strategy's loss."""
+        student, self._student = self._student, None
+        assert student is not None
+        if not self.is_active():
+            return
+        if batch_size(strategy) < self.least_samples:
+            self.skipped += 1
+            return
+        self._shard = shard_of(strategy)
+        teacher = self.ask(strategy)
+        self.add(strategy, self.compare(self.read(student), self.read(teacher)))
+
+    def ask(self, strategy: Any) -> Values:
+        """Return the values of the teacher's places for the strategy's batch."""
+        assert self._tap is not None
+        tasks = strategy.mbatch[-1] if len(strategy.mbatch) > 2 else 0
+        named = name_batch(self.reference, strategy.mbatch)
+        return self.ask_teacher(tasks, self._tap.autocast, named)(strategy.mb_x)
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Forget the batch."""
+        if self.reference is not None:
+            self.reference.forget()
+
+    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        """Publish the terms' means; write the cache's file, if it has one."""
+        if self.reference is not None and self.reference.cache is not None:
+            self.reference.cache.end_epoch()
+        super().after_training_epoch(strategy, **kwargs)
+        self._epoch += 1
+
+    def means(self) -> dict[str, float]:
+        """Return the terms' means, the number of skipped batches and the cache's hit rate.
+
+        The last two are left out if there were no skipped batches and no cache.
+        """
+        means = super().means()
+        lookups_before, hits_before = self._counted
+        lookups, hits = self.cache_lookups - lookups_before, self.cache_hits - hits_before
+        self._counted = (self.cache_lookups, self.cache_hits)
+        if lookups:
+            means["cache_hit_rate"] = hits / lookups
+        if self.skipped > self._skipped_before:
+            means["skipped_batches"] = float(self.skipped - self._skipped_before)
+        self._skipped_before = self.skipped
+        return means
+
+    def stop(self) -> None:
+        """End an experience; detach the tap, and forget the batch and the cache."""
+        super().stop()
+        if self._tap is not None:
+            self._tap.detach()
+        self._tap = self._student = None
+        if self.reference is not None:
+            self.reference.forget()
+            self.reference.end_cache()
+
+    # ---- saved state ------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the reference, the counts, and the state of the replayed views."""
+        counts = {name: getattr(self, name) for name in _SAVED_COUNTS}
+        here = {
+            "epoch": self._epoch,
+            "view_seed": self.view_seed,
+            "safe": self._tap.capture.safe if self._tap else [],
+        }
+        resumable = {name: self.pending.get(name, value) for name, value in here.items()}
+        return {**super().state_dict(), "counts": counts, **resumable}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
+        super().load_state_dict(state)
+        for name in _SAVED_COUNTS:
+            setattr(self, name, state["counts"][name])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes without hooks and batch, for pickling between experiences."""
+        return {**super().__getstate__(), "_tap": None, "_student": None}
+
+
+def check_rows(rows: int, batch: int, name: str) -> None:
+    """Raise ValueError unless a place gave one row for each sample."""
+    if rows != batch:
+        raise ValueError(
+            f"{name!r} gave {rows} rows for a batch of {batch}: it does not see "
+            "the batch as a whole (a multi-task model that splits it by task, for example); "
+            "name a module before that"
+        )

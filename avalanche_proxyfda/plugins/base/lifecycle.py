@@ -1,0 +1,291 @@
+"""The base of every method: a reference, and its life through the experiences.
+
+The reference is the model as it stood earlier. It is a teacher for methods on features and
+logits, and a set of anchors for methods on weights. The base decides when the reference is
+taken, which plugins share it, how terms reach the loss and the metrics, and what is saved.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, get_args
+
+from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
+from torch import Tensor, nn
+
+from avalanche_proxyfda._checks import check_choice
+from avalanche_proxyfda.distributed.plugin import check_spread, share_of
+from avalanche_proxyfda.features.presets import (
+    find_feature_source,
+)
+from avalanche_proxyfda.features.source import (
+    FeatureSource,
+    unwrap,
+)
+from avalanche_proxyfda.plugins.base.terms import (
+    FiniteWatch,
+    TermLog,
+    publish,
+)
+
+ReferenceChoice = Literal["previous", "initial"]
+Terms = dict[str, tuple[float, Tensor]]
+"""Name of a term: its coefficient in the strategy's loss, and its value (a scalar)."""
+
+R = TypeVar("R")
+
+
+class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
+    """Keeps a reference through the experiences, and adds terms to a strategy's loss.
+
+    On several devices the plugin needs
+    :class:`~avalanche_proxyfda.distributed.DistributedTraining`, and then gives the results of
+    a single process.
+
+    Args:
+        choice: ``"previous"``, the model as it stood at the end of the experience before (for
+            the first experience: as given), or ``"initial"``, always the model as given.
+        feature_module: the embedding: ``"NAME"``, the module's output, or ``"NAME:input"``,
+            its input. The head is the part of the model after the embedding. None takes a
+            preset.
+        name: prefix of the metrics; None takes the name of the class.
+
+    Raises:
+        TypeError, ValueError: for an option of the wrong type or out of range.
+    """
+
+    def __init_subclass__(cls, supports_distributed: bool = False, **kwargs: Any) -> None:
+        # Avalanche's own keyword, with its type
+        super().__init_subclass__(supports_distributed=supports_distributed, **kwargs)
+
+    option: ClassVar[str]
+    """Name that a method gives to its argument ``choice``; plugins of one option may share."""
+
+    def __init__(
+        self,
+        *,
+        choice: ReferenceChoice,
+        feature_module: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice(self.option, choice, get_args(ReferenceChoice))
+        self.choice: ReferenceChoice = choice
+        self.name = name or type(self).__name__.removesuffix("Plugin")
+        self.named = None if feature_module is None else FeatureSource.parse(feature_module)
+        self.reference: R | None = None
+        self._snapshot_of = -1  # the experience of self.reference
+        self._within: int | None = None  # the experience that has begun and not ended
+        self._at = -1  # the clock's count for that experience
+        self._restored: Mapping[str, Any] | None = None
+        self._owner: weakref.ReferenceType[Any] | None = None
+        self._log, self._watch = TermLog(), FiniteWatch()
+        self._warned: set[str] = set()
+
+    # ---- methods of a subclass --------------------------------------------------------
+
+    @abstractmethod
+    def make_reference(self, strategy: Any) -> R:
+        """Return a reference of the strategy's model as it stands."""
+
+    @abstractmethod
+    def restore_reference(self, strategy: Any, state: Any) -> R:
+        """Return the reference that ``state`` describes."""
+
+    @abstractmethod
+    def reference_state(self, reference: R) -> Any:
+        """Return the state that :meth:`restore_reference` takes."""
+
+    # ---- before an experience ---------------------------------------------------------
+
+    def embedding(self, model: nn.Module) -> FeatureSource:
+        """Return the place of the embedding in ``model``: as named, or by preset."""
+        return self.named or find_feature_source(unwrap(model))
+
+    def plugins_before(self, strategy: Any) -> list[ReferencePlugin[Any]]:
+        """Return the plugins of this package that stand before this plugin in the strategy."""
+        plugins = strategy.plugins[: strategy.plugins.index(self)]
+        return [plugin for plugin in plugins if isinstance(plugin, ReferencePlugin)]
+
+    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+        """Refuse a second strategy, DataParallel, and ranks without DistributedTraining."""
+        check_spread(strategy)
+        owner = self._owner() if self._owner else None
+        if owner is not None and owner is not strategy:
+            raise ValueError(
+                f"this {type(self).__name__} belongs to another strategy: its {self.option} and "
+                "learned state are of that model; make one plugin for each strategy"
+            )
+        self._owner = weakref.ref(strategy)
+        if any(isinstance(module, nn.DataParallel) for module in strategy.model.modules()):
+            raise TypeError(
+                "nn.DataParallel splits a batch over replicas, so no replica sees the whole "
+                "batch: use the plain model on one device"
+            )
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Keep, share, restore or make the reference."""
+        self.stop()  # an exception may have ended an earlier run
+        if len(strategy.adapted_dataset) == 0:
+            raise ValueError(
+                f"experience {strategy.experience.current_experience} is empty: there is nothing "
+                "to train on; drop it from the stream"
+            )
+        if any(plugin.name == self.name for plugin in self.plugins_before(strategy)):
+            raise ValueError(
+                f"two plugins are called {self.name!r}, so their metrics would hide each "
+                "other: give one of them a name, name='...'"
+            )
+        state, now = self.pending, strategy.clock.train_exp_counter
+        inside = bool(state.get("inside"))
+        if inside and state["experience"] != now:
+            raise ValueError(
+                f"the loaded state was taken inside experience {state['experience']}, but the "
+                f"strategy is about to train its number {now}: restore the strategy's clock too "
+                f"(strategy.clock.train_exp_counter = {state['experience']}), or load a state that "
+                "was taken between experiences"
+            )
+        # neither a run after an exception nor a later part of an online experience is new
+        whole = whole_experience(strategy)
+        new = is_first_part(strategy) and self._within != whole
+        self._snapshot_of = now
+        self.reference = self._choose(strategy, state.get("reference"), inside, new)
+        self.prepare(strategy, state if inside else {}, new and not inside, kwargs)
+        if inside and "terms" in state:
+            self._log.load_state_dict(state["terms"], strategy.device)
+        self._within, self._at, self._restored = whole, now, None
+        if len(strategy.dataloader) == 0:
+            raise ValueError(
+                "the training loader is empty, so nothing would be learnt: drop_last=True "
+                f"drops the only batch of {len(strategy.adapted_dataset)} samples at "
+                f"train_mb_size={strategy.train_mb_size}; lower train_mb_size"
+            )
+
+    def prepare(
+        self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+    ) -> None:
+        """Prepare an experience once the reference exists; the base does nothing.
+
+        Args:
+            strategy: in ``before_training_exp``.
+            state: a loaded state that was taken inside this experience, or empty.
+            new: True if the experience begins here; False in its later parts, in a second try,
+                and after a resume.
+            loading: the keyword arguments of ``strategy.train``.
+        """
+
+    def _choose(self, strategy: Any, restored: Any, inside: bool, new: bool) -> R:
+        """Return the earlier reference, another plugin's, a restored one, or a new one."""
+        if self.reference is not None and not (self.choice == "previous" and new):
+            return self.reference
+        self.reference = None  # freed before the next reference is made
+        for plugin in self.plugins_before(strategy):
+            if plugin.shares_reference_with(self):
+                return cast("R", plugin.reference)
+        if restored is not None and (inside or self.choice == "initial"):
+            return self.restore_reference(strategy, restored)
+        return self.make_reference(strategy)
+
+    def shares_reference_with(self, other: ReferencePlugin[Any]) -> bool:
+        """Return True if ``other`` can use this plugin's reference."""
+        mine, theirs = ((p.option, p.choice, p._snapshot_of) for p in (self, other))
+        return self.reference is not None and mine == theirs
+
+    def warn_once(self, subject: str, message: str) -> None:
+        """Warn with ``message``, unless this plugin has warned about ``subject`` before."""
+        if subject not in self._warned:
+            self._warned.add(subject)
+            warnings.warn(message, stacklevel=4)
+
+    # ---- a step -----------------------------------------------------------------------
+
+    def add(self, strategy: Any, terms: Terms) -> None:
+        """Add terms to the strategy's loss and to the published means.
+
+        Raises:
+            ValueError: if a term is NaN or infinite; names experience and iteration.
+        """
+        values = [value for _, value in terms.values()]
+        where = f"experience {strategy.experience.current_experience}"
+        self._watch.check(where, strategy.clock.train_exp_iterations, *values)
+        for coefficient, value in terms.values():
+            strategy.loss = strategy.loss + coefficient * value
+        self._log.add({name: value for name, (_, value) in terms.items()}, share_of(strategy))
+
+    # ---- after ------------------------------------------------------------------------
+
+    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        """Publish the terms' means over the epoch."""
+        self._watch.look()
+        publish(strategy, self, self.name, self.means())
+        self._log.clear()
+
+    def means(self) -> dict[str, float]:
+        """Return the values that are published at the end of an epoch."""
+        return self._log.means()
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Clean up the model; drop the reference if no later experience needs it."""
+        self.stop()
+        self._at = strategy.clock.train_exp_counter + 1
+        if is_last_part(strategy):
+            self._within = None
+            if self.choice == "previous":
+                self.reference = None
+
+    def stop(self) -> None:
+        """End an experience, also after an exception; safe to repeat."""
+        self._log.clear()
+        self._watch.clear()
+
+    # ---- saved state ------------------------------------------------------------------
+
+    @property
+    def pending(self) -> Mapping[str, Any]:
+        """A loaded state that is not in use yet; else empty."""
+        return self._restored or {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state to resume from: nested dicts of tensors, numbers and strings."""
+        reference = None if self.reference is None else self.reference_state(self.reference)
+        return {
+            "reference": self.pending.get("reference") if reference is None else reference,
+            "experience": self.pending.get("experience", self._at),
+            "inside": self.pending.get("inside", self._within is not None),
+            "terms": self.pending.get("terms", self._log.state_dict()),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load ``state``; the next experience puts its reference in place.
+
+        A state that was taken inside an experience needs the strategy's clock at that
+        experience (``strategy.clock.train_exp_counter``). The reference is then the model as
+        it stood before the experience, and training resumes at the same place. The caller
+        trains the remaining epochs.
+        """
+        self.reference, self._restored = None, state
+        self._snapshot_of = self._at = -1
+        self._within = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes without the strategy, for pickling between experiences."""
+        return {**self.__dict__, "_owner": None}
+
+
+def whole_experience(strategy: Any) -> int:
+    """Return the number of the experience; for a part of an online one, of the whole."""
+    experience = strategy.experience
+    return int(getattr(experience, "origin_experience", experience).current_experience)
+
+
+def is_first_part(strategy: Any) -> bool:
+    """Return True if an experience begins: False in the later parts of an online experience."""
+    return bool(getattr(strategy.experience, "is_first_subexp", True))
+
+
+def is_last_part(strategy: Any) -> bool:
+    """Return True if an experience ends: False in the earlier parts of an online experience."""
+    return bool(getattr(strategy.experience, "is_last_subexp", True))

@@ -1,1 +1,0 @@
-"""Parts of a checkpoint: plain data, files, models with growing heads, optimizers, metrics."""

@@ -1,0 +1,9 @@
+"""Streams of experiences for any Avalanche strategy.
+
+:func:`split_imagenet_r` splits ImageNet-R by class, :func:`dataset_sequence` learns one data set
+after the other. ``avalanche_proxyfda.streams.files`` reads the data sets.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

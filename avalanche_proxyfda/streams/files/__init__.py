@@ -1,0 +1,1 @@
+"""Data sets, images, packs and archives on disk."""

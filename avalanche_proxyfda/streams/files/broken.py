@@ -1,0 +1,39 @@
+"""Broken images of a data set: which they are, and the data set without them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from avalanche_proxyfda.streams.files.images import (
+    scan_items,
+)
+from avalanche_proxyfda.streams.files.labelled import (
+    SPLITS,
+    DataSet,
+)
+
+
+def broken(data: DataSet) -> dict[str, dict[int, str]]:
+    """Read every image; return the reason for each broken image, by split and index."""
+    return {split: scan_items(getattr(data, split), f"{data.name} {split}") for split in SPLITS}
+
+
+def without_broken(data: DataSet) -> tuple[DataSet, dict[str, str]]:
+    """The data set without its broken images, and the reason for each of them, by place.
+
+    Raises:
+        ValueError: if a split has no image left, or a class has no training image left.
+    """
+    reasons = broken(data)
+    parts = {split: getattr(data, split).without(places) for split, places in reasons.items()}
+    empty = [split for split, part in parts.items() if not len(part)]
+    if empty:
+        raise ValueError(f"{data.name}: no readable image is left for {', '.join(empty)}")
+    lost = sorted(set(range(len(data.classes))) - set(parts["train"].targets))
+    if lost:
+        raise ValueError(f"{data.name}: no readable training image of the classes {lost[:5]}")
+    dropped = {}
+    for split, places in reasons.items():
+        names = getattr(data, split).placed()
+        dropped |= {f"{data.name} {split} {names[k][0]}": reason for k, reason in places.items()}
+    return replace(data, **parts), dropped

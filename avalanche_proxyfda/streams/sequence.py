@@ -1,0 +1,99 @@
+"""Data sets one after the other, as an Avalanche benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from torch import Tensor
+
+from avalanche_proxyfda.streams.files.labelled import (
+    DataSet,
+)
+
+
+def dataset_sequence(
+    sets: Sequence[DataSet],
+    train_transforms: Transform | Sequence[Transform],
+    eval_transforms: Transform | Sequence[Transform],
+    shared_labels: bool = False,
+    evaluate_on: Literal["validation", "test"] = "test",
+) -> Any:
+    """Build an Avalanche benchmark with one experience for each data set, in order.
+
+    Args:
+        sets: data sets with images of any size; see :func:`avalanche_proxyfda.streams.files.datasets.load`.
+        train_transforms: training view of RGB images of PIL; one for all sets, or one a set.
+        eval_transforms: evaluation view; one for all sets, or one a set.
+        shared_labels: True gives all sets one label space and no task labels
+            (domain-incremental learning); all sets need the same classes. False makes each set
+            a task with its own labels from 0.
+        evaluate_on: split of the test stream; ``"validation"`` for choosing settings.
+
+    Returns:
+        The benchmark; its ``summary`` lists the sets.
+
+    Raises:
+        ValueError: if there is no set, a set repeats, the number of transforms differs from the
+            number of sets, or ``shared_labels`` is True and the classes differ.
+    """
+    from avalanche.benchmarks import (
+        benchmark_from_datasets,
+        task_incremental_benchmark,
+        with_classes_timeline,
+    )
+    from avalanche.benchmarks.utils import TransformGroups, as_classification_dataset
+
+    names = [data.name for data in sets]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"sets={names} must be different data sets, at least one")
+    if evaluate_on not in ("validation", "test"):
+        raise ValueError(f"evaluate_on={evaluate_on!r} is unknown; choose 'validation' or 'test'")
+    if shared_labels and len({data.classes for data in sets}) > 1:
+        odd = next(data for data in sets if data.classes != sets[0].classes)
+        raise ValueError(
+            f"shared_labels=True, but {odd.name} has other classes than {sets[0].name}: "
+            f"{', '.join(odd.classes[:3])} …"
+        )
+    views = [_each(t, len(sets)) for t in (train_transforms, eval_transforms)]
+
+    def stream(split: str) -> list[Any]:
+        experiences = []
+        for data, train, evaluation in zip(sets, *views, strict=True):
+            groups = TransformGroups({"train": (train, None), "eval": (evaluation, None)})
+            experiences.append(as_classification_dataset(getattr(data, split), groups))
+        return experiences
+
+    plain = benchmark_from_datasets(train=stream("train"), test=stream(evaluate_on))
+    benchmark: Any = with_classes_timeline(
+        plain if shared_labels else task_incremental_benchmark(plain)
+    )
+    benchmark.summary = {
+        "stream": "dataset-sequence",
+        "shared_labels": shared_labels,
+        "evaluate_on": evaluate_on,
+        "sets": [
+            {
+                "name": data.name,
+                "classes": len(data.classes),
+                "train": len(data.train),
+                "validation": len(data.validation),
+                "test": len(data.test),
+                "splits": data.note,
+            }
+            for data in sets
+        ],
+    }
+    return benchmark
+
+
+def _each(transforms: Transform | Sequence[Transform], count: int) -> list[Transform]:
+    if callable(transforms):
+        return [transforms] * count
+    if len(transforms) != count:
+        raise ValueError(f"{len(transforms)} transforms were given for {count} data sets")
+    return list(transforms)
+
+
+Transform = Callable[[Any], Tensor]
+"""Maps an RGB image of PIL to a float tensor [C, H, W]."""

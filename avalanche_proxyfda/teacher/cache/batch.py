@@ -1,0 +1,116 @@
+"""Batches that carry the names of their samples from the loader to the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from avalanche.benchmarks.utils.data_loader import MultiDatasetDataLoader
+from torch import Tensor
+
+from avalanche_proxyfda.data.loaders import datasets_of
+from avalanche_proxyfda.data.views import (
+    NumberedItem,
+)
+from avalanche_proxyfda.teacher.cache.names import (
+    checksums,
+    pixel_names,
+    sample_name,
+)
+
+Collate = Callable[[list[Any]], Any]
+
+
+class MarkedBatch(list[Any]):
+    """A mini-batch with a name for each sample; workers, pinning and devices keep the names.
+
+    Avalanche moves the entries of a list in place, so the names stay beside their images. The
+    batch drops the names when something changes the images in place, or replaces them by
+    anything other than their copy in pinned memory or on another device.
+
+    Args:
+        entries: the mini-batch, images first.
+        names: a name for each sample; None if the names are unknown.
+        sums: :func:`~avalanche_proxyfda.teacher.cache.names.checksums` of the named images, [B]; None
+            if the images stay on the CPU.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[Any] = (),
+        names: list[bytes] | None = None,
+        sums: Tensor | None = None,
+    ) -> None:
+        super().__init__(entries)
+        self.names = names
+        self.sums = sums
+        self._version: int | None = None  # version of the images when they were set
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        if place == 0:
+            if not _is_copy_elsewhere(self[0], value):
+                self.names = None
+            self._version = getattr(value, "_version", None)
+        super().__setitem__(place, value)
+
+    def pin_memory(self) -> MarkedBatch:
+        """Return the batch in pinned memory."""
+        entries = (e.pin_memory() if isinstance(e, Tensor) else e for e in self)
+        sums = None if self.sums is None else self.sums.pin_memory()
+        return MarkedBatch(entries, self.names, sums)
+
+    def names_of(self, images: Tensor) -> list[bytes] | None:
+        """Return the names if ``images`` are this batch's, unchanged; else None."""
+        unchanged = len(self) > 0 and images is self[0] and images._version == self._version
+        return self.names if unchanged else None
+
+
+def _is_copy_elsewhere(old: Any, new: Any) -> bool:
+    """Return True if ``new`` is ``old``, or its copy on another device or in pinned memory."""
+    if new is old:
+        return True
+    if not isinstance(old, Tensor) or not isinstance(new, Tensor):
+        return False
+    moved = new.device != old.device or (new.is_pinned() and not old.is_pinned())
+    return moved and new.shape == old.shape and new.dtype == old.dtype
+
+
+class Marking:
+    """A collate function that adds names to the batches of another collate function.
+
+    The names are computed where the batch is collated: in the loader's worker processes, if it
+    has workers.
+
+    Args:
+        collate: the other collate function.
+        verify: True adds checksums, for batches that leave the CPU.
+    """
+
+    def __init__(self, collate: Collate, verify: bool) -> None:
+        self.collate, self.verify = collate, verify
+
+    def __call__(self, items: list[Any]) -> Any:
+        """Return the collated items, as a :class:`MarkedBatch` if they begin with images."""
+        numbers = [item.number for item in items if isinstance(item, NumberedItem)]
+        batch = self.collate([i.item for i in items] if numbers else items)
+        if not isinstance(batch, (list, tuple)) or not batch or not isinstance(batch[0], Tensor):
+            return batch
+        if numbers:
+            return MarkedBatch(batch, [sample_name(n) for n in numbers])
+        names = pixel_names(batch[0], tasks_of(batch))
+        return MarkedBatch(batch, names, checksums(batch[0]) if self.verify else None)
+
+
+def tasks_of(batch: Any) -> Tensor | None:
+    """Return the task labels of a mini-batch, [B]; None if it has none."""
+    return batch[-1] if len(batch) > 2 and isinstance(batch[-1], Tensor) else None
+
+
+def mark(loader: Any, verify: bool) -> None:
+    """Make the loader name the samples of its batches, see :class:`Marking`; safe to repeat."""
+    if isinstance(loader, MultiDatasetDataLoader):
+        collate = loader.loader_kwargs["collate_fn"]
+        if not isinstance(collate, Marking):
+            loader.loader_kwargs["collate_fn"] = Marking(collate, verify)
+    elif datasets_of(loader) is not None and not isinstance(loader.collate_fn, Marking):
+        loader.collate_fn = Marking(loader.collate_fn, verify)

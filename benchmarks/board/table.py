@@ -1,0 +1,115 @@
+"""Rows as a Markdown table for the terminal."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from benchmarks.results.matrix import (
+    weighted_mean,
+)
+from benchmarks.results.record import (
+    Record,
+)
+from benchmarks.results.scores import (
+    outcome_of,
+)
+from benchmarks.results.settings import (
+    Row,
+)
+
+_NOTES = {
+    "accuracy": "mean over the stream's experiences after the last (%)",
+    "last": "accuracy on all test images after the last experience (%)",
+    "average": "mean of that over the experiences so far, after each (%)",
+    "forgetting": "accuracy right after learning an experience minus accuracy at the end (points, "
+    "Avalanche's)",
+    "Δ_LP": "change of the linear-probe accuracy of data sets never tuned on (points; below 0 is "
+    "concept forgetting), the mean and each",
+    "Δ_ZS": "the same of their zero-shot accuracy, the mean",
+    "val": "accuracy, and Δ_LP, on validation data: choose by these",
+    "s/step": "median, with as many runs at a time as --jobs says, so compare them within one "
+    "table only",
+}
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Means over seeds, a line a setting; bold is what validation data choose of several.
+
+    Args:
+        rows: finished ones are shown; at least one.
+    """
+    whole = [row for row in rows if row.finished]
+    first = whole[0].finished[0]
+    assert first.stream is not None
+    by_image = first.stream.weighted_by == "image"
+    panel = list(first.panel or {})
+    several = max(len(row.finished) for row in whole) > 1
+    worded = any(row.scores("delta_zs") for row in whole)
+    validated = any(row.scores("score") for row in whole)
+    head = ["method", "strength", *(["seeds"] if several else []),
+            *(["last", "average"] if by_image else ["accuracy"]), "forgetting"]  # fmt: skip
+    head += ["Δ_LP panel", *panel, *(["Δ_ZS"] if worded else [])] if panel else []
+    head += ["val", *(["val Δ_LP"] if panel else [])] if validated else []
+    head.append("s/step")
+    lines = [head, ["---"] * len(head)]
+    if first.config["head"]["kind"] == "zero-shot":
+        lines.append(_untrained(first, head))
+    paths = [row.method for row in whole]
+    for row in whole:
+        bold = row.chosen and paths.count(row.method) > 1
+        cells = _cells(row, head, panel)
+        lines.append([f"**{cell}**" if bold else cell for cell in cells])
+    about = ["strength: λ; mu of DiGraP, alpha of WiSE-FT."]
+    if len(set(paths)) < len(paths) and validated:
+        about.append("Bold: chosen on validation data, by accuracy + Δ_LP there.")
+    about += [
+        f"{name}: {text}."
+        for name, text in _NOTES.items()
+        if name in head or (name == "Δ_LP" and panel)
+    ]
+    if by_image and first.config["head"]["kind"] == "zero-shot":
+        about.append("A zero-shot head chooses among all classes from the start, a growing one "
+                     "among those seen so far: compare their averages with care.")  # fmt: skip
+    about.append("With a head of kind probe, heads start as linear probes: lp-ft is plain "
+                 "fine-tuning from there.")  # fmt: skip
+    return "\n".join(["", *("| " + " | ".join(line) + " |" for line in lines), "", *about])
+
+
+def _untrained(record: Record, head: list[str]) -> list[str]:
+    """The row of the zero-shot head before any training."""
+    assert record.stream is not None
+    values = [float(a or 0) for a in outcome_of(record).accuracy[0]]
+    by_image = record.stream.weighted_by == "image"
+    weights = record.stream.test if by_image else (1,) * len(values)
+    value = weighted_mean(values, weights)
+    filled = {"method": "not tuned", "last" if by_image else "accuracy": f"{100 * value:.1f}"}
+    return [filled.get(name, "") for name in head]
+
+
+def _cells(row: Row, head: list[str], panel: list[str]) -> list[str]:
+    def points(value: float | None, sign: str = "") -> str:
+        return "" if value is None else f"{100 * value:{sign}.1f}"
+
+    found = {
+        "method": row.method,
+        "strength": "" if row.strength is None else f"{row.strength:g}",
+        "seeds": str(len(row.finished)),
+        "last": points(row.mean("last")),
+        "accuracy": points(row.mean("last")),
+        "average": points(row.mean("avg")),
+        "forgetting": points(row.mean("forgetting_first")),
+        "Δ_LP panel": points(row.mean("delta_lp"), "+"),
+        "Δ_ZS": points(row.mean("delta_zs"), "+"),
+        "val": points(row.mean("validation_accuracy")),
+        "val Δ_LP": points(row.mean("validation_delta_lp"), "+"),
+        "s/step": f"{statistics.median(row.scores('seconds_per_step').values()):.3f}",
+    }
+    for name in panel:
+        changes = []
+        for record in row.finished:
+            moments = outcome_of(record).panel
+            first, end = (moments[k].linear_probe["test"][name] for k in (0, -1))
+            changes.append(end - first)
+        found[name] = points(statistics.fmean(changes), "+")
+    return [found[name] for name in head]

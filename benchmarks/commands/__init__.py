@@ -1,0 +1,1 @@
+"""The commands of ``python -m benchmarks``: options and printing."""

@@ -1,0 +1,43 @@
+"""``python -m benchmarks board``: records in, the board out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks.board.write import write_board
+from benchmarks.results.files import (
+    collect,
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of ``python -m benchmarks board``."""
+    parser.add_argument(
+        "records",
+        nargs="+",
+        type=Path,
+        metavar="RECORDS",
+        help="files, or folders that are searched for *.json",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=None,
+        help="how many a row must have to be ranked; default: the most that any has",
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Write the board and print its path."""
+    if args.seeds is not None and args.seeds < 1:
+        raise ValueError(f"--seeds {args.seeds}: at least one")
+    found = collect(args.records)
+    page = write_board(found, args.out, args.seeds)
+    failed = sum(record.status == "failed" for record in found.records)
+    print(f"{len(found.records)} runs, {failed} of them failed.")
+    for name, reason in found.refused.items():
+        print(f"not used: {name}: {reason}")
+    print(page)
+    return 0

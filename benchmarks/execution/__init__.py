@@ -1,0 +1,1 @@
+"""Many runs: jobs, one launcher, and its executors."""

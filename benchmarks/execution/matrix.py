@@ -1,0 +1,173 @@
+"""What a sweep runs: a YAML file of streams, methods, seeds and strengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from avalanche_proxyfda._yaml import (
+    read_yaml,
+)
+from benchmarks.config import (
+    Config,
+    Recipe,
+    complaint,
+    find_recipe,
+    load_recipe,
+    path_configs,
+    plain,
+    unknown_key,
+)
+from benchmarks.execution.tasks import (
+    Task,
+)
+from benchmarks.experiment.prepare import (
+    planned_steps,
+    prepare,
+)
+from benchmarks.methods.plugins import checked
+from benchmarks.methods.registry import METHODS, check_method
+from benchmarks.results.identity import (
+    canonical,
+)
+from benchmarks.results.record import (
+    Selection,
+)
+
+FOLDER = Path(__file__).parents[1] / "sweeps"
+_STRICT = ConfigDict(extra="forbid")
+_SAID = {"method": "methods", "seed": "seeds", "strength": "strengths"}
+Grid = Annotated[tuple[float, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Matrix:
+    """The runs of a sweep: every method of every stream, at every strength, with every seed.
+
+    Attributes:
+        streams: recipes of streams.
+        methods: to compare; None takes those that ``compare`` of a stream's recipe lists.
+        seeds: of every setting.
+        strengths: the recipes' ``grid``, their ``coarse`` one, the ``recipe``'s own value, or
+            numbers: for all methods, or by method (others then take the grid).
+        set: keys of the configuration to change, as ``train.epochs: 1``.
+        cpus: cores of one run.
+        gpus: of one run; a fraction shares one.
+    """
+
+    streams: Annotated[tuple[str, ...], Field(min_length=1)]
+    methods: tuple[str, ...] | None = None
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    strengths: Literal["grid", "coarse", "recipe"] | Grid | dict[str, Grid] = "grid"
+    set: dict[str, Any] = Field(default_factory=dict)
+    cpus: Annotated[int, Field(ge=1)] = 1
+    gpus: Annotated[float, Field(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        by_method = self.strengths if isinstance(self.strengths, dict) else {}
+        for method in (*(self.methods or ()), *by_method):
+            check_method(method)
+        for key in ("method", "seed", "strength"):
+            if key in self.set:
+                raise ValueError(f"set.{key}: say it by the matrix's {_SAID[key]}")
+        for name in ("streams", "methods", "seeds"):
+            values = getattr(self, name) or ()
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}={list(values)}: each may be given once")
+
+
+_ADAPTER: TypeAdapter[Matrix] = TypeAdapter(Matrix)
+
+
+def load_matrix(name: str) -> Matrix:
+    """The matrix in a file, from here or from ``benchmarks/sweeps``.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: for keys that do not exist, near ones named, and for bad values.
+    """
+    places = [Path(name), FOLDER / name, FOLDER.parent / name]
+    path = next((p for p in places if p.is_file()), None)
+    if path is None:
+        known = ", ".join(p.name for p in sorted(FOLDER.glob("*.yaml")))
+        raise FileNotFoundError(f"--matrix {name} is no file; there are {known} in {FOLDER.name}/")
+    try:
+        content = read_yaml(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} must hold keys and values")
+    known_keys = list(Matrix.__dataclass_fields__)
+    for key in content:
+        if key not in known_keys:
+            raise ValueError(f"{path.name}: {unknown_key(key, known_keys)}")
+    try:
+        return _ADAPTER.validate_python(content)
+    except ValidationError as error:
+        raise ValueError(f"{path.name}: {complaint(error)}") from None
+
+
+def tasks_of(matrix: Matrix, out: Path) -> list[Task]:
+    """The runs, seed by seed, so that an unfinished sweep has whole seeds first.
+
+    Raises:
+        FileNotFoundError, ValueError: for recipes that are not there, or settings that do not fit.
+    """
+    tasks = []
+    recipes = [load_recipe(find_recipe(name)) for name in matrix.streams]
+    for seed in matrix.seeds:
+        for stream in recipes:
+            for method in matrix.methods or stream.compare:
+                tasks += list(_of_method(matrix, stream, method, seed, out))
+    if not tasks:
+        raise ValueError(f"streams={list(matrix.streams)} list no methods: say methods=…")
+    if len({task.file for task in tasks}) < len(tasks):
+        raise ValueError(f"streams={list(matrix.streams)}: two of them are the same recipe")
+    return tasks
+
+
+def _of_method(matrix: Matrix, stream: Recipe, method: str, seed: int, out: Path) -> Iterable[Task]:
+    run = stream.of_method(method, {**matrix.set, "seed": seed})
+    asked = matrix.strengths
+    if isinstance(asked, dict):
+        asked = asked.get(method, "grid")
+    grids = {"grid": run.grid, "coarse": run.coarse, "recipe": ()}
+    grid = grids[asked] if isinstance(asked, str) else asked
+    folder, source = out / stream.stream, stream.path.name
+    if METHODS[method].knob is None or asked == "recipe":
+        return [Task(checked(run.config, source), folder)]
+    if not grid:
+        raise ValueError(f"{source} has no {asked} of {method}: say strengths=…")
+    selection = Selection("validation", len(grid))
+    path = path_configs(run.config, grid)
+    return [Task(checked(config, source), folder, selection) for config in path]
+
+
+def with_steps(tasks: list[Task]) -> list[Task]:
+    """``tasks`` with their steps; 0 for those that cannot be built, which fail as they run."""
+    streams: dict[bytes, Any] = {}
+    made = []
+    for task in tasks:
+        key = _stream_key(task.config)
+        if key not in streams:
+            try:
+                streams[key] = prepare(task.config, only_check=True).stream
+            except Exception:  # whatever it is, the run will meet it, and record it
+                streams[key] = None
+        stream = streams[key]
+        try:
+            steps = 0 if stream is None else planned_steps(task.config, stream)
+        except ValueError:
+            steps = 0
+        made.append(replace(task, steps=steps))
+    return made
+
+
+def _stream_key(config: Config) -> bytes:
+    content = plain(config)
+    return canonical([content[k] for k in ("stream", "backbone", "head", "train", "panel")])

@@ -1,0 +1,190 @@
+"""Measurements of a model: accuracy on data sets, and its tower's features on a panel."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from avalanche.models.utils import avalanche_forward
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from avalanche_proxyfda._random import (
+    generator,
+    preserved_rng,
+)
+from avalanche_proxyfda.metrics import (
+    Panel,
+    defined_drift,
+    measure_names,
+    probe_accuracies,
+    zero_shot_accuracies,
+)
+from avalanche_proxyfda.metrics.panel import Split
+from avalanche_proxyfda.models import Backbone, TextHead, text_head
+from avalanche_proxyfda.strategies.precision import autocast
+from benchmarks.config import Config, plain
+from benchmarks.streams.panel import PanelData
+from benchmarks.streams.words import words_of
+
+MEASURED: tuple[Split, ...] = ("validation", "test")
+Accuracies = dict[Split, dict[str, float]]
+_PRETRAINED: dict[str, PanelMoment] = {}
+
+
+def device_of(config: Config, touch: bool = True) -> torch.device:
+    """The device of the run.
+
+    Args:
+        config: names the device in ``where.device``.
+        touch: allocates a tensor on the device, which takes memory on an accelerator.
+
+    Raises:
+        ValueError: when torch does not know the device, or the machine does not have it.
+    """
+    asked = config.where.device
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+        if touch or device.type != "cuda":
+            torch.empty(1, device=device)
+        elif (device.index or 0) >= torch.cuda.device_count():
+            raise RuntimeError(f"there are {torch.cuda.device_count()} CUDA devices")
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"where.device={asked!r} cannot be used here: {reason}") from error
+    return device
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, data: Any, config: Config, device: torch.device) -> float:
+    """Share of the labels of ``data`` that the model predicts, in eval mode.
+
+    The forward passes have the precision of training. Random streams and modes stay as they
+    are, and no head grows.
+    """
+    modes = {name: module.training for name, module in model.named_modules()}
+    model.eval()
+    loader = DataLoader(
+        data.eval(),
+        batch_size=config.train.eval_batch,
+        num_workers=config.train.workers,
+        collate_fn=data.collate_fn,
+        generator=generator("accuracy"),
+    )
+    hits = torch.zeros((), dtype=torch.long, device=device)
+    with preserved_rng(device), autocast(config.train.precision, device):
+        for images, labels, *tasks in loader:
+            task_labels = tasks[0].to(device) if tasks else None
+            logits = avalanche_forward(model, images.to(device), task_labels)
+            hits += (logits.argmax(dim=1) == labels.to(device)).sum()
+    for name, module in model.named_modules():
+        module.training = modes[name]
+    return int(hits) / len(data)
+
+
+@dataclass(frozen=True, eq=False)
+class PanelMoment:
+    """Measurements of a tower on the panel at one moment.
+
+    Attributes:
+        linear_probe: accuracy of the linear probe (A_LP) by split and set.
+        zero_shot: accuracy of the text head by split and set, for sets whose classes have
+            words; None without heads.
+        features: test features [N, D] and labels [N] by set.
+    """
+
+    linear_probe: Accuracies
+    zero_shot: Accuracies | None
+    features: dict[str, tuple[Tensor, Tensor]]
+
+    def drift_since(
+        self, first: PanelMoment, optional: bool = False
+    ) -> dict[str, dict[str, float | None]]:
+        """Drift of the test features by set and measure; None where a measure has no meaning.
+
+        Args:
+            first: the moment to compare with.
+            optional: adds the optional measures, such as OTDD.
+        """
+        measures = measure_names(optional)
+        return {
+            name: defined_drift(first.features[name][0], rows, labels, measures)
+            for name, (rows, labels) in self.features.items()
+        }
+
+
+def panel_heads(
+    config: Config, backbone: Backbone, panel: list[PanelData]
+) -> tuple[dict[str, TextHead] | None, dict[str, str]]:
+    """Zero-shot heads by set, and the reason by set without a head; no heads without a text tower.
+
+    Args:
+        config: names the prompt templates.
+        backbone: has the text tower and its tokenizer, or None for either.
+        panel: data sets and their class names.
+    """
+    if backbone.clip is None or backbone.tokenizer is None:
+        return None, {}
+    heads, without = {}, {}
+    for data in panel:
+        try:
+            words = words_of(data.classes)
+        except ValueError as error:
+            without[data.images.name] = str(error)
+            continue
+        head = text_head(backbone.clip, backbone.tokenizer, words, config.head.templates)
+        heads[data.images.name] = head.cpu()
+    return heads, without
+
+
+def measure_panel(
+    model: nn.Module,
+    panel: list[PanelData],
+    heads: dict[str, TextHead] | None,
+    config: Config,
+    device: torch.device,
+) -> PanelMoment:
+    """Measure the model's ``tower``; its modes and random streams stay as they are.
+
+    Args:
+        model: has the tower as its submodule ``tower``.
+        panel: data sets with all three splits; may be empty.
+        heads: zero-shot heads by set; a set may have none.
+        config: has the batch size and the number of workers.
+        device: computes the features.
+    """
+    linear_probe: Accuracies = {split: {} for split in MEASURED}
+    zero_shot: Accuracies = {split: {} for split in MEASURED}
+    test_features: dict[str, tuple[Tensor, Tensor]] = {}
+    if panel:
+        sets, train = [data.images for data in panel], config.train
+        shared = Panel(sets, "tower", batch_size=train.eval_batch, num_workers=train.workers)
+        for name, features in shared.of(model, device).items():
+            for split, value in probe_accuracies(features).items():
+                linear_probe[split][name] = value
+            if heads and name in heads:
+                for split, value in zero_shot_accuracies(features, heads[name]).items():
+                    zero_shot[split][name] = value
+            test_features[name] = features.splits["test"]
+    return PanelMoment(linear_probe, zero_shot if heads else None, test_features)
+
+
+def pretrained_panel(
+    model: nn.Module,
+    panel: list[PanelData],
+    heads: dict[str, TextHead] | None,
+    config: Config,
+    device: torch.device,
+) -> PanelMoment:
+    """:func:`measure_panel` before training: cached for the process, since no method changes it."""
+    content = plain(config)
+    seed = config.seed if config.backbone.weights == "random" else None
+    parts = [content[part] for part in ("backbone", "head", "panel", "stream", "where")]
+    key = json.dumps([*parts, seed, config.train.eval_batch, config.train.channels_last])
+    if key not in _PRETRAINED:
+        _PRETRAINED[key] = measure_panel(model, panel, heads, config, device)
+    return _PRETRAINED[key]

@@ -1,0 +1,120 @@
+"""Provenance of a record: code, command line, libraries, machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avalanche_proxyfda import __version__
+from avalanche_proxyfda.strategies.precision import DTYPES
+from benchmarks.config import Config, plain
+from benchmarks.experiment import (
+    ranks,
+)
+from benchmarks.methods.registry import METHODS
+from benchmarks.results.record import (
+    Code,
+    How,
+    Machine,
+)
+
+_LIBRARIES = {  # distribution: module
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "avalanche-lib": "avalanche",
+    "open_clip_torch": "open_clip",
+    "timm": "timm",
+    "numpy": "numpy",
+    "pillow": "PIL",
+}
+
+
+def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> How:
+    """Collect everything that a reader needs to repeat a run.
+
+    Args:
+        config: configuration of the run.
+        device: device of the run; None if the run failed before it had one.
+        jobs: number of runs at a time on the machine; timings depend on it.
+    """
+    cuda = device is not None and device.type == "cuda"
+    dtype = DTYPES.get(config.train.precision, torch.get_default_dtype())
+    return How(
+        config=plain(config),
+        command=tuple(
+            word.encode("utf-8", "backslashreplace").decode()
+            for word in (Path(sys.argv[0]).name, *sys.argv[1:])
+        ),
+        code=Code(**code(), method_version=METHODS[config.method].version),
+        versions=versions(),
+        machine=Machine(
+            processor=processor(),
+            cores=os.cpu_count() or 0,
+            threads=torch.get_num_threads(),
+            jobs=jobs,
+            device=torch.cuda.get_device_name(device) if cuda else "cpu",
+            gpus=torch.cuda.device_count() if cuda else 0,
+            dtype=str(dtype).removeprefix("torch."),
+            deterministic={
+                "algorithms": torch.are_deterministic_algorithms_enabled(),
+                "cudnn": torch.backends.cudnn.deterministic,
+                "cudnn_benchmark": torch.backends.cudnn.benchmark,
+                "tf32": torch.backends.cuda.matmul.allow_tf32,
+            },
+            ranks=ranks.count(),
+        ),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and the libraries that affect numbers."""
+    return {
+        "python": platform.python_version(),
+        "avalanche-proxyfda": __version__,
+        **{name: version(name) for name, module in _LIBRARIES.items() if find_spec(module)},
+    }
+
+
+@cache
+def processor() -> str:
+    """Name of the processor from Linux; on other systems its kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+@cache
+def code(folder: Path = Path(__file__).parent) -> dict[str, Any]:
+    """Commit of the checkout around ``folder``, and True if its code was changed.
+
+    Both are None outside a checkout.
+    """
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    status = git("status", "--porcelain", "--untracked-files=all")
+    changed = None
+    if status is not None:  # untracked files other than Python's are no code
+        changed = any(
+            not line.startswith("??") or line.endswith(".py") for line in status.splitlines()
+        )
+    return {"commit": git("rev-parse", "HEAD"), "changed": changed}

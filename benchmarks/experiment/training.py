@@ -1,0 +1,183 @@
+"""Plugins that all methods share in training: learning rates, batches, clipping, the clock."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import psutil
+import torch
+from avalanche.training.plugins import SupervisedPlugin
+from torch import Tensor, nn
+
+from avalanche_proxyfda.data.hard_class import (
+    HardClassBatches,
+)
+from avalanche_proxyfda.distributed.plugin import batch_size
+
+_COUNTED = ("seconds", "forwards", "samples", "peak_rss")
+
+
+class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):
+    """Sets the learning rate of every step, and clips gradients.
+
+    The rate rises linearly to its peak and falls by a cosine, anew in each experience. The peak
+    of a parameter group is its rate before the first experience.
+
+    Args:
+        warm_up: share of an experience's steps in which the rate rises.
+        clip: largest norm of the gradient.
+    """
+
+    def __init__(self, warm_up: float = 0.1, clip: float = 1.0) -> None:
+        super().__init__()
+        self.warm_up, self.clip = warm_up, clip
+        self._peaks: list[float] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the peak rates."""
+        return {"peaks": self._peaks}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load the peak rates."""
+        self._peaks = state["peaks"]
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Store the peak rates before the first experience."""
+        if self._peaks is None:
+            self._peaks = [group["lr"] for group in strategy.optimizer.param_groups]
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Set the learning rate of the step."""
+        total = len(strategy.dataloader) * strategy.train_epochs
+        done = strategy.clock.train_exp_iterations
+        rising = max(1.0, self.warm_up * total)
+        decay = 0.5 * (1 + math.cos(math.pi * min(1.0, done / total)))
+        assert self._peaks is not None
+        for group, peak in zip(strategy.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * min((done + 1) / rising, decay)
+
+    def before_update(self, strategy: Any, **kwargs: Any) -> None:
+        """Clip the gradient of the model."""
+        torch.nn.utils.clip_grad_norm_(strategy.model.parameters(), self.clip)
+
+
+class StepTimer(SupervisedPlugin[Any], supports_distributed=True):
+    """Times each training step, and calls a function after each.
+
+    Args:
+        after_step: function to call after each step; None calls nothing.
+
+    Attributes:
+        seconds: duration of each step, in seconds.
+        forwards: number of the student's forwards in the strategy.
+        samples: number of training images on all ranks.
+        peak_rss: largest memory of the process after a step, in bytes.
+    """
+
+    def __init__(self, after_step: Callable[[], None] | None = None) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+        self.forwards = self.samples = self.peak_rss = 0
+        self._after_step = after_step
+        self._start = 0.0
+        self._process = psutil.Process()
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Start the clock."""
+        self._start = self._now(strategy.device)
+
+    def after_forward(self, strategy: Any, **kwargs: Any) -> None:
+        """Count a forward and its images."""
+        self.forwards += 1
+        self.samples += batch_size(strategy)
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Stop the clock, and call the function."""
+        self.seconds.append(self._now(strategy.device) - self._start)
+        self.peak_rss = max(self.peak_rss, self._process.memory_info().rss)
+        if self._after_step is not None:
+            self._after_step()
+
+    def catch_up(self) -> None:
+        """Call the function for the steps of an earlier process."""
+        if self._after_step is not None:
+            for _ in self.seconds:
+                self._after_step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counts."""
+        return {name: getattr(self, name) for name in _COUNTED}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load the counts."""
+        for name in _COUNTED:
+            setattr(self, name, state[name])
+
+    @staticmethod
+    def _now(device: torch.device) -> float:
+        if device.type == "cuda":  # else only the launch of kernels is timed
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+
+class KeptInEval(SupervisedPlugin[Any], supports_distributed=True):
+    """Keeps modules of the tower in eval mode during training.
+
+    Args:
+        all_of_it: True for the whole tower, as for a frozen tower. False for its batch norms
+            alone, which then normalise by the statistics of pre-training.
+    """
+
+    def __init__(self, all_of_it: bool) -> None:
+        super().__init__()
+        self.all_of_it = all_of_it
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        """Set the modules to eval mode, which Avalanche's ``train`` call has ended."""
+        tower = strategy.model.tower
+        for module in tower.modules():
+            if self.all_of_it or isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.training = False
+
+
+class BalancedBatches(SupervisedPlugin[Any], supports_distributed=True):
+    """Gives every method the hard-class batches of FDA's plugins.
+
+    The pre-trained tower finds the related classes, so every method gets the same batches.
+
+    Args:
+        tower: pre-trained tower; it is copied.
+        classes: largest number of classes in a batch.
+        samples: images of each class in a batch; None fills the batch.
+        seed: seed of the batches.
+    """
+
+    def __init__(self, tower: nn.Module, classes: int, samples: int | None, seed: int) -> None:
+        super().__init__()
+        self.batches = HardClassBatches(classes, samples, seed)
+        self._tower = copy.deepcopy(tower).eval().requires_grad_(False)
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Replace the strategy's loader."""
+
+        def features(images: Tensor) -> Tensor:  # not called if every batch has every class
+            rows: Tensor = self._tower.to(images.device)(images)
+            return rows
+
+        self.batches.install(strategy, features, kwargs)
+        self._tower.cpu()  # the tower is not needed before the next experience
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        """Choose the batches of the epoch."""
+        self.batches.start_epoch(strategy)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the checkpoint stores the position within an epoch's batches."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load nothing."""

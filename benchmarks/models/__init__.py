@@ -1,0 +1,1 @@
+"""Backbones and models of runs."""

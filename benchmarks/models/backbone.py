@@ -1,0 +1,86 @@
+"""The pre-trained tower of a configuration, and its views of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from avalanche_proxyfda.models import Backbone, load_backbone
+from avalanche_proxyfda.streams.sequence import (
+    Transform,
+)
+from benchmarks.config import Config
+from benchmarks.models import (
+    tiny_clip,
+)
+from benchmarks.streams.views import (
+    Views,
+)
+
+TINY = "tiny-clip"
+_SIDE = 32  # pixels of tiny-clip's images
+_CROPS = {"crop": (0.9, 1.0), "flip-crop": (0.08, 1.0)}
+
+
+def build_backbone(config: Config) -> Backbone:
+    """Load the tower with :func:`avalanche_proxyfda.models.load_backbone`, or tiny-clip's.
+
+    Raises:
+        ValueError: if a setting is refused.
+        FileNotFoundError, ImportError, ConnectionError: see ``load_backbone``.
+    """
+    options = config.backbone
+    if options.name == TINY:
+        if options.weights or options.image_size or options.mean or options.std or options.options:
+            raise ValueError(
+                "backbone: tiny-clip comes as it is; leave out every setting except backbone.name"
+            )
+        clip = tiny_clip.load()
+        view = _normalised(
+            [v2.Resize(_SIDE, antialias=True), v2.CenterCrop(_SIDE)], (0.5,) * 3, (0.5,) * 3
+        )
+        return Backbone(TINY, clip.visual, 128, view, view, clip, tiny_clip.tokenize)
+    weights: Any = options.weights
+    if weights is not None and weights != "random":
+        weights = config.at(weights)
+    return load_backbone(
+        options.name, weights, options.image_size, options.mean, options.std, options.options
+    )
+
+
+def _normalised(steps: list[Any], mean: Any, std: Any) -> Transform:
+    return v2.Compose(
+        [*steps, v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
+    )
+
+
+def build_views(config: Config, backbone: Backbone) -> Views:
+    """Build the views: the library's view for evaluation, ``train.augment``'s for training.
+
+    Raises:
+        ValueError: if ``train.augment`` needs the mean and the standard deviation of the
+            library's evaluation view, and the view has none.
+    """
+    evaluation, kind = backbone.eval_transform, config.train.augment
+    if kind == "none":
+        return Views(evaluation, evaluation)
+    if kind == "library":
+        return Views(backbone.train_transform, evaluation)
+    norms = [t for t in getattr(evaluation, "transforms", ()) if type(t).__name__ == "Normalize"]
+    if len(norms) != 1:
+        raise ValueError(
+            f"train.augment={kind!r}: the evaluation view of {backbone.name} has no mean and std; "
+            "set train.augment=none"
+        )
+    side = int(evaluation(Image.new("RGB", (64, 64))).shape[-1])
+    steps: list[Any] = [
+        v2.RandomResizedCrop(
+            side, scale=_CROPS[kind], interpolation=v2.InterpolationMode.BICUBIC, antialias=True
+        )
+    ]
+    if kind == "flip-crop":
+        steps.append(v2.RandomHorizontalFlip())
+    return Views(_normalised(steps, norms[0].mean, norms[0].std), evaluation)

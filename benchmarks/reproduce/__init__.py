@@ -1,0 +1,1 @@
+"""A run taken up again from its record."""

@@ -1,0 +1,244 @@
+"""A run restored from its record: its images, and the features of its tower."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
+
+from avalanche_proxyfda.features.pooling import (
+    pool_features,
+)
+from benchmarks.config import Config, changed, complaint, read
+from benchmarks.experiment.measure import (
+    device_of,
+)
+from benchmarks.experiment.prepare import (
+    Prepared,
+    prepare,
+)
+from benchmarks.experiment.run import (
+    state_hash,
+)
+from benchmarks.methods.plugins import checked
+from benchmarks.results.files import (
+    RefusedRecordError,
+    read_record,
+)
+from benchmarks.results.record import (
+    Record,
+)
+from benchmarks.streams.concepts.data import (
+    Split,
+)
+from benchmarks.streams.stream import Stream
+from benchmarks.streams.thinning import thinned
+from benchmarks.streams.words import class_names, words_of
+
+
+def finished_record(path: Path) -> Record:
+    """Read the record of a finished run.
+
+    Raises:
+        ValueError: if the record is refused, or the run failed; the message begins with the
+            file.
+        OSError: if the file cannot be read.
+    """
+    try:
+        record = read_record(path)
+    except RefusedRecordError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if record.status != "finished":
+        raise ValueError(f"{path}: the run failed ({record.reason}): there is no tuned model")
+    return record
+
+
+def config_of(record: Record) -> Config:
+    """Return the record's configuration for a repetition here.
+
+    Weights are saved, and nothing is logged. If the run's device does not exist, the device is
+    chosen automatically.
+
+    Raises:
+        ValueError: if this version does not accept the configuration.
+    """
+    try:
+        config = read(record.config)
+    except ValidationError as error:
+        raise ValueError(f"the record's configuration: {complaint(error)}") from None
+    checked(config, "the record's configuration")
+    where = replace(config.where, loggers=(), keep_weights=True)
+    if "teacher_cache" not in record.config.get("where", {}):  # the run had no cache
+        where = replace(where, teacher_cache="off")
+    try:
+        device_of(config)
+    except ValueError:
+        where = replace(where, device="auto")
+    return changed(config, where=where)
+
+
+def chosen_set(record: Record, asked: str | None) -> str:
+    """Choose a data set of the run.
+
+    Args:
+        record: record of the run.
+        asked: name of the data set. None chooses the set of the panel that lost the most
+            neighbours.
+
+    Raises:
+        ValueError: if the run has no such data set, or has no panel to choose from.
+    """
+    assert record.panel is not None
+    assert record.stream is not None
+    assert record.outcome is not None
+    names = dict.fromkeys((*record.panel, *record.stream.experiences))
+    if asked is not None:
+        if asked not in names:
+            raise ValueError(f"--set {asked!r} is not of the run, which has {', '.join(names)}")
+        return asked
+    drift = record.outcome.panel[-1].drift if record.outcome.panel else {}
+    overlaps = {name: values.get("neighbors") for name, values in drift.items()}
+    measured = {name: value for name, value in overlaps.items() if value is not None}
+    if not measured:
+        raise ValueError(
+            f"the run measured no panel to choose from: give --set, one of {', '.join(names)}"
+        )
+    return min(measured, key=lambda name: measured[name])
+
+
+def pretrained(config: Config, record: Record) -> Prepared:
+    """Prepare the run, with the weights before its first step.
+
+    Raises:
+        ValueError: if the tower's weights differ from the run's initial weights.
+        FileNotFoundError, ImportError, ConnectionError: as :func:`benchmarks.experiment.prepare.prepare`.
+    """
+    prepared = prepare(config)
+    if state_hash(prepared.model.tower) != record.initial_tower_sha256:
+        raise ValueError(
+            f"the pre-trained weights of {config.backbone.name} are not the run's initial weights "
+            "(their SHA-256 differs from the record's): run it again with these weights"
+        )
+    return prepared
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Images of a data set of the run.
+
+    Attributes:
+        name: name of the data set.
+        experience: number of the stream's experience, from 1; None for a set of the panel.
+        images: inputs of the tower, with labels.
+        rows: [N] indices of the images in the split.
+        labels: [N] labels of the images.
+        classes: class names by label.
+    """
+
+    name: str
+    experience: int | None
+    images: Dataset[Any]
+    rows: tuple[int, ...]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+
+
+def shown(prepared: Prepared, record: Record, name: str, split: Split, count: int) -> Shown:
+    """Choose at most ``count`` images of a data set; classes take turns.
+
+    The choice is always the same.
+
+    Args:
+        prepared: the run before its first step.
+        record: record of the run.
+        name: name of the data set; see :func:`chosen_set`.
+        split: split of the data set.
+        count: largest number of images.
+
+    Raises:
+        ValueError: if the split does not exist, or the images differ from the run's.
+    """
+    assert record.panel is not None
+    assert record.stream is not None
+    panel = {data.images.name: data for data in prepared.panel}
+    images: Any
+    if name in panel:
+        data, experience = panel[name], None
+        same = data.sha256 == record.panel[name].sha256
+        images, classes = getattr(data.images, split), _words(data.classes)
+    else:
+        place = prepared.stream.names.index(name)
+        experience = place + 1
+        same = prepared.stream.summary["split_sha256"] == record.stream.split_sha256
+        stream = getattr(prepared.stream, split)
+        if stream is None:
+            raise ValueError(f"--split {split}: the run's stream has none; give --split test")
+        images, classes = stream[place].dataset.eval(), _classes(prepared.stream, place)
+    if not same:
+        raise ValueError(
+            f"{name}: its images here are not those of the run (SHA-256 differs): restore them"
+        )
+    targets = _targets(images)
+    rows = thinned(targets, count)
+    labels = tuple(targets[row] for row in rows)
+    return Shown(name, experience, Subset(images, rows), tuple(rows), labels, classes)
+
+
+def _targets(data: Any) -> list[int]:
+    """Labels of a data set; no image is read."""
+    if isinstance(data, Subset):
+        inner = _targets(data.dataset)
+        return [inner[row] for row in data.indices]
+    source = data if hasattr(data, "targets") else data.data  # images of PIL through a view
+    return [int(label) for label in source.targets]
+
+
+def _classes(stream: Stream, place: int) -> tuple[str, ...]:
+    if not stream.grows:
+        return _words(stream.classes[place if stream.tasks else 0])
+    try:
+        return class_names(stream)[0]
+    except (ValueError, ImportError):
+        return stream.classes[0]
+
+
+def _words(names: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return words_of(names)
+    except ValueError:  # numbers for names do for a legend
+        return names
+
+
+def _images(items: list[Any]) -> Tensor:
+    return torch.stack([item[0] for item in items])
+
+
+@torch.no_grad()
+def features(tower: nn.Module, images: Shown, config: Config, device: torch.device) -> Tensor:
+    """Compute the tower's features in eval mode.
+
+    Args:
+        tower: tower of the model, on ``device``.
+        images: N images.
+        config: configuration with the batch size and the workers.
+        device: device of the tower.
+
+    Returns:
+        [N, D] float32 on the CPU.
+    """
+    loader = DataLoader(
+        images.images, config.train.eval_batch, num_workers=config.train.workers, collate_fn=_images
+    )
+    tower.eval()
+    return torch.cat(
+        [
+            pool_features(tower(batch.to(device)), "tower").float().cpu()
+            for batch in tqdm(loader, desc=images.name, delay=5, leave=False)
+        ]
+    )

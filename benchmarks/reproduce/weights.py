@@ -1,0 +1,80 @@
+"""The tuned model of a finished run: its saved weights, or the weights of a repetition."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from avalanche_proxyfda.models import parse_weights
+from benchmarks.config import Config
+from benchmarks.experiment import (
+    run as engine,
+)
+from benchmarks.results.record import (
+    Record,
+)
+
+
+def tower_of(content: bytes) -> dict[str, Tensor]:
+    """Read the state of the tower from the saved weights of a model.
+
+    Args:
+        content: content of the weights file.
+
+    Raises:
+        ValueError: if the content is no weights file.
+    """
+    start, state = "tower.", parse_weights(content, f"what the run kept as {engine.WEIGHTS}")
+    return {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+
+
+def kept_weights(path: Path, record: Record) -> bytes | None:
+    """Read the weights that the run saved beside its record.
+
+    Args:
+        path: path of the record.
+        record: record of the run.
+
+    Returns:
+        Content of the weights file; None if the run saved none, or the file is missing.
+
+    Raises:
+        ValueError: if the file is not the file that the run wrote.
+        OSError: if the file cannot be read.
+    """
+    name = f"{record.label}/{engine.WEIGHTS}"
+    file = path.parent / name
+    if name not in record.artefacts or not file.is_file():
+        return None
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != record.artefacts[name]:
+        raise ValueError(
+            f"{file} is not the file that the run wrote (its SHA-256 differs from the record's): "
+            "restore the run's file, or remove it to train the run again"
+        )
+    return content
+
+
+def trained_again(
+    config: Config, after_step: Callable[[], None], threads: int
+) -> tuple[bytes, Record]:
+    """Train the run again.
+
+    Args:
+        config: configuration of the run, with ``where.keep_weights``.
+        after_step: function to call after each training step.
+        threads: number of torch's threads in the run; sums depend on it.
+
+    Returns:
+        Content of the weights file, and the record of the repetition.
+    """
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / config.label
+        record = engine.run(config, after_step, folder)
+        return (folder / engine.WEIGHTS).read_bytes(), record

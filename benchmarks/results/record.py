@@ -1,0 +1,286 @@
+"""What one run leaves behind, typed: see ``docs/records.md``."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from benchmarks.results.identity import (
+    label_of,
+    run_id_of,
+)
+from benchmarks.results.matrix import (
+    checked_matrix,
+)
+
+SCHEMA_VERSION = 1
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+BySet = dict[str, Share]
+_NEEDED = ("method", "strength", "seed", "stream", "backbone", "panel", "head", "train")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Stream:
+    """What was learnt: which images, in which order."""
+
+    name: str
+    experiences: tuple[str, ...]
+    split_sha256: Sha256
+    train: tuple[Count, ...]
+    validation: tuple[Count, ...] | None
+    test: tuple[Count, ...]
+    weighted_by: Annotated[
+        Literal["image", "experience"], Field(description="how accuracies are averaged")
+    ]
+    summary: Annotated[
+        dict[str, Any], Field(description="as the stream tells it; class order included")
+    ]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PanelSet:
+    """A data set that was probed, and never tuned on."""
+
+    sha256: Sha256
+    train: Count
+    validation: Count
+    test: Count
+    dropped: dict[str, str]
+    no_zero_shot: Annotated[
+        str | None, Field(description="why it has no zero-shot accuracy, where others have")
+    ] = None
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Code:
+    """What code ran."""
+
+    commit: str | None
+    changed: Annotated[bool | None, Field(description="whether the checkout had changes")]
+    method_version: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="of the method's numbers; null in records from before there were "
+            "any, which are of version 1",
+        ),
+    ] = None
+    method_sha256: Annotated[
+        Sha256 | None, Field(description="of the method's sources, in records of version null")
+    ] = None
+
+    @property
+    def version(self) -> int:
+        """Version of the method's numbers; 1 in records from before versions were kept."""
+        return self.method_version or 1
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Machine:
+    """What it ran on."""
+
+    processor: str
+    cores: Count
+    threads: Count
+    jobs: Annotated[Count, Field(description="runs at a time on the machine")]
+    device: str
+    gpus: Count
+    dtype: str
+    deterministic: dict[str, bool]
+    ranks: Annotated[Count, Field(description="processes that shared the run")] = 1
+
+
+@dataclass(frozen=True, config=_STRICT)
+class How:
+    """What makes the run again."""
+
+    config: dict[str, Any]
+    command: tuple[str, ...]
+    code: Code
+    versions: dict[str, str]
+    machine: Machine
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Selection:
+    """How the setting was chosen."""
+
+    data: Annotated[
+        Literal["validation", "given"],
+        Field(description="validation: one of settings compared there; given: as the recipe says"),
+    ] = "given"
+    settings: Annotated[Count, Field(description="of this method that were tried")] = 1
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Moment:
+    """The panel at one time; ``after`` 0 is before the stream, t after experience t."""
+
+    after: Count
+    linear_probe: dict[Literal["validation", "test"], BySet]
+    zero_shot: dict[Literal["validation", "test"], BySet] | None
+    drift: Annotated[
+        dict[str, dict[str, float | None]], Field(description="since 0, of test features, by set")
+    ]
+
+    def __post_init__(self) -> None:
+        for name in ("linear_probe", "zero_shot"):
+            found = getattr(self, name)
+            if found is None:
+                continue
+            if (
+                set(found) != {"validation", "test"}
+                or len({tuple(sorted(f)) for f in found.values()}) > 1
+            ):
+                raise ValueError(f"{name} must have the same sets for validation and test")
+
+    @property
+    def sets(self) -> list[str]:
+        """Names of the data sets that were probed."""
+        return sorted(self.linear_probe["test"])
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Outcome:
+    """What came out. Every scalar of a table is derived from this, by ``benchmarks.results.scores``."""
+
+    accuracy: Annotated[
+        tuple[tuple[Share | None, ...], ...],
+        Field(description="R[t][j]: test accuracy on experience j + 1 after t of them; T + 1 rows"),
+    ]
+    avalanche_forgetting: Annotated[float, Field(description="Avalanche's own, as a check")]
+    validation_learnt: Annotated[
+        tuple[Share, ...] | None, Field(description="of each experience, right after it")
+    ]
+    validation_last: Annotated[tuple[Share, ...] | None, Field(description="at the end")]
+    panel: tuple[Moment, ...]
+    loss_terms: Annotated[
+        tuple[dict[str, tuple[float | None, ...]], ...],
+        Field(description="of each experience, by name, an entry an epoch"),
+    ]
+
+    def __post_init__(self) -> None:
+        checked_matrix(self.accuracy)
+        count = len(self.accuracy) - 1
+        moments = [moment.after for moment in self.panel]
+        rising = all(a < b for a, b in itertools.pairwise(moments))
+        if moments and (moments[0] != 0 or moments[-1] != count or not rising):
+            raise ValueError(f"panel: moments {moments} must rise from 0 to the end, {count}")
+        if len({(tuple(m.sets), m.zero_shot is None) for m in self.panel}) > 1:
+            raise ValueError("panel: its moments are of different data sets")
+        for name in ("validation_learnt", "validation_last"):
+            values = getattr(self, name)
+            if values is not None and len(values) != count:
+                raise ValueError(f"{name} has {len(values)} entries, for {count} experiences")
+        if len(self.loss_terms) != count:
+            raise ValueError(f"loss_terms has {len(self.loss_terms)} entries, for {count}")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Cost:
+    """What it took."""
+
+    seconds: Seconds
+    train_seconds: Seconds
+    seconds_per_step: Annotated[Seconds, Field(description="median")]
+    steps: Count
+    samples: Annotated[Count, Field(description="images trained on, epochs counted")]
+    student_forwards: Count
+    teacher_forwards: Count
+    peak_rss_bytes: Annotated[Count, Field(description="of the process, data included")]
+    peak_gpu_bytes: Count | None
+    parameters_trained: Count
+    parameters_stored: Annotated[Count, Field(description="of the model, head included")]
+    cache_lookups: Annotated[
+        Count | None, Field(description="samples that a teacher's cache was asked for; null: none")
+    ] = None
+    cache_hits: Annotated[
+        Count | None, Field(description="those of them that cost no teacher forward")
+    ] = None
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Record:
+    """One run. A failed one has a reason in place of an outcome."""
+
+    schema_version: Literal[1]
+    run_id: Sha256
+    status: Literal["finished", "failed"]
+    reason: str | None
+    how: How
+    selection: Selection
+    stream: Stream | None
+    panel: dict[str, PanelSet] | None
+    initial_tower_sha256: Sha256 | None
+    feature_source: str | None
+    outcome: Outcome | None
+    cost: Cost | None
+    resumed_from: str | None
+    artefacts: dict[str, Sha256]
+
+    def __post_init__(self) -> None:
+        absent = [key for key in _NEEDED if key not in self.how.config]
+        if absent:
+            raise ValueError(f"how.config has no {', '.join(absent)}")
+        strength, seed = self.how.config["strength"], self.how.config["seed"]
+        if not isinstance(seed, int) or not isinstance(strength, (int, float, type(None))):
+            raise ValueError(f"how.config has seed={seed!r} and strength={strength!r}")
+        if run_id_of(self.how.config) != self.run_id:
+            raise ValueError(f"run_id={self.run_id[:8]}… is not that of the configuration")
+        whole = (self.stream, self.panel, self.initial_tower_sha256, self.outcome, self.cost)
+        if (self.status == "finished") != all(part is not None for part in whole):
+            raise ValueError(f"status={self.status!r}: a finished run has all parts, a failed none")
+        if (self.status == "failed") != (self.reason is not None):
+            raise ValueError(f"status={self.status!r} and reason={self.reason!r}")
+        if self.stream is not None and self.outcome is not None:
+            count = len(self.outcome.accuracy) - 1
+            sizes = (self.stream.experiences, self.stream.train, self.stream.test,
+                     self.stream.validation or self.stream.test)  # fmt: skip
+            if {len(part) for part in sizes} != {count}:
+                raise ValueError(f"the matrix is of {count} experiences, the stream is not")
+            if 0 in (*self.stream.test, *(self.stream.validation or ())):
+                raise ValueError("stream: an experience has no images to measure")
+            if (self.stream.validation is None) != (self.outcome.validation_last is None):
+                raise ValueError("stream and outcome must both have validation data, or neither")
+            for moment in self.outcome.panel:
+                if moment.sets != sorted(self.panel or {}):
+                    raise ValueError(f"panel: {moment.sets} were measured, not the record's sets")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        return self.how.config
+
+    @property
+    def label(self) -> str:
+        """A file name for the run."""
+        return label_of(self.config, self.run_id)
+
+    def reproducible(self) -> dict[str, Any]:
+        """What the same configuration gives again: all but time and place."""
+        content = plain(self)
+        for name in ("cost", "how", "selection", "artefacts", "resumed_from"):
+            del content[name]
+        return content
+
+
+ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)
+
+
+def plain(record: Record) -> dict[str, Any]:
+    """The record as JSON's types."""
+    content: dict[str, Any] = ADAPTER.dump_python(record, mode="json")
+    return content
+
+
+def finite_or_none(value: float) -> float | None:
+    """A number that JSON has, or None."""
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""The embedded stream: small data sets that need no download."""

@@ -1,1 +1,0 @@
-"""Sweeps: streams, methods, seeds and strengths, each run once, on one machine or many."""

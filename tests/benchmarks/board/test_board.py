@@ -1,0 +1,418 @@
+"""The board's numbers, marks and files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.board.figures import figures
+from benchmarks.board.model import Board, Entry, make_board
+from benchmarks.board.page import page
+from benchmarks.board.text import markdown, rows_csv, runs_csv
+from benchmarks.board.words import difference, findings
+from benchmarks.board.write import current_versions, write_board
+from benchmarks.results.files import (
+    collect,
+    write_record,
+)
+from benchmarks.results.intervals import (
+    Interval,
+    interval,
+    paired,
+    pareto,
+    t_quantile,
+)
+from benchmarks.results.scores import (
+    delta_lp,
+    last,
+)
+from tests.benchmarks.board.board_records import (
+    HOSTILE,
+    board,
+    paths,
+    records_of,
+    run_of,
+    troubled,
+)
+from tests.benchmarks.records import failed, finished, recipe, sha
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_students_t_for_few_seeds() -> None:
+    table = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 10: 2.262}  # of any textbook
+    for count, value in table.items():
+        assert t_quantile(count) == pytest.approx(value, abs=5e-4)
+    found = interval({0: 1.0, 1: 2.0, 2: 4.0})
+    assert found is not None and found.half is not None
+    deviation = math.sqrt(sum((x - 7 / 3) ** 2 for x in (1, 2, 4)) / 2)  # ddof = 1
+    assert found.mean == pytest.approx(7 / 3)
+    assert found.half == pytest.approx(4.3027 * deviation / math.sqrt(3), rel=1e-4)
+    single = interval({7: 1.0})
+    assert single is not None and single.half is None and not single.excludes_zero
+    assert interval({}) is None
+    with pytest.raises(ValueError, match="must be finite"):
+        interval({0: math.nan})
+    with pytest.raises(ValueError, match="needs two values"):
+        t_quantile(1)
+
+
+def test_a_difference_shows_on_which_side_of_zero_it_is() -> None:
+    near = Interval(0.00064, 0.00055, {0: 0.0, 1: 0.0})
+    assert difference(near, "percent") == "+0.06 ± 0.06" and near.excludes_zero
+    assert difference(Interval(-0.00148, 0.00142, {}), "change") == "−0.15 ± 0.14"
+    assert difference(Interval(0.012, 0.009, {}), "percent") == "+1.2 ± 0.9"
+    assert difference(Interval(0.012, None, {}), "percent") == "+1.2"
+
+
+def test_differences_are_paired_by_seed() -> None:
+    found = paired({0: 1.0, 1: 5.0, 3: 9.0}, {0: 0.5, 1: 4.5, 2: 100.0})
+    assert found is not None and found.values == {0: 0.5, 1: 0.5}
+    assert found.half == 0 and found.excludes_zero
+    assert paired({0: 1.0}, {1: 1.0}) is None
+
+
+def test_the_front_against_a_slow_loop() -> None:
+    lot = random.Random(0)
+    for _ in range(50):
+        points = [(lot.randint(0, 5), lot.randint(0, 5)) for _ in range(12)]
+        slow = {
+            k for k, (a, b) in enumerate(points)
+            if all(not (c >= a and d >= b and (c > a or d > b)) for c, d in points)
+        }  # fmt: skip
+        assert set(pareto(points)) == slow
+
+
+def entries(made: Board) -> dict[str, Entry]:
+    return {entry.row.label: entry for c in made.comparisons for entry in c.entries}
+
+
+def test_means_intervals_and_differences_by_hand(tmp_path: Path) -> None:
+    records = paths()
+    made = board(records, tmp_path)
+    (comparison,) = made.comparisons
+    entry, plain = entries(made)["ldifs 1000"], entries(made)["lp-ft"]
+    own = {r.config["seed"]: r for r in records if r.label.startswith("ldifs-1000-")}
+    base = {r.config["seed"]: r for r in records if r.label.startswith("lp-ft-")}
+    values = [last(own[s]) for s in range(3)]
+    cell: Any = entry.cells["last"]
+    assert cell.mean == pytest.approx(statistics.mean(values))
+    assert cell.half == pytest.approx(4.302653 * statistics.stdev(values) / 3**0.5)
+    changes = [(delta_lp(own[s]) or 0) - (delta_lp(base[s]) or 0) for s in range(3)]
+    difference: Any = entry.differences["delta_lp"]
+    assert difference.mean == pytest.approx(statistics.mean(changes))
+    assert difference.excludes_zero and difference.mean > 0
+    ratios = [own[s].cost.seconds_per_step / base[s].cost.seconds_per_step for s in range(3)]  # type: ignore[union-attr]
+    cost: Any = entry.cells["step_cost"]
+    assert cost.mean == pytest.approx(statistics.mean(ratios))
+    assert comparison.baseline is plain.row and set(plain.differences.values()) == {None}
+    assert entry.front and entry.row.chosen and entry.ranked and not entry.marks
+    told = findings(comparison, ("delta_lp",))
+    sentences = dict(told)
+    assert re.match(r"ldifs 1000: better: Δ_LP \+3\.\d ± \d\.\d\.", sentences["ldifs"])
+
+
+def chosen(made: Board) -> list[str]:
+    return [label for label, entry in entries(made).items() if entry.row.chosen]
+
+
+def test_settings_are_chosen_on_the_seeds_that_all_have(tmp_path: Path) -> None:
+    def path(scores: dict[float, dict[int, float]], **options: Any) -> list[Any]:
+        return [
+            finished(recipe("fda", strength=s, seed=seed), validation=(value, 0.0), **options)
+            for s, by_seed in scores.items()
+            for seed, value in by_seed.items()
+        ]
+
+    whole = {1.0: {0: 0.9, 1: 0.5}, 3.0: {0: 0.8, 1: 0.8}}
+    assert chosen(board(path(whole), tmp_path / "a")) == ["fda 3"]
+    partial = {1.0: {0: 0.9, 1: 0.1}, 3.0: {0: 0.8}}  # seed 1 of 3 is still to come
+    assert chosen(board(path(partial), tmp_path / "b")) == ["fda 1"]
+    apart = {1.0: {0: 0.9}, 3.0: {1: 0.8}}
+    made = board(path(apart), tmp_path / "c")
+    assert chosen(made) == [] and all(e.headline for e in entries(made).values())
+    other = finished(recipe("fda", strength=9.0), validation=(0.99, 0.0), split="easier")
+    assert chosen(board([*path(whole), other], tmp_path / "d")) == ["fda 3"]
+
+
+def test_without_validation_data_every_setting_stands_for_its_method(tmp_path: Path) -> None:
+    records = [
+        finished(recipe(m, strength=s, seed=seed), validation=None)
+        for m, s in (("lp-ft", None), ("fda", 0.3), ("fda", 1.0))
+        for seed in (0, 1)
+    ]
+    made = board(records, tmp_path)
+    assert chosen(made) == [] and page(made).count('data-chosen="yes"') == 3
+    told = [text.partition(": Last")[0] for _, text in findings(made.comparisons[0])]
+    assert told == ["fda 0.3: no clear difference", "fda 1: no clear difference"]
+
+
+def words(entry: Entry) -> list[str]:
+    return [mark.word for mark in entry.marks]
+
+
+def test_marks(tmp_path: Path) -> None:
+    made = make_board(collect([troubled(tmp_path)]), current_versions())
+    found = entries(Board(made.comparisons[-1:], (), {}, ()))
+    if "rift 1" not in found:
+        found = entries(Board(made.comparisons[:1], (), {}, ()))
+    assert words(found["rift 1"]) == ["too few seeds"] and not found["rift 1"].ranked
+    assert words(found["proxy-fda 0.3"]) == ["1 failed", "too few seeds"]
+    assert words(found["lwf 10"]) == ["mixed splits"] and not found["lwf 10"].ranked
+    assert words(found["rkd 10"]) == ["mixed machines", "stale", "uncommitted"]
+    assert found["rkd 10"].cells["step_cost"] is None and found["rkd 10"].cells["last"]
+    assert words(found["ldifs 100"]) == []
+    assert not any(found["lwf 10"].differences.values()) and not found["lwf 10"].front
+    assert len(made.failed) == 1 and len(made.refused) == 2 and len(made.comparisons) == 2
+
+
+def test_a_row_is_stale_when_the_version_of_its_method_was_raised(tmp_path: Path) -> None:
+    (record,) = records_of(["fda"], seeds=1)
+    code = replace(record.how.code, method_version=None, method_sha256=sha("sources"))
+    old = replace(record, how=replace(record.how, code=code))  # from before versions: version 1
+    for version, stale in ((1, []), (2, ["stale"])):
+        write_record(tmp_path / "old.json", old)
+        made = make_board(collect([tmp_path]), {"fda": version})
+        (entry,) = entries(made).values()
+        assert words(entry) == stale and entry.ranked
+    assert "version 1 of the method, which is version 2 now" in entry.marks[0].about
+
+
+def test_other_images_or_weights_than_the_others_are_not_ranked(tmp_path: Path) -> None:
+    odd = [run_of(recipe("rift", strength=1.0, seed=s), 0.8, 0.05, split="other") for s in (0, 1)]
+    for seed in (0, 1):
+        made = run_of(recipe("rkd", strength=1.0, seed=seed), 0.8, 0.05)
+        odd.append(replace(made, initial_tower_sha256=sha("others")))
+        panel = {name: replace(data, sha256=sha("others")) for name, data in made.panel.items()}  # type: ignore[union-attr]
+        odd.append(replace(run_of(recipe("lwf", strength=1.0, seed=seed), 0.8, 0.05), panel=panel))
+    found = entries(board([*paths(2), *odd], tmp_path))
+    for label in ("rift 1", "rkd 1", "lwf 1"):
+        entry = found[label]
+        assert words(entry) == ["other split"] and not entry.ranked and not entry.front
+        assert not any(entry.differences.values())
+    assert [e.ranked for e in found.values()] == sorted(
+        (e.ranked for e in found.values()), reverse=True
+    )
+
+
+def test_plain_fine_tuning_on_another_split_is_no_baseline(tmp_path: Path) -> None:
+    records = [r for r in paths(2) if r.config["method"] != "lp-ft"]
+    records += [run_of(recipe("lp-ft", seed=s), 0.5, -0.1, split="old") for s in (0, 1)]
+    made = board(records, tmp_path)
+    assert made.comparisons[0].baseline is None
+    assert not any(any(e.differences.values()) for e in entries(made).values())
+
+
+def test_a_row_that_was_trained_otherwise_says_so(tmp_path: Path) -> None:
+    longer = [
+        run_of(recipe("rift", strength=1.0, seed=s, train__epochs=50), 0.7, 0) for s in (0, 1)
+    ]
+    made = board([*paths(2), *longer], tmp_path)
+    entry = entries(made)["rift 1"]
+    assert words(entry) == ["trained otherwise"] and entry.ranked
+    assert "train.epochs=50 in place of 2" in page(made)
+
+
+def test_comparisons_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    made = board([*paths(1), *paths(1, panel__train=50)], tmp_path)
+    assert sorted(c.apart["panel.train"] for c in made.comparisons) == ["50", "null"]
+    assert "panel.train=50" in page(made) and "panel.train=50" in markdown(made)
+
+
+def test_seeds_that_were_asked_for(tmp_path: Path) -> None:
+    made = board(paths(2), tmp_path, seeds=5)
+    assert all(words(e) == ["too few seeds"] for e in entries(made).values())
+
+
+def test_plain_fine_tuning_may_be_missing_or_have_random_heads(tmp_path: Path) -> None:
+    some = [r for r in paths(2) if r.config["method"] != "lp-ft"]
+    made = board(some, tmp_path / "a")
+    assert made.comparisons[0].baseline is None
+    assert "No run of plain fine-tuning" in findings(made.comparisons[0])[0][1]
+    assert "No plain fine-tuning" in markdown(made) and "nothing: no run of plain" in page(made)
+    random_heads = [run_of(recipe("finetune", seed=s), 0.4, -0.1) for s in (0, 1)]
+    baseline = board([*some, *random_heads], tmp_path / "b").comparisons[0].baseline
+    assert baseline is not None and baseline.method == "finetune"
+    baseline = board([*paths(2), *random_heads], tmp_path / "c").comparisons[0].baseline
+    assert baseline is not None and baseline.method == "lp-ft"
+
+
+def test_runs_with_other_settings_are_rows_that_say_so(tmp_path: Path) -> None:
+    more = [run_of(recipe("fda", strength=0.3, seed=s, train__lr=1e-3), 0.5, 0.0) for s in (0, 1)]
+    made = board([*paths(2), *more], tmp_path)
+    told = [e.distinct for e in made.comparisons[0].entries if e.row.label == "fda 0.3"]
+    assert sorted(t["train.lr"] for t in told) == ["0.0003", "0.001"] and len(told) == 2
+    assert "train.lr=0.001" in page(made) and "train.lr=0.001" in markdown(made)
+
+
+def test_one_seed_claims_nothing(tmp_path: Path) -> None:
+    made = board(paths(1), tmp_path)
+    told = " ".join(text for _, text in findings(made.comparisons[0]))
+    assert "from one seed, so perhaps by chance" in told and "better" not in told
+    assert all(e.ranked for e in entries(made).values())
+
+
+def test_without_a_panel_keeping_is_of_the_stream(tmp_path: Path) -> None:
+    records = []
+    for record in paths(2):
+        assert record.outcome is not None
+        bare = replace(record, panel={}, outcome=replace(record.outcome, panel=()))
+        records.append(bare)
+    made = board(records, tmp_path)
+    assert made.comparisons[0].keeping == "bwt"
+    text = page(made)
+    assert "BWT: minus forgetting (points)" in text and 'data-key="delta_lp"' not in text
+
+
+def test_runs_that_all_failed_and_a_single_experience(tmp_path: Path) -> None:
+    made = board([failed(recipe("fda", strength=1.0, seed=s)) for s in (0, 1)], tmp_path / "a")
+    (entry,) = entries(made).values()
+    assert words(entry) == ["2 failed", "too few seeds"] and len(made.failed) == 2
+    assert "RuntimeError: no more memory" in page(made) and "2 failed" in markdown(made)
+    assert set(write_board(collect([tmp_path / "a"]), tmp_path / "out").parent.iterdir()) == {
+        tmp_path / "out" / name for name in ("index.html", "board.md", "board.csv", "runs.csv")
+    }
+    single = finished(recipe("lp-ft"), ((None,), (0.8,)))
+    assert "80.0" in page(board([single], tmp_path / "b"))
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+    first = troubled(tmp_path / "a")
+    second = tmp_path / "b"
+    second.mkdir()
+    files = list(first.iterdir())
+    random.Random(1).shuffle(files)
+    for file in files:  # in another order
+        shutil.copy(file, second / file.name)
+    write_board(collect([first]), tmp_path / "one")
+    stale = tmp_path / "two" / "figure-9-gone-paths.png"
+    stale.parent.mkdir()
+    stale.write_bytes(b"of an earlier board")
+    (tmp_path / "matplotlibrc").write_text("font.size: 14\n")
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "board",
+        str(second),
+        "--out",
+        str(tmp_path / "two"),
+    ]
+    surroundings = {"MATPLOTLIBRC": str(tmp_path), "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **surroundings}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    names = sorted(p.name for p in (tmp_path / "one").iterdir())
+    assert {"index.html", "board.md", "board.csv", "runs.csv"} <= set(names)
+    assert (
+        sum(name.endswith(".png") for name in names)
+        == 4
+        == sum(name.endswith(".svg") for name in names)
+    )
+    for name in names:
+        one, two = ((tmp_path / folder / name).read_bytes() for folder in ("one", "two"))
+        assert one == two, name
+    assert not stale.exists()
+
+
+def test_no_name_becomes_markup(tmp_path: Path) -> None:
+    made = make_board(collect([troubled(tmp_path)]), current_versions())
+    text = page(made)
+    assert HOSTILE not in text and "<img" not in text and text.count("<script") == 2
+    assert "&lt;script&gt;" in text
+    assert "<script" not in markdown(made) and "<img" not in markdown(made)
+    assert figures(made)
+
+
+def test_csv_holds_every_row_and_run(tmp_path: Path) -> None:
+    made = make_board(collect([troubled(tmp_path)]), current_versions())
+    rows = list(csv.DictReader(io.StringIO(rows_csv(made))))
+    assert len(rows) == sum(len(c.entries) for c in made.comparisons)
+    plain = next(r for r in rows if r["method"] == "lp-ft" and r["seeds"] == "3")
+    cell = entries(made)
+    assert {r["last"] for r in rows} >= {
+        repr(c.mean) for e in cell.values() if (c := e.cells["last"])
+    }
+    assert plain["delta_lp_vs_plain"] == "" and plain["ranked"] == "True"
+    runs = list(csv.DictReader(io.StringIO(runs_csv(made))))
+    assert len(runs) == len(made.records) and {r["status"] for r in runs} == {"finished", "failed"}
+    formula = finished(recipe("fda", strength=1.0, backbone__weights="=1+1"))
+    assert formula.stream is not None
+    write_record(
+        tmp_path / "f" / "x.json", replace(formula, stream=replace(formula.stream, name="=1+1"))
+    )
+    text = rows_csv(make_board(collect([tmp_path / "f"]), current_versions()))
+    assert "\n'=1+1," in text
+
+
+def test_two_hundred_runs_stay_below_five_megabytes(tmp_path: Path) -> None:
+    records = []
+    for seed in range(10):
+        for k in range(20):
+            record = run_of(recipe("fda", strength=0.1 + k, seed=seed), 0.6, -0.03)
+            outcome, stream = record.outcome, record.stream
+            assert outcome is not None and stream is not None
+            # as large as ten experiences of Split ImageNet-R, eight sets probed after each
+            probe: Any = {s: {f"set{j}": 0.5 for j in range(8)} for s in ("validation", "test")}
+            moments = tuple(
+                replace(outcome.panel[-1], after=t, linear_probe=probe, zero_shot=probe)
+                for t in range(11)
+            )
+            matrix = tuple(
+                tuple(0.123456789 if j < t else None for j in range(10)) for t in range(11)
+            )
+            whole = replace(
+                stream, experiences=tuple(f"classes {t}" for t in range(10)), train=(1,) * 10,
+                validation=(1,) * 10, test=(1,) * 10,
+                summary={"class_order": list(range(200)), "wnids": ["n01443537"] * 200},
+            )  # fmt: skip
+            assert record.panel is not None
+            records.append(replace(
+                record, stream=whole,
+                panel={f"set{j}": record.panel["shapes"] for j in range(8)},
+                outcome=replace(
+                    outcome, accuracy=matrix, panel=moments, validation_learnt=(0.5,) * 10,
+                    validation_last=(0.5,) * 10, loss_terms=({"Loss": (1.0,) * 5},) * 10,
+                ),
+            ))  # fmt: skip
+    made = board(records, tmp_path)
+    assert len(made.records) == 200
+    size = len(page(made).encode())
+    assert 10**6 < size < 5 * 10**6, size
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    from benchmarks import __main__
+
+    troubled(tmp_path / "records")
+
+    def call(*words: object) -> int:
+        monkeypatch.setattr("sys.argv", ["benchmarks", "board", *map(str, words)])
+        return __main__.main()
+
+    assert call(tmp_path / "records", "--out", tmp_path / "out") == 0
+    shown = capsys.readouterr().out
+    assert "1 of them failed" in shown and "not used: cut.json: it is cut off" in shown
+    assert str(tmp_path / "out" / "index.html") in shown
+    (tmp_path / "empty").mkdir()
+    assert call(tmp_path / "empty", "--out", tmp_path / "no") == 2
+    assert "no record (*.json)" in capsys.readouterr().err and not (tmp_path / "no").exists()
+    assert call(tmp_path / "records", "--out", tmp_path / "no", "--seeds", 0) == 2
+    # files alone that are no records: a page that says so
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.json").write_text("{}")
+    assert call(tmp_path / "bad", "--out", tmp_path / "bad-out") == 0
+    assert "no schema_version" in (tmp_path / "bad-out" / "index.html").read_text()

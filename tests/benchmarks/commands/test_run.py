@@ -1,0 +1,350 @@
+"""``python -m benchmarks run`` on miniatures: from the archive to the table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmarks.commands.run import (
+    add_options,
+    main,
+)
+from benchmarks.config import RECIPES, load_recipe
+from benchmarks.execution.pool import (
+    run_all,
+)
+from benchmarks.execution.tasks import (
+    Settler,
+    Task,
+)
+from benchmarks.results.files import (
+    read_record,
+)
+from benchmarks.results.record import (
+    Record,
+)
+from benchmarks.results.scores import (
+    delta_lp,
+    delta_zs,
+)
+from tests.benchmarks.miniature import imagenet_wnids, write_folder, write_imagenet_r
+from tests.benchmarks.records import finished
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* ImageNet-R has 30000")
+ROOT = Path(__file__).parents[3]
+RECIPE = """
+stream: {kind: imagenet-r, root: imagenet-r.tar, num_experiences: 5, validation_share: 0.34}
+backbone: {name: tiny-clip}
+head: {kind: probe, l2: 1e-3}
+train: {lr: 1e-4, batch: 64}
+panel: {sets: [colours], train: 40, test: 40}
+compare: [lp-ft, fda]
+methods: {fda: {options: {num_neighbors: 8}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of the miniature, its recipe, and recipes of one method that build on it."""
+    pytest.importorskip("timm")
+    root = tmp_path_factory.mktemp("data")
+    write_imagenet_r(root / "made" / "imagenet-r", imagenet_wnids())
+    with tarfile.open(root / "imagenet-r.tar", "w") as tar:
+        tar.add(root / "made" / "imagenet-r", "imagenet-r")
+    (root / "mini.yaml").write_text(f"{RECIPE}where: {{data: {root}}}\n")
+    for method in ("lp-ft", "fda"):
+        file = root / "mini" / f"{method}.yaml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"base: ../mini.yaml\nmethod: {method}\n")
+    return root
+
+
+def options(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    return parser.parse_args(words)
+
+
+def call(*words: object) -> int:
+    return main(options(*map(str, words)))
+
+
+def test_from_the_archive_to_the_table(data: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "run", "--config", str(data / "mini.yaml")]
+    loggers = "where.loggers=[text, csv, tensorboard]"
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path), "--set", loggers],
+        cwd=ROOT,
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 runs, " in done.stdout and "100%" in done.stderr
+    assert "| lp-ft |  |" in done.stdout and "| fda | 1 |" in done.stdout
+    assert "| last | average | forgetting | Δ_LP panel | colours |" in done.stdout
+    files = sorted(tmp_path.glob("*.json"))
+    assert [f.name.split("-seed0-")[0] for f in files] == ["fda-1", "lp-ft"]
+    record: Any = read_record(files[0])
+    summary = record.stream.summary
+    assert summary["split"] == "hash80" and len(summary["class_order"]) == 200
+    assert record.config["method"] == "fda" and record.config["where"]["data"] == str(data)
+    folder = files[0].with_suffix("")
+    assert "FDA_alignment_Epoch" in (folder / "log.txt").read_text()
+    assert list((folder / "csv").glob("*.csv"))
+    assert list((folder / "tensorboard").rglob("events*"))
+
+
+def test_dry_run_shows_the_configuration_the_stream_and_the_steps(
+    data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call("--config", data / "mini.yaml", "--dry-run", "--out", tmp_path / "x") == 0
+    *runs, summary = list(yaml.safe_load_all(capsys.readouterr().out))[0:]
+    assert [r["method"] for r in runs] == ["lp-ft", "fda"] and runs[0]["steps"] == 10
+    assert runs[1]["options"] == {"feature_module": "tower", "num_neighbors": 8}
+    assert runs[1]["stream"]["order"] == "pilot-1993"
+    shown = summary["stream_summary"]
+    assert len(shown["split_sha256"]) == 64 and shown["class_order"][0] == 168
+    assert (shown["train"], shown["validation"], shown["test"]) == (400, 200, 200)
+    assert not (tmp_path / "x").exists()
+    words = (
+        "--config",
+        data / "mini/fda.yaml",
+        "--dry-run",
+        "--seeds",
+        1,
+        2,
+        "--set",
+        "strength=3",
+    )
+    assert call(*words) == 0
+    *runs, _ = yaml.safe_load_all(capsys.readouterr().out)
+    assert [(r["seed"], r["strength"]) for r in runs] == [(1, 3.0), (2, 3.0)]
+
+
+def test_broken_images_are_scanned_for_dropped_or_stopped_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path / "stripes", ["one", "two", "three"], (32, 32), "RGB", 0)
+    broken = [tmp_path / "stripes" / part for part in ("train/one/003.png", "test/two/000.png")]
+    broken[0].write_bytes(broken[0].read_bytes()[:60])
+    broken[1].write_bytes(b"")
+    recipe = {
+        "stream": {"kind": "sequence", "sets": ["folder:stripes"]},
+        "head": {"kind": "random"},
+        "train": {"batch": 12},
+        "panel": {"sets": []},
+        "where": {"data": str(tmp_path)},
+    }
+    file = tmp_path / "r.yaml"
+    file.write_text(yaml.safe_dump(recipe))
+    assert call("--config", file, "--scan") == 1
+    shown = capsys.readouterr().out
+    assert "48 images read, 2 of them broken" in shown
+    for path in broken:
+        assert str(path) in shown
+    out = tmp_path / "out"
+    assert call("--config", file, "--out", out) == 1
+    shown = capsys.readouterr().err
+    assert any(f"UnreadableImage: {path}" in shown for path in broken)
+    (stopped,) = (read_record(path) for path in out.glob("*.json"))
+    assert stopped.status == "failed" and "UnreadableImage: " in (stopped.reason or "")
+    assert call("--config", file, "--out", out, "--on-corrupt", "drop") == 0
+    (record,) = (r for r in map(read_record, out.glob("*.json")) if r.status == "finished")
+    assert record.stream is not None
+    found = [where.split()[-1] for where in record.stream.summary["dropped"]]
+    assert sorted(found) == ["one/003.png", "two/000.png"] and record.stream.test == (11,)
+    assert delta_lp(record) is None and delta_zs(record) is None and record.panel == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--methods", "fdaa"), "method='fdaa' is unknown"),
+        (("--set", "method=fda"), "say --methods fda"),
+        (("--set", "compare=[fda]"), "write a recipe with base: and compare in it"),
+        (("--methods", "rift", "--set", "options.K=1"), "options.K is no argument of RIFTPlugin"),
+        (("--methods", "fda", "--set", "options.num_neighbors=99"), "must be below the"),
+        (("--seeds", "1", "1"), "each may be given once"),
+        (("--strengths", "1", "--set", "stream.validation_share=0"), "set stream.validation_share"),
+        (("--jobs", "0"), "--jobs 0: at least one"),
+        (("--set", "seed"), "give key=value"),
+        (("--set", "stream.num_experiences=7"), "num_experiences=7 must divide the 200 classes"),
+        (("--set", "stream.root=nowhere"), "nowhere"),
+        (("--set", "stream.order=pilot"), "order='pilot' is unknown"),
+        (("--set", "backbone.name=timm:mobilenetv2_10"), "near ones: mobilenetv2_1"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_trained(
+    data: Path, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        call("--config", data / "mini.yaml", "--out", tmp_path / "x", *words)
+    assert not (tmp_path / "x").exists()
+
+
+def test_weights_and_biases_gets_the_numbers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from benchmarks.experiment.loggers import (
+        open_loggers,
+    )
+
+    wandb = pytest.importorskip("wandb")
+    logged: list[tuple[dict[str, float], int]] = []
+    ended: list[bool] = []
+
+    class Run:
+        def log(self, values: dict[str, float], step: int) -> None:
+            logged.append((values, step))
+
+        def finish(self) -> None:
+            ended.append(True)
+
+    def init(**given: Any) -> Run:
+        assert given["config"]["method"] == "fda" and given["dir"] == str(tmp_path)
+        return Run()
+
+    monkeypatch.setattr(wandb, "init", init)
+    own = {"where.loggers": ["wandb"]}
+    config = load_recipe(RECIPES / "concepts.yaml").of_method("fda", own).config
+    with open_loggers(config, tmp_path) as (logger,):
+        logger.log_single_metric("Top1_Acc_Stream", 0.5, 7)
+        logger.log_single_metric("picture", object(), 7)
+    assert logged == [({"Top1_Acc_Stream": 0.5}, 7)] and ended == [True]
+    with pytest.raises(ValueError, match="need a folder"), open_loggers(config, None):
+        pass
+
+
+def test_the_archive_is_fetched_once_and_checked(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from avalanche_proxyfda.streams.files.download import (
+        file_digest,
+    )
+
+    archive = data / "imagenet-r.tar"
+    where = [f"where.data={tmp_path}", f"where.url={archive.as_uri()}"]
+    words = ("--config", data / "mini/fda.yaml", "--dry-run", "--set", *where)
+    with pytest.raises(ValueError, match="give sha256 or md5"):
+        call(*words)
+    with pytest.raises(ValueError, match="damaged or another"):
+        call(*words, "where.sha256=" + 32 * "ab")
+    assert call(*words, "where.sha256=" + file_digest(archive, "sha256")) == 0
+    assert (tmp_path / "imagenet-r.tar").stat().st_size == archive.stat().st_size
+    with pytest.raises(ValueError, match=r"set stream\.root=imagenet-r\.tar"):
+        call(*words, "stream.root=imagenet")
+
+
+def test_overrides_and_strengths_reach_the_methods(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--methods", "fda", "--set", "options.num_neighbors=4", "--strengths", 1, 3)
+    assert call("--config", data / "mini.yaml", "--dry-run", *words) == 0
+    *runs, _ = yaml.safe_load_all(capsys.readouterr().out)
+    assert [(r["strength"], r["options"]["num_neighbors"]) for r in runs] == [(1.0, 4), (3.0, 4)]
+
+
+def test_a_method_needs_no_line_in_the_recipe(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--methods", "rift", "finetune", "--dry-run")
+    assert call("--config", data / "mini.yaml", *words) == 0
+    *runs, _ = yaml.safe_load_all(capsys.readouterr().out)
+    assert [(r["method"], r["strength"]) for r in runs] == [("rift", 1.0), ("finetune", None)]
+    assert [r["head"]["kind"] for r in runs] == ["probe", "random"]
+
+
+def dies_of_fda(task: Task, jobs: int) -> Record:
+    """In the place of a run: the system kills it if it is of FDA."""
+    if task.config.method == "fda":
+        os._exit(9)
+    return finished(task.config)
+
+
+def two_tasks(data: Path, out: Path) -> list[Task]:
+    return [Task(load_recipe(data / f"mini/{m}.yaml").config, out) for m in ("fda", "lp-ft")]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_process_that_dies_takes_no_other_run_with_it(
+    data: Path, tmp_path: Path, jobs: int
+) -> None:
+    ended: dict[str, Any] = {}
+
+    settle = Settler()
+
+    def done(task: Task, found: Record | BaseException) -> None:
+        ended[task.config.method] = found
+        settle(task, found)
+
+    tasks = two_tasks(data, tmp_path)
+    run_all(tasks, jobs, 1, done, work=dies_of_fda)
+    assert ended["lp-ft"] == finished(tasks[1].config) == tasks[1].found()
+    assert "the process of the run died" in str(ended["fda"])
+    left = tasks[0].found()
+    assert left is not None and left.status == "failed" and "died" in (left.reason or "")
+
+
+def sleeps(task: Task, jobs: int) -> Record:
+    """In the place of a long run."""
+    (task.folder / task.config.method).touch()
+    time.sleep(120)
+    raise AssertionError
+
+
+def test_an_interrupt_ends_what_runs(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.execution import (
+        pool,
+    )
+
+    def interrupted(seconds: float) -> None:
+        if (tmp_path / "fda").exists():
+            raise KeyboardInterrupt  # a signal itself would be ignored under nohup
+        time.sleep(seconds)
+
+    monkeypatch.setattr(pool, "time", SimpleNamespace(sleep=interrupted))
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_all(two_tasks(data, tmp_path), 1, 1, lambda *_: None, work=sleeps)
+    assert time.monotonic() - started < 90 and not (tmp_path / "lp-ft").exists()
+
+
+def test_records_that_cannot_be_written_are_refused_at_the_start(
+    data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        call("--config", data / "mini.yaml", "--out", tmp_path / "file")
+
+
+def test_a_recipe_of_one_method_has_no_others(data: Path) -> None:
+    with pytest.raises(ValueError, match=r"fda\.yaml is the recipe of one method already"):
+        call("--config", data / "mini/fda.yaml", "--methods", "lp-ft")
+
+
+def test_help_lists_every_key_with_its_default() -> None:
+    from benchmarks.config import Config, plain
+
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    text = parser.format_help()
+    made: Any = plain(Config())
+    for part in ("backbone", "head", "train", "panel", "where"):
+        for key in made[part]:
+            assert f"{part}.{key} = " in text, key
+    for line in ("train.lr = 1.0e-05", "stream.order = pilot-1993", "stream.sets = (needed)"):
+        assert line in text
+    assert "None\n" not in text

@@ -1,0 +1,412 @@
+"""Features before and after a run: who lost which neighbours, the plane, the command."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import shutil
+import sys
+import warnings
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from avalanche_proxyfda.metrics import neighbor_overlap
+from benchmarks.commands import (
+    features,
+)
+from benchmarks.config import Config
+from benchmarks.experiment import (
+    run as engine,
+)
+from benchmarks.experiment.prepare import (
+    prepare,
+)
+from benchmarks.reproduce import (
+    from_record as revisit,
+)
+from benchmarks.reproduce.figure import (
+    Words,
+    draw,
+    saved,
+)
+from benchmarks.reproduce.projection import (
+    Neighbors,
+    neighbors_lost,
+    project,
+)
+from benchmarks.results.files import (
+    write_record,
+)
+from benchmarks.results.record import (
+    Record,
+)
+from tests.benchmarks import miniature
+from tests.benchmarks.records import failed, finished, recipe
+from tests.reference import feature_map as reference
+
+TINY = {"train__epochs": 1, "stream__sets": ["digits"], "panel__sets": ["colours"]}
+
+
+def rows(count: int, width: int, seed: int) -> Tensor:
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+
+
+def command(path: Path, *options: str) -> tuple[int, str]:
+    parser = argparse.ArgumentParser()
+    features.add_options(parser)
+    told = StringIO()
+    with redirect_stdout(told):
+        status = features.main(parser.parse_args(["--run", str(path), *options]))
+    return status, told.getvalue()
+
+
+@pytest.mark.parametrize(("count", "width", "k"), [(2, 1, 1), (12, 5, 3), (40, 7, 10), (9, 3, 8)])
+def test_neighbors_lost_are_those_of_the_definition(count: int, width: int, k: int) -> None:
+    before = rows(count, width, 0)
+    after = before + 0.7 * rows(count, width, 1)
+    found = neighbors_lost(before, after, k)
+    kept, lost = reference.neighbors_lost(before.double().numpy(), after.double().numpy(), k)
+    np.testing.assert_allclose(found.kept, kept)
+    assert [list(row) for row in found.lost] == lost
+    assert found.mean == pytest.approx(neighbor_overlap(before, after, k))
+    assert found.torn.tolist() == [i for i, share in enumerate(kept) if share < 0.5]
+
+
+def test_the_worst_are_those_that_lost_the_most() -> None:
+    found = Neighbors(np.array([0.5, 1.0, 0.0, 0.5, 1.0]), ((1,), (), (0, 1), (0,), ()))
+    assert found.worst(2) == (2, 0) and found.worst(5) == (2, 0, 3)
+    assert found.torn.tolist() == [2]
+
+
+def test_nothing_is_lost_by_features_that_stay_or_turn_or_grow() -> None:
+    before = rows(30, 6, 0)
+    turn = torch.linalg.qr(rows(6, 6, 1).double())[0]
+    for after in (before, before.clone(), 3 * before, before.double() @ turn):
+        found = neighbors_lost(before, after, 5)
+        assert found.mean == 1 and not any(found.lost) and not found.worst(5)
+    plane = project(before, before.clone())
+    np.testing.assert_array_equal(plane.before, plane.after)
+
+
+def test_the_plane_is_fitted_to_the_first_features_alone() -> None:
+    before = rows(30, 6, 0)
+    first, second = (project(before, rows(30, 6, seed)) for seed in (1, 2))
+    np.testing.assert_array_equal(first.before, second.before)
+    assert first.axes == second.axes and not np.array_equal(first.after, second.after)
+    unit = before.double().numpy()
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    _, spread, basis = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)
+    expected = (unit - unit.mean(axis=0)) @ basis[:2].T
+    for k in range(2):
+        sign = 1 if basis[k][np.abs(basis[k]).argmax()] > 0 else -1
+        np.testing.assert_allclose(first.before[:, k], sign * expected[:, k], atol=1e-12)
+    share = 100 * spread[0] ** 2 / (spread**2).sum()
+    assert first.axes[0].startswith(f"principal component 1 ({share:.0f} %")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "k", "words"),
+    [
+        (rows(4, 3, 0), rows(5, 3, 0), 2, "must be [N, D] of the same N"),
+        (rows(4, 3, 0)[0], rows(4, 3, 0)[0], 2, "must be [N, D] of the same N"),
+        (rows(0, 3, 0), rows(0, 3, 0), 1, "must be [N, D] of the same N"),
+        (rows(4, 3, 0), rows(4, 3, 0).log(), 2, "after holds NaN or Inf"),
+        (rows(4, 3, 0), rows(4, 3, 0), 4, "num_neighbors=4 must be below"),
+        (rows(4, 3, 0), rows(4, 3, 0), 0, "num_neighbors=0 must be at least 1"),
+    ],
+)
+def test_bad_features_are_refused(before: Tensor, after: Tensor, k: int, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        neighbors_lost(before, after, k)
+
+
+def test_features_that_make_no_plane_are_refused() -> None:
+    for before, after in ((rows(4, 3, 0), rows(4, 2, 0)), (rows(4, 1, 0), rows(4, 1, 0))):
+        with pytest.raises(ValueError, match=r"one width|two images and dimensions"):
+            project(before, after)
+    with pytest.raises(ValueError, match="method='tsne' is unknown"):
+        project(rows(4, 3, 0), rows(4, 3, 0), "tsne")  # type: ignore[arg-type]
+    still = torch.ones(5, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(project(still, still).before).all()
+
+
+def test_umap_is_fitted_to_the_first_features_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    class Fake:
+        def __init__(self, **options: Any) -> None:
+            asked.update(options)
+
+        def fit_transform(self, x: Any) -> Any:
+            asked["fitted"] = x
+            return x[:, :2].astype(np.float32)
+
+        def transform(self, x: Any) -> Any:
+            return 2 * x[:, :2]
+
+    monkeypatch.setitem(sys.modules, "umap", argparse.Namespace(UMAP=Fake))
+    before, after = rows(8, 3, 0), rows(8, 3, 1)
+    plane = project(before, after, "umap")
+    assert asked["random_state"] == 0 and asked["metric"] == "cosine" and asked["n_neighbors"] == 7
+    np.testing.assert_allclose(np.linalg.norm(asked["fitted"], axis=1), 1)
+    np.testing.assert_allclose(plane.before, asked["fitted"][:, :2], atol=1e-6)
+    unit = (after / after.norm(dim=1, keepdim=True)).numpy()
+    np.testing.assert_allclose(plane.after, 2 * unit[:, :2], atol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 12, 40])
+def test_the_figure_has_a_legend_where_classes_are_few(classes: int) -> None:
+    before, after = rows(60, 4, 0), rows(60, 4, 1)
+    words = Words("all of it", ("first model", "second model"), "what the rings are")
+    names = [f"a class with the long name {k}" for k in range(classes)]
+    figure = draw(
+        project(before, after), neighbors_lost(before, after, 5),
+        [k % classes for k in range(60)], names, words,
+    )  # fmt: skip
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 2 + (classes if classes <= 12 else 0)
+    first, second = figure.axes
+    assert first.get_xlim() == second.get_xlim() and first.get_ylim() == second.get_ylim()
+    assert [axes.get_title() for axes in figure.axes] == list(words.panels)
+    assert any(words.caption in text.get_text() for text in figure.texts)
+    assert {kind: len(content) > 10**4 for kind, content in saved(figure).items()} == {
+        "png": True, "svg": True,
+    }  # fmt: skip
+
+
+def test_names_are_no_mathematics() -> None:
+    before, after = rows(20, 4, 0), rows(20, 4, 1)
+    odd = r"$\frac$"  # matplotlib would stop at it
+    figure = draw(
+        project(before, after), neighbors_lost(before, after, 5), [0, 1] * 10, [odd, "b"],
+        Words(odd, (odd, odd), odd),
+    )  # fmt: skip
+    assert saved(figure)["svg"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    config: Config
+    record: Record
+    path: Path
+    told: str
+
+    @property
+    def weights(self) -> Path:
+        return self.path.parent / self.record.label / engine.WEIGHTS
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+    """A run that kept its weights, and its features drawn."""
+    folder = tmp_path_factory.mktemp("runs")
+    config = recipe("lp-ft", **TINY, where__keep_weights=True)
+    record = engine.run(config, folder=folder / config.label)
+    path = folder / f"{record.label}.json"
+    write_record(path, record)
+    status, told = command(path)
+    assert status == 0
+    return Drawn(config, record, path, told)
+
+
+@pytest.fixture
+def copied(drawn: Drawn, tmp_path: Path) -> Drawn:
+    """The record in a folder of its own, with the weights."""
+    path = tmp_path / drawn.path.name
+    shutil.copy(drawn.path, path)
+    shutil.copytree(drawn.weights.parent, tmp_path / drawn.record.label)
+    return replace(drawn, path=path)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_kept_model_is_drawn(drawn: Drawn) -> None:
+    stem = f"{drawn.record.label}-colours"
+    found = files(drawn.path.parent / "features")
+    assert sorted(found) == [f"{stem}.csv", f"{stem}.png", f"{stem}.svg"]
+    assert found[f"{stem}.png"].startswith(b"\x89PNG") and b"<svg" in found[f"{stem}.svg"]
+    table = list(csv.DictReader(StringIO(found[f"{stem}.csv"].decode())))
+    assert tuple(table[0]) == features.FIELDS and len(table) == 400
+    assert [int(row["index"]) for row in table] == list(range(400))
+    assert {row["class"] for row in table} >= {"colour red", "colour blue"}
+    outcome = drawn.record.outcome
+    assert outcome is not None
+    kept = outcome.panel[-1].drift["colours"]["neighbors"]  # by Avalanche's side, of these images
+    assert kept is not None and 0.3 < kept < 1
+    assert np.mean([float(row["share_kept"]) for row in table]) == pytest.approx(kept, abs=1e-3)
+    assert "the one that the run kept" in drawn.told
+    assert f"colours: {100 * kept:.1f} % of the 10 nearest neighbours kept" in drawn.told
+    for name in found:
+        assert str(drawn.path.parent / "features" / name) in drawn.told
+    apart = [abs(float(r["x_before"]) - float(r["x_after"])) for r in table]
+    assert 0 < np.median(apart) < 0.5
+
+
+def test_a_run_without_weights_is_trained_again_to_the_same_bytes(
+    drawn: Drawn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / drawn.path.name
+    shutil.copy(drawn.path, path)
+    status, told = command(path, "--out", str(tmp_path / "out"))
+    assert status == 0 and "training it again" in told and "was reproduced" in told
+    errors = capsys.readouterr().err
+    assert "steps: 100%" in errors and "WARNING" not in errors
+    assert files(tmp_path / "out") == files(drawn.path.parent / "features")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([path.name, "out"])
+
+
+@pytest.fixture
+def other(copied: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training again comes to another outcome; the weights are the kept ones."""
+    assert copied.record.outcome is not None
+    content = copied.weights.read_bytes()
+    worse = replace(copied.record.outcome, avalanche_forgetting=0.123)
+
+    def run(config: Config, after_step: Any, folder: Path) -> Record:
+        assert config.where.keep_weights and config.identity == copied.record.run_id
+        folder.mkdir()
+        (folder / engine.WEIGHTS).write_bytes(content)
+        return replace(copied.record, outcome=worse)
+
+    monkeypatch.setattr(engine, "run", run)
+    copied.weights.unlink()
+
+
+@pytest.mark.usefixtures("other")
+def test_a_run_that_is_not_reproduced_is_told_and_drawn(
+    copied: Drawn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, told = command(copied.path, "--set", "digits", "--images", "30", "--neighbors", "5")
+    assert status == 0 and "was reproduced" not in told
+    assert "WARNING: THE RUN WAS NOT REPRODUCED" in capsys.readouterr().err
+    (table,) = (copied.path.parent / "features").glob("*-digits.csv")
+    found = list(csv.DictReader(table.open()))
+    assert len(found) == 30  # classes in turn
+    assert {sum(r["class"] == c for r in found) for c in {r["class"] for r in found}} == {3}
+
+
+def test_other_splits_and_sets_have_files_of_their_own(copied: Drawn) -> None:
+    short = "--images", "40", "--split", "validation"
+    assert command(copied.path, *short)[0] == command(copied.path, *short, "--set", "digits")[0]
+    names = sorted(path.name for path in (copied.path.parent / "features").glob("*.csv"))
+    label = copied.record.label
+    assert names == [f"{label}-colours-validation.csv", f"{label}-digits-validation.csv"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--set", "paintings"), "--set 'paintings' is not of the run, which has colours, digits"),
+        (("--neighbors", "0"), "--neighbors 0: at least one"),
+        (("--images", "0"), "--images 0: at least one"),
+        (("--images", "10"), "--neighbors 10 must be below the 10 images"),
+    ],
+)
+def test_bad_options_are_refused(drawn: Drawn, options: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        command(drawn.path, *options)
+
+
+def test_weights_of_another_hash_are_refused(copied: Drawn) -> None:
+    content = copied.weights.read_bytes()
+    copied.weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"is not the file that the run wrote.*or remove it"):
+        command(copied.path)
+
+
+def test_another_beginning_and_other_images_are_refused(copied: Drawn) -> None:
+    record = copied.record
+    assert record.panel is not None and record.stream is not None
+    panel = {"colours": replace(record.panel["colours"], sha256="0" * 64)}
+    cases = (
+        ("colours", "pre-trained weights of tiny-clip", {"initial_tower_sha256": "0" * 64}),
+        ("colours", "colours: its images here", {"panel": panel}),
+        ("digits", "digits: its images here",
+         {"stream": replace(record.stream, split_sha256="0" * 64)}),
+    )  # fmt: skip
+    for name, words, change in cases:
+        write_record(copied.path, replace(record, **change))
+        with pytest.raises(ValueError, match=words):
+            command(copied.path, "--set", name)
+
+
+@pytest.mark.parametrize(
+    ("stream", "name", "split", "classes"),
+    [
+        ({"kind": "sequence", "sets": ["folder:stripes"]}, "stripes", "train", "one two three"),
+        ({"kind": "sequence", "sets": ["folder:photo", "folder:sketch"], "shared_labels": True},
+         "sketch", "test", "cat dog owl"),
+        ({"kind": "sequence", "sets": ["folder:stripes"]}, "grey", "validation", "a b"),
+        ({"kind": "imagenet-r", "num_experiences": 50, "validation_share": 0.34}, "classes 1",
+         "test", ""),
+    ],
+)  # fmt: skip
+def test_images_of_files_are_shown_as_in_evaluation(
+    data: Path, stream: dict[str, Any], name: str, split: Any, classes: str
+) -> None:
+    config = miniature.config(data, stream=stream, panel={"sets": ["folder:grey"]})
+    made = prepare(config)
+    record: Any = argparse.Namespace(
+        panel={p.images.name: p for p in made.panel},
+        stream=argparse.Namespace(split_sha256=made.stream.summary["split_sha256"]),
+    )
+    found = revisit.shown(made, record, name, split, 6)
+    used = {found.classes[label] for label in found.labels}
+    assert used == set(classes.split()) or (not classes and len(used) == 4)
+    assert not any(word.startswith("n0") for word in used)  # words, not WordNet ids
+    assert [found.images[k][1] for k in range(len(found.rows))] == list(found.labels)
+    values = revisit.features(made.model.tower, found, config, made.device)
+    assert values.shape == (min(6, len(found.rows)), 128) and bool(values.isfinite().all())
+
+
+def test_a_stream_without_validation_has_no_validation_images(data: Path) -> None:
+    stream = {"kind": "imagenet-r", "num_experiences": 50, "validation_share": 0}
+    made = prepare(miniature.config(data, stream=stream, panel={"sets": []}))
+    record: Any = argparse.Namespace(panel={}, stream=argparse.Namespace(split_sha256=""))
+    with pytest.raises(ValueError, match="--split validation: the run's stream has none"):
+        revisit.shown(made, record, "classes 0", "validation", 6)
+
+
+def test_the_device_of_another_machine_is_not_needed() -> None:
+    config = recipe("lp-ft", where__device="cuda:77", where__loggers=["csv"])
+    found = revisit.config_of(finished(config))
+    assert found.where.device == "auto" and found.where.loggers == ()
+    assert found.where.keep_weights and found.identity == config.identity
+
+
+def test_records_that_cannot_be_drawn_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_record(path, failed(recipe("fda", strength=1.0)))
+    with pytest.raises(ValueError, match=r"a\.json: the run failed \(RuntimeError: no more memory"):
+        command(path)
+    write_record(path, finished(recipe("fda", strength=1.0)))
+    content = json.loads(path.read_text())
+    content["how"]["config"]["seed"] = 5
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"a\.json: its hash is not .*: it was edited"):
+        command(path)
+    without = finished(recipe("fda", strength=1.0))
+    assert without.outcome is not None
+    write_record(path, replace(without, outcome=replace(without.outcome, panel=())))
+    with pytest.raises(ValueError, match="give --set, one of colours, shapes, set0, set1"):
+        command(path)
+
+
+def test_umap_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(ImportError, match="pip install umap-learn"):
+        command(Path("nothing.json"), "--method", "umap")

@@ -1,0 +1,197 @@
+"""A training that is broken off at any step goes on as if it had not been."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from avalanche.benchmarks import nc_benchmark
+from avalanche.training.plugins import EarlyStoppingPlugin, LRSchedulerPlugin
+from torch import Tensor
+
+from avalanche_proxyfda import (
+    DiGraPPlugin,
+    EfficientNaive,
+    FDAPlugin,
+    L2SPPlugin,
+    LDIFSPlugin,
+    LPFTPlugin,
+    LwFPlugin,
+    ProxyFDAPlugin,
+    RIFTPlugin,
+    RKDPlugin,
+    WiSEFTPlugin,
+)
+from avalanche_proxyfda.checkpoint.checkpoints import (
+    Checkpoints,
+    is_there,
+)
+from tests.checkpoint.training import (
+    BreakOff,
+    BrokenOffError,
+    alike,
+    build,
+    train,
+)
+from tests.plugins.toys import Blobs, Growing, Multi, Plain, classic, modern
+
+METHODS: dict[str, Any] = {
+    "none": lambda: [],
+    "fda": lambda: [FDAPlugin(num_neighbors=4)],
+    "proxy-fda": lambda: [ProxyFDAPlugin(num_neighbors=4, teacher="initial")],
+    "unbalanced": lambda: [ProxyFDAPlugin(num_neighbors=4, hard_class_batches=False)],
+    "ldifs": lambda: [LDIFSPlugin(taps=["backbone.1", "backbone.5"])],
+    "lwf": lambda: [LPFTPlugin(refit=False), LwFPlugin()],
+    "digrap": lambda: [DiGraPPlugin()],
+    "rift": lambda: [RIFTPlugin()],
+    "rkd": lambda: [RKDPlugin()],
+    "weights": lambda: [L2SPPlugin(), WiSEFTPlugin(anchor="initial")],
+}
+BENCHMARKS: dict[str, Any] = {
+    "static": (Plain, lambda: classic(2)),
+    "growing": (Growing, lambda: modern(2)),
+    "heads": (Multi, lambda: classic(2, task_labels=True)),
+}
+
+
+def broken_at(
+    step: int, make: Any, model: Any, benchmark: Any, folder: Path, every: int = 2, **options: Any
+) -> Any:
+    """Train until ``step``, and then, in a new strategy, to the end."""
+    with pytest.raises(BrokenOffError):
+        train(build(model, *make(), BreakOff(step)), benchmark, folder, every, **options)
+    return train(build(model, *make(), BreakOff()), benchmark, folder, every, **options)
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_training_that_was_broken_off_ends_the_same(
+    tmp_path: Path, method: str, benchmark: str
+) -> None:
+    make, (model, stream) = METHODS[method], BENCHMARKS[benchmark]
+    whole = train(build(model, *make(), BreakOff()), stream(), tmp_path / "whole", every=None)
+    total = whole.clock.train_iterations
+    # within an epoch, at the end of one, in the second experience
+    for step in (1, 5, total // 2 + 3):
+        again = broken_at(step, make, model, stream(), tmp_path / str(step))
+        assert alike(whole, again), step
+
+
+class Noisy(Blobs):
+    """Every look at an image is another one."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image, label = super().__getitem__(index)
+        return image + 0.1 * torch.randn(image.shape), label
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("method", ["none", "fda"])
+def test_random_views_and_shuffled_batches_come_again(
+    tmp_path: Path, method: str, workers: int
+) -> None:
+    made = METHODS[method]
+    stream = nc_benchmark(
+        Noisy(48, 3), Noisy(24, 3, 1), 1, task_labels=False, fixed_class_order=[0, 1, 2]
+    )
+    options = {"num_workers": workers}
+    whole = train(build(Plain, *made(), BreakOff()), stream, tmp_path / "whole", None, **options)
+    again = broken_at(3, made, Plain, stream, tmp_path / "broken", every=1, **options)
+    assert alike(whole, again)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"precision": "fp16"}, {"precision": "bf16", "accumulate": 3}, {"accumulate": 2}],
+    ids=["fp16", "bf16-3", "2"],
+)
+def test_a_training_with_scaled_and_accumulated_gradients_goes_on(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    graph: Any = "accumulated" if "accumulate" in options else "micro-batch"
+
+    def made(step: int | None = None) -> Any:
+        own = FDAPlugin(num_neighbors=4, graph_from=graph)
+        return build(Plain, own, BreakOff(step), kind=EfficientNaive, train_mb_size=12, **options)
+
+    whole = train(made(), classic(2), tmp_path / "whole", every=None)
+    for step in (5, 16):
+        with pytest.raises(BrokenOffError):
+            train(made(step), classic(2), tmp_path / str(step), every=1)
+        again = train(made(), classic(2), tmp_path / str(step), every=1)
+        assert alike(whole, again), step
+        assert vars(whole)["skipped_updates"] == vars(again)["skipped_updates"]
+        assert whole.extra_forwards == again.extra_forwards
+
+
+def test_schedules_and_early_stopping_go_on(tmp_path: Path) -> None:
+    def made() -> Any:
+        def stop() -> Any:
+            return EarlyStoppingPlugin(1, "train_stream", metric_name="Top1_Acc_Exp")
+
+        strategy = build(Plain, stop(), BreakOff(step), train_epochs=4)
+        schedule = torch.optim.lr_scheduler.StepLR(strategy.optimizer, 1, 0.5)
+        strategy.plugins.insert(
+            1, LRSchedulerPlugin(schedule, reset_scheduler=False, reset_lr=False)
+        )
+        return strategy
+
+    step: int | None = None
+    whole = train(made(), classic(2), tmp_path / "whole", every=None)
+    step = 13
+    with pytest.raises(BrokenOffError):
+        train(made(), classic(2), tmp_path / "broken", every=2)
+    step = None
+    again = train(made(), classic(2), tmp_path / "broken", every=2)
+    assert alike(whole, again)
+    assert whole.optimizer.param_groups[0]["lr"] == again.optimizer.param_groups[0]["lr"] < 1e-2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_training_after_the_step_with_a_checkpoint(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    ask = BreakOff(4, lambda: os.kill(os.getpid(), number))
+    strategy = build(Plain, FDAPlugin(num_neighbors=4), ask)
+    expected = KeyboardInterrupt if number == signal.SIGINT else SystemExit
+    with pytest.raises(expected) as ended:
+        train(strategy, classic(2), tmp_path / "broken", every=None)
+    assert strategy.clock.train_iterations == 5 and signal.getsignal(number) is before
+    if number == signal.SIGTERM:
+        assert ended.value.code == 143
+    made = METHODS["fda"]
+    whole = train(build(Plain, *made(), BreakOff()), classic(2), tmp_path / "whole", every=None)
+    fresh = build(Plain, *made(), BreakOff())
+    found = Checkpoints(fresh, tmp_path / "broken").resume()
+    assert found is not None and found.inside and found.experiences == 0
+    assert "5 steps" in found.source
+    again = train(build(Plain, *made(), BreakOff()), classic(2), tmp_path / "broken", every=None)
+    assert alike(whole, again)
+
+
+def test_what_the_caller_keeps_comes_back_and_clearing_deletes(tmp_path: Path) -> None:
+    strategy = build(Plain)
+    checkpoints = Checkpoints(strategy, tmp_path / "c")
+    assert checkpoints.resume() is None and not is_there(tmp_path / "c")
+    extra = {"rows": [(1.5, None)], 3: {"x": torch.arange(3)}, "nan": float("nan"), "all": {1, 2}}
+    checkpoints.extra = lambda: extra
+    strategy.train(classic(1).train_stream[0], eval_streams=[])
+    checkpoints.save()
+    found = Checkpoints(build(Plain), tmp_path / "c").resume()
+    assert found is not None and found.experiences == 1 and not found.inside
+    assert repr(found.extra) == repr(extra) and list(found.extra) == list(extra)
+    checkpoints.clear()
+    assert not (tmp_path / "c").exists()
+
+
+def test_another_number_of_epochs_is_refused_inside_an_experience(tmp_path: Path) -> None:
+    with pytest.raises(BrokenOffError):
+        train(build(Plain, BreakOff(3)), classic(1), tmp_path)
+    again = build(Plain, BreakOff(), train_epochs=3)
+    with pytest.raises(ValueError, match=r"experience of 2 epochs, but train_epochs=3 now"):
+        train(again, classic(1), tmp_path)
