@@ -8,9 +8,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import NamedTuple
 
-from benchmarks.experiment.ranks import (
-    refuse,
-)
+from benchmarks.experiment.ranks import refuse_ranks
 from benchmarks.quiet import quiet
 
 
@@ -86,7 +84,8 @@ def main() -> int:
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     args = make_parser(words[:1]).parse_args()
     try:
-        refuse(args.job)
+        if args.job != "run":
+            refuse_ranks(args.job)
         return int(args.work(args))
     except (ValueError, OSError, ImportError) as error:  # of what was asked for
         print(f"error: {error}", file=sys.stderr)

@@ -26,12 +26,8 @@ from avalanche_proxyfda import (
     RKDLoss,
     find_feature_maps,
 )
-from avalanche_proxyfda.features.pooling import (
-    pool_features,
-)
-from avalanche_proxyfda.features.source import (
-    OUTPUT,
-)
+from avalanche_proxyfda.features.pooling import pool_features
+from avalanche_proxyfda.features.source import OUTPUT
 from avalanche_proxyfda.losses import DistillationLoss, L2SPLoss
 from avalanche_proxyfda.weights import GradientProjection
 

@@ -9,17 +9,9 @@ import pytest
 from benchmarks.board.page import page
 from benchmarks.board.text import markdown, rows_csv, runs_csv
 from benchmarks.board.write import board_of
-from benchmarks.execution.matrix import (
-    load_matrix,
-    tasks_of,
-)
-from benchmarks.results.files import (
-    collect,
-)
-from benchmarks.results.scores import (
-    forgetting_first,
-    outcome_of,
-)
+from benchmarks.execution.matrix import load_matrix, tasks_of
+from benchmarks.results.files import collect
+from benchmarks.results.scores import forgetting_first, outcome_of
 
 DOCS = Path(__file__).parents[1] / "docs" / "board"
 

@@ -12,16 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.execution.tasks import Settler, Task
 
 from avalanche_proxyfda import _files
 from avalanche_proxyfda._files import write_bytes
-from benchmarks.execution.tasks import (
-    Settler,
-    Task,
-)
-from benchmarks.results.files import (
-    read_record,
-)
+from benchmarks.results.files import read_record
 from tests.benchmarks.records import failed, finished, recipe
 
 ROOT = Path(__file__).parents[1]

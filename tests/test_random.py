@@ -9,13 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from avalanche_proxyfda._random import (
-    RandomState,
-    generator,
-    mixed_seed,
-    preserved_rng,
-    seeded,
-)
+from avalanche_proxyfda._random import RandomState, generator, mixed_seed, preserved_rng, seeded
 
 DEVICES = [
     "cpu",

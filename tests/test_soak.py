@@ -17,9 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from avalanche_proxyfda import LDIFSPlugin, ProxyFDAPlugin
-from avalanche_proxyfda.teacher.teacher import (
-    FeatureTeacher,
-)
+from avalanche_proxyfda.teacher.teacher import FeatureTeacher
 from tests.plugins.toys import hooks_of
 
 BATCH, WIDTH = 16, 32

@@ -5,13 +5,7 @@ teachers and generators, metrics, counters, random streams, and the place in the
 Files are safetensors with JSON; nothing in them is ever executed.
 """
 
-from avalanche_proxyfda.checkpoint.checkpoints import (
-    Checkpoints,
-    Resumed,
-    is_there,
-    load,
-    save,
-)
+from avalanche_proxyfda.checkpoint.checkpoints import Checkpoints, Resumed, is_there, load, save
 from avalanche_proxyfda.checkpoint.files import CheckpointError, clean
 from avalanche_proxyfda.checkpoint.tree import UnsavedError
 

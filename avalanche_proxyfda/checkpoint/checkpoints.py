@@ -19,12 +19,8 @@ from typing import Any
 
 from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 
-from avalanche_proxyfda._checks import (
-    check_count,
-)
-from avalanche_proxyfda._random import (
-    RandomState,
-)
+from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._random import RandomState
 from avalanche_proxyfda.checkpoint.files import (
     LATEST,
     PREVIOUS,
@@ -34,19 +30,14 @@ from avalanche_proxyfda.checkpoint.files import (
     set_aside,
     write_state,
 )
-from avalanche_proxyfda.checkpoint.rest import (
-    RestOfEpoch,
-    worker_stream,
-)
+from avalanche_proxyfda.checkpoint.rest import RestOfEpoch, worker_stream
 from avalanche_proxyfda.checkpoint.strategy import (
     NotSaved,
     check_fit,
     load_strategy_state,
     strategy_state,
 )
-from avalanche_proxyfda.checkpoint.tree import (
-    UnsavedError,
-)
+from avalanche_proxyfda.checkpoint.tree import UnsavedError
 from avalanche_proxyfda.distributed.ranks import active
 
 __all__ = [

@@ -16,10 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from avalanche_proxyfda._files import remove_leftovers, replacing, sync_folder
-from avalanche_proxyfda.checkpoint.tree import (
-    decode,
-    encode,
-)
+from avalanche_proxyfda.checkpoint.tree import decode, encode
 
 FORMAT = 1
 LATEST, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"

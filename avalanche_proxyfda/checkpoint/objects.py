@@ -10,12 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda.checkpoint.files import (
-    CheckpointError,
-)
-from avalanche_proxyfda.checkpoint.tree import (
-    UnsavedError,
-)
+from avalanche_proxyfda.checkpoint.files import CheckpointError
+from avalanche_proxyfda.checkpoint.tree import UnsavedError
 
 _OBJECT, _STATE = "avalanche object", "state_dict of"
 _PLAIN = (

@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda.checkpoint.files import (
-    CheckpointError,
-)
+from avalanche_proxyfda.checkpoint.files import CheckpointError
 
 Known = dict[str, nn.Parameter]
 """Parameters by name."""

@@ -6,12 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from avalanche_proxyfda._random import (
-    RandomState,
-)
-from avalanche_proxyfda.checkpoint.strategy import (
-    load_strategy_state,
-)
+from avalanche_proxyfda._random import RandomState
+from avalanche_proxyfda.checkpoint.strategy import load_strategy_state
 
 
 def worker_stream(loader: Any) -> Any:

@@ -9,31 +9,14 @@ from typing import Any
 
 import torch
 
-from avalanche_proxyfda._random import (
-    RandomState,
-)
+from avalanche_proxyfda._random import RandomState
 from avalanche_proxyfda._version import __version__
-from avalanche_proxyfda.checkpoint.files import (
-    CheckpointError,
-)
-from avalanche_proxyfda.checkpoint.modules import (
-    load_module_state,
-    module_state,
-)
-from avalanche_proxyfda.checkpoint.objects import (
-    attributes_of,
-    load_attributes,
-)
-from avalanche_proxyfda.checkpoint.optimizers import (
-    load_optimizer_state,
-    optimizer_state,
-)
-from avalanche_proxyfda.features.source import (
-    unwrap,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    ReferencePlugin,
-)
+from avalanche_proxyfda.checkpoint.files import CheckpointError
+from avalanche_proxyfda.checkpoint.modules import load_module_state, module_state
+from avalanche_proxyfda.checkpoint.objects import attributes_of, load_attributes
+from avalanche_proxyfda.checkpoint.optimizers import load_optimizer_state, optimizer_state
+from avalanche_proxyfda.features.source import unwrap
+from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin
 
 _SETTINGS = ("train_mb_size", "eval_mb_size", "eval_every", "precision", "accumulate")
 _COUNTS = ("skipped_updates", "extra_forwards")

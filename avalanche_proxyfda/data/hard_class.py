@@ -9,20 +9,11 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from avalanche_proxyfda._random import (
-    generator,
-    mixed_seed,
-)
-from avalanche_proxyfda.data.labels import (
-    class_keys,
-)
-from avalanche_proxyfda.data.sampler import (
-    HardClassBatchSampler,
-)
+from avalanche_proxyfda._random import generator, mixed_seed
+from avalanche_proxyfda.data.labels import class_keys
+from avalanche_proxyfda.data.sampler import HardClassBatchSampler
 from avalanche_proxyfda.distributed.loaders import sliced, whole_batches
-from avalanche_proxyfda.features.prototypes import (
-    class_prototypes,
-)
+from avalanche_proxyfda.features.prototypes import class_prototypes
 
 _SAMPLES_PER_CLASS = 4  # in a batch, if samples_per_class is None (the paper's n)
 

@@ -12,19 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from avalanche_proxyfda._checks import (
-    check_count,
-)
-from avalanche_proxyfda._random import (
-    generator as named_generator,
-)
-from avalanche_proxyfda._random import (
-    mixed_seed,
-)
-from avalanche_proxyfda._tensors import (
-    full_precision,
-    unit_rows,
-)
+from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._random import generator as named_generator
+from avalanche_proxyfda._random import mixed_seed
+from avalanche_proxyfda._tensors import full_precision, unit_rows
 
 
 class HardClassBatchSampler(Sampler[list[int]]):

@@ -8,14 +8,8 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from avalanche_proxyfda._random import (
-    mixed_seed,
-    seeded,
-)
-from avalanche_proxyfda.data.loaders import (
-    datasets_of,
-    with_datasets,
-)
+from avalanche_proxyfda._random import mixed_seed, seeded
+from avalanche_proxyfda.data.loaders import datasets_of, with_datasets
 
 
 class ReplayedViews(Dataset[Any]):

@@ -16,10 +16,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
 
-from avalanche_proxyfda._random import (
-    RandomState,
-    mixed_seed,
-)
+from avalanche_proxyfda._random import RandomState, mixed_seed
 
 _BUCKET = 1 << 24  # numbers in one transfer
 

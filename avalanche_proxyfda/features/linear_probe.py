@@ -9,15 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avalanche_proxyfda._checks import (
-    check_amount,
-)
-from avalanche_proxyfda._random import (
-    generator,
-)
-from avalanche_proxyfda._tensors import (
-    unit_rows,
-)
+from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._random import generator
+from avalanche_proxyfda._tensors import unit_rows
 
 GRID = (1e-2, 1e-3, 1e-4, 1e-5)
 

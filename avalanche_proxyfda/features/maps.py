@@ -7,10 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-    unwrap,
-)
+from avalanche_proxyfda.features.source import FeatureSource, unwrap
 
 
 def _quarters(blocks: str, count: int) -> list[str]:

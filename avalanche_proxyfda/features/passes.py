@@ -10,10 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from avalanche_proxyfda._random import (
-    generator,
-    preserved_rng,
-)
+from avalanche_proxyfda._random import generator, preserved_rng
 
 
 def all_batches(

@@ -10,13 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from avalanche_proxyfda._tensors import (
-    full_precision,
-    unit_rows,
-)
-from avalanche_proxyfda.features.passes import (
-    feature_batches,
-)
+from avalanche_proxyfda._tensors import full_precision, unit_rows
+from avalanche_proxyfda.features.passes import feature_batches
 
 
 @torch.no_grad()

@@ -10,10 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-    unwrap,
-)
+from avalanche_proxyfda.features.source import FeatureSource, unwrap
 
 
 class Capture:

@@ -6,13 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avalanche_proxyfda._checks import (
-    check_amount,
-)
-from avalanche_proxyfda._tensors import (
-    full_precision,
-    without_autocast,
-)
+from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._tensors import full_precision, without_autocast
 
 
 class DistillationLoss(nn.Module):

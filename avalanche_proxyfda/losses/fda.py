@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from avalanche_proxyfda._tensors import (
-    full_precision,
-    unit_rows,
-    without_autocast,
-)
+from avalanche_proxyfda._tensors import full_precision, unit_rows, without_autocast
 from avalanche_proxyfda.losses.chunks import Sums, sum_over_queries
-from avalanche_proxyfda.losses.graph import (
-    GraphLoss,
-    edge_weight,
-)
-from avalanche_proxyfda.losses.neighbors import (
-    NeighborGraph,
-)
+from avalanche_proxyfda.losses.graph import GraphLoss, edge_weight
+from avalanche_proxyfda.losses.neighbors import NeighborGraph
 
 
 class FDALoss(GraphLoss):

@@ -8,11 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda._tensors import (
-    full_precision,
-    unit_rows,
-    without_autocast,
-)
+from avalanche_proxyfda._tensors import full_precision, unit_rows, without_autocast
 
 NormAxis = Literal["auto", "token", "channel"]
 

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avalanche_proxyfda._checks import (
-    check_count,
-)
+from avalanche_proxyfda._checks import check_count
 
 _WIDTH = 32  # channels of the attention
 _HIDDEN = 16  # channels between the convolutions

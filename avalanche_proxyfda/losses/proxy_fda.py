@@ -8,29 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avalanche_proxyfda._checks import (
-    check_amount,
-)
-from avalanche_proxyfda._tensors import (
-    full_precision,
-    unit_rows,
-    without_autocast,
-)
-from avalanche_proxyfda.losses.chunks import (
-    ChunkSize,
-    Sums,
-    sum_over_queries,
-)
+from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._tensors import full_precision, unit_rows, without_autocast
+from avalanche_proxyfda.losses.chunks import ChunkSize, Sums, sum_over_queries
 from avalanche_proxyfda.losses.fda import pair_terms
-from avalanche_proxyfda.losses.graph import (
-    GraphLoss,
-    NegativeWeight,
-    edge_weight,
-    warn,
-)
-from avalanche_proxyfda.losses.neighbors import (
-    NeighborGraph,
-)
+from avalanche_proxyfda.losses.graph import GraphLoss, NegativeWeight, edge_weight, warn
+from avalanche_proxyfda.losses.neighbors import NeighborGraph
 from avalanche_proxyfda.losses.proxies import ProxyGenerator, proxy_count, spread_hinge
 
 

@@ -7,14 +7,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda._checks import (
-    check_amount,
-)
-from avalanche_proxyfda._tensors import (
-    check_matrices,
-    full_precision,
-    without_autocast,
-)
+from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._tensors import check_matrices, full_precision, without_autocast
 
 Rotation = Literal["identity", "spectrum", "procrustes"]
 _TINY = 1e-30

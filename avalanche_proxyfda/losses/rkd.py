@@ -7,15 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from avalanche_proxyfda._checks import (
-    check_amount,
-)
-from avalanche_proxyfda._tensors import (
-    check_matrices,
-    full_precision,
-    unit_rows,
-    without_autocast,
-)
+from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._tensors import check_matrices, full_precision, unit_rows, without_autocast
 
 _CHUNK = 1 << 22  # numbers in the largest tensor of a chunk
 

@@ -1,10 +1,6 @@
 """Metrics of the features that a model keeps while it learns a stream."""
 
-from avalanche_proxyfda.features.linear_probe import (
-    Probe,
-    fit_probe,
-    select_probe,
-)
+from avalanche_proxyfda.features.linear_probe import Probe, fit_probe, select_probe
 from avalanche_proxyfda.metrics.drift import (
     MEASURES,
     Measure,

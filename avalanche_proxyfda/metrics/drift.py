@@ -9,12 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda._checks import (
-    check_count,
-)
-from avalanche_proxyfda._tensors import (
-    unit_rows,
-)
+from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._tensors import unit_rows
 from avalanche_proxyfda.metrics.otdd import otdd
 
 _CHUNK = 1024  # images at a time, so that memory stays O(CHUNK x N)

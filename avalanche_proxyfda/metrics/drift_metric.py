@@ -7,9 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from avalanche_proxyfda._checks import (
-    check_count,
-)
+from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda.metrics.drift import MEASURES, check_measures, drift_between, measure_names
 from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures
 from avalanche_proxyfda.metrics.panel_metric import PanelMetric

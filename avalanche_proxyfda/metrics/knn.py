@@ -5,13 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda._checks import (
-    check_amount,
-    check_count,
-)
-from avalanche_proxyfda._tensors import (
-    unit_rows,
-)
+from avalanche_proxyfda._checks import check_amount, check_count
+from avalanche_proxyfda._tensors import unit_rows
 
 _CHUNK = 1024  # queries at a time, so that memory stays O(CHUNK x N)
 

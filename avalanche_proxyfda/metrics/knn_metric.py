@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from avalanche_proxyfda._checks import (
-    check_count,
-)
+from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda.metrics.knn import knn_accuracy
 from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures
 from avalanche_proxyfda.metrics.panel_metric import PanelMetric

@@ -5,15 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda._checks import (
-    check_count,
-)
-from avalanche_proxyfda._random import (
-    generator,
-)
-from avalanche_proxyfda._tensors import (
-    unit_rows,
-)
+from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._random import generator
+from avalanche_proxyfda._tensors import unit_rows
 
 
 def otdd(

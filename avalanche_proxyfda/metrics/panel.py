@@ -12,30 +12,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from avalanche_proxyfda._checks import (
-    check_count,
-)
-from avalanche_proxyfda._random import (
-    generator,
-    preserved_rng,
-)
-from avalanche_proxyfda.features.linear_probe import (
-    held_out,
-)
-from avalanche_proxyfda.features.pooling import (
-    Pooling,
-    pool_features,
-)
-from avalanche_proxyfda.features.presets import (
-    find_feature_source,
-)
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-    unwrap,
-)
-from avalanche_proxyfda.teacher.teacher import (
-    FeatureTeacher,
-)
+from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._random import generator, preserved_rng
+from avalanche_proxyfda.features.linear_probe import held_out
+from avalanche_proxyfda.features.pooling import Pooling, pool_features
+from avalanche_proxyfda.features.presets import find_feature_source
+from avalanche_proxyfda.features.source import FeatureSource, unwrap
+from avalanche_proxyfda.teacher.teacher import FeatureTeacher
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from avalanche_proxyfda._checks import (
-    check_amount,
-)
-from avalanche_proxyfda.features.linear_probe import (
-    GRID,
-    fit_probe,
-    select_probe,
-)
+from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda.features.linear_probe import GRID, fit_probe, select_probe
 from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures, Split
 from avalanche_proxyfda.metrics.panel_metric import PanelMetric
 

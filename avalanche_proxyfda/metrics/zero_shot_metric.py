@@ -9,9 +9,7 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures, Split
 from avalanche_proxyfda.metrics.panel_metric import PanelMetric
-from avalanche_proxyfda.teacher.snapshot import (
-    frozen_copy,
-)
+from avalanche_proxyfda.teacher.snapshot import frozen_copy
 
 
 def zero_shot_accuracies(features: PanelFeatures, head: nn.Module) -> dict[Split, float]:

@@ -9,9 +9,7 @@ from avalanche.models.dynamic_modules import MultiTaskModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avalanche_proxyfda._checks import (
-    check_count,
-)
+from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda.models.text_head import TextHead
 
 _ABSENT = -1e4  # logit of a class that a sample's task lacks, in a batch of several tasks

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avalanche_proxyfda._checks import (
-    check_amount,
-)
+from avalanche_proxyfda._checks import check_amount
 
 TEMPLATES = ("a photo of a {}.", "an image of a {}.", "a drawing of a {}.", "a {}.")
 

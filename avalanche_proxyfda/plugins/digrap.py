@@ -6,13 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from avalanche_proxyfda.distributed.plugin import share_of
-from avalanche_proxyfda.plugins.base.anchored import (
-    AnchorPlugin,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    ReferenceChoice,
-    is_last_part,
-)
+from avalanche_proxyfda.plugins.base.anchored import AnchorPlugin
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, is_last_part
 from avalanche_proxyfda.weights.digrap import GradientProjection
 
 

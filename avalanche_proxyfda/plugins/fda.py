@@ -5,12 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from avalanche_proxyfda.losses.fda import FDALoss
-from avalanche_proxyfda.plugins.base.graph import (
-    GraphPlugin,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    Terms,
-)
+from avalanche_proxyfda.plugins.base.graph import GraphPlugin
+from avalanche_proxyfda.plugins.base.lifecycle import Terms
 
 
 class FDAPlugin(GraphPlugin[FDALoss], supports_distributed=True):

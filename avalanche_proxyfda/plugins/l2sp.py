@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from avalanche_proxyfda._checks import (
-    check_amount,
-)
+from avalanche_proxyfda._checks import check_amount
 from avalanche_proxyfda.losses.l2sp import L2SPLoss
-from avalanche_proxyfda.plugins.base.anchored import (
-    AnchorPlugin,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    ReferenceChoice,
-)
+from avalanche_proxyfda.plugins.base.anchored import AnchorPlugin
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice
 
 
 class L2SPPlugin(AnchorPlugin, supports_distributed=True):

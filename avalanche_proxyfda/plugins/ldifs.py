@@ -7,24 +7,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from avalanche_proxyfda.features.maps import (
-    find_feature_maps,
-)
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-)
+from avalanche_proxyfda.features.maps import find_feature_maps
+from avalanche_proxyfda.features.source import FeatureSource
 from avalanche_proxyfda.losses.ldifs import LDIFSLoss, NormAxis
-from avalanche_proxyfda.plugins.base.features import (
-    FeaturePlugin,
-    TeacherOptions,
-    check_rows,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    Terms,
-)
-from avalanche_proxyfda.teacher.teacher import (
-    Values,
-)
+from avalanche_proxyfda.plugins.base.features import FeaturePlugin, TeacherOptions, check_rows
+from avalanche_proxyfda.plugins.base.lifecycle import Terms
+from avalanche_proxyfda.teacher.teacher import Values
 
 
 class LDIFSPlugin(FeaturePlugin, supports_distributed=True):

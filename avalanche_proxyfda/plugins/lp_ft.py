@@ -10,37 +10,14 @@ import torch
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
-from avalanche_proxyfda._checks import (
-    check_amount,
-    check_choice,
-)
-from avalanche_proxyfda.data.labels import (
-    labels_and_tasks,
-    task_classes,
-)
-from avalanche_proxyfda.features.linear_probe import (
-    fit_probe,
-    held_out,
-    select_probe,
-)
-from avalanche_proxyfda.features.passes import (
-    feature_batches,
-)
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-    unwrap,
-)
-from avalanche_proxyfda.plugins.base.heads import (
-    last_linear,
-    task_head,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    ReferenceChoice,
-    ReferencePlugin,
-)
-from avalanche_proxyfda.teacher.teacher import (
-    FeatureTeacher,
-)
+from avalanche_proxyfda._checks import check_amount, check_choice
+from avalanche_proxyfda.data.labels import labels_and_tasks, task_classes
+from avalanche_proxyfda.features.linear_probe import fit_probe, held_out, select_probe
+from avalanche_proxyfda.features.passes import feature_batches
+from avalanche_proxyfda.features.source import FeatureSource, unwrap
+from avalanche_proxyfda.plugins.base.heads import last_linear, task_head
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, ReferencePlugin
+from avalanche_proxyfda.teacher.teacher import FeatureTeacher
 
 Frozen = Literal["head", "encoder"]
 

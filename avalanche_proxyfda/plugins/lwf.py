@@ -10,31 +10,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from avalanche_proxyfda.data.labels import (
-    task_classes,
-)
-from avalanche_proxyfda.features.source import (
-    OUTPUT,
-    FeatureSource,
-    unwrap,
-)
+from avalanche_proxyfda.data.labels import task_classes
+from avalanche_proxyfda.features.source import OUTPUT, FeatureSource, unwrap
 from avalanche_proxyfda.losses.distillation import DistillationLoss
-from avalanche_proxyfda.plugins.base.features import (
-    FeatureOptions,
-    FeaturePlugin,
-    check_rows,
-)
-from avalanche_proxyfda.plugins.base.heads import (
-    by_task,
-    task_head,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    Terms,
-    is_last_part,
-)
-from avalanche_proxyfda.teacher.teacher import (
-    Values,
-)
+from avalanche_proxyfda.plugins.base.features import FeatureOptions, FeaturePlugin, check_rows
+from avalanche_proxyfda.plugins.base.heads import by_task, task_head
+from avalanche_proxyfda.plugins.base.lifecycle import Terms, is_last_part
+from avalanche_proxyfda.teacher.teacher import Values
 
 Classes = Sequence[int] | Mapping[int, Sequence[int]]
 

@@ -7,18 +7,11 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import Unpack
 
-from avalanche_proxyfda._random import (
-    generator,
-)
+from avalanche_proxyfda._random import generator
 from avalanche_proxyfda.losses.proxies import proxy_count
 from avalanche_proxyfda.losses.proxy_fda import ProxyFDALoss
-from avalanche_proxyfda.plugins.base.graph import (
-    GraphOptions,
-    GraphPlugin,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    Terms,
-)
+from avalanche_proxyfda.plugins.base.graph import GraphOptions, GraphPlugin
+from avalanche_proxyfda.plugins.base.lifecycle import Terms
 
 
 class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):

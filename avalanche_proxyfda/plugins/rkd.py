@@ -6,13 +6,8 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from avalanche_proxyfda.losses.rkd import RKDLoss
-from avalanche_proxyfda.plugins.base.embedding import (
-    EmbeddingOptions,
-    EmbeddingPlugin,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    Terms,
-)
+from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions, EmbeddingPlugin
+from avalanche_proxyfda.plugins.base.lifecycle import Terms
 
 
 class RKDPlugin(EmbeddingPlugin, supports_distributed=True):

@@ -8,19 +8,10 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from avalanche_proxyfda._checks import (
-    check_choice,
-)
-from avalanche_proxyfda.features.source import (
-    unwrap,
-)
-from avalanche_proxyfda.plugins.base.anchored import (
-    AnchorPlugin,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    ReferenceChoice,
-    is_last_part,
-)
+from avalanche_proxyfda._checks import check_choice
+from avalanche_proxyfda.features.source import unwrap
+from avalanche_proxyfda.plugins.base.anchored import AnchorPlugin
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, is_last_part
 from avalanche_proxyfda.weights.anchor import encoder_names, encoder_test
 from avalanche_proxyfda.weights.interpolate import BufferChoice, check_alpha, interpolate
 

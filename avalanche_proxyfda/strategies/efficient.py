@@ -11,12 +11,8 @@ from avalanche.training import Naive
 from avalanche.training.plugins import AGEMPlugin, GEMPlugin, GSS_greedyPlugin
 from torch import Tensor
 
-from avalanche_proxyfda._checks import (
-    check_count,
-)
-from avalanche_proxyfda._random import (
-    RandomState,
-)
+from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._random import RandomState
 from avalanche_proxyfda.strategies.lookahead import look_ahead
 from avalanche_proxyfda.strategies.precision import Precision, autocast, check_precision
 

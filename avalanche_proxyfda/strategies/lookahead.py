@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from avalanche_proxyfda._random import (
-    RandomState,
-)
+from avalanche_proxyfda._random import RandomState
 
 
 @contextmanager

@@ -11,16 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from avalanche_proxyfda.streams.files.archives import (
-    extract,
-    is_extracted,
-)
-from avalanche_proxyfda.streams.files.images import (
-    MAX_PIXELS,
-    ImageFiles,
-    is_image_name,
-    scan,
-)
+from avalanche_proxyfda.streams.files.archives import extract, is_extracted
+from avalanche_proxyfda.streams.files.images import MAX_PIXELS, ImageFiles, is_image_name, scan
 from avalanche_proxyfda.streams.imagenet_r_splits import (
     CLASSES,
     CODA_COUNTS,

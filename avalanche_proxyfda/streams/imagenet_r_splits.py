@@ -9,13 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avalanche_proxyfda._yaml import (
-    read_yaml,
-)
-from avalanche_proxyfda.streams.files.images import (
-    is_image_name,
-    list_hash,
-)
+from avalanche_proxyfda._yaml import read_yaml
+from avalanche_proxyfda.streams.files.images import is_image_name, list_hash
 
 CLASSES = 200
 CODA_COUNTS = (24_000, 6_000)

@@ -7,9 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from avalanche_proxyfda.streams.files.labelled import (
-    DataSet,
-)
+from avalanche_proxyfda.streams.files.labelled import DataSet
 
 
 def dataset_sequence(

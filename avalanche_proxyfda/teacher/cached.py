@@ -10,20 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-)
-from avalanche_proxyfda.teacher.cache.key import (
-    weights_key,
-)
-from avalanche_proxyfda.teacher.cache.teacher_cache import (
-    TeacherCache,
-)
-from avalanche_proxyfda.teacher.teacher import (
-    FeatureTeacher,
-    Forward,
-    Values,
-)
+from avalanche_proxyfda.features.source import FeatureSource
+from avalanche_proxyfda.teacher.cache.key import weights_key
+from avalanche_proxyfda.teacher.cache.teacher_cache import TeacherCache
+from avalanche_proxyfda.teacher.teacher import FeatureTeacher, Forward, Values
 
 _log = logging.getLogger(__name__)
 

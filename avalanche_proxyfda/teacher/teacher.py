@@ -10,14 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-    unwrap,
-)
-from avalanche_proxyfda.features.tap import (
-    Capture,
-    hook,
-)
+from avalanche_proxyfda.features.source import FeatureSource, unwrap
+from avalanche_proxyfda.features.tap import Capture, hook
 from avalanche_proxyfda.teacher.snapshot import _remove_others, frozen_copy
 
 Forward = Callable[[nn.Module, Tensor], Any]

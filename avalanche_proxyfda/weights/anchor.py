@@ -7,14 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda.features.presets import (
-    HEADS,
-    is_image_tower,
-)
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-    unwrap,
-)
+from avalanche_proxyfda.features.presets import HEADS, is_image_tower
+from avalanche_proxyfda.features.source import FeatureSource, unwrap
 
 
 def encoder_test(model: nn.Module, source: FeatureSource) -> Callable[[str], bool]:

@@ -8,9 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda._checks import (
-    check_amount,
-)
+from avalanche_proxyfda._checks import check_amount
 
 _EPSILON = 1e-8
 _BETAS = (0.9, 0.999)

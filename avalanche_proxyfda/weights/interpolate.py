@@ -8,9 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda._checks import (
-    check_amount,
-)
+from avalanche_proxyfda._checks import check_amount
 
 BufferChoice = Literal["interpolate", "tuned", "anchor"]
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.results.settings import (
-    Identity,
-    Row,
-)
+from benchmarks.results.settings import Identity, Row
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,9 @@ from dataclasses import dataclass
 from benchmarks.board.columns import COLUMNS, KEEPING, LEARNING, Column
 from benchmarks.board.marks import Mark, marks_of
 from benchmarks.methods import registry
-from benchmarks.results.files import (
-    Collected,
-)
-from benchmarks.results.intervals import (
-    Interval,
-    interval,
-    paired,
-    pareto,
-)
-from benchmarks.results.record import (
-    Record,
-)
+from benchmarks.results.files import Collected
+from benchmarks.results.intervals import Interval, interval, paired, pareto
+from benchmarks.results.record import Record
 from benchmarks.results.settings import (
     Row,
     comparison_of,

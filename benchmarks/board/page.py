@@ -25,18 +25,10 @@ from benchmarks.board.words import (
     verdict,
 )
 from benchmarks.methods import registry
-from benchmarks.results.files import (
-    sealed,
-)
-from benchmarks.results.identity import (
-    canonical,
-)
-from benchmarks.results.record import (
-    Record,
-)
-from benchmarks.results.settings import (
-    Row,
-)
+from benchmarks.results.files import sealed
+from benchmarks.results.identity import canonical
+from benchmarks.results.record import Record
+from benchmarks.results.settings import Row
 
 _ASSETS = Path(__file__).with_name("assets")
 

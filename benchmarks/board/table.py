@@ -5,18 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from benchmarks.results.matrix import (
-    weighted_mean,
-)
-from benchmarks.results.record import (
-    Record,
-)
-from benchmarks.results.scores import (
-    outcome_of,
-)
-from benchmarks.results.settings import (
-    Row,
-)
+from benchmarks.results.matrix import weighted_mean
+from benchmarks.results.record import Record
+from benchmarks.results.scores import outcome_of
+from benchmarks.results.settings import Row
 
 _NOTES = {
     "accuracy": "mean over the stream's experiences after the last (%)",

@@ -17,9 +17,7 @@ from benchmarks.board.words import (
     verdict,
     with_spread,
 )
-from benchmarks.results.scores import (
-    SCORES,
-)
+from benchmarks.results.scores import SCORES
 
 _ARROW = {"better": " ▲", "worse": " ▼", "": ""}
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from benchmarks.board.columns import COLUMNS, TOLD, Column
 from benchmarks.board.model import Comparison, Entry
-from benchmarks.results.intervals import (
-    Interval,
-)
+from benchmarks.results.intervals import Interval
 
 MINUS = "\N{MINUS SIGN}"
 

@@ -10,9 +10,7 @@ from benchmarks.board.model import Board, make_board
 from benchmarks.board.page import page
 from benchmarks.board.text import markdown, rows_csv, runs_csv
 from benchmarks.methods import registry
-from benchmarks.results.files import (
-    Collected,
-)
+from benchmarks.results.files import Collected
 
 
 def current_versions() -> dict[str, int]:

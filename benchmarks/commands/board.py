@@ -6,9 +6,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.board.write import write_board
-from benchmarks.results.files import (
-    collect,
-)
+from benchmarks.results.files import collect
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.board.table import (
-    table,
-)
+from benchmarks.board.table import table
 from benchmarks.board.write import write_board
-from benchmarks.commands.run import (
-    check_folder,
-)
 from benchmarks.config import Config, Recipe, find_recipe, load_recipe, path_configs
-from benchmarks.execution.pool import (
-    run_all,
+from benchmarks.execution.job import GIVEN, Job
+from benchmarks.execution.launcher import (
+    INTERRUPTED,
+    add_policy,
+    check_folder,
+    launch,
+    policy_of,
 )
-from benchmarks.execution.tasks import (
-    Settler,
-    Task,
-)
-from benchmarks.experiment.prepare import (
-    planned_steps,
-)
+from benchmarks.execution.local import LocalExecutor
+from benchmarks.execution.plan import checked_steps
 from benchmarks.methods.plugins import arguments_of, checked
 from benchmarks.methods.registry import METHODS
-from benchmarks.results.files import (
-    collect,
-)
-from benchmarks.results.record import (
-    Selection,
-)
-from benchmarks.results.settings import (
-    rows_of,
-)
-from benchmarks.streams.registry import load_stream
-from benchmarks.streams.views import Views
+from benchmarks.results.files import collect
+from benchmarks.results.record import Selection
+from benchmarks.results.settings import rows_of
 
 
 def concepts_recipe() -> Recipe:
@@ -80,6 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--panel", nargs="+", metavar="SET", default=list(config.panel.sets))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
+    add_policy(parser, retry_failed=True)
 
 
 def planned(args: argparse.Namespace) -> list[Config]:
@@ -111,35 +99,30 @@ def planned(args: argparse.Namespace) -> list[Config]:
     return configs
 
 
+def jobs_of(args: argparse.Namespace, configs: Sequence[Config]) -> list[Job]:
+    """The jobs of configurations; several strengths are compared on validation data."""
+    methods = [config.method for config in configs]
+
+    def selection(config: Config) -> Selection:
+        if args.chosen or config.strength is None:
+            return GIVEN
+        return Selection("validation", methods.count(config.method) // args.seeds)
+
+    return [Job(config, args.out, selection(config)) for config in configs]
+
+
 def main(args: argparse.Namespace) -> int:
     """Run the paths, print the table, write the board; 0 if every run finished."""
-    started = time.perf_counter()
     configs = planned(args)
     check_folder(args.out)
-    print(
-        f"{len(configs)} runs that learn {' -> '.join(args.sequence)}; "
-        f"panel: {', '.join(args.panel)}.",
-        flush=True,
-    )
-    paths = [config.method for config in configs]
-    tasks = [
-        Task(
-            config,
-            args.out,
-            Selection()
-            if args.chosen or config.strength is None
-            else Selection("validation", paths.count(config.method) // args.seeds),
-            planned_steps(config, load_stream(config, Views(abs, abs))),
-        )
-        for config in configs
-    ]
-    done = Settler(args.jobs)
-    run_all(tasks, args.jobs, 1, done)
-    done.finish()
-    finished = [r for r in done.records.values() if r.status == "finished"]
-    if finished:
-        print(table(rows_of(finished)))
-    page = write_board(collect(done.records), args.out / "board", args.seeds)
-    print(f"\nEach run's record is in {args.out}/. All of it, run by run, to look at:\n{page}")
-    print(f"Took {time.perf_counter() - started:.0f} s.")
-    return int(len(finished) < len(tasks))
+    sets, panel = " -> ".join(args.sequence), ", ".join(args.panel)
+    print(f"{len(configs)} runs that learn {sets}; panel: {panel}.", flush=True)
+    jobs, _ = checked_steps(jobs_of(args, configs))
+    end = launch(jobs, args.out, LocalExecutor(args.jobs, 1), policy_of(args))
+    if end.records:
+        print(table(rows_of(end.records)))
+    files = [job.file for job in jobs if job.file.is_file()]
+    if end.status != INTERRUPTED and files:
+        page = write_board(collect(files), args.out / "board", args.seeds)
+        print(f"\nEach run's record is in {args.out}/. All of it, run by run, to look at:\n{page}")
+    return end.status

@@ -14,22 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from benchmarks.config import Config
-    from benchmarks.experiment.prepare import (
-        Prepared,
-    )
-    from benchmarks.reproduce.figure import (
-        Words,
-    )
-    from benchmarks.reproduce.from_record import (
-        Shown,
-    )
-    from benchmarks.reproduce.projection import (
-        Neighbors,
-        Projection,
-    )
-    from benchmarks.results.record import (
-        Record,
-    )
+    from benchmarks.experiment.prepare import Prepared
+    from benchmarks.reproduce.figure import Words
+    from benchmarks.reproduce.from_record import Shown
+    from benchmarks.reproduce.projection import Neighbors, Projection
+    from benchmarks.results.record import Record
 
 FIELDS = ("index", "class", "x_before", "y_before", "x_after", "y_after", "share_kept")
 
@@ -76,13 +65,8 @@ def main(args: argparse.Namespace) -> int:
         OSError: if a file cannot be read or written.
     """
     from avalanche_proxyfda._files import write_bytes
-    from benchmarks.commands.run import (
-        check_folder,
-    )
-    from benchmarks.reproduce.figure import (
-        draw,
-        saved,
-    )
+    from benchmarks.commands.run import check_folder
+    from benchmarks.reproduce.figure import draw, saved
     from benchmarks.reproduce.from_record import (
         chosen_set,
         config_of,
@@ -91,11 +75,7 @@ def main(args: argparse.Namespace) -> int:
         pretrained,
         shown,
     )
-    from benchmarks.reproduce.projection import (
-        neighbors_lost,
-        project,
-        umap_library,
-    )
+    from benchmarks.reproduce.projection import neighbors_lost, project, umap_library
 
     for name, value in (("--neighbors", args.neighbors), ("--images", args.images)):
         if value < 1:
@@ -144,14 +124,8 @@ def _tuned(
     """The state of the tuned tower, the record of that model, and a note for the figure."""
     from tqdm import tqdm
 
-    from benchmarks.experiment.prepare import (
-        planned_steps,
-    )
-    from benchmarks.reproduce.weights import (
-        kept_weights,
-        tower_of,
-        trained_again,
-    )
+    from benchmarks.experiment.prepare import planned_steps
+    from benchmarks.reproduce.weights import kept_weights, tower_of, trained_again
 
     content = kept_weights(path, record)
     if content is not None:
@@ -188,10 +162,7 @@ def _words(
     neighbors: Neighbors,
     note: str,
 ) -> Words:
-    from benchmarks.reproduce.figure import (
-        WORST,
-        Words,
-    )
+    from benchmarks.reproduce.figure import WORST, Words
 
     assert record.stream is not None
     assert record.outcome is not None

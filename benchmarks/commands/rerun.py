@@ -42,17 +42,9 @@ def main(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from benchmarks.config import changed
-    from benchmarks.experiment.prepare import (
-        planned_steps,
-        prepare,
-    )
-    from benchmarks.reproduce.from_record import (
-        config_of,
-        finished_record,
-    )
-    from benchmarks.reproduce.weights import (
-        trained_again,
-    )
+    from benchmarks.experiment.prepare import planned_steps, prepare
+    from benchmarks.reproduce.from_record import config_of, finished_record
+    from benchmarks.reproduce.weights import trained_again
 
     record = finished_record(args.record)
     config = config_of(record)

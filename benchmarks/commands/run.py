@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from avalanche_proxyfda.checkpoint.checkpoints import (
-    clean,
-)
-from benchmarks.board.table import (
-    table,
-)
+from benchmarks.board.table import table
 from benchmarks.config import (
     Config,
     Recipe,
@@ -27,30 +20,16 @@ from benchmarks.config import (
     path_configs,
     plain,
 )
-from benchmarks.execution.pool import (
-    run_all,
-)
-from benchmarks.execution.tasks import (
-    Settler,
-    Task,
-)
-from benchmarks.experiment import (
-    ranks,
-)
-from benchmarks.experiment.prepare import (
-    check_batches,
-    planned_steps,
-    prepare,
-)
+from benchmarks.execution.executor import Executor
+from benchmarks.execution.job import GIVEN, Job
+from benchmarks.execution.launcher import add_policy, check_folder, launch, policy_of
+from benchmarks.execution.local import LocalExecutor
+from benchmarks.execution.plan import checked_steps
+from benchmarks.execution.torchrun import TorchrunExecutor, first_on_machine, joined
+from benchmarks.experiment.ranks import is_main, launched, refuse_ranks
 from benchmarks.methods.plugins import checked
-from benchmarks.methods.registry import version_of
-from benchmarks.results.record import (
-    Record,
-    Selection,
-)
-from benchmarks.results.settings import (
-    rows_of,
-)
+from benchmarks.results.record import Selection
+from benchmarks.results.settings import rows_of
 from benchmarks.streams.registry import scan_images
 
 
@@ -102,12 +81,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--scan", action="store_true", help="read every image once, list the broken ones, and stop"
     )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; default: 1")
-    parser.add_argument(
-        "--resume",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="keep what is finished and go on with what was broken off, the default; or begin anew",
-    )
+    add_policy(parser, retry_failed=True)
     parser.add_argument(
         "--out", type=Path, default=None, help="folder of the records; default: runs/STREAM"
     )
@@ -146,110 +120,53 @@ def _config(recipe: Recipe, method: str | None, overrides: dict[str, Any]) -> Co
     return recipe.of_method(method, overrides).config
 
 
-def check(configs: list[Config]) -> tuple[dict[str, Any], list[int]]:
-    """The stream's summary and the steps of each run; everything is built once, to find what fails.
-
-    Raises:
-        What :func:`benchmarks.experiment.prepare.prepare` does.
-    """
-    streams: dict[str, Any] = {}
-    steps = []
-    for config in configs:
-        content = plain(config)
-        parts = ("stream", "backbone", "head", "train", "panel", "where")
-        key = json.dumps([content[part] for part in parts])
-        if key not in streams:
-            streams[key] = prepare(config, only_check=True).stream
-        check_batches(config, streams[key])
-        steps.append(planned_steps(config, streams[key]))
-    return next(iter(streams.values())).summary, steps
+def jobs_of(configs: Sequence[Config], out: Path, strengths: Sequence[float] | None) -> list[Job]:
+    """The jobs of configurations; several strengths are compared on validation data."""
+    count = len(strengths or ())
+    compared = Selection("validation", count)
+    return [
+        Job(config, out, compared if count and config.strength is not None else GIVEN)
+        for config in configs
+    ]
 
 
 def main(args: argparse.Namespace) -> int:
     """Run, or say what would be run; 0 if every run finished."""
-    started = time.perf_counter()
     if args.jobs < 1:
         raise ValueError(f"--jobs {args.jobs}: at least one")
     recipe, configs = planned(args)
     if args.scan:
-        ranks.refuse("run --scan")
+        refuse_ranks("run --scan")
         return _scan(configs[0])
-    with ranks.joined(configs, args.jobs):
-        return _run(args, recipe, configs, started)
+    with joined(configs, args.jobs):
+        return _run(args, recipe, configs)
 
 
-def _run(args: argparse.Namespace, recipe: Recipe, configs: list[Config], started: float) -> int:
-    summary, steps = ranks.first_on_machine(lambda: check(configs))
-    if args.dry_run:
-        _show(configs, summary, steps)
-        return 0
+def _run(args: argparse.Namespace, recipe: Recipe, configs: list[Config]) -> int:
     out = args.out or Path("runs") / recipe.stream
-    if ranks.is_main():
+    jobs = jobs_of(configs, out, args.strengths)
+    jobs, summary = first_on_machine(lambda: checked_steps(jobs))
+    if args.dry_run:
+        _show(jobs, summary)
+        return 0
+    if is_main():
         check_folder(out)
-    print(f"{len(configs)} runs, {sum(steps)} steps in all; records go to {out}/.", flush=True)
     if summary.get("split") == "hash80":
         print("The split is hash80, our own: figures are comparable with the same split only.")
-    tried = len(args.strengths or [])
-    by_validation = Selection("validation", tried)
-    tasks = [
-        Task(
-            config,
-            out,
-            by_validation if tried and config.strength is not None else Selection(),
-            count,
-        )
-        for config, count in zip(configs, steps, strict=True)
-    ]
-    kept = kept_of(tasks) if args.resume else begin_anew(tasks)
-    due = [task for task in tasks if task.file not in kept]
-    if kept:
-        print(f"{len(kept)} are finished and kept; --no-resume runs them again.", flush=True)
-    done = Settler(args.jobs)
-    if due and ranks.launched():
-        ranks.run_here(due, done)
-    elif due:
-        run_all(due, args.jobs, 1 if args.jobs > 1 else None, done)
-    done.finish()
-    finished = [*kept.values(), *(r for r in done.records.values() if r.status == "finished")]
-    if finished:
-        print(table(rows_of(finished)))
+    executor: Executor = LocalExecutor(args.jobs, 1 if args.jobs > 1 else None)
+    if launched():
+        executor = TorchrunExecutor()
+    end = launch(jobs, out, executor, policy_of(args))
+    if end.records:
+        print(table(rows_of(end.records)))
         print(f"\nEach run's record is in {out}/; python -m benchmarks board {out} draws them.")
-    print(f"Took {time.perf_counter() - started:.0f} s.")
-    return int(ranks.is_main() and len(finished) < len(tasks))
+    return end.status
 
 
-def kept_of(tasks: list[Task]) -> dict[Path, Record]:
-    """Records of finished runs whose method still has the version that made them."""
-    there = {task.file: (task, task.finished()) for task in tasks}
-    return {
-        file: record
-        for file, (task, record) in there.items()
-        if record is not None and record.how.code.version == version_of(task.config.method)
-    }
-
-
-def begin_anew(tasks: list[Task]) -> dict[Path, Record]:
-    """Delete the checkpoints of runs; records stay until there are others."""
-    for task in tasks:
-        clean(task.checkpoint)
-    return {}
-
-
-def check_folder(out: Path) -> None:
-    """Find out now, not after the first run, that nothing can be written to ``out``.
-
-    Raises:
-        OSError: then.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out):
-        pass
-
-
-def _show(configs: list[Config], summary: dict[str, Any], steps: list[int]) -> None:
-    """The resolved configurations, the stream, and the steps, as YAML."""
-    for config, count in zip(configs, steps, strict=True):
-        shown = {"run": config.label, "steps": count, **plain(config)}
+def _show(jobs: Sequence[Job], summary: dict[str, Any]) -> None:
+    """Print the resolved configurations, their steps and the stream, as YAML."""
+    for job in jobs:
+        shown = {"run": job.config.label, "steps": job.steps, **plain(job.config)}
         print("---")
         print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).strip())
     print("---")
@@ -258,10 +175,10 @@ def _show(configs: list[Config], summary: dict[str, Any], steps: list[int]) -> N
 
 def _scan(config: Config) -> int:
     """List the images that cannot be read; 1 if there are any."""
-    count, found = scan_images(config)
-    for where, reason in found.items():
-        print(f"{where}: {reason}")
-    print(f"{count} images read, {len(found)} of them broken.")
-    if found:
+    count, broken = scan_images(config)
+    for place, reason in broken.items():
+        print(f"{place}: {reason}")
+    print(f"{count} images read, {len(broken)} of them broken.")
+    if broken:
         print("Leave them out with --on-corrupt drop, which the record notes.")
-    return int(bool(found))
+    return int(bool(broken))

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avalanche_proxyfda._yaml import (
-    read_yaml,
-)
+from avalanche_proxyfda._yaml import read_yaml
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
@@ -36,10 +34,11 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     result = dict(below)
     for key, value in above.items():
         old = result.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        if both and key == "stream":
-            both = value.get("kind", old.get("kind")) == old.get("kind")
-        result[key] = merged(old, value) if both else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            same_kind = value.get("kind", old.get("kind")) == old.get("kind")
+            result[key] = merged(old, value) if same_kind or key != "stream" else value
+        else:
+            result[key] = value
     return result
 
 

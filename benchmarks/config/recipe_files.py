@@ -6,9 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from avalanche_proxyfda._yaml import (
-    read_yaml,
-)
+from avalanche_proxyfda._yaml import read_yaml
 from benchmarks.methods.registry import METHODS
 
 RECIPES = Path(__file__).parents[1] / "recipes"

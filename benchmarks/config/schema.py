@@ -14,10 +14,7 @@ from benchmarks.config.fields import STRICT, key
 from benchmarks.config.parts import Backbone, Head, Panel, Train, Where
 from benchmarks.config.streams import AnyStream, Concepts, Sequence
 from benchmarks.methods.registry import METHODS, check_method
-from benchmarks.results.identity import (
-    label_of,
-    run_id_of,
-)
+from benchmarks.results.identity import label_of, run_id_of
 
 
 @dataclass(frozen=True, config=STRICT)

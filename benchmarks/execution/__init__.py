@@ -1,1 +1,5 @@
-"""Many runs: jobs, one launcher, and its executors."""
+"""Many runs: jobs, one launcher with one resume policy, and the executors that it can use."""
+
+from benchmarks.quiet import quiet
+
+quiet()  # before Avalanche is imported, in worker processes as well

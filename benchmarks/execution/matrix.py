@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from avalanche_proxyfda._yaml import (
-    read_yaml,
-)
+from avalanche_proxyfda._yaml import read_yaml
 from benchmarks.config import (
-    Config,
     Recipe,
     complaint,
     find_recipe,
     load_recipe,
     path_configs,
-    plain,
     unknown_key,
 )
-from benchmarks.execution.tasks import (
-    Task,
-)
-from benchmarks.experiment.prepare import (
-    planned_steps,
-    prepare,
-)
+from benchmarks.execution.job import Job
 from benchmarks.methods.plugins import checked
 from benchmarks.methods.registry import METHODS, check_method
-from benchmarks.results.identity import (
-    canonical,
-)
-from benchmarks.results.record import (
-    Selection,
-)
+from benchmarks.results.record import Selection
 
 FOLDER = Path(__file__).parents[1] / "sweeps"
 _STRICT = ConfigDict(extra="forbid")
@@ -112,26 +96,26 @@ def load_matrix(name: str) -> Matrix:
         raise ValueError(f"{path.name}: {complaint(error)}") from None
 
 
-def tasks_of(matrix: Matrix, out: Path) -> list[Task]:
+def jobs_of(matrix: Matrix, out: Path) -> list[Job]:
     """The runs, seed by seed, so that an unfinished sweep has whole seeds first.
 
     Raises:
         FileNotFoundError, ValueError: for recipes that are not there, or settings that do not fit.
     """
-    tasks = []
+    jobs = []
     recipes = [load_recipe(find_recipe(name)) for name in matrix.streams]
     for seed in matrix.seeds:
         for stream in recipes:
             for method in matrix.methods or stream.compare:
-                tasks += list(_of_method(matrix, stream, method, seed, out))
-    if not tasks:
+                jobs += list(_of_method(matrix, stream, method, seed, out))
+    if not jobs:
         raise ValueError(f"streams={list(matrix.streams)} list no methods: say methods=…")
-    if len({task.file for task in tasks}) < len(tasks):
+    if len({job.file for job in jobs}) < len(jobs):
         raise ValueError(f"streams={list(matrix.streams)}: two of them are the same recipe")
-    return tasks
+    return jobs
 
 
-def _of_method(matrix: Matrix, stream: Recipe, method: str, seed: int, out: Path) -> Iterable[Task]:
+def _of_method(matrix: Matrix, stream: Recipe, method: str, seed: int, out: Path) -> Iterable[Job]:
     run = stream.of_method(method, {**matrix.set, "seed": seed})
     asked = matrix.strengths
     if isinstance(asked, dict):
@@ -140,34 +124,9 @@ def _of_method(matrix: Matrix, stream: Recipe, method: str, seed: int, out: Path
     grid = grids[asked] if isinstance(asked, str) else asked
     folder, source = out / stream.stream, stream.path.name
     if METHODS[method].knob is None or asked == "recipe":
-        return [Task(checked(run.config, source), folder)]
+        return [Job(checked(run.config, source), folder)]
     if not grid:
         raise ValueError(f"{source} has no {asked} of {method}: say strengths=…")
     selection = Selection("validation", len(grid))
     path = path_configs(run.config, grid)
-    return [Task(checked(config, source), folder, selection) for config in path]
-
-
-def with_steps(tasks: list[Task]) -> list[Task]:
-    """``tasks`` with their steps; 0 for those that cannot be built, which fail as they run."""
-    streams: dict[bytes, Any] = {}
-    made = []
-    for task in tasks:
-        key = _stream_key(task.config)
-        if key not in streams:
-            try:
-                streams[key] = prepare(task.config, only_check=True).stream
-            except Exception:  # whatever it is, the run will meet it, and record it
-                streams[key] = None
-        stream = streams[key]
-        try:
-            steps = 0 if stream is None else planned_steps(task.config, stream)
-        except ValueError:
-            steps = 0
-        made.append(replace(task, steps=steps))
-    return made
-
-
-def _stream_key(config: Config) -> bytes:
-    content = plain(config)
-    return canonical([content[k] for k in ("stream", "backbone", "head", "train", "panel")])
+    return [Job(checked(config, source), folder, selection) for config in path]

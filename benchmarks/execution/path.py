@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from benchmarks.config import Config, path_configs
-from benchmarks.experiment.run import (
-    run,
-)
-from benchmarks.results.record import (
-    Record,
-)
-from benchmarks.results.settings import (
-    Row,
-    rows_of,
-)
+from benchmarks.experiment.run import run
+from benchmarks.results.record import Record
+from benchmarks.results.settings import Row, rows_of
 
 
 def lambda_path(

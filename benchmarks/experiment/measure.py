@@ -11,10 +11,7 @@ from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from avalanche_proxyfda._random import (
-    generator,
-    preserved_rng,
-)
+from avalanche_proxyfda._random import generator, preserved_rng
 from avalanche_proxyfda.metrics import (
     Panel,
     defined_drift,

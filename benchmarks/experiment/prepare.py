@@ -9,23 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from avalanche_proxyfda.data.hard_class import (
-    HardClassBatches,
-)
+from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.models import Backbone
 from benchmarks.config import Config
-from benchmarks.experiment.measure import (
-    device_of,
-)
+from benchmarks.experiment.measure import device_of
 from benchmarks.methods.plugins import plugins_of
-from benchmarks.models.backbone import (
-    build_backbone,
-    build_views,
-)
-from benchmarks.models.build import (
-    build_model,
-    build_optimizer,
-)
+from benchmarks.models.backbone import build_backbone, build_views
+from benchmarks.models.build import build_model, build_optimizer
 from benchmarks.streams.panel import PanelData, load_panel
 from benchmarks.streams.registry import load_stream
 from benchmarks.streams.stream import Stream

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from benchmarks.experiment.measure import (
-    PanelMoment,
-)
+from benchmarks.experiment.measure import PanelMoment
 
 Row = tuple[float | None, ...]
 Terms = dict[str, tuple[float | None, ...]]

@@ -17,15 +17,9 @@ import torch
 from avalanche_proxyfda import __version__
 from avalanche_proxyfda.strategies.precision import DTYPES
 from benchmarks.config import Config, plain
-from benchmarks.experiment import (
-    ranks,
-)
+from benchmarks.experiment.ranks import rank_count
 from benchmarks.methods.registry import METHODS
-from benchmarks.results.record import (
-    Code,
-    How,
-    Machine,
-)
+from benchmarks.results.record import Code, How, Machine
 
 _LIBRARIES = {  # distribution: module
     "torch": "torch",
@@ -70,7 +64,7 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
                 "cudnn_benchmark": torch.backends.cudnn.benchmark,
                 "tf32": torch.backends.cuda.matmul.allow_tf32,
             },
-            ranks=ranks.count(),
+            ranks=rank_count(),
         ),
     )
 

@@ -13,9 +13,7 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda.data.hard_class import (
-    HardClassBatches,
-)
+from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.distributed.plugin import batch_size
 
 _COUNTED = ("seconds", "forwards", "samples", "peak_rss")

@@ -9,16 +9,10 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from avalanche_proxyfda.models import Backbone, load_backbone
-from avalanche_proxyfda.streams.sequence import (
-    Transform,
-)
+from avalanche_proxyfda.streams.sequence import Transform
 from benchmarks.config import Config
-from benchmarks.models import (
-    tiny_clip,
-)
-from benchmarks.streams.views import (
-    Views,
-)
+from benchmarks.models import tiny_clip
+from benchmarks.streams.views import Views
 
 TINY = "tiny-clip"
 _SIDE = 32  # pixels of tiny-clip's images

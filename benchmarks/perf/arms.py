@@ -22,9 +22,7 @@ from avalanche_proxyfda import EfficientNaive, LPFTPlugin
 from avalanche_proxyfda.models import load_backbone
 from benchmarks.methods.plugins import arguments_of, make_plugins
 from benchmarks.methods.registry import METHODS
-from benchmarks.models import (
-    tiny_clip,
-)
+from benchmarks.models import tiny_clip
 from benchmarks.perf.stepping import Stepper, share_memory
 
 TINY = "tiny-clip"

@@ -13,22 +13,9 @@ import time
 import torch
 from torch.utils.data import TensorDataset
 
-from avalanche_proxyfda.metrics import (
-    DriftMetric,
-    KNNMetric,
-    LinearProbeMetric,
-    Panel,
-    PanelSet,
-)
-from benchmarks.models import (
-    tiny_clip,
-)
-from benchmarks.streams.concepts.data import (
-    COUNTS,
-    PANEL,
-    SEQUENCE,
-    concept,
-)
+from avalanche_proxyfda.metrics import DriftMetric, KNNMetric, LinearProbeMetric, Panel, PanelSet
+from benchmarks.models import tiny_clip
+from benchmarks.streams.concepts.data import COUNTS, PANEL, SEQUENCE, concept
 
 
 def main(sets: int = 8, repeats: int = 3) -> None:

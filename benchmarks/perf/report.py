@@ -16,11 +16,7 @@ import torch
 from matplotlib.figure import Figure
 
 from avalanche_proxyfda._files import write_bytes
-from benchmarks.experiment.provenance import (
-    code,
-    processor,
-    versions,
-)
+from benchmarks.experiment.provenance import code, processor, versions
 
 VERSION = 1
 

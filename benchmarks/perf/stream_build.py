@@ -12,12 +12,8 @@ from pathlib import Path
 
 import avalanche.benchmarks  # noqa: F401 (the import must not be timed)
 
-from avalanche_proxyfda.streams.imagenet_r import (
-    split_imagenet_r,
-)
-from avalanche_proxyfda.streams.imagenet_r_splits import (
-    CLASSES,
-)
+from avalanche_proxyfda.streams.imagenet_r import split_imagenet_r
+from avalanche_proxyfda.streams.imagenet_r_splits import CLASSES
 
 
 def main(repeats: int = 5) -> None:

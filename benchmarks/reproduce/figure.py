@@ -16,11 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from benchmarks.reproduce.projection import (
-    Neighbors,
-    Plane,
-    Projection,
-)
+from benchmarks.reproduce.projection import Neighbors, Plane, Projection
 
 WORST = 5
 _MOST_IN_LEGEND = 12

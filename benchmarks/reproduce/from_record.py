@@ -12,31 +12,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from avalanche_proxyfda.features.pooling import (
-    pool_features,
-)
+from avalanche_proxyfda.features.pooling import pool_features
 from benchmarks.config import Config, changed, complaint, read
-from benchmarks.experiment.measure import (
-    device_of,
-)
-from benchmarks.experiment.prepare import (
-    Prepared,
-    prepare,
-)
-from benchmarks.experiment.run import (
-    state_hash,
-)
+from benchmarks.experiment.measure import device_of
+from benchmarks.experiment.prepare import Prepared, prepare
+from benchmarks.experiment.record import state_hash
 from benchmarks.methods.plugins import checked
-from benchmarks.results.files import (
-    RefusedRecordError,
-    read_record,
-)
-from benchmarks.results.record import (
-    Record,
-)
-from benchmarks.streams.concepts.data import (
-    Split,
-)
+from benchmarks.results.files import RefusedRecordError, read_record
+from benchmarks.results.record import Record
+from benchmarks.streams.concepts.data import Split
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.thinning import thinned
 from benchmarks.streams.words import class_names, words_of

@@ -9,15 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avalanche_proxyfda._checks import (
-    check_count,
-)
-from avalanche_proxyfda._tensors import (
-    unit_rows,
-)
-from avalanche_proxyfda.losses.neighbors import (
-    NeighborGraph,
-)
+from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._tensors import unit_rows
+from avalanche_proxyfda.losses.neighbors import NeighborGraph
 
 Method = Literal["pca", "umap"]
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -12,12 +12,9 @@ from torch import Tensor
 
 from avalanche_proxyfda.models import parse_weights
 from benchmarks.config import Config
-from benchmarks.experiment import (
-    run as engine,
-)
-from benchmarks.results.record import (
-    Record,
-)
+from benchmarks.experiment.record import WEIGHTS
+from benchmarks.experiment.run import run
+from benchmarks.results.record import Record
 
 
 def tower_of(content: bytes) -> dict[str, Tensor]:
@@ -29,7 +26,7 @@ def tower_of(content: bytes) -> dict[str, Tensor]:
     Raises:
         ValueError: if the content is no weights file.
     """
-    start, state = "tower.", parse_weights(content, f"what the run kept as {engine.WEIGHTS}")
+    start, state = "tower.", parse_weights(content, f"what the run kept as {WEIGHTS}")
     return {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
 
 
@@ -47,7 +44,7 @@ def kept_weights(path: Path, record: Record) -> bytes | None:
         ValueError: if the file is not the file that the run wrote.
         OSError: if the file cannot be read.
     """
-    name = f"{record.label}/{engine.WEIGHTS}"
+    name = f"{record.label}/{WEIGHTS}"
     file = path.parent / name
     if name not in record.artefacts or not file.is_file():
         return None
@@ -76,5 +73,5 @@ def trained_again(
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / config.label
-        record = engine.run(config, after_step, folder)
-        return (folder / engine.WEIGHTS).read_bytes(), record
+        record = run(config, after_step, folder)
+        return (folder / WEIGHTS).read_bytes(), record

@@ -12,15 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from avalanche_proxyfda._files import write_bytes
-from benchmarks.results.identity import (
-    canonical,
-)
-from benchmarks.results.record import (
-    ADAPTER,
-    SCHEMA_VERSION,
-    Record,
-    plain,
-)
+from benchmarks.results.identity import canonical
+from benchmarks.results.record import ADAPTER, SCHEMA_VERSION, Record, plain
 
 MAX_BYTES = 64 << 20  # far above any; JSON takes several times as much memory
 SCHEMA_FILE = Path(__file__).with_name("record.schema.json")

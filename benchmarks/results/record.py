@@ -9,13 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from benchmarks.results.identity import (
-    label_of,
-    run_id_of,
-)
-from benchmarks.results.matrix import (
-    checked_matrix,
-)
+from benchmarks.results.identity import label_of, run_id_of
+from benchmarks.results.matrix import checked_matrix
 
 SCHEMA_VERSION = 1
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)

@@ -6,18 +6,9 @@ import statistics
 from collections.abc import Callable
 from typing import Literal
 
-from benchmarks.results import (
-    matrix,
-)
-from benchmarks.results.matrix import (
-    mean_change,
-    weighted_mean,
-)
-from benchmarks.results.record import (
-    Outcome,
-    Record,
-    Stream,
-)
+from benchmarks.results import matrix
+from benchmarks.results.matrix import mean_change, weighted_mean
+from benchmarks.results.record import Outcome, Record, Stream
 
 Split = Literal["validation", "test"]
 

@@ -12,16 +12,9 @@ from typing import Any
 
 from benchmarks.board.looks import place_of
 from benchmarks.methods import registry
-from benchmarks.results.identity import (
-    canonical,
-    identifying,
-)
-from benchmarks.results.record import (
-    Record,
-)
-from benchmarks.results.scores import (
-    scores_of,
-)
+from benchmarks.results.identity import canonical, identifying
+from benchmarks.results.record import Record
+from benchmarks.results.scores import scores_of
 
 Identity = tuple[str | None, tuple[tuple[str, str], ...], str | None]
 _NAMED = ("method", "strength", "seed", "where")

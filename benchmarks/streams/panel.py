@@ -8,28 +8,14 @@ from typing import Any
 from torch.utils.data import Dataset, Subset
 
 from avalanche_proxyfda.metrics import Panel, PanelSet
-from avalanche_proxyfda.streams.files.images import (
-    list_hash,
-)
-from avalanche_proxyfda.streams.files.labelled import (
-    Labelled,
-)
-from avalanche_proxyfda.streams.sequence import (
-    Transform,
-)
+from avalanche_proxyfda.streams.files.images import list_hash
+from avalanche_proxyfda.streams.files.labelled import Labelled
+from avalanche_proxyfda.streams.sequence import Transform
 from benchmarks.config import Config
-from benchmarks.streams.concepts.data import (
-    EMBEDDED,
-    SPLITS,
-    Split,
-    concept,
-    embedded_hash,
-)
+from benchmarks.streams.concepts.data import EMBEDDED, SPLITS, Split, concept, embedded_hash
 from benchmarks.streams.sets import SetOptions, load_set, scan_set
 from benchmarks.streams.thinning import thinned
-from benchmarks.streams.views import (
-    Views,
-)
+from benchmarks.streams.views import Views
 
 
 @dataclass(frozen=True, eq=False)

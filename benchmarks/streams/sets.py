@@ -6,16 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from avalanche_proxyfda.streams.files.broken import (
-    broken,
-    without_broken,
-)
-from avalanche_proxyfda.streams.files.datasets import (
-    load,
-)
-from avalanche_proxyfda.streams.files.labelled import (
-    DataSet,
-)
+from avalanche_proxyfda.streams.files.broken import broken, without_broken
+from avalanche_proxyfda.streams.files.datasets import load
+from avalanche_proxyfda.streams.files.labelled import DataSet
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.config import Config, read
-from benchmarks.models.backbone import (
-    build_backbone,
-    build_views,
-)
+from benchmarks.models.backbone import build_backbone, build_views
 
 
 def imagenet_wnids(count: int = 200) -> list[str]:

@@ -20,45 +20,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avalanche_proxyfda._yaml import (
-    read_yaml,
-)
-from avalanche_proxyfda.streams.files import (
-    archives,
-    packs,
-)
-from avalanche_proxyfda.streams.files.archives import (
-    UnsafeArchive,
-    extract,
-    is_extracted,
-)
-from avalanche_proxyfda.streams.files.images import (
-    UnreadableImage,
-    decode,
-    load_rgb,
-    scan,
-)
-from avalanche_proxyfda.streams.files.packs import (
-    read_pack,
-)
-from avalanche_proxyfda.streams.imagenet_r_splits import (
-    coda,
-)
+from avalanche_proxyfda._yaml import read_yaml
+from avalanche_proxyfda.streams.files import archives, packs
+from avalanche_proxyfda.streams.files.archives import UnsafeArchive, extract, is_extracted
+from avalanche_proxyfda.streams.files.images import UnreadableImage, decode, load_rgb, scan
+from avalanche_proxyfda.streams.files.packs import read_pack
+from avalanche_proxyfda.streams.imagenet_r_splits import coda
 from benchmarks.config import load_recipe, parse_overrides
-from benchmarks.execution.matrix import (
-    load_matrix,
-)
-from benchmarks.results.files import (
-    RefusedRecordError,
-    collect,
-    read_record,
-)
-from tests.streams.test_archives import (
-    archive,
-)
-from tests.streams.test_datasets import (
-    pack,
-)
+from benchmarks.execution.matrix import load_matrix
+from benchmarks.results.files import RefusedRecordError, collect, read_record
+from tests.streams.test_archives import archive
+from tests.streams.test_datasets import pack
 
 
 class Evil:
@@ -388,12 +360,8 @@ def test_a_record_cannot_choose_where_files_go(tmp_path: Path) -> None:
     """Names of files begin with the method, which is one of those that there are."""
     from dataclasses import replace
 
-    from benchmarks.reproduce.from_record import (
-        config_of,
-    )
-    from benchmarks.results.identity import (
-        run_id_of,
-    )
+    from benchmarks.reproduce.from_record import config_of
+    from benchmarks.results.identity import run_id_of
     from tests.benchmarks.records import finished, recipe
 
     record = finished(recipe("fda", strength=1.0))

@@ -21,9 +21,7 @@ from avalanche.training.plugins import SupervisedPlugin
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from avalanche_proxyfda.checkpoint import (
-    files,
-)
+from avalanche_proxyfda.checkpoint import files
 from avalanche_proxyfda.checkpoint.checkpoints import (
     CheckpointError,
     UnsavedError,
@@ -38,15 +36,8 @@ from avalanche_proxyfda.checkpoint.files import (
     read_state,
     write_state,
 )
-from avalanche_proxyfda.checkpoint.tree import (
-    decode,
-    encode,
-)
-from tests.checkpoint.training import (
-    BreakOff,
-    build,
-    train,
-)
+from avalanche_proxyfda.checkpoint.tree import decode, encode
+from tests.checkpoint.training import BreakOff, build, train
 from tests.plugins.toys import Growing, Plain, classic, same
 
 STATE: dict[str, Any] = {

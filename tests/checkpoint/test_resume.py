@@ -26,17 +26,8 @@ from avalanche_proxyfda import (
     RKDPlugin,
     WiSEFTPlugin,
 )
-from avalanche_proxyfda.checkpoint.checkpoints import (
-    Checkpoints,
-    is_there,
-)
-from tests.checkpoint.training import (
-    BreakOff,
-    BrokenOffError,
-    alike,
-    build,
-    train,
-)
+from avalanche_proxyfda.checkpoint.checkpoints import Checkpoints, is_there
+from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
 from tests.plugins.toys import Blobs, Growing, Multi, Plain, classic, modern
 
 METHODS: dict[str, Any] = {

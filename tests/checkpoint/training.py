@@ -11,9 +11,7 @@ from avalanche.training import Naive
 from avalanche.training.plugins import EvaluationPlugin, SupervisedPlugin
 from torch import nn
 
-from avalanche_proxyfda.checkpoint.checkpoints import (
-    Checkpoints,
-)
+from avalanche_proxyfda.checkpoint.checkpoints import Checkpoints
 from tests.plugins.toys import same
 
 

@@ -11,22 +11,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from benchmarks.execution.tasks import RunFailedError, Settler, Task, execute
 from safetensors.torch import load_file
 
 from benchmarks.__main__ import main
 from benchmarks.config import load_recipe
-from benchmarks.execution.tasks import (
-    RunFailedError,
-    Settler,
-    Task,
-    execute,
-)
-from benchmarks.experiment.ranks import (
-    run_here,
-)
-from benchmarks.results.files import (
-    read_record,
-)
+from benchmarks.experiment.ranks import run_here
+from benchmarks.results.files import read_record
 from tests.benchmarks.miniature import write_folder
 
 ROOT = Path(__file__).parents[2]

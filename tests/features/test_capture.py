@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda import FeatureSource, FeatureTap, FeatureTeacher, find_feature_source
-from tests.features.test_features import (
-    torchvision_model,
-)
+from tests.features.test_features import torchvision_model
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,8 @@ from avalanche.models import MTSimpleMLP, SimpleCNN, SimpleMLP, SlimResNet18
 from torch import Tensor, nn
 
 from avalanche_proxyfda import FeatureSource, FeatureTap, FeatureTeacher, find_feature_source
-from avalanche_proxyfda.features.pooling import (
-    pool_features,
-)
-from avalanche_proxyfda.features.source import (
-    OUTPUT,
-)
+from avalanche_proxyfda.features.pooling import pool_features
+from avalanche_proxyfda.features.source import OUTPUT
 from avalanche_proxyfda.models import TaskHeads
 from tests.plugins.toys import Growing, Multi, Plain, hooks_of
 

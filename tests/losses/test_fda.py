@@ -9,14 +9,9 @@ import warnings
 import pytest
 import torch
 
-from avalanche_proxyfda._tensors import (
-    unit_rows,
-)
+from avalanche_proxyfda._tensors import unit_rows
 from avalanche_proxyfda.losses import FDALoss
-from avalanche_proxyfda.losses.graph import (
-    GraphLoss,
-    edge_weight,
-)
+from avalanche_proxyfda.losses.graph import GraphLoss, edge_weight
 from tests.losses.common import features, rotation
 from tests.reference import fda as reference
 

@@ -7,9 +7,7 @@ import warnings
 import pytest
 import torch
 
-from avalanche_proxyfda._tensors import (
-    unit_rows,
-)
+from avalanche_proxyfda._tensors import unit_rows
 from avalanche_proxyfda.losses import FDALoss, NeighborGraph, ProxyFDALoss, ProxyGenerator
 from avalanche_proxyfda.losses.proxies import proxy_count, spread_hinge
 from tests.losses.common import features

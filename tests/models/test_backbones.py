@@ -15,12 +15,8 @@ from torch import nn
 
 from avalanche_proxyfda import find_feature_source
 from avalanche_proxyfda.models import TextHead, load_backbone, text_head
-from benchmarks.models import (
-    tiny_clip,
-)
-from benchmarks.streams.concepts.data import (
-    concept,
-)
+from benchmarks.models import tiny_clip
+from benchmarks.streams.concepts.data import concept
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8))

@@ -19,12 +19,8 @@ from safetensors.torch import save, save_file
 from torch import nn
 
 from avalanche_proxyfda.models import load_backbone, read_weights, weight_files
-from benchmarks.models import (
-    tiny_clip,
-)
-from benchmarks.reproduce.weights import (
-    tower_of,
-)
+from benchmarks.models import tiny_clip
+from benchmarks.reproduce.weights import tower_of
 
 SAFE_TORCH = tuple(int(x) for x in torch.__version__.split(".")[:2]) >= (2, 6)
 GOOD = {"visual.proj": torch.arange(6.0).reshape(2, 3)}

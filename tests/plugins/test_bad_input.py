@@ -10,9 +10,7 @@ from avalanche.training.plugins import ReplayPlugin, SupervisedPlugin
 from torch import Tensor, nn
 
 from avalanche_proxyfda import FDAPlugin, ProxyFDAPlugin
-from avalanche_proxyfda.plugins.base.terms import (
-    FiniteWatch,
-)
+from avalanche_proxyfda.plugins.base.terms import FiniteWatch
 from tests.plugins.toys import Blobs, Growing, Plain, classic, learn, strategy
 
 BOTH = (FDAPlugin, ProxyFDAPlugin)

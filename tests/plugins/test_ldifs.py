@@ -9,13 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda import FeatureTap, FeatureTeacher, LDIFSLoss, LDIFSPlugin, find_feature_maps
-from avalanche_proxyfda.features.tap import (
-    batch_first,
-)
-from tests.features.test_features import (
-    timm_model,
-    torchvision_model,
-)
+from avalanche_proxyfda.features.tap import batch_first
+from tests.features.test_features import timm_model, torchvision_model
 from tests.plugins.toys import Plain, classic, strategy
 
 

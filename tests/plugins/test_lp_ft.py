@@ -125,9 +125,7 @@ def test_the_evaluation_view_is_probed() -> None:
         Blobs(), Blobs(60, seed=1), 1, task_labels=False, fixed_class_order=list(range(6)),
         train_transform=brighter, eval_transform=None,
     )  # fmt: skip
-    from avalanche_proxyfda.teacher.teacher import (
-        FeatureTeacher,
-    )
+    from avalanche_proxyfda.teacher.teacher import FeatureTeacher
 
     class Spy(FeatureTeacher):
         def values(self, images: Tensor, *args: Any, **kwargs: Any) -> Any:

@@ -8,21 +8,11 @@ from typing import Any
 import pytest
 
 from avalanche_proxyfda import plugins
-from avalanche_proxyfda.plugins.base.anchored import (
-    AnchorPlugin,
-)
-from avalanche_proxyfda.plugins.base.embedding import (
-    EmbeddingPlugin,
-)
-from avalanche_proxyfda.plugins.base.features import (
-    FeaturePlugin,
-)
-from avalanche_proxyfda.plugins.base.graph import (
-    GraphPlugin,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    ReferencePlugin,
-)
+from avalanche_proxyfda.plugins.base.anchored import AnchorPlugin
+from avalanche_proxyfda.plugins.base.embedding import EmbeddingPlugin
+from avalanche_proxyfda.plugins.base.features import FeaturePlugin
+from avalanche_proxyfda.plugins.base.graph import GraphPlugin
+from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin
 
 STRENGTHS: dict[str, tuple[str, float] | None] = {
     "DiGraPPlugin": ("mu", 0.5),

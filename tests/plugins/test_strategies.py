@@ -83,9 +83,7 @@ def test_a_strategy_that_also_forwards_its_buffer() -> None:
 def test_prototypes_see_the_evaluation_view_and_steps_the_training_view() -> None:
     from avalanche.benchmarks import nc_benchmark
 
-    from avalanche_proxyfda.teacher.cached import (
-        CachedTeacher,
-    )
+    from avalanche_proxyfda.teacher.cached import CachedTeacher
 
     def brighter(image: Tensor) -> Tensor:
         return image + 1000
@@ -138,8 +136,6 @@ def test_class_balance_over_tasks_with_labels_of_their_own() -> None:
 def test_sizes_of_batches(
     classes: int, m: int, n: int | None, budget: int, expected: tuple[int, int]
 ) -> None:
-    from avalanche_proxyfda.data.hard_class import (
-        HardClassBatches,
-    )
+    from avalanche_proxyfda.data.hard_class import HardClassBatches
 
     assert HardClassBatches(m, n, 0).sizes(classes, budget) == expected

@@ -21,9 +21,7 @@ from avalanche_proxyfda import (
     RIFTPlugin,
     RKDPlugin,
 )
-from avalanche_proxyfda.teacher.cache.batch import (
-    MarkedBatch,
-)
+from avalanche_proxyfda.teacher.cache.batch import MarkedBatch
 from tests.plugins.test_rivals import TAPS
 from tests.plugins.toys import CLASSES, Blobs, Multi, Plain, classic, learn, modern, same, strategy
 

@@ -10,12 +10,8 @@ from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor
 
 from avalanche_proxyfda import EfficientNaive, FDAPlugin, ProxyFDAPlugin
-from avalanche_proxyfda.features.tap import (
-    FeatureTap,
-)
-from avalanche_proxyfda.teacher.cached import (
-    CachedTeacher,
-)
+from avalanche_proxyfda.features.tap import FeatureTap
+from avalanche_proxyfda.teacher.cached import CachedTeacher
 from tests.plugins.toys import Blobs, Growing, classic, learn, same, strategy
 from tests.strategies.common import PLUGINS, Smooth, Steps, one_experience, trained
 

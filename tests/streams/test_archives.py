@@ -15,20 +15,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from avalanche_proxyfda.streams.files import (
-    archives,
-)
-from avalanche_proxyfda.streams.files import (
-    download as downloads,
-)
-from avalanche_proxyfda.streams.files.archives import (
-    UnsafeArchive,
-    extract,
-    is_extracted,
-)
-from avalanche_proxyfda.streams.files.download import (
-    download,
-)
+from avalanche_proxyfda.streams.files import archives
+from avalanche_proxyfda.streams.files import download as downloads
+from avalanche_proxyfda.streams.files.archives import UnsafeArchive, extract, is_extracted
+from avalanche_proxyfda.streams.files.download import download
 
 CONTENT = bytes(range(256)) * 5000
 SHA = hashlib.sha256(CONTENT).hexdigest()

@@ -19,21 +19,11 @@ from torchvision import transforms
 
 from avalanche_proxyfda import FDAPlugin
 from avalanche_proxyfda.models import TaskHeads
-from avalanche_proxyfda.streams.files.broken import (
-    without_broken,
-)
-from avalanche_proxyfda.streams.files.datasets import (
-    load,
-)
-from avalanche_proxyfda.streams.files.packs import (
-    read_pack,
-)
-from avalanche_proxyfda.streams.files.torchvision_sets import (
-    TORCHVISION,
-)
-from avalanche_proxyfda.streams.sequence import (
-    dataset_sequence,
-)
+from avalanche_proxyfda.streams.files.broken import without_broken
+from avalanche_proxyfda.streams.files.datasets import load
+from avalanche_proxyfda.streams.files.packs import read_pack
+from avalanche_proxyfda.streams.files.torchvision_sets import TORCHVISION
+from avalanche_proxyfda.streams.sequence import dataset_sequence
 from tests.plugins.toys import Growing, learn, strategy
 
 PACS = ("photo", "art_painting", "cartoon", "sketch")

@@ -14,16 +14,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from avalanche_proxyfda.streams.imagenet_r import (
-    class_order,
-    split_imagenet_r,
-)
-from avalanche_proxyfda.streams.imagenet_r_splits import (
-    CLASSES,
-    coda,
-    hash80,
-    presplit,
-)
+from avalanche_proxyfda.streams.imagenet_r import class_order, split_imagenet_r
+from avalanche_proxyfda.streams.imagenet_r_splits import CLASSES, coda, hash80, presplit
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* ImageNet-R has 30000")
 WNIDS = [f"n{10_000_000 + 37 * k:08d}" for k in range(CLASSES)]

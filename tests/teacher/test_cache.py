@@ -15,25 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda import FeatureSource, FeatureTeacher
-from avalanche_proxyfda.teacher.cache.batch import (
-    MarkedBatch,
-    Marking,
-)
-from avalanche_proxyfda.teacher.cache.file import (
-    CacheFile,
-    _seal,
-)
-from avalanche_proxyfda.teacher.cache.names import (
-    checksums,
-    pixel_names,
-)
-from avalanche_proxyfda.teacher.cache.teacher_cache import (
-    TeacherCache,
-)
-from avalanche_proxyfda.teacher.cached import (
-    CachedTeacher,
-    Named,
-)
+from avalanche_proxyfda.teacher.cache.batch import MarkedBatch, Marking
+from avalanche_proxyfda.teacher.cache.file import CacheFile, _seal
+from avalanche_proxyfda.teacher.cache.names import checksums, pixel_names
+from avalanche_proxyfda.teacher.cache.teacher_cache import TeacherCache
+from avalanche_proxyfda.teacher.cached import CachedTeacher, Named
 from tests.plugins.toys import Plain
 
 PLACE = FeatureSource("backbone")

@@ -10,15 +10,9 @@ from torch import nn
 
 from avalanche_proxyfda import FeatureSource, find_feature_source
 from avalanche_proxyfda.models import TaskHeads
-from avalanche_proxyfda.plugins.base.heads import (
-    last_linear,
-)
+from avalanche_proxyfda.plugins.base.heads import last_linear
 from avalanche_proxyfda.weights import WeightAnchor, encoder_names
-from tests.features.test_features import (
-    open_clip_tower,
-    timm_model,
-    torchvision_model,
-)
+from tests.features.test_features import open_clip_tower, timm_model, torchvision_model
 from tests.plugins.toys import Growing, Multi, Plain, backbone
 
 HEADS: dict[str, tuple[Any, set[str]]] = {

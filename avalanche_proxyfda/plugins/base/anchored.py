@@ -7,13 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from avalanche_proxyfda.features.source import (
-    unwrap,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    ReferenceChoice,
-    ReferencePlugin,
-)
+from avalanche_proxyfda.features.source import unwrap
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, ReferencePlugin
 from avalanche_proxyfda.weights.anchor import WeightAnchor, encoder_names
 
 

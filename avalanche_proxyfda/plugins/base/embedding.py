@@ -8,35 +8,15 @@ from typing import Any, get_args
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from avalanche_proxyfda._checks import (
-    check_choice,
-)
-from avalanche_proxyfda._tensors import (
-    full_precision,
-)
+from avalanche_proxyfda._checks import check_choice
+from avalanche_proxyfda._tensors import full_precision
 from avalanche_proxyfda.distributed.ranks import active
-from avalanche_proxyfda.features.pooling import (
-    Pooling,
-    pool_features,
-)
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-)
-from avalanche_proxyfda.plugins.base.features import (
-    FeatureOptions,
-    FeaturePlugin,
-    check_rows,
-)
-from avalanche_proxyfda.plugins.base.gathered import (
-    GatheredTerms,
-    GraphFrom,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    Terms,
-)
-from avalanche_proxyfda.teacher.teacher import (
-    Values,
-)
+from avalanche_proxyfda.features.pooling import Pooling, pool_features
+from avalanche_proxyfda.features.source import FeatureSource
+from avalanche_proxyfda.plugins.base.features import FeatureOptions, FeaturePlugin, check_rows
+from avalanche_proxyfda.plugins.base.gathered import GatheredTerms, GraphFrom
+from avalanche_proxyfda.plugins.base.lifecycle import Terms
+from avalanche_proxyfda.teacher.teacher import Values
 
 
 class EmbeddingOptions(FeatureOptions, total=False):

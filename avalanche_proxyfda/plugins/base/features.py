@@ -12,45 +12,18 @@ import torch
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
-from avalanche_proxyfda._checks import (
-    check_amount,
-)
-from avalanche_proxyfda.data.views import (
-    replay_views,
-)
+from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda.data.views import replay_views
 from avalanche_proxyfda.distributed.plugin import batch_size, shard_of
 from avalanche_proxyfda.distributed.ranks import Shard
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-    unwrap,
-)
-from avalanche_proxyfda.features.tap import (
-    FeatureTap,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    ReferenceChoice,
-    ReferencePlugin,
-    Terms,
-)
-from avalanche_proxyfda.teacher.cache import (
-    CacheChoice,
-    CacheSettings,
-)
-from avalanche_proxyfda.teacher.cache.planning import (
-    name_batch,
-    plan_cache,
-)
-from avalanche_proxyfda.teacher.cache.settings import (
-    CacheDtype,
-)
-from avalanche_proxyfda.teacher.cached import (
-    CachedTeacher,
-    Named,
-)
-from avalanche_proxyfda.teacher.teacher import (
-    FeatureTeacher,
-    Values,
-)
+from avalanche_proxyfda.features.source import FeatureSource, unwrap
+from avalanche_proxyfda.features.tap import FeatureTap
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, ReferencePlugin, Terms
+from avalanche_proxyfda.teacher.cache import CacheChoice, CacheSettings
+from avalanche_proxyfda.teacher.cache.planning import name_batch, plan_cache
+from avalanche_proxyfda.teacher.cache.settings import CacheDtype
+from avalanche_proxyfda.teacher.cached import CachedTeacher, Named
+from avalanche_proxyfda.teacher.teacher import FeatureTeacher, Values
 
 _log = logging.getLogger(__name__)
 _SAVED_COUNTS = (

@@ -8,12 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda._tensors import (
-    full_precision,
-)
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    Terms,
-)
+from avalanche_proxyfda._tensors import full_precision
+from avalanche_proxyfda.plugins.base.lifecycle import Terms
 
 GraphFrom = Literal["micro-batch", "accumulated"]
 _TOLERANCE = 0.02  # bf16 has 8 bits, and kernels of a GPU may add in another order

@@ -10,24 +10,12 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from avalanche_proxyfda._checks import (
-    check_amount,
-    check_count,
-)
-from avalanche_proxyfda.data.hard_class import (
-    HardClassBatches,
-)
-from avalanche_proxyfda.losses.chunks import (
-    ChunkSize,
-)
+from avalanche_proxyfda._checks import check_amount, check_count
+from avalanche_proxyfda.data.hard_class import HardClassBatches
+from avalanche_proxyfda.losses.chunks import ChunkSize
 from avalanche_proxyfda.losses.fda import FDALoss
-from avalanche_proxyfda.losses.graph import (
-    NegativeWeight,
-)
-from avalanche_proxyfda.plugins.base.embedding import (
-    EmbeddingOptions,
-    EmbeddingPlugin,
-)
+from avalanche_proxyfda.losses.graph import NegativeWeight
+from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions, EmbeddingPlugin
 
 L = TypeVar("L", bound=nn.Module)
 

@@ -10,9 +10,7 @@ from avalanche.models.dynamic_modules import (
 )
 from torch import Tensor, nn
 
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-)
+from avalanche_proxyfda.features.source import FeatureSource
 from avalanche_proxyfda.models.heads import TextHeads, UnitHeads
 from avalanche_proxyfda.weights.anchor import encoder_test
 

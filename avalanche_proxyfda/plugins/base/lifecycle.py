@@ -18,18 +18,9 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_choice
 from avalanche_proxyfda.distributed.plugin import check_spread, share_of
-from avalanche_proxyfda.features.presets import (
-    find_feature_source,
-)
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-    unwrap,
-)
-from avalanche_proxyfda.plugins.base.terms import (
-    FiniteWatch,
-    TermLog,
-    publish,
-)
+from avalanche_proxyfda.features.presets import find_feature_source
+from avalanche_proxyfda.features.source import FeatureSource, unwrap
+from avalanche_proxyfda.plugins.base.terms import FiniteWatch, TermLog, publish
 
 ReferenceChoice = Literal["previous", "initial"]
 Terms = dict[str, tuple[float, Tensor]]

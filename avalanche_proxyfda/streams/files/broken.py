@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from avalanche_proxyfda.streams.files.images import (
-    scan_items,
-)
-from avalanche_proxyfda.streams.files.labelled import (
-    SPLITS,
-    DataSet,
-)
+from avalanche_proxyfda.streams.files.images import scan_items
+from avalanche_proxyfda.streams.files.labelled import SPLITS, DataSet
 
 
 def broken(data: DataSet) -> dict[str, dict[int, str]]:

@@ -6,19 +6,10 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from avalanche_proxyfda.streams.files.folders import (
-    read_folders,
-)
-from avalanche_proxyfda.streams.files.labelled import (
-    DataSet,
-)
-from avalanche_proxyfda.streams.files.packs import (
-    read_pack,
-)
-from avalanche_proxyfda.streams.files.splits import (
-    Splits,
-    with_three_splits,
-)
+from avalanche_proxyfda.streams.files.folders import read_folders
+from avalanche_proxyfda.streams.files.labelled import DataSet
+from avalanche_proxyfda.streams.files.packs import read_pack
+from avalanche_proxyfda.streams.files.splits import Splits, with_three_splits
 from avalanche_proxyfda.streams.files.torchvision_sets import (
     TORCHVISION,
     groups_of,

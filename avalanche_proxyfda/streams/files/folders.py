@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from avalanche_proxyfda.streams.files.images import (
-    ImageFiles,
-    is_image_name,
-)
-from avalanche_proxyfda.streams.files.splits import (
-    Splits,
-)
+from avalanche_proxyfda.streams.files.images import ImageFiles, is_image_name
+from avalanche_proxyfda.streams.files.splits import Splits
 
 
 def read_folders(folder: Path) -> tuple[Splits, tuple[str, ...]]:

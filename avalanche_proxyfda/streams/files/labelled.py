@@ -8,9 +8,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from avalanche_proxyfda.streams.files.images import (
-    list_hash,
-)
+from avalanche_proxyfda.streams.files.images import list_hash
 
 SPLITS = ("train", "validation", "test")
 

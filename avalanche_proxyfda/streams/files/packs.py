@@ -20,9 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
-from avalanche_proxyfda.streams.files.images import (
-    decode,
-)
+from avalanche_proxyfda.streams.files.images import decode
 
 # exceptions that NumPy and zipfile raise for damaged and hostile files
 DAMAGE = (

@@ -7,10 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from avalanche_proxyfda.streams.files.labelled import (
-    DataSet,
-    Labelled,
-)
+from avalanche_proxyfda.streams.files.labelled import DataSet, Labelled
 
 Splits = dict[str, tuple[Any, Sequence[int]]]
 """Images and labels by published split: ``train``, ``validation``, ``test``; or ``all``."""

@@ -10,9 +10,7 @@ from typing import Any
 
 import torchvision
 
-from avalanche_proxyfda.streams.files.splits import (
-    Splits,
-)
+from avalanche_proxyfda.streams.files.splits import Splits
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,8 @@ from avalanche.benchmarks.utils.data_loader import MultiDatasetDataLoader
 from torch import Tensor
 
 from avalanche_proxyfda.data.loaders import datasets_of
-from avalanche_proxyfda.data.views import (
-    NumberedItem,
-)
-from avalanche_proxyfda.teacher.cache.names import (
-    checksums,
-    pixel_names,
-    sample_name,
-)
+from avalanche_proxyfda.data.views import NumberedItem
+from avalanche_proxyfda.teacher.cache.names import checksums, pixel_names, sample_name
 
 Collate = Callable[[list[Any]], Any]
 

@@ -15,12 +15,8 @@ import torch
 from torch import Tensor
 
 from avalanche_proxyfda._files import remove_leftovers, write_bytes
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-)
-from avalanche_proxyfda.teacher.cache.store import (
-    Rows,
-)
+from avalanche_proxyfda.features.source import FeatureSource
+from avalanche_proxyfda.teacher.cache.store import Rows
 
 try:
     import fcntl

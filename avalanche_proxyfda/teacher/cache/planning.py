@@ -13,50 +13,18 @@ import torch
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
-from avalanche_proxyfda._random import (
-    seeded,
-)
-from avalanche_proxyfda.data.loaders import (
-    datasets_of,
-    with_datasets,
-)
-from avalanche_proxyfda.data.views import (
-    NumberedItems,
-    ReplayedViews,
-)
-from avalanche_proxyfda.features.passes import (
-    all_batches,
-)
-from avalanche_proxyfda.teacher.cache.batch import (
-    MarkedBatch,
-    mark,
-    tasks_of,
-)
-from avalanche_proxyfda.teacher.cache.file import (
-    CacheFile,
-)
-from avalanche_proxyfda.teacher.cache.key import (
-    data_key,
-    kernels_key,
-)
-from avalanche_proxyfda.teacher.cache.names import (
-    pixel_names,
-    sample_name,
-)
-from avalanche_proxyfda.teacher.cache.settings import (
-    CacheSettings,
-)
-from avalanche_proxyfda.teacher.cache.teacher_cache import (
-    TeacherCache,
-)
-from avalanche_proxyfda.teacher.cached import (
-    CachedTeacher,
-    Named,
-)
-from avalanche_proxyfda.teacher.teacher import (
-    Forward,
-    Values,
-)
+from avalanche_proxyfda._random import seeded
+from avalanche_proxyfda.data.loaders import datasets_of, with_datasets
+from avalanche_proxyfda.data.views import NumberedItems, ReplayedViews
+from avalanche_proxyfda.features.passes import all_batches
+from avalanche_proxyfda.teacher.cache.batch import MarkedBatch, mark, tasks_of
+from avalanche_proxyfda.teacher.cache.file import CacheFile
+from avalanche_proxyfda.teacher.cache.key import data_key, kernels_key
+from avalanche_proxyfda.teacher.cache.names import pixel_names, sample_name
+from avalanche_proxyfda.teacher.cache.settings import CacheSettings
+from avalanche_proxyfda.teacher.cache.teacher_cache import TeacherCache
+from avalanche_proxyfda.teacher.cached import CachedTeacher, Named
+from avalanche_proxyfda.teacher.teacher import Forward, Values
 
 Ask = Callable[[Any], Callable[[Tensor], Values]]
 """Takes the task labels of some images; returns the teacher as a function of these images."""

@@ -6,9 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from avalanche_proxyfda._checks import (
-    check_count,
-)
+from avalanche_proxyfda._checks import check_count
 
 CacheChoice = Literal["auto", "off", "exact", "clean"]
 CacheDtype = Literal["float16"]

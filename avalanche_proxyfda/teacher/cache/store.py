@@ -8,9 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-)
+from avalanche_proxyfda.features.source import FeatureSource
 
 Rows = dict[FeatureSource, Tensor]
 """The values of every place for some samples, [B, ...] each."""

@@ -8,20 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda.features.source import (
-    FeatureSource,
-)
-from avalanche_proxyfda.teacher.cache.file import (
-    CacheFile,
-)
-from avalanche_proxyfda.teacher.cache.names import (
-    checksums,
-)
-from avalanche_proxyfda.teacher.cache.store import (
-    FeatureStore,
-    Rows,
-    index_of,
-)
+from avalanche_proxyfda.features.source import FeatureSource
+from avalanche_proxyfda.teacher.cache.file import CacheFile
+from avalanche_proxyfda.teacher.cache.names import checksums
+from avalanche_proxyfda.teacher.cache.store import FeatureStore, Rows, index_of
 
 Ask = Callable[[Tensor | None], Rows]
 """Takes row numbers of the batch (None for all rows); returns the teacher's values of them."""

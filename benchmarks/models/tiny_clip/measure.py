@@ -8,21 +8,11 @@ from __future__ import annotations
 
 import torch
 
-from avalanche_proxyfda._tensors import (
-    unit_rows,
-)
+from avalanche_proxyfda._tensors import unit_rows
 from avalanche_proxyfda.metrics import Panel, PanelSet, select_probe
-from benchmarks.models import (
-    tiny_clip,
-)
-from benchmarks.models.tiny_clip.pretrain import (
-    caption_accuracy,
-)
-from benchmarks.streams.concepts.data import (
-    PANEL,
-    SEQUENCE,
-    concept,
-)
+from benchmarks.models import tiny_clip
+from benchmarks.models.tiny_clip.pretrain import caption_accuracy
+from benchmarks.streams.concepts.data import PANEL, SEQUENCE, concept
 
 
 @torch.no_grad()

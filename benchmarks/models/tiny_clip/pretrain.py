@@ -24,17 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from benchmarks.models.tiny_clip import (
-    WEIGHTS,
-    build,
-    to_input,
-    tokenize,
-)
-from benchmarks.streams.concepts.render import (
-    KINDS,
-    class_names,
-    draw,
-)
+from benchmarks.models.tiny_clip import WEIGHTS, build, to_input, tokenize
+from benchmarks.streams.concepts.render import KINDS, class_names, draw
 
 _SHARES = {
     "shapes": 0.14,

@@ -21,20 +21,10 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from avalanche_proxyfda.streams.files.images import (
-    list_hash,
-)
+from avalanche_proxyfda.streams.files.images import list_hash
 from benchmarks.config import SEQUENCE
-from benchmarks.models.tiny_clip import (
-    to_input,
-)
-from benchmarks.streams.concepts.render import (
-    KINDS,
-    SIZE,
-    class_names,
-    draw,
-    wear,
-)
+from benchmarks.models.tiny_clip import to_input
+from benchmarks.streams.concepts.render import KINDS, SIZE, class_names, draw, wear
 
 Split = Literal["train", "validation", "test"]
 PANEL = ("shapes", "colours", "latin", "printed")

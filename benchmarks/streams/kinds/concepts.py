@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from avalanche_proxyfda.streams.files.images import (
-    list_hash,
-)
+from avalanche_proxyfda.streams.files.images import list_hash
 from benchmarks.config import Concepts, Config
-from benchmarks.streams.concepts.data import (
-    SPLITS,
-    concept,
-    concepts,
-    embedded_hash,
-)
+from benchmarks.streams.concepts.data import SPLITS, concept, concepts, embedded_hash
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.views import Views
 

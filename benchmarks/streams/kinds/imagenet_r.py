@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from avalanche_proxyfda.streams.files.download import (
-    download,
-)
-from avalanche_proxyfda.streams.files.images import (
-    scan as scan_paths,
-)
-from avalanche_proxyfda.streams.imagenet_r import (
-    image_paths,
-    split_imagenet_r,
-)
+from avalanche_proxyfda.streams.files.download import download
+from avalanche_proxyfda.streams.files.images import scan as scan_paths
+from avalanche_proxyfda.streams.imagenet_r import image_paths, split_imagenet_r
 from benchmarks.config import Config, ImageNetR
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.views import Views

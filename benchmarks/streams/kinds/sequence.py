@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from avalanche_proxyfda.streams.files.images import (
-    list_hash,
-)
-from avalanche_proxyfda.streams.sequence import (
-    dataset_sequence,
-)
+from avalanche_proxyfda.streams.files.images import list_hash
+from avalanche_proxyfda.streams.sequence import dataset_sequence
 from benchmarks.config import Config, Sequence
 from benchmarks.streams.sets import SetOptions, load_set, scan_set
 from benchmarks.streams.stream import Stream

@@ -12,17 +12,9 @@ from benchmarks.board.model import Board, make_board
 from benchmarks.board.write import current_versions
 from benchmarks.config import Config
 from benchmarks.methods.registry import MARKERS, METHODS, Method
-from benchmarks.results.files import (
-    collect,
-    write_record,
-)
-from benchmarks.results.identity import (
-    run_id_of,
-)
-from benchmarks.results.record import (
-    Record,
-    Stream,
-)
+from benchmarks.results.files import collect, write_record
+from benchmarks.results.identity import run_id_of
+from benchmarks.results.record import Record, Stream
 from tests.benchmarks.records import failed, finished, recipe, sha
 
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=alert(1)>"

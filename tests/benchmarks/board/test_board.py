@@ -24,29 +24,10 @@ from benchmarks.board.page import page
 from benchmarks.board.text import markdown, rows_csv, runs_csv
 from benchmarks.board.words import difference, findings
 from benchmarks.board.write import current_versions, write_board
-from benchmarks.results.files import (
-    collect,
-    write_record,
-)
-from benchmarks.results.intervals import (
-    Interval,
-    interval,
-    paired,
-    pareto,
-    t_quantile,
-)
-from benchmarks.results.scores import (
-    delta_lp,
-    last,
-)
-from tests.benchmarks.board.board_records import (
-    HOSTILE,
-    board,
-    paths,
-    records_of,
-    run_of,
-    troubled,
-)
+from benchmarks.results.files import collect, write_record
+from benchmarks.results.intervals import Interval, interval, paired, pareto, t_quantile
+from benchmarks.results.scores import delta_lp, last
+from tests.benchmarks.board.board_records import HOSTILE, board, paths, records_of, run_of, troubled
 from tests.benchmarks.records import failed, finished, recipe, sha
 
 ROOT = Path(__file__).parents[3]

@@ -19,17 +19,9 @@ from benchmarks.board.page import page
 from benchmarks.board.text import markdown, rows_csv, runs_csv
 from benchmarks.board.write import current_versions, write_board
 from benchmarks.methods import registry
-from benchmarks.results.files import (
-    Collected,
-)
-from benchmarks.results.scores import (
-    SCORES,
-)
-from tests.benchmarks.board.board_records import (
-    HOSTILE,
-    many_methods,
-    records_of,
-)
+from benchmarks.results.files import Collected
+from benchmarks.results.scores import SCORES
+from tests.benchmarks.board.board_records import HOSTILE, many_methods, records_of
 
 ROOT = Path(__file__).parents[3]
 

@@ -15,17 +15,8 @@ from benchmarks.board.model import make_board
 from benchmarks.board.page import page as render
 from benchmarks.board.write import current_versions
 from benchmarks.methods import registry
-from benchmarks.results.files import (
-    Collected,
-    collect,
-    read_record,
-)
-from tests.benchmarks.board.board_records import (
-    HOSTILE,
-    many_methods,
-    records_of,
-    troubled,
-)
+from benchmarks.results.files import Collected, collect, read_record
+from tests.benchmarks.board.board_records import HOSTILE, many_methods, records_of, troubled
 
 SHOTS = Path(__file__).parents[3] / "build" / "screenshots"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -10,35 +10,17 @@ from typing import Any
 
 import pytest
 
-from benchmarks.board.table import (
-    table,
-)
+from benchmarks.board.table import table
 from benchmarks.config import RECIPES, Config, load_recipe
-from benchmarks.experiment.prepare import (
-    planned_steps,
-)
-from benchmarks.experiment.run import (
-    run,
-)
-from benchmarks.experiment.training import (
-    StepTimer,
-)
-from benchmarks.results.files import (
-    read_record,
-)
-from benchmarks.results.record import (
-    Record,
-)
-from benchmarks.results.scores import (
-    SCORES,
-)
-from benchmarks.results.settings import (
-    rows_of,
-)
+from benchmarks.experiment.prepare import planned_steps
+from benchmarks.experiment.run import run
+from benchmarks.experiment.training import StepTimer
+from benchmarks.results.files import read_record
+from benchmarks.results.record import Record
+from benchmarks.results.scores import SCORES
+from benchmarks.results.settings import rows_of
 from benchmarks.streams.registry import load_stream
-from benchmarks.streams.views import (
-    Views,
-)
+from benchmarks.streams.views import Views
 from tests.benchmarks.records import finished, recipe
 
 ROOT = Path(__file__).parents[3]
@@ -93,9 +75,7 @@ def test_the_same_configuration_gives_the_same_numbers(short: Record) -> None:
 
 
 def test_every_method_sees_the_same_batches_and_heads(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.experiment import (
-        run as engine,
-    )
+    from benchmarks.experiment import run as engine
 
     seen: dict[str, list[Any]] = {}
 

@@ -14,29 +14,14 @@ from typing import Any
 
 import pytest
 import yaml
+from benchmarks.execution.pool import run_all
+from benchmarks.execution.tasks import Settler, Task
 
-from benchmarks.commands.run import (
-    add_options,
-    main,
-)
+from benchmarks.commands.run import add_options, main
 from benchmarks.config import RECIPES, load_recipe
-from benchmarks.execution.pool import (
-    run_all,
-)
-from benchmarks.execution.tasks import (
-    Settler,
-    Task,
-)
-from benchmarks.results.files import (
-    read_record,
-)
-from benchmarks.results.record import (
-    Record,
-)
-from benchmarks.results.scores import (
-    delta_lp,
-    delta_zs,
-)
+from benchmarks.results.files import read_record
+from benchmarks.results.record import Record
+from benchmarks.results.scores import delta_lp, delta_zs
 from tests.benchmarks.miniature import imagenet_wnids, write_folder, write_imagenet_r
 from tests.benchmarks.records import finished
 
@@ -196,9 +181,7 @@ def test_what_is_wrong_is_said_before_anything_is_trained(
 def test_weights_and_biases_gets_the_numbers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from benchmarks.experiment.loggers import (
-        open_loggers,
-    )
+    from benchmarks.experiment.loggers import open_loggers
 
     wandb = pytest.importorskip("wandb")
     logged: list[tuple[dict[str, float], int]] = []
@@ -229,9 +212,7 @@ def test_weights_and_biases_gets_the_numbers(
 def test_the_archive_is_fetched_once_and_checked(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from avalanche_proxyfda.streams.files.download import (
-        file_digest,
-    )
+    from avalanche_proxyfda.streams.files.download import file_digest
 
     archive = data / "imagenet-r.tar"
     where = [f"where.data={tmp_path}", f"where.url={archive.as_uri()}"]
@@ -306,9 +287,7 @@ def sleeps(task: Task, jobs: int) -> Record:
 def test_an_interrupt_ends_what_runs(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmarks.execution import (
-        pool,
-    )
+    from benchmarks.execution import pool
 
     def interrupted(seconds: float) -> None:
         if (tmp_path / "fda").exists():

@@ -11,9 +11,7 @@ import pytest
 from avalanche_proxyfda.models.text_head import TEMPLATES
 from benchmarks import config
 from benchmarks.config.streams import KINDS
-from benchmarks.streams.concepts import (
-    data as concepts,
-)
+from benchmarks.streams.concepts import data as concepts
 
 ROOT = Path(__file__).parents[3]
 HEAVY = """

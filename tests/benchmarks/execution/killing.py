@@ -20,15 +20,9 @@ def kill_at(moment: str, count: int) -> None:
     from avalanche.training import Naive
 
     from avalanche_proxyfda import _files
-    from avalanche_proxyfda.checkpoint import (
-        files,
-    )
-    from benchmarks.experiment import (
-        run as engine,
-    )
-    from benchmarks.experiment.training import (
-        StepTimer,
-    )
+    from avalanche_proxyfda.checkpoint import files
+    from benchmarks.experiment import run as engine
+    from benchmarks.experiment.training import StepTimer
 
     left = [count]
 
@@ -68,13 +62,9 @@ def kill_at(moment: str, count: int) -> None:
 def run_once(content: dict[str, Any], folder: str, moment: str, count: int) -> None:
     """One life of a run; its record, if it comes to that, is left in ``folder``."""
     import torch
+    from benchmarks.execution.tasks import Settler, Task, execute
 
     from benchmarks.config import read
-    from benchmarks.execution.tasks import (
-        Settler,
-        Task,
-        execute,
-    )
     from benchmarks.quiet import quiet
 
     quiet()

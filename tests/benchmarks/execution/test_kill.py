@@ -15,16 +15,9 @@ import pytest
 from benchmarks.config import plain
 from benchmarks.methods.plugins import arguments_of
 from benchmarks.methods.registry import METHODS
-from benchmarks.results.files import (
-    read_record,
-)
-from benchmarks.results.record import (
-    Record,
-)
-from tests.benchmarks.execution.killing import (
-    MOMENTS,
-    run_once,
-)
+from benchmarks.results.files import read_record
+from benchmarks.results.record import Record
+from tests.benchmarks.execution.killing import MOMENTS, run_once
 from tests.benchmarks.miniature import config
 
 Live = Callable[..., int | None]

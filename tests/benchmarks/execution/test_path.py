@@ -5,12 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.config import Config, path_configs
-from benchmarks.execution.path import (
-    lambda_path,
-)
-from benchmarks.results.record import (
-    Record,
-)
+from benchmarks.execution.path import lambda_path
+from benchmarks.results.record import Record
 from tests.benchmarks.records import finished, recipe
 
 

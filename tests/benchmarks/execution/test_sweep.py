@@ -12,36 +12,16 @@ from typing import Any
 
 import pytest
 import yaml
+from benchmarks.execution.sweep_progress import Progress, spoken
+from benchmarks.execution.tasks import Settler, Task, execute
 from rich.console import Console
 
-from benchmarks.commands import (
-    sweep as command,
-)
+from benchmarks.commands import sweep as command
 from benchmarks.config import load_recipe
-from benchmarks.execution import (
-    pool,
-)
-from benchmarks.execution.matrix import (
-    FOLDER,
-    load_matrix,
-    tasks_of,
-)
-from benchmarks.execution.sweep_progress import (
-    Progress,
-    spoken,
-)
-from benchmarks.execution.tasks import (
-    Settler,
-    Task,
-    execute,
-)
-from benchmarks.results.files import (
-    read_record,
-    write_record,
-)
-from benchmarks.results.record import (
-    Record,
-)
+from benchmarks.execution import pool
+from benchmarks.execution.matrix import FOLDER, load_matrix, tasks_of
+from benchmarks.results.files import read_record, write_record
+from benchmarks.results.record import Record
 from tests.benchmarks.records import failed, finished
 
 SMALL = {
@@ -221,9 +201,7 @@ def test_an_interrupt_leaves_what_is_finished(
 def test_the_list_and_a_single_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from benchmarks.execution import (
-        tasks,
-    )
+    from benchmarks.execution import tasks
 
     monkeypatch.setattr(tasks, "execute", lambda task: finished(task.config))
     words = ("--matrix", write(tmp_path), "--out", tmp_path / "out")
@@ -252,9 +230,7 @@ def test_the_list_and_a_single_task(
 def test_a_stream_that_cannot_be_built_fails_its_own_runs_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmarks.execution.matrix import (
-        with_steps,
-    )
+    from benchmarks.execution.matrix import with_steps
 
     matrix = load_matrix(write(tmp_path, strengths={"fda": [1]}))
     tasks = tasks_of(matrix, tmp_path)
@@ -276,9 +252,7 @@ def test_a_stream_that_cannot_be_built_fails_its_own_runs_alone(
 def test_a_write_that_fails_stops_nothing_and_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from benchmarks.execution import (
-        tasks as module,
-    )
+    from benchmarks.execution import tasks as module
 
     first, second, *_ = tasks_of(load_matrix(write(tmp_path)), tmp_path)
     settle, real = Settler(), module.write_record
@@ -316,9 +290,7 @@ def test_what_a_run_raises_is_told_whatever_it_is(tmp_path: Path) -> None:
 
 
 def test_progress_tells_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.execution import (
-        sweep_progress as module,
-    )
+    from benchmarks.execution import sweep_progress as module
 
     clock = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
@@ -383,12 +355,9 @@ def test_ray_and_processes_give_the_same_records_though_a_worker_is_killed(
 ) -> None:
     ray = pytest.importorskip("ray")
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    from benchmarks.execution import (
-        ray_engine,
-    )
-    from benchmarks.execution.ray_engine import (
-        run_on_ray,
-    )
+    from benchmarks.execution.ray_engine import run_on_ray
+
+    from benchmarks.execution import ray_engine
 
     matrix = write(tmp_path, seeds=[0], strengths={"fda": [0.3]})
     assert call("--matrix", matrix, "--out", tmp_path / "local", "--jobs", 2) == 0

@@ -14,35 +14,16 @@ from avalanche.models import IncrementalClassifier
 from open_clip import IMAGENET_CLASSNAMES, build_zero_shot_classifier
 
 from avalanche_proxyfda.models import TEMPLATES
-from avalanche_proxyfda.streams.imagenet_r_splits import (
-    hash80,
-)
+from avalanche_proxyfda.streams.imagenet_r_splits import hash80
 from benchmarks.config import read
-from benchmarks.experiment import (
-    run as engine,
-)
-from benchmarks.experiment.prepare import (
-    planned_steps,
-)
-from benchmarks.experiment.provenance import (
-    code,
-)
-from benchmarks.experiment.run import (
-    run,
-    state_hash,
-)
-from benchmarks.experiment.training import (
-    StepTimer,
-)
-from benchmarks.models import (
-    tiny_clip,
-)
-from benchmarks.reproduce.from_record import (
-    config_of,
-)
-from benchmarks.results import (
-    scores,
-)
+from benchmarks.experiment import run as engine
+from benchmarks.experiment.prepare import planned_steps
+from benchmarks.experiment.provenance import code
+from benchmarks.experiment.run import run, state_hash
+from benchmarks.experiment.training import StepTimer
+from benchmarks.models import tiny_clip
+from benchmarks.reproduce.from_record import config_of
+from benchmarks.results import scores
 from benchmarks.streams.registry import load_stream
 from tests.benchmarks.miniature import config, imagenet_r, views_of
 
@@ -64,9 +45,7 @@ def test_zero_shot_on_imagenet_r_is_open_clips_own_recipe_and_the_record_is_whol
     with torch.no_grad():
         texts = build_zero_shot_classifier(clip, tiny_clip.tokenize, names, TEMPLATES)
         view = views_of(made).evaluation
-        from avalanche_proxyfda.streams.files.images import (
-            load_rgb,
-        )
+        from avalanche_proxyfda.streams.files.images import load_rgb
 
         images = torch.stack([view(load_rgb(path)) for path, _ in lists.test])
         guesses = (clip.encode_image(images, normalize=True) @ texts).argmax(dim=1)

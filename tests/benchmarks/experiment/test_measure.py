@@ -20,10 +20,7 @@ from avalanche_proxyfda.metrics import (
 )
 from avalanche_proxyfda.models import TextHead
 from benchmarks.config import read
-from benchmarks.experiment.measure import (
-    PanelMoment,
-    measure_panel,
-)
+from benchmarks.experiment.measure import PanelMoment, measure_panel
 from benchmarks.streams.panel import PanelData
 from tests.plugins.toys import Blobs, backbone
 

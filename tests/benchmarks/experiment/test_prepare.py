@@ -11,28 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.experiment.measure import (
-    panel_heads,
-)
-from benchmarks.experiment.prepare import (
-    planned_steps,
-    prepare,
-)
-from benchmarks.experiment.run import (
-    run,
-    state_hash,
-)
-from benchmarks.experiment.training import (
-    KeptInEval,
-    WarmUpCosine,
-)
-from benchmarks.models.backbone import (
-    build_backbone,
-)
-from benchmarks.models.build import (
-    build_model,
-    build_optimizer,
-)
+from benchmarks.experiment.measure import panel_heads
+from benchmarks.experiment.prepare import planned_steps, prepare
+from benchmarks.experiment.run import run, state_hash
+from benchmarks.experiment.training import KeptInEval, WarmUpCosine
+from benchmarks.models.backbone import build_backbone
+from benchmarks.models.build import build_model, build_optimizer
 from benchmarks.streams.panel import load_panel
 from benchmarks.streams.registry import load_stream
 from benchmarks.streams.thinning import thinned

@@ -10,19 +10,10 @@ from avalanche.training import Naive
 
 from avalanche_proxyfda import EfficientNaive
 from benchmarks.config import complaint, read
-from benchmarks.experiment import (
-    run as engine,
-)
-from benchmarks.experiment.run import (
-    run,
-)
-from benchmarks.experiment.training import (
-    StepTimer,
-)
-from benchmarks.results.files import (
-    read_record,
-    write_record,
-)
+from benchmarks.experiment import run as engine
+from benchmarks.experiment.run import run
+from benchmarks.experiment.training import StepTimer
+from benchmarks.results.files import read_record, write_record
 from tests.benchmarks.miniature import config
 
 

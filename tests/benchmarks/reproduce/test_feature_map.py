@@ -21,35 +21,15 @@ import torch
 from torch import Tensor
 
 from avalanche_proxyfda.metrics import neighbor_overlap
-from benchmarks.commands import (
-    features,
-)
+from benchmarks.commands import features
 from benchmarks.config import Config
-from benchmarks.experiment import (
-    run as engine,
-)
-from benchmarks.experiment.prepare import (
-    prepare,
-)
-from benchmarks.reproduce import (
-    from_record as revisit,
-)
-from benchmarks.reproduce.figure import (
-    Words,
-    draw,
-    saved,
-)
-from benchmarks.reproduce.projection import (
-    Neighbors,
-    neighbors_lost,
-    project,
-)
-from benchmarks.results.files import (
-    write_record,
-)
-from benchmarks.results.record import (
-    Record,
-)
+from benchmarks.experiment import run as engine
+from benchmarks.experiment.prepare import prepare
+from benchmarks.reproduce import from_record as revisit
+from benchmarks.reproduce.figure import Words, draw, saved
+from benchmarks.reproduce.projection import Neighbors, neighbors_lost, project
+from benchmarks.results.files import write_record
+from benchmarks.results.record import Record
 from tests.benchmarks import miniature
 from tests.benchmarks.records import failed, finished, recipe
 from tests.reference import feature_map as reference

@@ -10,16 +10,9 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__
-from benchmarks.experiment.run import (
-    run,
-)
-from benchmarks.results.files import (
-    seal,
-    write_record,
-)
-from benchmarks.results.record import (
-    Record,
-)
+from benchmarks.experiment.run import run
+from benchmarks.results.files import seal, write_record
+from benchmarks.results.record import Record
 from tests.benchmarks.records import failed, recipe
 
 SHORT = {"train__epochs": 1, "stream__sets": ["digits"], "panel__sets": ["colours"]}
@@ -52,9 +45,7 @@ def test_what_differs_is_named(
     record: Record, tmp_path: Path, call: Any, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from benchmarks.reproduce import (
-        weights as tuned,
-    )
+    from benchmarks.reproduce import weights as tuned
 
     machine = replace(record.how.machine, processor="another")
     now = replace(record, how=replace(record.how, machine=machine))

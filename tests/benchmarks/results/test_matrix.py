@@ -11,9 +11,7 @@ from avalanche.training import Naive
 from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
-from benchmarks.results import (
-    matrix as formulas,
-)
+from benchmarks.results import matrix as formulas
 from benchmarks.results.matrix import (
     SCALARS,
     avg,

@@ -14,9 +14,7 @@ import pytest
 
 from benchmarks.config import Config, later_keys, read
 from benchmarks.config import plain as plain_config
-from benchmarks.results import (
-    scores,
-)
+from benchmarks.results import scores
 from benchmarks.results.files import (
     SCHEMA_FILE,
     RefusedRecordError,
@@ -27,18 +25,9 @@ from benchmarks.results.files import (
     sealed,
     write_record,
 )
-from benchmarks.results.identity import (
-    LATER_KEYS,
-    run_id_of,
-)
-from benchmarks.results.record import (
-    Record,
-    plain,
-)
-from benchmarks.results.settings import (
-    leaves,
-    setting_of,
-)
+from benchmarks.results.identity import LATER_KEYS, run_id_of
+from benchmarks.results.record import Record, plain
+from benchmarks.results.settings import leaves, setting_of
 from tests.benchmarks.records import failed, finished, recipe
 
 

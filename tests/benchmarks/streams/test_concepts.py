@@ -6,26 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.models import (
-    tiny_clip,
-)
-from benchmarks.models.tiny_clip.pretrain import (
-    caption_accuracy,
-    corpus,
-)
-from benchmarks.streams.concepts.data import (
-    COUNTS,
-    PANEL,
-    PANEL_TRAIN,
-    SEQUENCE,
-    concept,
-    concepts,
-)
-from benchmarks.streams.concepts.render import (
-    KINDS,
-    class_names,
-    draw,
-)
+from benchmarks.models import tiny_clip
+from benchmarks.models.tiny_clip.pretrain import caption_accuracy, corpus
+from benchmarks.streams.concepts.data import COUNTS, PANEL, PANEL_TRAIN, SEQUENCE, concept, concepts
+from benchmarks.streams.concepts.render import KINDS, class_names, draw
 
 
 def rows(images: torch.Tensor) -> set[bytes]:

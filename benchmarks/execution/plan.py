@@ -1,0 +1,62 @@
+"""Steps of jobs, counted before the first of them runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.config import Config, plain
+from benchmarks.execution.job import Job
+from benchmarks.experiment.prepare import check_batches, planned_steps, prepare
+from benchmarks.results.identity import canonical
+from benchmarks.streams.stream import Stream
+
+_PARTS = ("stream", "backbone", "head", "train", "panel", "where")
+
+
+def checked_steps(jobs: Sequence[Job]) -> tuple[list[Job], dict[str, Any]]:
+    """Jobs with their steps, and the summary of the first stream.
+
+    Everything that a run needs is built once, so that a mistake shows now.
+
+    Raises:
+        FileNotFoundError, ImportError, ConnectionError, ValueError: as
+            :func:`benchmarks.experiment.prepare.prepare`.
+    """
+    streams: dict[bytes, Stream] = {}
+    counted = []
+    for job in jobs:
+        key = _key(job.config)
+        if key not in streams:
+            streams[key] = prepare(job.config, only_check=True).stream
+        check_batches(job.config, streams[key])
+        counted.append(replace(job, steps=planned_steps(job.config, streams[key])))
+    return counted, next(iter(streams.values())).summary
+
+
+def known_steps(jobs: Sequence[Job]) -> list[Job]:
+    """Jobs with their steps; 0 for a job that cannot be built, which fails when it runs."""
+    streams: dict[bytes, Stream | None] = {}
+    counted = []
+    for job in jobs:
+        key = _key(job.config)
+        if key not in streams:
+            try:
+                streams[key] = prepare(job.config, only_check=True).stream
+            except Exception:  # any error: the run raises it again, and its record holds it
+                streams[key] = None
+        counted.append(replace(job, steps=_steps(job.config, streams[key])))
+    return counted
+
+
+def _steps(config: Config, stream: Stream | None) -> int:
+    try:
+        return 0 if stream is None else planned_steps(config, stream)
+    except ValueError:
+        return 0
+
+
+def _key(config: Config) -> bytes:
+    content = plain(config)
+    return canonical([content[part] for part in _PARTS])

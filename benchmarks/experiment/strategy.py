@@ -1,0 +1,61 @@
+"""The Avalanche strategy of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics, loss_metrics
+from avalanche.training import Naive
+from avalanche.training.plugins import EvaluationPlugin
+from torch import nn
+
+from avalanche_proxyfda import EfficientNaive, LPFTPlugin
+from avalanche_proxyfda.distributed import DistributedTraining
+from benchmarks.config import Config
+from benchmarks.experiment.prepare import Prepared
+from benchmarks.experiment.ranks import launched
+from benchmarks.experiment.training import BalancedBatches, KeptInEval, StepTimer, WarmUpCosine
+
+
+def build_strategy(
+    prepared: Prepared, config: Config, timer: StepTimer, method: list[Any], loggers: list[Any]
+) -> Any:
+    """The strategy: plugins that all methods share, the method's own, and the learning rates.
+
+    Args:
+        prepared: model, optimizer and device.
+        config: configuration of the run.
+        timer: counts and times the steps.
+        method: plugins of the method.
+        loggers: Avalanche's loggers.
+    """
+    train = config.train
+    shared: list[Any] = [*([DistributedTraining()] if launched() else []), timer]
+    if train.batches == "balanced":
+        size = train.classes_per_batch, train.samples_per_class
+        shared.append(BalancedBatches(prepared.model.tower, *size, config.seed))
+    if train.lr == 0 or train.batch_norm == "frozen":
+        shared.append(KeptInEval(all_of_it=train.lr == 0))
+    if config.head.kind == "probe":
+        shared.append(LPFTPlugin(l2=config.head.l2, refit=False))
+    kind: Any = Naive
+    options: dict[str, Any] = {}
+    if train.precision != "float32" or train.accumulate > 1:
+        kind = EfficientNaive
+        options = {"precision": train.precision, "accumulate": train.accumulate}
+    return kind(
+        model=prepared.model,
+        optimizer=prepared.optimizer,
+        criterion=nn.CrossEntropyLoss(),
+        train_mb_size=train.batch,
+        eval_mb_size=train.eval_batch,
+        device=prepared.device,
+        plugins=[*shared, *method, WarmUpCosine(train.warm_up, train.clip)],
+        evaluator=EvaluationPlugin(
+            accuracy_metrics(experience=True, stream=True),
+            forgetting_metrics(stream=True),
+            loss_metrics(epoch=True),
+            loggers=loggers,
+        ),
+        **options,
+    )
