@@ -20,6 +20,7 @@ from typing import Any
 from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 
 from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import RandomState
 from avalanche_proxyfda.checkpoint.files import (
     LATEST,
@@ -74,7 +75,7 @@ class Resumed:
     warning: str | None
 
 
-def save(strategy: Any, folder: Path | str, extra: Any = None, identity: str = "") -> Path:
+def save(strategy: Strategy, folder: Path | str, extra: Any = None, identity: str = "") -> Path:
     """Save a strategy between two experiences, after the evaluation.
 
     Args:
@@ -93,7 +94,7 @@ def save(strategy: Any, folder: Path | str, extra: Any = None, identity: str = "
     return _write(strategy, Path(folder), extra, identity, None)
 
 
-def load(strategy: Any, folder: Path | str, identity: str = "") -> Resumed | None:
+def load(strategy: Strategy, folder: Path | str, identity: str = "") -> Resumed | None:
     """Load the latest checkpoint into a newly built strategy.
 
     :meth:`Checkpoints.resume` also resumes inside an experience.
@@ -118,14 +119,14 @@ def is_there(folder: Path | str | None) -> bool:
     return folder is not None and any((Path(folder) / n).exists() for n in (LATEST, PREVIOUS))
 
 
-def _write(strategy: Any, folder: Path, extra: Any, identity: str, inside: Any) -> Path:
+def _write(strategy: Strategy, folder: Path, extra: Any, identity: str, inside: Any) -> Path:
     state = strategy_state(strategy)
     return write_state(
         folder, {"identity": identity, "inside": inside, "extra": extra, "strategy": state}
     )
 
 
-def _read(strategy: Any, folder: Path, identity: str) -> tuple[Resumed | None, dict[str, Any]]:
+def _read(strategy: Strategy, folder: Path, identity: str) -> tuple[Resumed | None, dict[str, Any]]:
     try:
         state, path, warning = read_latest(folder)
     except FileNotFoundError:
@@ -182,7 +183,7 @@ class Checkpoints:
 
     def __init__(
         self,
-        strategy: Any,
+        strategy: Strategy,
         folder: Path | str,
         every: int | None = None,
         minutes: float | None = 10.0,
@@ -360,10 +361,10 @@ class _First(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  # typ
         super().__init__()
         self._owner = owner
 
-    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
         self._owner.begin_training()
 
-    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         self._owner.begin_epoch_first()
 
 
@@ -374,14 +375,14 @@ class _Last(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  # type
         super().__init__()
         self._owner = owner
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         self._owner.begin_experience()
 
-    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         self._owner.begin_epoch_last()
 
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         self._owner.end_step()
 
-    def after_training(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training(self, strategy: Strategy, **kwargs: Any) -> None:
         self._owner.end_training()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import RandomState
 from avalanche_proxyfda.checkpoint.strategy import load_strategy_state
 
@@ -29,7 +30,7 @@ class RestOfEpoch:
         state: a checkpoint's state that was taken inside this epoch.
     """
 
-    def __init__(self, strategy: Any, loader: Any, state: dict[str, Any]) -> None:
+    def __init__(self, strategy: Strategy, loader: Any, state: dict[str, Any]) -> None:
         self._strategy, self._loader, self._state = strategy, loader, state
 
     def __len__(self) -> int:

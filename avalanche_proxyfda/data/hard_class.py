@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import generator, mixed_seed
 from avalanche_proxyfda.data.labels import class_keys
 from avalanche_proxyfda.data.sampler import HardClassBatchSampler
@@ -18,7 +19,7 @@ from avalanche_proxyfda.features.prototypes import class_prototypes
 _SAMPLES_PER_CLASS = 4  # in a batch, if samples_per_class is None (the paper's n)
 
 
-def _is_default(loader: Any, strategy: Any) -> bool:
+def _is_default(loader: Any, strategy: Strategy) -> bool:
     """Return True if Avalanche made ``loader``, False if another plugin did."""
     if type(loader).__name__ in ("TaskBalancedDataLoader", "SingleDatasetDataLoader"):
         return True
@@ -56,7 +57,7 @@ class HardClassBatches:
         return m, max(1, budget // m)
 
     def install(
-        self, strategy: Any, features: Callable[[Tensor], Tensor], loading: Mapping[str, Any]
+        self, strategy: Strategy, features: Callable[[Tensor], Tensor], loading: Mapping[str, Any]
     ) -> None:
         """Replace ``strategy.dataloader``, unless another plugin has replaced it.
 
@@ -120,7 +121,7 @@ class HardClassBatches:
             )
         )
 
-    def start_epoch(self, strategy: Any) -> None:
+    def start_epoch(self, strategy: Strategy) -> None:
         """Set the sampler's epoch; warn once if another plugin has replaced the loader."""
         if self.sampler is None:
             return

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import mixed_seed, seeded
 from avalanche_proxyfda.data.loaders import datasets_of, with_datasets
 
@@ -67,7 +68,7 @@ class NumberedItems(Dataset[Any]):
 # ---- batches ----------------------------------------------------------------------------
 
 
-def replay_views(strategy: Any, views: int, seed: int, epoch: int) -> None:
+def replay_views(strategy: Strategy, views: int, seed: int, epoch: int) -> None:
     """Make the strategy's loader give ``views`` views of each sample, in turn.
 
     Args:

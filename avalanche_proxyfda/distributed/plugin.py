@@ -9,6 +9,7 @@ import torch
 from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 from torch import Tensor, distributed, nn
 
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.loaders import RankSlices, own_rows, unshard
 from avalanche_proxyfda.distributed.ranks import (
     Shard,
@@ -46,7 +47,7 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
 
     # ---- training ---------------------------------------------------------------------
 
-    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
         """Check the strategy, and copy rank 0's random streams to all ranks.
 
         Raises:
@@ -56,7 +57,7 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
             _check(strategy, self)
             share_streams(strategy.device)
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Copy rank 0's weights, also of new heads; make the loader draw whole batches."""
         if active():
             labels = np.asarray([int(label) for label in strategy.adapted_dataset.targets])
@@ -64,7 +65,7 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
             self._share(strategy)
             unshard(strategy.dataloader)
 
-    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Make the loader give this rank's rows."""
         if active():
             if strategy.clock.train_exp_epochs == 0:
@@ -72,14 +73,14 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
             strategy.dataloader = own_rows(strategy.dataloader)
             self._step = 0
 
-    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Note which part of which batch this is."""
         if active():
             if self._step == 0:
                 leave_shared_streams(distributed.get_rank())
             self._begin(strategy)
 
-    def after_backward(self, strategy: Any, **kwargs: Any) -> None:
+    def after_backward(self, strategy: Strategy, **kwargs: Any) -> None:
         """Sum the gradients of the model, and of the plugins' own optimizers, over ranks."""
         if self.shard is not None:
             parameters = dict.fromkeys(strategy.model.parameters())
@@ -90,14 +91,14 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
                     parameters.update(dict.fromkeys(p for g in groups for p in g["params"]))
             sum_gradients(parameters, self.shard.share)
 
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Give metrics the loss and the outputs of the whole batch."""
         if self.shard is not None:
             strategy.loss = sum_over_ranks(strategy.loss * self.shard.share)
             self._join(strategy)
             self.shard = None
 
-    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Average running statistics over ranks, and synchronise the random streams."""
         if active():
             self.shard = None
@@ -106,7 +107,7 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
 
     # ---- evaluation -------------------------------------------------------------------
 
-    def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def before_eval_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Make the loader give this rank's rows; copy rank 0's weights if a head has grown."""
         if active():
             parameters = list(strategy.model.parameters())
@@ -118,12 +119,12 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
             strategy.dataloader = own_rows(strategy.dataloader)
             self._step = 0
 
-    def before_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def before_eval_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Note which part of which batch this is."""
         if active():
             self._begin(strategy)
 
-    def after_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
+    def after_eval_forward(self, strategy: Strategy, **kwargs: Any) -> None:
         """Give criterion and metrics the outputs of the whole batch."""
         if self.shard is not None:
             self._join(strategy)
@@ -131,11 +132,11 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
 
     # ---- both -------------------------------------------------------------------------
 
-    def _share(self, strategy: Any) -> None:
+    def _share(self, strategy: Strategy) -> None:
         share_model(strategy.model)
         self._shared = list(strategy.model.parameters())
 
-    def _begin(self, strategy: Any) -> None:
+    def _begin(self, strategy: Strategy) -> None:
         batches = getattr(strategy.dataloader, "batch_sampler", None)
         if not isinstance(batches, RankSlices):
             raise ValueError(
@@ -150,7 +151,7 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
                 f"{len(strategy.mb_x)}: collate_fn must keep one row for each sample"
             )
 
-    def _join(self, strategy: Any) -> None:
+    def _join(self, strategy: Strategy) -> None:
         assert self.shard is not None
         if not isinstance(strategy.mb_output, Tensor):
             raise TypeError(
@@ -166,7 +167,7 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
         return {**self.__dict__, "shard": None, "_shared": []}
 
 
-def _check(strategy: Any, plugin: DistributedTraining) -> None:
+def _check(strategy: Strategy, plugin: DistributedTraining) -> None:
     if strategy.plugins[0] is not plugin:
         raise ValueError("DistributedTraining must be the first of plugins")
     if any(isinstance(m, nn.parallel.DistributedDataParallel) for m in strategy.model.modules()):
@@ -184,9 +185,11 @@ def _check(strategy: Any, plugin: DistributedTraining) -> None:
             "criterion weighs classes, so its mean over a batch is not the mean of the ranks' "
             "means: balance classes by hard-class batches, or use one process"
         )
-    if getattr(strategy, "accumulate", 1) > 1 or getattr(strategy, "scaler", None) is not None:
+    accumulate = getattr(strategy, "accumulate", 1)
+    if accumulate > 1 or getattr(strategy, "scaler", None) is not None:
+        precision = getattr(strategy, "precision", "float32")
         raise ValueError(
-            f"accumulate={strategy.accumulate}, precision={strategy.precision!r}: gradients are "
+            f"accumulate={accumulate}, precision={precision!r}: gradients are "
             "summed over ranks after each backward, so take accumulate=1 (several ranks share "
             "the batch already), and bf16 or float32"
         )
@@ -197,25 +200,25 @@ def _check(strategy: Any, plugin: DistributedTraining) -> None:
         )
 
 
-def shard_of(strategy: Any) -> Shard | None:
+def shard_of(strategy: Strategy) -> Shard | None:
     """Return this rank's part of the strategy's batch; None if it holds the whole batch."""
     first = strategy.plugins[0] if strategy.plugins else None
     return first.shard if isinstance(first, DistributedTraining) else None
 
 
-def share_of(strategy: Any) -> float:
+def share_of(strategy: Strategy) -> float:
     """Return the weight of this process in sums over ranks; 1 for a single process."""
     shard = shard_of(strategy)
     return 1.0 if shard is None else shard.share
 
 
-def batch_size(strategy: Any) -> int:
+def batch_size(strategy: Strategy) -> int:
     """Return the number of samples in the strategy's whole batch."""
     shard = shard_of(strategy)
     return len(strategy.mb_x) if shard is None else shard.total
 
 
-def check_spread(strategy: Any) -> None:
+def check_spread(strategy: Strategy) -> None:
     """Raise ValueError in a group, unless the strategy has :class:`DistributedTraining`."""
     if active() and not any(isinstance(p, DistributedTraining) for p in strategy.plugins):
         raise ValueError(

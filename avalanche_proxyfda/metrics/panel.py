@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import generator, preserved_rng
 from avalanche_proxyfda.features.linear_probe import held_out
 from avalanche_proxyfda.features.pooling import Pooling, pool_features
@@ -137,7 +138,7 @@ class Panel:
         self._features: dict[str, PanelFeatures] = {}
         self.passes = 0
 
-    def at(self, strategy: Any) -> dict[str, PanelFeatures]:
+    def at(self, strategy: Strategy) -> dict[str, PanelFeatures]:
         """Features of the strategy's present model, by set.
 
         The features are computed once a moment for all metrics. A moment lasts from one

@@ -11,6 +11,7 @@ from typing import Any
 from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures
 
 
@@ -51,7 +52,7 @@ class PanelMetric(PluginMetric[dict[str, float]]):
         self.history, self._strategy = [], None
         self.panel.forget()
 
-    def before_training(self, strategy: Any) -> Any:
+    def before_training(self, strategy: Strategy) -> Any:
         """Measure the initial model, once.
 
         Raises:
@@ -65,7 +66,7 @@ class PanelMetric(PluginMetric[dict[str, float]]):
         self._strategy = weakref.ref(strategy)
         return None if self.history else self._measure_all(strategy)
 
-    def after_training_exp(self, strategy: Any) -> Any:
+    def after_training_exp(self, strategy: Strategy) -> Any:
         """Measure the model after the experience."""
         return self._measure_all(strategy)
 
@@ -75,7 +76,7 @@ class PanelMetric(PluginMetric[dict[str, float]]):
             return {}
         return {f"Delta_{name}": value - self.history[0][name] for name, value in values.items()}
 
-    def _measure_all(self, strategy: Any) -> list[MetricValue]:
+    def _measure_all(self, strategy: Strategy) -> list[MetricValue]:
         """Measure every set, add the means and the changes, and append to the history."""
         by_suffix: dict[str, dict[str, float]] = {}
         for name, features in self.panel.at(strategy).items():

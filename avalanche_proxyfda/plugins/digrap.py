@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.plugin import share_of
 from avalanche_proxyfda.plugins.base.anchored import AnchorPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, is_last_part
@@ -35,7 +36,7 @@ class DiGraPPlugin(AnchorPlugin, supports_distributed=True):
         self.projection = GradientProjection(mu)
 
     def prepare(
-        self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+        self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
         """Reset the recursion in a new experience; restore it in a resumed one."""
         super().prepare(strategy, state, new, loading)
@@ -44,13 +45,13 @@ class DiGraPPlugin(AnchorPlugin, supports_distributed=True):
         elif new:
             self.projection.reset()
 
-    def before_update(self, strategy: Any, **kwargs: Any) -> None:
+    def before_update(self, strategy: Strategy, **kwargs: Any) -> None:
         """Change the gradients."""
         if self.weights:
             terms = self.projection.step(self.weights, self.anchors)
             self._log.add(terms, share_of(strategy))
 
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Free the recursion's tensors at the end of the experience."""
         super().after_training_exp(strategy, **kwargs)
         if is_last_part(strategy):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.losses.l2sp import L2SPLoss
 from avalanche_proxyfda.plugins.base.anchored import AnchorPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice
@@ -33,7 +34,7 @@ class L2SPPlugin(AnchorPlugin, supports_distributed=True):
         self.weight = check_amount("weight", weight)
         self.loss = L2SPLoss()
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
         """Add the term."""
         if self.weights:  # a frozen encoder has none
             distance = self.loss(self.weights, self.anchors)

@@ -11,6 +11,7 @@ from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_amount, check_choice
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.labels import labels_and_tasks, task_classes
 from avalanche_proxyfda.features.linear_probe import fit_probe, held_out, select_probe
 from avalanche_proxyfda.features.passes import feature_batches
@@ -86,17 +87,17 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
 
     # ---- the teacher ------------------------------------------------------------------
 
-    def _place(self, strategy: Any, task: int) -> FeatureSource:
+    def _place(self, strategy: Strategy, task: int) -> FeatureSource:
         """Return the input of the last linear layer of the task's head."""
         model = unwrap(strategy.model)
         return FeatureSource(last_linear(model, task, self.embedding(model), self.head), True)
 
-    def make_reference(self, strategy: Any) -> FeatureTeacher:
+    def make_reference(self, strategy: Strategy) -> FeatureTeacher:
         """Return a copy of the model; the input of the head is the same for every task."""
         self._task = min(task for task, _ in task_classes(strategy.adapted_dataset))
         return FeatureTeacher(strategy.model, [self._place(strategy, self._task)])
 
-    def restore_reference(self, strategy: Any, state: Any) -> FeatureTeacher:
+    def restore_reference(self, strategy: Strategy, state: Any) -> FeatureTeacher:
         """Return the teacher of a saved state."""
         self._task = int(state["task"])
         place = self._place(strategy, self._task)
@@ -109,7 +110,7 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
     # ---- an experience ----------------------------------------------------------------
 
     def prepare(
-        self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+        self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
         """Fit the probes, and copy them into the head."""
         for plugin in self.plugins_before(strategy):
@@ -143,12 +144,12 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
         if self.choice == "previous":
             self.reference = None  # training does not need it
 
-    def _layer(self, strategy: Any, model: nn.Module, task: int) -> nn.Linear:
+    def _layer(self, strategy: Strategy, model: nn.Module, task: int) -> nn.Linear:
         layer = self._place(strategy, task).find(model)
         assert isinstance(layer, nn.Linear)
         return layer
 
-    def _features(self, strategy: Any, loading: Mapping[str, Any]) -> Tensor:
+    def _features(self, strategy: Strategy, loading: Mapping[str, Any]) -> Tensor:
         """Return the teacher's features of the experience's training data, [N, D]."""
         teacher, data = self.reference, strategy.adapted_dataset
         assert teacher is not None
@@ -200,7 +201,7 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
 
     # ---- a step -----------------------------------------------------------------------
 
-    def before_update(self, strategy: Any, **kwargs: Any) -> None:
+    def before_update(self, strategy: Strategy, **kwargs: Any) -> None:
         """Remove the gradients of the frozen part in the first steps."""
         if self._steps_planned is None:
             batches = getattr(strategy, "accumulate", 1)  # in a step

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.labels import task_classes
 from avalanche_proxyfda.features.source import OUTPUT, FeatureSource, unwrap
 from avalanche_proxyfda.losses.distillation import DistillationLoss
@@ -74,7 +75,7 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
         return bool(self._old)
 
     def prepare(
-        self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+        self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
         """Collect the old units."""
         model = unwrap(strategy.model)
@@ -132,7 +133,7 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
         with torch.autocast(rows.device.type, dtype=lower) if lower else nullcontext():
             return {task: _run(head, rows, task) for task in self._old}
 
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Make the classes of the experience old at its end."""
         if is_last_part(strategy):
             self._seen, self._met = self._seen | self._met, set()

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from avalanche_proxyfda._checks import check_choice
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.plugins.base.anchored import AnchorPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, is_last_part
@@ -66,7 +67,7 @@ class WiSEFTPlugin(AnchorPlugin, supports_distributed=True):
         return [n for n, _ in model.named_buffers() if n in saved and inside(n)]
 
     def prepare(
-        self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+        self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
         """Match tensors and anchors before training, so that errors come early."""
         super().prepare(strategy, state, new, loading)
@@ -82,7 +83,7 @@ class WiSEFTPlugin(AnchorPlugin, supports_distributed=True):
             self._names += sorted(matched)
             self.warn_of_missing(head - matched)
 
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Interpolate at the end of the experience."""
         if is_last_part(strategy):
             self._interpolate(unwrap(strategy.model))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from avalanche_proxyfda._protocols import AccumulatingStrategy
 from avalanche_proxyfda._random import RandomState
 
 
@@ -32,7 +33,7 @@ def kept_buffers(model: nn.Module) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def look_ahead(strategy: Any, group: Sequence[Any]) -> list[RandomState | None]:
+def look_ahead(strategy: AccumulatingStrategy, group: Sequence[Any]) -> list[RandomState | None]:
     """Give plugins with ``graph_from="accumulated"`` the features of every micro-batch.
 
     Such a plugin computes one loss over the whole step. The gradient of each micro-batch then

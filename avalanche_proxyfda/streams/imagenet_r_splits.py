@@ -144,7 +144,8 @@ def presplit(root: Path, classes: int = CLASSES) -> Lists:
         if class_folders(root / part) != wnids:
             raise ValueError(f"{root}: train/ and test/ have different classes")
         parts.append(tuple(_files(root / part, wnids)))
-    return _without_overlap(Lists(tuple(wnids), *parts))
+    train, test = parts
+    return _without_overlap(Lists(tuple(wnids), train, test))
 
 
 def coda(

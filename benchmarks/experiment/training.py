@@ -13,6 +13,7 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.distributed.plugin import batch_size
 
@@ -43,12 +44,12 @@ class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):
         """Load the peak rates."""
         self._peaks = state["peaks"]
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Store the peak rates before the first experience."""
         if self._peaks is None:
             self._peaks = [group["lr"] for group in strategy.optimizer.param_groups]
 
-    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Set the learning rate of the step."""
         total = len(strategy.dataloader) * strategy.train_epochs
         done = strategy.clock.train_exp_iterations
@@ -58,7 +59,7 @@ class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):
         for group, peak in zip(strategy.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * min((done + 1) / rising, decay)
 
-    def before_update(self, strategy: Any, **kwargs: Any) -> None:
+    def before_update(self, strategy: Strategy, **kwargs: Any) -> None:
         """Clip the gradient of the model."""
         torch.nn.utils.clip_grad_norm_(strategy.model.parameters(), self.clip)
 
@@ -84,16 +85,16 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):
         self._start = 0.0
         self._process = psutil.Process()
 
-    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Start the clock."""
         self._start = self._now(strategy.device)
 
-    def after_forward(self, strategy: Any, **kwargs: Any) -> None:
+    def after_forward(self, strategy: Strategy, **kwargs: Any) -> None:
         """Count a forward and its images."""
         self.forwards += 1
         self.samples += batch_size(strategy)
 
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Stop the clock, and call the function."""
         self.seconds.append(self._now(strategy.device) - self._start)
         self.peak_rss = max(self.peak_rss, self._process.memory_info().rss)
@@ -134,7 +135,7 @@ class KeptInEval(SupervisedPlugin[Any], supports_distributed=True):
         super().__init__()
         self.all_of_it = all_of_it
 
-    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Set the modules to eval mode, which Avalanche's ``train`` call has ended."""
         tower = strategy.model.tower
         for module in tower.modules():
@@ -159,7 +160,7 @@ class BalancedBatches(SupervisedPlugin[Any], supports_distributed=True):
         self.batches = HardClassBatches(classes, samples, seed)
         self._tower = copy.deepcopy(tower).eval().requires_grad_(False)
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Replace the strategy's loader."""
 
         def features(images: Tensor) -> Tensor:  # not called if every batch has every class
@@ -169,7 +170,7 @@ class BalancedBatches(SupervisedPlugin[Any], supports_distributed=True):
         self.batches.install(strategy, features, kwargs)
         self._tower.cpu()  # the tower is not needed before the next experience
 
-    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Choose the batches of the epoch."""
         self.batches.start_epoch(strategy)
 

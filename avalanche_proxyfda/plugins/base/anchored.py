@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, ReferencePlugin
 from avalanche_proxyfda.weights.anchor import WeightAnchor, encoder_names
@@ -47,7 +48,7 @@ class AnchorPlugin(ReferencePlugin[WeightAnchor]):
         """Return the names of the tensors of ``model`` (unwrapped) that need anchors."""
         return encoder_names(model, self.embedding(model))
 
-    def make_reference(self, strategy: Any) -> WeightAnchor:
+    def make_reference(self, strategy: Strategy) -> WeightAnchor:
         """Return the weights, as they stand, that plugins with the same anchors need."""
         model = unwrap(strategy.model)
         plugins = [p for p in strategy.plugins if isinstance(p, AnchorPlugin)]
@@ -63,7 +64,7 @@ class AnchorPlugin(ReferencePlugin[WeightAnchor]):
             return False
         return set(other.anchored(unwrap(owner.model))) <= set(self.reference.tensors)
 
-    def restore_reference(self, strategy: Any, state: Any) -> WeightAnchor:
+    def restore_reference(self, strategy: Strategy, state: Any) -> WeightAnchor:
         """Return the anchors of a saved state."""
         return WeightAnchor.restore(strategy.model, state)
 
@@ -72,7 +73,7 @@ class AnchorPlugin(ReferencePlugin[WeightAnchor]):
         return reference.tensors
 
     def prepare(
-        self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+        self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
         """Pair the encoder's parameters with their anchors."""
         assert self.reference is not None

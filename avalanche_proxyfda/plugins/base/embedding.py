@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from avalanche_proxyfda._checks import check_choice
+from avalanche_proxyfda._protocols import AccumulatingStrategy, Strategy
 from avalanche_proxyfda._tensors import full_precision
 from avalanche_proxyfda.distributed.ranks import active
 from avalanche_proxyfda.features.pooling import Pooling, pool_features
@@ -90,7 +91,7 @@ class EmbeddingPlugin(FeaturePlugin):
 
     # ---- terms of an optimizer step ---------------------------------------------------
 
-    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
         """Refuse ``graph_from="accumulated"`` on several ranks or without accumulation."""
         super().before_training(strategy, **kwargs)
         if self.graph_from == "accumulated" and active():
@@ -113,7 +114,7 @@ class EmbeddingPlugin(FeaturePlugin):
         assert self._tap is not None
         self._tap.arm(without_gradient=True)
 
-    def keep_look_ahead(self, strategy: Any) -> None:
+    def keep_look_ahead(self, strategy: Strategy) -> None:
         """Gather the embeddings of the micro-batch after its forward without gradient."""
         assert self._tap is not None
         student = self._tap.take()
@@ -124,7 +125,7 @@ class EmbeddingPlugin(FeaturePlugin):
         """Compute the terms of all micro-batches together, and their gradients."""
         self._gathered.solve(self.compare, self.learned)
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
         """Add the terms of the micro-batch, or its part of the terms of the whole step."""
         if not self._gathered.ready:
             super().before_backward(strategy, **kwargs)
@@ -132,7 +133,8 @@ class EmbeddingPlugin(FeaturePlugin):
         student, self._student = self._student, None
         assert student is not None
         rows = self.pooled(student)
-        self.add(strategy, self._gathered.take(rows, self.learned(), strategy.share))
+        share = cast("AccumulatingStrategy", strategy).share
+        self.add(strategy, self._gathered.take(rows, self.learned(), share))
 
     def stop(self) -> None:
         """End an experience; forget the gathered micro-batches."""

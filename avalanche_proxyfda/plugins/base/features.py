@@ -13,6 +13,7 @@ from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.views import replay_views
 from avalanche_proxyfda.distributed.plugin import batch_size, shard_of
 from avalanche_proxyfda.distributed.ranks import Shard
@@ -151,11 +152,11 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
 
     # ---- the teacher ------------------------------------------------------------------
 
-    def make_reference(self, strategy: Any) -> CachedTeacher:
+    def make_reference(self, strategy: Strategy) -> CachedTeacher:
         """Return a teacher that reads the places of all plugins with the same teacher."""
         return CachedTeacher(FeatureTeacher(strategy.model, self._shared_places(strategy)))
 
-    def restore_reference(self, strategy: Any, state: Any) -> CachedTeacher:
+    def restore_reference(self, strategy: Strategy, state: Any) -> CachedTeacher:
         """Return the teacher of a saved state."""
         return CachedTeacher.restore(strategy.model, self._shared_places(strategy), state)
 
@@ -163,7 +164,7 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         """Return the teacher's weights and buffers."""
         return reference.state_dict()
 
-    def _shared_places(self, strategy: Any) -> list[FeatureSource]:
+    def _shared_places(self, strategy: Strategy) -> list[FeatureSource]:
         model = unwrap(strategy.model)
         plugins = [p for p in strategy.plugins if isinstance(p, FeaturePlugin)]
         return [s for p in plugins if p.choice == self.choice for s in p.checked_places(model)]
@@ -210,7 +211,7 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
 
     # ---- an experience ----------------------------------------------------------------
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Take the teacher, and attach the tap to the student."""
         model = unwrap(strategy.model)
         self.sources = self.checked_places(model)
@@ -225,7 +226,7 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         self._tap.capture.trust(resumed.get("safe", ()))
         self._tap.attach(model)
 
-    def _check_shared_teacher(self, strategy: Any) -> None:
+    def _check_shared_teacher(self, strategy: Strategy) -> None:
         """Refuse plugins with different settings of a shared teacher or of the views."""
         for plugin in self.plugins_before(strategy):
             if not isinstance(plugin, FeaturePlugin):
@@ -244,7 +245,7 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
                     "give both the same"
                 )
 
-    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Replay views if ``cache_views`` is set; plan the teacher's cache, once."""
         if self.cache.views is not None:
             replay_views(strategy, self.cache.views, self.view_seed, self._epoch)
@@ -260,18 +261,18 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
                 view_seed=self.view_seed,
             )
 
-    def before_forward(self, strategy: Any, **kwargs: Any) -> None:
+    def before_forward(self, strategy: Strategy, **kwargs: Any) -> None:
         """Arm the tap: the next forward is the student's."""
         if self._tap is not None:
             self._tap.arm()
 
-    def after_forward(self, strategy: Any, **kwargs: Any) -> None:
+    def after_forward(self, strategy: Strategy, **kwargs: Any) -> None:
         """Take the values of the student's places."""
         assert self._tap is not None
         self._student = self._tap.take()
         self.check_student(self._student, len(strategy.mb_x))
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
         """Ask the teacher about the same batch, and add the terms to the strategy's loss."""
         student, self._student = self._student, None
         assert student is not None
@@ -284,19 +285,19 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         teacher = self.ask(strategy)
         self.add(strategy, self.compare(self.read(student), self.read(teacher)))
 
-    def ask(self, strategy: Any) -> Values:
+    def ask(self, strategy: Strategy) -> Values:
         """Return the values of the teacher's places for the strategy's batch."""
         assert self._tap is not None
         tasks = strategy.mbatch[-1] if len(strategy.mbatch) > 2 else 0
         named = name_batch(self.reference, strategy.mbatch)
         return self.ask_teacher(tasks, self._tap.autocast, named)(strategy.mb_x)
 
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Forget the batch."""
         if self.reference is not None:
             self.reference.forget()
 
-    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Publish the terms' means; write the cache's file, if it has one."""
         if self.reference is not None and self.reference.cache is not None:
             self.reference.cache.end_epoch()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from avalanche_proxyfda._checks import check_amount, check_count
+from avalanche_proxyfda._protocols import AccumulatingStrategy, Strategy
 from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.losses.chunks import ChunkSize
 from avalanche_proxyfda.losses.fda import FDALoss
@@ -132,7 +133,7 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
     # ---- an experience ----------------------------------------------------------------
 
     def prepare(
-        self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+        self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
         """Install the hard-class batches; check K against the size of a batch."""
         size = strategy.train_mb_size
@@ -146,7 +147,7 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
                 self._batches.resume(state["sampler"])
             size = self._batches.sampler.batch_size if self._batches.sampler else size
         if self.graph_from == "accumulated":
-            size *= strategy.accumulate
+            size *= cast("AccumulatingStrategy", strategy).accumulate
         num_neighbors = self.loss_options["num_neighbors"]
         if num_neighbors >= size:
             raise ValueError(
@@ -158,20 +159,20 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
         if self.optimizer is not None:
             self.optimizer.zero_grad()  # an exception may have ended a step
 
-    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Set the epoch of the hard-class batches."""
         if self._batches is not None:
             self._batches.start_epoch(strategy)
         super().before_training_epoch(strategy, **kwargs)
 
-    def before_update(self, strategy: Any, **kwargs: Any) -> None:
+    def before_update(self, strategy: Strategy, **kwargs: Any) -> None:
         """Step the optimizer of the loss's parameters."""
         if self.optimizer is not None:
             self.optimizer.step()
             # not before each batch: a strategy may accumulate or skip batches
             self.optimizer.zero_grad()
 
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Forget the batch, and count it."""
         super().after_training_iteration(strategy, **kwargs)
         if self._batches is not None:

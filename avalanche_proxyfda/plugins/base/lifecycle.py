@@ -17,6 +17,7 @@ from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_choice
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.plugin import check_spread, share_of
 from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
@@ -79,11 +80,11 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     # ---- methods of a subclass --------------------------------------------------------
 
     @abstractmethod
-    def make_reference(self, strategy: Any) -> R:
+    def make_reference(self, strategy: Strategy) -> R:
         """Return a reference of the strategy's model as it stands."""
 
     @abstractmethod
-    def restore_reference(self, strategy: Any, state: Any) -> R:
+    def restore_reference(self, strategy: Strategy, state: Any) -> R:
         """Return the reference that ``state`` describes."""
 
     @abstractmethod
@@ -96,12 +97,12 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         """Return the place of the embedding in ``model``: as named, or by preset."""
         return self.named or find_feature_source(unwrap(model))
 
-    def plugins_before(self, strategy: Any) -> list[ReferencePlugin[Any]]:
+    def plugins_before(self, strategy: Strategy) -> list[ReferencePlugin[Any]]:
         """Return the plugins of this package that stand before this plugin in the strategy."""
         plugins = strategy.plugins[: strategy.plugins.index(self)]
         return [plugin for plugin in plugins if isinstance(plugin, ReferencePlugin)]
 
-    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
         """Refuse a second strategy, DataParallel, and ranks without DistributedTraining."""
         check_spread(strategy)
         owner = self._owner() if self._owner else None
@@ -117,7 +118,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
                 "batch: use the plain model on one device"
             )
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Keep, share, restore or make the reference."""
         self.stop()  # an exception may have ended an earlier run
         if len(strategy.adapted_dataset) == 0:
@@ -156,7 +157,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
             )
 
     def prepare(
-        self, strategy: Any, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+        self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
         """Prepare an experience once the reference exists; the base does nothing.
 
@@ -168,7 +169,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
             loading: the keyword arguments of ``strategy.train``.
         """
 
-    def _choose(self, strategy: Any, restored: Any, inside: bool, new: bool) -> R:
+    def _choose(self, strategy: Strategy, restored: Any, inside: bool, new: bool) -> R:
         """Return the earlier reference, another plugin's, a restored one, or a new one."""
         if self.reference is not None and not (self.choice == "previous" and new):
             return self.reference
@@ -193,7 +194,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
 
     # ---- a step -----------------------------------------------------------------------
 
-    def add(self, strategy: Any, terms: Terms) -> None:
+    def add(self, strategy: Strategy, terms: Terms) -> None:
         """Add terms to the strategy's loss and to the published means.
 
         Raises:
@@ -208,7 +209,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
 
     # ---- after ------------------------------------------------------------------------
 
-    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Publish the terms' means over the epoch."""
         self._watch.look()
         publish(strategy, self, self.name, self.means())
@@ -218,7 +219,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         """Return the values that are published at the end of an epoch."""
         return self._log.means()
 
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Clean up the model; drop the reference if no later experience needs it."""
         self.stop()
         self._at = strategy.clock.train_exp_counter + 1
@@ -266,17 +267,17 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         return {**self.__dict__, "_owner": None}
 
 
-def whole_experience(strategy: Any) -> int:
+def whole_experience(strategy: Strategy) -> int:
     """Return the number of the experience; for a part of an online one, of the whole."""
     experience = strategy.experience
     return int(getattr(experience, "origin_experience", experience).current_experience)
 
 
-def is_first_part(strategy: Any) -> bool:
+def is_first_part(strategy: Strategy) -> bool:
     """Return True if an experience begins: False in the later parts of an online experience."""
     return bool(getattr(strategy.experience, "is_first_subexp", True))
 
 
-def is_last_part(strategy: Any) -> bool:
+def is_last_part(strategy: Strategy) -> bool:
     """Return True if an experience ends: False in the earlier parts of an online experience."""
     return bool(getattr(strategy.experience, "is_last_subexp", True))

@@ -9,6 +9,7 @@ import torch
 from avalanche.evaluation.metric_results import MetricValue
 from torch import Tensor
 
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.ranks import active, sum_over_ranks
 
 
@@ -56,7 +57,7 @@ class TermLog:
         self._sums, self._steps = {}, 0
 
 
-def publish(strategy: Any, origin: Any, name: str, terms: dict[str, float]) -> None:
+def publish(strategy: Strategy, origin: Any, name: str, terms: dict[str, float]) -> None:
     """Pass values to the strategy's evaluator, which logs and returns them.
 
     Their metrics are called ``<name>_<term>_Epoch/train_phase/<stream>_stream``.

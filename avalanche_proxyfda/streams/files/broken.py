@@ -27,7 +27,7 @@ def without_broken(data: DataSet) -> tuple[DataSet, dict[str, str]]:
     lost = sorted(set(range(len(data.classes))) - set(parts["train"].targets))
     if lost:
         raise ValueError(f"{data.name}: no readable training image of the classes {lost[:5]}")
-    dropped = {}
+    dropped: dict[str, str] = {}
     for split, places in reasons.items():
         names = getattr(data, split).placed()
         dropped |= {f"{data.name} {split} {names[k][0]}": reason for k, reason in places.items()}

@@ -91,7 +91,8 @@ def _parts(path: Path) -> tuple[PackedImages, PackedImages, tuple[str, ...], dic
         missing = sorted((needed | {"class_names"}) - set(pack.files))
         if missing:
             raise ValueError(f"it lacks {', '.join(missing)}")
-        unpacked = sum(member.file_size for member in pack.zip.infolist())
+        members = pack.zip.infolist() if pack.zip is not None else []
+        unpacked = sum(int(member.file_size) for member in members)
         if unpacked > MAX_BYTES:
             raise ValueError(f"{unpacked} bytes when it is unpacked are more than {MAX_BYTES}")
         names = tuple(str(name) for name in _array(pack, "class_names", "U"))

@@ -13,6 +13,7 @@ import torch
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import seeded
 from avalanche_proxyfda.data.loaders import datasets_of, with_datasets
 from avalanche_proxyfda.data.views import NumberedItems, ReplayedViews
@@ -63,7 +64,7 @@ def name_batch(teacher: CachedTeacher | None, batch: Any) -> Named | None:
 def plan_cache(
     teacher: CachedTeacher,
     settings: CacheSettings,
-    strategy: Any,
+    strategy: Strategy,
     loading: Mapping[str, Any],
     *,
     ask: Ask,
@@ -105,7 +106,7 @@ def plan_cache(
 def _planned(
     teacher: CachedTeacher,
     settings: CacheSettings,
-    strategy: Any,
+    strategy: Strategy,
     loading: Mapping[str, Any],
     ask: Ask,
     view_seed: int,
@@ -199,7 +200,7 @@ class _Probe:
         self,
         teacher: CachedTeacher,
         settings: CacheSettings,
-        strategy: Any,
+        strategy: Strategy,
         datasets: Sequence[Any],
         ask: Ask,
     ) -> None:
