@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from benchmarks.experiment.ranks import refuse_ranks
-from benchmarks.quiet import quiet
+from benchmarks._quiet import quiet
 
 
 class Command(NamedTuple):

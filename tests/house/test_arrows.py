@@ -64,7 +64,7 @@ def test_every_module_is_in_a_room_of_the_plan() -> None:
     assert [name for name in modules() if _floor(name) is None] == []
 
 
-@pytest.mark.parametrize("package", (P, B))
+@pytest.mark.parametrize("package", [P, B])
 def test_no_import_points_up_or_sideways(package: str) -> None:
     wrong = []
     for each in _all():
@@ -86,7 +86,7 @@ def test_the_package_imports_no_benchmark() -> None:
 
 
 def test_the_board_imports_results_and_the_registry_alone() -> None:
-    allowed = {f"{B}.board", f"{B}.results", f"{B}.methods"}
+    allowed = {f"{B}.board", f"{B}.results", f"{B}.methods", f"{P}._"}  # the last writes files
     own = [e for e in _all() if room(e.importer) == f"{B}.board"]
     assert own
     assert [str(e) for e in own if room(e.imported) not in allowed] == []

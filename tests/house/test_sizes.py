@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.house.imports import PACKAGES, ROOT, modules
@@ -43,33 +44,31 @@ def test_a_strategy_has_a_type() -> None:
     untyped = []
     for name, path in modules().items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.arg) and node.arg == "strategy" and node.annotation:
-                if ast.unparse(node.annotation) == "Any":
-                    untyped.append(f"{name}:{node.lineno}")
+            named = isinstance(node, ast.arg) and node.arg == "strategy"
+            if named and (node.annotation is None or ast.unparse(node.annotation) == "Any"):
+                untyped.append(f"{name}:{node.lineno}")
     assert len(untyped) <= 20, untyped
 
 
 def test_every_public_function_has_a_docstring() -> None:
     bare = []
     for name, path in modules().items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-            if not isinstance(node, kinds) or node.name.startswith("_"):
-                continue
-            if ast.get_docstring(node) is None and not _inner(node, path):
+        for node, public in _definitions(ast.parse(path.read_text(encoding="utf-8"))):
+            if public and ast.get_docstring(node) is None:
                 bare.append(f"{name}.{node.name}:{node.lineno}")
     assert bare == []
 
 
-def _inner(node: ast.AST, path: Path) -> bool:
-    """Whether a definition stands inside a function or a private class."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for outer in ast.walk(tree):
-        private = isinstance(outer, ast.ClassDef) and outer.name.startswith("_")
-        if isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef)) or private:
-            for inner in ast.walk(outer):
-                line = getattr(inner, "lineno", None)
-                if inner is not outer and line == getattr(node, "lineno", None):
-                    if getattr(inner, "name", "") == getattr(node, "name", None):
-                        return True
-    return False
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def _definitions(tree: ast.Module) -> Iterator[tuple[Definition, bool]]:
+    """Functions and classes of a module and of its classes, and whether they are public."""
+    left: list[tuple[ast.stmt, bool]] = [(node, True) for node in tree.body]
+    while left:
+        node, outer = left.pop()
+        if isinstance(node, Definition):
+            public = outer and not node.name.startswith("_")
+            yield node, public
+            if isinstance(node, ast.ClassDef):
+                left += [(inner, public) for inner in node.body]

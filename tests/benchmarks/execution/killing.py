@@ -65,7 +65,7 @@ def run_once(content: dict[str, Any], folder: str, moment: str, count: int) -> N
     from benchmarks.execution.tasks import Settler, Task, execute
 
     from benchmarks.config import read
-    from benchmarks.quiet import quiet
+    from benchmarks._quiet import quiet
 
     quiet()
     torch.set_num_threads(1)
