@@ -120,6 +120,6 @@ def room(module: str) -> str:
     parts = module.split(".")
     if len(parts) == 1:
         return module
-    if parts[1].startswith("_"):
+    if parts[1].startswith("_") and parts[1] != "__main__":
         return f"{parts[0]}._"
     return ".".join(parts[:2])
