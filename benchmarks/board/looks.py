@@ -30,12 +30,6 @@ UNKNOWN = Look("#57606a", "o")
 """The look of methods that the registry does not have; the page's ``--muted``."""
 
 
-def place_of(method: str) -> int:
-    """Place of a method in the registry; behind all others for an unknown one."""
-    names = list(registry.METHODS)
-    return names.index(method) if method in names else len(names)
-
-
 def look_of(method: str) -> Look:
     """Colour and marker of a method in the figures."""
     if method not in registry.METHODS:

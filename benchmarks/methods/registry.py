@@ -213,6 +213,12 @@ def check_method(method: str) -> str:
     return method
 
 
+def place_of(method: str) -> int:
+    """Place of a method in the registry, from 0; an unknown method comes after all others."""
+    names = list(METHODS)
+    return names.index(method) if method in names else len(names)
+
+
 def version_of(method: str) -> int | None:
     """The present version of ``method``; None for a method that is unknown here."""
     return METHODS[method].version if method in METHODS else None

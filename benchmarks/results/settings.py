@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from benchmarks.board.looks import place_of
 from benchmarks.methods import registry
+from benchmarks.methods.registry import place_of
 from benchmarks.results.identity import canonical, identifying
 from benchmarks.results.record import Record
 from benchmarks.results.scores import scores_of

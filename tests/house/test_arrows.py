@@ -35,19 +35,20 @@ BENCH_FLOORS = (
     (f"{B}.commands",),
     (f"{B}.execution", f"{B}.reproduce", f"{B}.perf", f"{B}.board"),
     (f"{B}.experiment",),
-    (f"{B}.models", f"{B}.streams"),
+    (f"{B}.models",),
+    (f"{B}.streams",),
     (f"{B}.config",),
     (f"{B}.results",),
     (f"{B}.methods",),
     (B, f"{B}._"),
 )
 """Rooms of the benchmarks, likewise. ``methods`` is treated apart: its two modules stand on two
-floors (``registry`` at the bottom, ``plugins`` beside ``models``)."""
+floors (``registry`` at the bottom, ``plugins`` beside ``streams``)."""
 
 
 def _floor(name: str) -> int | None:
     if name == f"{B}.methods.plugins":
-        return next(k for k, rooms in enumerate(BENCH_FLOORS) if f"{B}.models" in rooms)
+        return next(k for k, rooms in enumerate(BENCH_FLOORS) if f"{B}.streams" in rooms)
     for floors in (FLOORS, BENCH_FLOORS):
         for number, rooms in enumerate(floors):
             if room(name) in rooms:

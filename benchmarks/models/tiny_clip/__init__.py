@@ -73,8 +73,3 @@ def tokenize(texts: list[str], context_length: int = 52) -> Tensor:
         ids[row, : len(raw)] = torch.tensor([b + 1 for b in raw], dtype=torch.long)
         ids[row, len(raw)] = _END
     return ids
-
-
-def to_input(pixels: Tensor) -> Tensor:
-    """Convert uint8 pixels [..., 3, 32, 32] to inputs of the model, float32 in [-1, 1]."""
-    return pixels.float() / 127.5 - 1.0

@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from benchmarks.models.tiny_clip import WEIGHTS, build, to_input, tokenize
+from benchmarks.models.tiny_clip import WEIGHTS, build, tokenize
+from benchmarks.streams.concepts.data import to_input
 from benchmarks.streams.concepts.render import KINDS, class_names, draw
 
 _SHARES = {

@@ -23,7 +23,6 @@ from torch.utils.data import Dataset
 
 from avalanche_proxyfda.streams.files.images import list_hash
 from benchmarks.config import SEQUENCE
-from benchmarks.models.tiny_clip import to_input
 from benchmarks.streams.concepts.render import KINDS, SIZE, class_names, draw, wear
 
 Split = Literal["train", "validation", "test"]
@@ -136,3 +135,8 @@ def concepts(evaluate_on: Split = "test", sequence: tuple[str, ...] = SEQUENCE) 
 
     plain = benchmark_from_datasets(train=stream("train"), test=stream(evaluate_on))
     return with_classes_timeline(task_incremental_benchmark(plain))
+
+
+def to_input(pixels: Tensor) -> Tensor:
+    """Convert uint8 pixels [..., 3, 32, 32] to inputs of tiny-clip, float32 in [-1, 1]."""
+    return pixels.float() / 127.5 - 1.0

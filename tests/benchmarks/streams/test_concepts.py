@@ -8,7 +8,15 @@ import torch
 
 from benchmarks.models import tiny_clip
 from benchmarks.models.tiny_clip.pretrain import caption_accuracy, corpus
-from benchmarks.streams.concepts.data import COUNTS, PANEL, PANEL_TRAIN, SEQUENCE, concept, concepts
+from benchmarks.streams.concepts.data import (
+    COUNTS,
+    PANEL,
+    PANEL_TRAIN,
+    SEQUENCE,
+    concept,
+    concepts,
+    to_input,
+)
 from benchmarks.streams.concepts.render import KINDS, class_names, draw
 
 
@@ -31,7 +39,7 @@ def test_splits_are_disjoint_balanced_and_complete(name: str) -> None:
 
 def test_the_corpus_shares_no_picture_with_the_stream() -> None:
     pixels, captions = corpus(200, progress=False)
-    seen = rows(tiny_clip.to_input(pixels))
+    seen = rows(to_input(pixels))
     for name in KINDS:
         assert not seen & rows(concept(name, "test").images)
     assert len(set(captions)) > 150
