@@ -9,7 +9,7 @@ import pytest
 from benchmarks.board.page import page
 from benchmarks.board.text import markdown, rows_csv, runs_csv
 from benchmarks.board.write import board_of
-from benchmarks.execution.matrix import load_matrix, tasks_of
+from benchmarks.execution.matrix import jobs_of, load_matrix
 from benchmarks.results.files import collect
 from benchmarks.results.scores import forgetting_first, outcome_of
 
@@ -20,15 +20,17 @@ def test_it_is_what_its_records_give() -> None:
     made = board_of(collect([DOCS / "records"]))
     again = "python -m benchmarks board docs/board/records --out docs/board"
     for name, text in (
-        ("index.html", page(made)), ("board.md", markdown(made)),
-        ("board.csv", rows_csv(made)), ("runs.csv", runs_csv(made)),
-    ):  # fmt: skip
+        ("index.html", page(made)),
+        ("board.md", markdown(made)),
+        ("board.csv", rows_csv(made)),
+        ("runs.csv", runs_csv(made)),
+    ):
         assert (DOCS / name).read_text(encoding="utf-8") == text, f"{name} is old: {again}"
 
 
 def test_it_holds_the_whole_sweep() -> None:
     found = collect([DOCS / "records"])
-    asked = {task.config.identity for task in tasks_of(load_matrix("concepts.yaml"), Path())}
+    asked = {job.config.identity for job in jobs_of(load_matrix("concepts.yaml"), Path())}
     assert {r.run_id for r in found.records} == asked and len(asked) == 105 and not found.refused
     for record in found.records:
         assert record.status == "finished" and record.how.code.changed is False
