@@ -1,7 +1,7 @@
 """Fine-tune pre-trained vision models, task after task, without forgetting.
 
-Public names are listed in ``__init__.pyi`` and imported at their first use. So the losses and
-the sampler need torch and not Avalanche.
+Public names are listed in ``__init__.pyi`` and imported at their first use, so importing a loss or
+the sampler loads torch and not Avalanche.
 """
 
 import lazy_loader

@@ -1,8 +1,7 @@
-"""What the package reads of Avalanche's objects, as types: Avalanche itself is not typed."""
+"""Types for the attributes of Avalanche's objects that the package reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
@@ -25,30 +24,6 @@ class Clock(Protocol):
     train_exp_epochs: int
     train_exp_iterations: int
     train_epoch_iterations: int
-
-
-class Experience(Protocol):
-    """An experience of an Avalanche stream.
-
-    Attributes:
-        current_experience: number in the stream, from 0.
-        origin_stream: the stream.
-    """
-
-    current_experience: int
-    origin_stream: Any
-
-
-class Loader(Protocol):
-    """A loader of mini-batches."""
-
-    def __len__(self) -> int:
-        """Number of batches."""
-        ...
-
-    def __iter__(self) -> Iterator[Any]:
-        """The mini-batches."""
-        ...
 
 
 class Strategy(Protocol):
@@ -112,7 +87,7 @@ class AccumulatingStrategy(Strategy, Protocol):
     extra_forwards: int
 
     def forward(self) -> Any:
-        """The model's output for the present batch."""
+        """Return the model's output for the present batch."""
         ...
 
     def _unpack_minibatch(self) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_TINY = 1e-30  # rows whose largest entry is below this count as zero rows
+
 
 def check_matrices(student: Tensor, teacher: Tensor, same_width: bool = False) -> None:
     """Raise TypeError or ValueError unless both are float [B, D] with the same B (and D)."""
@@ -26,8 +28,8 @@ def check_matrices(student: Tensor, teacher: Tensor, same_width: bool = False) -
         )
     if same_width and student.shape[1] != teacher.shape[1]:
         raise ValueError(
-            f"student has {student.shape[1]} columns, teacher has {teacher.shape[1]}: covariances "
-            "of different widths cannot be compared"
+            f"student has {student.shape[1]} columns, teacher has {teacher.shape[1]}: both must "
+            "have the same width"
         )
 
 
@@ -37,9 +39,6 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
     if torch.compiler.is_compiling() or torch.amp.is_autocast_available(kind):
         return torch.autocast(kind, enabled=False)
     return nullcontext()
-
-
-_TINY = 1e-30  # rows whose largest entry is below this count as zero rows
 
 
 def full_precision(features: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Benchmarks of avalanche-proxyfda: streams, the embedded model and the main job."""
+"""Benchmarks of avalanche-proxyfda: streams, methods, runs, records and the board."""

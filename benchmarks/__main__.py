@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Iterable
 from importlib import import_module
 from typing import NamedTuple
 
-from benchmarks.experiment.ranks import refuse_ranks
 from benchmarks._quiet import quiet
+from benchmarks.experiment.ranks import refuse_ranks
 
 
 class Command(NamedTuple):
@@ -78,16 +79,30 @@ def make_parser(jobs: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentParse
     return parser
 
 
+def unknown(word: str) -> str:
+    """Says that ``word`` is no job, and names the nearest job."""
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{word!r} is unknown; {hint}choose one of {', '.join(COMMANDS)}"
+
+
 def main() -> int:
-    """Dispatch to a job; returns its exit status."""
+    """Dispatch to a job.
+
+    Returns:
+        Exit status of the job; 2 if what was asked for is refused.
+    """
     quiet()
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    args = make_parser(words[:1]).parse_args()
+    words = [word for word in sys.argv[1:] if not word.startswith("-")][:1]
+    parser = make_parser(words)
+    if words and words[0] not in COMMANDS:
+        parser.error(unknown(words[0]))
+    args = parser.parse_args()
     try:
         if args.job != "run":
             refuse_ranks(args.job)
         return int(args.work(args))
-    except (ValueError, OSError, ImportError) as error:  # of what was asked for
+    except (ValueError, OSError, ImportError) as error:  # refused, in one line
         print(f"error: {error}", file=sys.stderr)
         return 2
 

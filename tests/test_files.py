@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.execution.tasks import Settler, Task
 
 from avalanche_proxyfda import _files
 from avalanche_proxyfda._files import write_bytes
+from benchmarks.execution.job import Job
+from benchmarks.execution.settle import Settler
 from benchmarks.results.files import read_record
 from tests.benchmarks.records import failed, finished, recipe
 
@@ -36,7 +37,7 @@ def test_whatever_fails_the_old_file_stays_whole(
     if where == "write":
 
         class Full:
-            """A file that takes half of what it is given."""
+            """A file that writes only half of its input."""
 
             def __init__(self, name: Path, mode: str) -> None:
                 self.file = open(name, mode)  # noqa: SIM115 (__exit__ closes it)
@@ -84,18 +85,21 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
 
 
 def test_what_killed_processes_have_left_goes_with_the_record(tmp_path: Path) -> None:
-    task = Task(recipe("fda", strength=1.0), tmp_path)
-    other = Task(recipe("fda", strength=3.0), tmp_path)
-    own = task.checkpoint.parent
-    task.checkpoint.mkdir(parents=True)
-    torn = [task.folder / f".{task.file.name}-ab.tmp", own / ".model.safetensors-c.tmp",
-            task.checkpoint / ".checkpoint.safetensors-d.tmp"]  # fmt: skip
-    others = task.folder / f".{other.file.name}-ab.tmp"
-    for path in (*torn, others, task.checkpoint / "checkpoint.safetensors"):
+    job = Job(recipe("fda", strength=1.0), tmp_path)
+    other = Job(recipe("fda", strength=3.0), tmp_path)
+    own = job.checkpoint.parent
+    job.checkpoint.mkdir(parents=True)
+    torn = [
+        job.folder / f".{job.file.name}-ab.tmp",
+        own / ".model.safetensors-c.tmp",
+        job.checkpoint / ".checkpoint.safetensors-d.tmp",
+    ]
+    others = job.folder / f".{other.file.name}-ab.tmp"
+    for path in (*torn, others, job.checkpoint / "checkpoint.safetensors"):
         path.touch()
-    Settler()(task, failed(task.config))
-    assert (task.checkpoint / "checkpoint.safetensors").exists() and not torn[0].exists()
-    Settler()(task, finished(task.config))
+    Settler()(job, failed(job.config))
+    assert (job.checkpoint / "checkpoint.safetensors").exists() and not torn[0].exists()
+    Settler()(job, finished(job.config))
     assert not any(path.exists() for path in (*torn, own)) and others.exists()
 
 
@@ -103,20 +107,20 @@ def test_a_record_that_cannot_be_written_now_is_written_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = recipe("fda", strength=1.0)
-    task, settler = Task(config, tmp_path), Settler()
+    job, settler = Job(config, tmp_path), Settler()
     sync = os.fsync
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    settler(task, finished(config))
+    settler(job, finished(config))
     assert "cannot be written now" in capsys.readouterr().err and not list(tmp_path.iterdir())
-    with pytest.raises(OSError, match=f"No space left on device: .*{task.file.name}"):
+    with pytest.raises(OSError, match=f"No space left on device: .*{job.file.name}"):
         settler.finish()
     monkeypatch.setattr(os, "fsync", sync)
     settler.finish()
-    assert read_record(task.file) == finished(config)
+    assert read_record(job.file) == finished(config)
 
 
 CHECK = """
@@ -158,7 +162,10 @@ def test_a_real_small_disk_that_is_full_and_then_closed(tmp_path: Path) -> None:
         pytest.skip("this system gives no name spaces of mounts to its users")
     done = subprocess.run(
         [*alone, ON_A_SMALL_DISK, sys.executable, str(tmp_path), CHECK],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["full", "closed"]

@@ -48,9 +48,13 @@ def test_the_strategy_example(monkeypatch: pytest.MonkeyPatch) -> None:
     code = python_blocks()[0].replace('device="cuda"', 'device="cpu"')
     assert len(code.strip().splitlines()) <= 15
     benchmark = nc_benchmark(
-        Pictures(192), Pictures(12), 2, task_labels=False,
-        fixed_class_order=list(range(CLASSES)), class_ids_from_zero_from_first_exp=True,
-    )  # fmt: skip
+        Pictures(192),
+        Pictures(12),
+        2,
+        task_labels=False,
+        fixed_class_order=list(range(CLASSES)),
+        class_ids_from_zero_from_first_exp=True,
+    )
     space: dict[str, Any] = {"benchmark": benchmark}
     exec(compile(code.replace("num_workers=8", "num_workers=0"), "README.md", "exec"), space)
     assert str(space["plugins"][0].source) == "0"
@@ -108,8 +112,13 @@ def test_the_four_commands_on_a_miniature(
     with tarfile.open(tmp_path / "data/imagenet-r.tar", "w") as tar:
         tar.add(tmp_path / "made/imagenet-r", "imagenet-r")
     monkeypatch.chdir(tmp_path)
-    small = ["backbone.name=tiny-clip", "train.epochs=1", "train.workers=0", "where.device=cpu",
-             "stream.num_experiences=2"]  # fmt: skip
+    small = [
+        "backbone.name=tiny-clip",
+        "train.epochs=1",
+        "train.workers=0",
+        "where.device=cpu",
+        "stream.num_experiences=2",
+    ]
     for command in commands:
         assert command[:3] == ["python", "-m", "benchmarks"]
         monkeypatch.setattr("sys.argv", ["benchmarks", *command[3:], "--set", *small])

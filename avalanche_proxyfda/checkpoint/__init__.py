@@ -1,8 +1,8 @@
-"""Exact resume: a killed training goes on to the same bits.
+"""Exact resume: a training that was killed resumes, and ends with the same numbers.
 
-A checkpoint holds everything that decides the next step: model, optimizer, plugins with their
-teachers and generators, metrics, counters, random streams, and the place in the epoch's batches.
-Files are safetensors with JSON; nothing in them is ever executed.
+A checkpoint holds everything that decides the next steps: model, optimizer, plugins with their
+teachers and generators, metrics, counters, random streams, and the position in the epoch.
+Checkpoints are safetensors files with JSON. Loading a checkpoint executes no code from it.
 """
 
 from avalanche_proxyfda.checkpoint.checkpoints import Checkpoints, Resumed, is_there, load, save

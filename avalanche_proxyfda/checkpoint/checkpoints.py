@@ -1,23 +1,13 @@
-"""Exact resume: a training that was killed resumes, and ends with the same numbers.
-
-A checkpoint holds everything that decides the next steps: model, optimizer, plugins with their
-teachers and generators, metrics, counters, random streams, and the position in the epoch.
-Checkpoints are safetensors files with JSON. Loading a checkpoint executes no code from it.
-"""
+"""Saves and loads a training: between experiences, and inside of them."""
 
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
-
-from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 
 from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda._protocols import Strategy
@@ -31,9 +21,10 @@ from avalanche_proxyfda.checkpoint.files import (
     set_aside,
     write_state,
 )
+from avalanche_proxyfda.checkpoint.plugins import FirstPlugin, LastPlugin
 from avalanche_proxyfda.checkpoint.rest import RestOfEpoch, worker_stream
+from avalanche_proxyfda.checkpoint.signals import StopSignals
 from avalanche_proxyfda.checkpoint.strategy import (
-    NotSaved,
     check_fit,
     load_strategy_state,
     strategy_state,
@@ -52,7 +43,6 @@ __all__ = [
     "save",
 ]
 
-_PATIENCE = 2.0  # seconds; the SIGINT of Ctrl-C and a parent's SIGTERM count as one request
 _log = logging.getLogger(__name__)
 
 
@@ -206,11 +196,9 @@ class Checkpoints:
         self._place: dict[str, Any] = {}  # random states at the start of this epoch
         self._unfinished: dict[str, Any] | None = None  # a state from inside an experience
         self._steps, self._saved = 0, time.monotonic()
-        self._asked: int | None = None
-        self._asked_at = 0.0
-        self._handlers: dict[int, Any] = {}
-        strategy.plugins.insert(0, _First(self))
-        strategy.plugins.append(_Last(self))  # after the clock, which counts the step
+        self._signals = StopSignals(strategy)
+        strategy.plugins.insert(0, FirstPlugin(self))
+        strategy.plugins.append(LastPlugin(self))  # after the clock, which counts the step
 
     # ---- for the caller -----------------------------------------------------------------
 
@@ -247,46 +235,15 @@ class Checkpoints:
 
     def begin_training(self) -> None:
         """Install the signal handlers, if this is the main thread."""
-        self._asked = None
-        if (
-            self.on_signal
-            and not self._handlers
-            and threading.current_thread() is threading.main_thread()
-        ):
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._handlers[number] = signal.signal(number, self._ask)
+        self._signals.reset()
+        if self.on_signal:
+            self._signals.install()
 
     def end_training(self) -> None:
         """Restore the signal handlers; end the process if a signal came."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
-        if self._asked is not None:
-            self._leave()
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        second = self._asked is not None and now - self._asked_at > _PATIENCE
-        if self._asked is None:
-            self._asked, self._asked_at = number, now
-        if second or not self._in_training(frame):  # a second signal, or train has raised
-            self._leave()
-
-    def _in_training(self, frame: FrameType | None) -> bool:
-        while frame is not None:
-            if frame.f_code.co_name == "train" and frame.f_locals.get("self") is self.strategy:
-                return True
-            frame = frame.f_back
-        return False
-
-    def _leave(self) -> None:
-        number, self._asked = self._asked, None
-        for installed, handler in self._handlers.items():
-            signal.signal(installed, handler)
-        self._handlers.clear()
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + int(number or 0))
+        self._signals.restore()
+        if self._signals.requested:
+            self._signals.leave()
 
     def begin_experience(self) -> None:
         """Skip the epochs that are done."""
@@ -328,11 +285,11 @@ class Checkpoints:
         due = self.every is not None and self._steps >= self.every
         if self.minutes is not None:
             due = due or time.monotonic() - self._saved >= 60 * self.minutes
-        if not due and self._asked is None:
+        if not due and not self._signals.requested:
             return
         self._save_inside()
-        if self._asked is not None:
-            self._leave()
+        if self._signals.requested:
+            self._signals.leave()
 
     def _save_inside(self) -> None:
         strategy, clock = self.strategy, self.strategy.clock
@@ -352,37 +309,3 @@ class Checkpoints:
             )
         else:
             _log.info("saved %s after %d steps", path, clock.train_iterations)
-
-
-class _First(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  # type: ignore[call-arg]
-    """Runs before all other plugins."""
-
-    def __init__(self, owner: Checkpoints) -> None:
-        super().__init__()
-        self._owner = owner
-
-    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        self._owner.begin_training()
-
-    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
-        self._owner.begin_epoch_first()
-
-
-class _Last(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  # type: ignore[call-arg]
-    """Runs after all other plugins, also after the clock."""
-
-    def __init__(self, owner: Checkpoints) -> None:
-        super().__init__()
-        self._owner = owner
-
-    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        self._owner.begin_experience()
-
-    def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
-        self._owner.begin_epoch_last()
-
-    def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
-        self._owner.end_step()
-
-    def after_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        self._owner.end_training()

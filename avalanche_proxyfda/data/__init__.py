@@ -1,1 +1,1 @@
-"""Who makes a mini-batch: samplers, loaders, labels, views."""
+"""Parts of a mini-batch: samplers, loaders, labels and views."""

@@ -8,6 +8,8 @@ from typing import Any
 from avalanche.benchmarks.utils.data_loader import MultiDatasetDataLoader
 from torch.utils.data import DataLoader
 
+from avalanche_proxyfda.distributed.loaders import rebuilt
+
 
 def datasets_of(loader: Any) -> list[Any] | None:
     """Return the data sets of a loader; None for an unknown kind.
@@ -40,16 +42,4 @@ def with_datasets(loader: Any, change: Callable[[Any, int], Any]) -> Any:
         loader.datasets = changed
         return loader
     (data,) = changed
-    return DataLoader(
-        data,
-        batch_sampler=loader.batch_sampler,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        prefetch_factor=loader.prefetch_factor,
-        multiprocessing_context=loader.multiprocessing_context,
-        generator=loader.generator,
-        persistent_workers=loader.persistent_workers,
-    )
+    return rebuilt(loader, dataset=data)

@@ -12,6 +12,21 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from avalanche_proxyfda.distributed.ranks import active, leave_shared_streams
 
+_ARGUMENTS = (
+    "dataset",
+    "batch_sampler",
+    "collate_fn",
+    "num_workers",
+    "pin_memory",
+    "timeout",
+    "generator",
+    "worker_init_fn",
+    "multiprocessing_context",
+    "prefetch_factor",
+    "persistent_workers",
+)
+"""Arguments of a DataLoader with a batch sampler that are attributes of the loader too."""
+
 
 class RankSlices(Sampler[list[int]]):
     """The rows of one rank in every batch.
@@ -56,6 +71,17 @@ class _WorkerStreams:
             self.then(worker)
 
 
+def rebuilt(loader: DataLoader[Any], **changes: Any) -> DataLoader[Any]:
+    """Return a new loader with the arguments of ``loader`` apart from ``changes``.
+
+    Args:
+        loader: a loader with a batch sampler.
+        changes: arguments of DataLoader that differ, such as ``dataset``.
+    """
+    arguments = {name: getattr(loader, name) for name in _ARGUMENTS}
+    return DataLoader(**{**arguments, **changes})
+
+
 def sliced(loader: DataLoader[Any]) -> DataLoader[Any]:
     """Return a loader of this rank's rows of every batch; outside of a group, ``loader``.
 
@@ -70,18 +96,10 @@ def sliced(loader: DataLoader[Any]) -> DataLoader[Any]:
             "takes its rows: give it a map-style data set, a batch size, and no DistributedSampler"
         )
     rank, world = distributed.get_rank(), distributed.get_world_size()
-    return DataLoader(
-        loader.dataset,
+    return rebuilt(
+        loader,
         batch_sampler=RankSlices(loader.batch_sampler, rank, world),
-        collate_fn=loader.collate_fn,
-        num_workers=loader.num_workers,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        generator=loader.generator,
         worker_init_fn=_WorkerStreams(rank, loader.worker_init_fn),
-        multiprocessing_context=loader.multiprocessing_context,
-        prefetch_factor=loader.prefetch_factor,
-        persistent_workers=loader.persistent_workers,
     )
 
 

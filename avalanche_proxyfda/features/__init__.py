@@ -1,1 +1,1 @@
-"""Where features are in a model, and how they are read."""
+"""Places of features in a model, and readers of the features."""

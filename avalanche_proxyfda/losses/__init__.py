@@ -1,4 +1,4 @@
-"""Losses on tensors, one module a method; importing them needs torch and nothing else."""
+"""Losses on tensors, one module a method; the modules import torch alone."""
 
 from avalanche_proxyfda.losses.distillation import DistillationLoss
 from avalanche_proxyfda.losses.fda import FDALoss

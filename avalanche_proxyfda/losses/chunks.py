@@ -1,4 +1,4 @@
-"""Losses that are sums over queries, one chunk of queries at a time."""
+"""Sums over the queries of a batch, computed one chunk of queries at a time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch.utils.checkpoint import checkpoint
 from avalanche_proxyfda._checks import check_count
 
 Sums = tuple[Tensor, ...]
+ChunkSize = int | Literal["auto"]
 
-_KEPT = 2**20  # up to this many numbers a batch is saved whole, which is faster than recomputing
+_KEPT = 2**20  # numbers; a smaller batch is saved whole, which is faster than recomputing
 _BLOCK = 2**21  # numbers in the largest tensor of a chunk: 8 MiB in float32
 
 
@@ -51,11 +52,12 @@ def sum_over_queries(
     return total
 
 
-ChunkSize = int | Literal["auto"]
-
-
 def check_chunk_size(value: ChunkSize) -> ChunkSize:
-    """Return ``value``; raise TypeError or ValueError unless it is "auto" or an int >= 1."""
+    """Return a chunk size.
+
+    Raises:
+        TypeError, ValueError: for a value other than "auto" or an int >= 1.
+    """
     if isinstance(value, str):
         if value != "auto":
             raise ValueError(f'chunk_size={value!r} is unknown; pass "auto" or a number of queries')

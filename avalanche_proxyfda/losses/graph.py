@@ -1,4 +1,4 @@
-"""Options, sigmoid and checks that the losses on the neighbour graph share."""
+"""The base class of losses on the neighbour graph: options, sigmoid loss, checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of the features that a model keeps while it learns a stream."""
+"""Metrics of a model's features while the model learns a stream."""
 
 from avalanche_proxyfda.features.linear_probe import Probe, fit_probe, select_probe
 from avalanche_proxyfda.metrics.drift import (

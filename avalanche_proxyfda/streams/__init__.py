@@ -1,7 +1,7 @@
 """Streams of experiences for any Avalanche strategy.
 
-:func:`split_imagenet_r` splits ImageNet-R by class, :func:`dataset_sequence` learns one data set
-after the other. ``avalanche_proxyfda.streams.files`` reads the data sets.
+:func:`split_imagenet_r` splits ImageNet-R by class. :func:`dataset_sequence` has one experience
+for each data set. ``avalanche_proxyfda.streams.files`` reads the data sets.
 """
 
 import lazy_loader

@@ -20,7 +20,8 @@ def dataset_sequence(
     """Build an Avalanche benchmark with one experience for each data set, in order.
 
     Args:
-        sets: data sets with images of any size; see :func:`avalanche_proxyfda.streams.files.datasets.load`.
+        sets: data sets with images of any size; see
+            :func:`avalanche_proxyfda.streams.files.datasets.load`.
         train_transforms: training view of RGB images of PIL; one for all sets, or one a set.
         eval_transforms: evaluation view; one for all sets, or one a set.
         shared_labels: True gives all sets one label space and no task labels

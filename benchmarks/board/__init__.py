@@ -1,1 +1,1 @@
-"""The board: records in, tables, figures and a page out."""
+"""The board: turns records into tables, figures and a page."""

@@ -1,36 +1,41 @@
-"""The columns of the board: which scores are shown, where, and under which title.
+"""The columns of the board: the scores, their places and their titles.
 
 A new column is a score in :data:`benchmarks.results.scores.SCORES` and an entry of :data:`COLUMNS`.
 """
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Literal
+
+from benchmarks.results.scores import SCORES
 
 Unit = Literal["percent", "points", "change", "times", "bytes"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A score that is shown.
+    """A score on the board.
 
     Attributes:
-        key: of :data:`~benchmarks.results.scores.SCORES`; any other name for a column with ``ratio_of``.
-        title: of the column.
-        unit: ``percent`` of images; ``points``, of a loss, or ``change``, with its sign; ``times``
-            plain fine-tuning; ``bytes``.
-        better: whether more or less is better.
+        key: name in :data:`~benchmarks.results.scores.SCORES`; a column with ``ratio_of`` may have
+            any other name.
+        title: title of the column.
+        unit: ``percent`` of images; ``points`` of a loss of accuracy; ``change`` in points, with
+            its sign; ``times`` the value of plain fine-tuning; ``bytes``.
+        better: direction of a better score.
         short: the score in a few words.
-        about: one sentence.
+        about: description of the score.
         ratio_of: name of a score; the column shows the score divided by that of plain fine-tuning
             with the same seed on the same machine. None: the column shows the score ``key``.
-        cost: the score depends on the machine: it is not compared across machines, and has no
-            paired difference to plain fine-tuning.
-        phone: shown on narrow screens.
-        told: named in the sentences that compare a method with plain fine-tuning.
-        compared: a panel of the figure of differences.
-        brief: named in the one line that the page has for each run.
+        cost: True if the score depends on the machine. Such a score is not compared across
+            machines, and has no paired difference to plain fine-tuning.
+        phone: True shows the column on narrow screens.
+        in_findings: True names the score in sentences that compare a method with plain
+            fine-tuning.
+        compared: True gives the score a panel in the figure of differences.
+        brief: True names the score in the line that the page has for each run.
     """
 
     key: str
@@ -42,15 +47,24 @@ class Column:
     ratio_of: str | None = None
     cost: bool = False
     phone: bool = True
-    told: bool = False
+    in_findings: bool = False
     compared: bool = False
     brief: bool = False
 
     def __post_init__(self) -> None:
-        if self.cost and (self.told or self.compared):
-            raise ValueError(f"{self.key}: cost has no paired difference, so no told or compared")
+        if self.cost and (self.in_findings or self.compared):
+            raise ValueError(
+                f"{self.key}: cost has no paired difference, so no in_findings or compared"
+            )
         if self.ratio_of is not None and (self.brief or not self.cost):
             raise ValueError(f"{self.key}: ratio_of={self.ratio_of!r} needs cost, and no brief")
+        score = self.ratio_of or self.key
+        if score not in SCORES:
+            near = difflib.get_close_matches(score, SCORES, n=1)
+            raise ValueError(
+                f"{self.key}: {score!r} is no score of benchmarks.results.scores.SCORES; "
+                + (f"did you mean {near[0]!r}?" if near else "add it there")
+            )
 
 
 COLUMNS = (
@@ -62,7 +76,7 @@ COLUMNS = (
         "accuracy at the end",
         "Accuracy on the test images of all data sets of the stream, after the last was learnt: "
         "what the model has learnt.",
-        told=True,
+        in_findings=True,
         compared=True,
         brief=True,
     ),
@@ -83,7 +97,7 @@ COLUMNS = (
         "of the stream itself",
         "Accuracy on a data set right after learning it minus at the end, mean over all but the "
         "last (Avalanche's formula): what was forgotten of the stream.",
-        told=True,
+        in_findings=True,
         compared=True,
     ),
     Column(
@@ -104,7 +118,7 @@ COLUMNS = (
         "What is left of what the model knew before: the change, since pre-training, of the "
         "accuracy of linear probes on data sets that it was never tuned on (the panel). Probes "
         "are fitted anew on the features of each model. Below 0 is concept forgetting.",
-        told=True,
+        in_findings=True,
         compared=True,
         brief=True,
     ),
@@ -116,7 +130,7 @@ COLUMNS = (
         "unseen data, zero-shot",
         "The change of the panel's accuracy since pre-training with the texts of the classes in "
         "place of probes (zero-shot).",
-        told=True,
+        in_findings=True,
         compared=True,
     ),
     Column(
@@ -127,7 +141,7 @@ COLUMNS = (
         "unseen data",
         "Share of a panel image's 10 nearest neighbours in feature space that are its "
         "neighbours still.",
-        told=True,
+        in_findings=True,
     ),
     Column(
         "step_cost",
@@ -154,9 +168,9 @@ COLUMNS = (
 )
 COLUMN = {column.key: column for column in COLUMNS}
 """Each column by its key."""
-TOLD = tuple(column.key for column in COLUMNS if column.told)
-"""Keys of columns that sentences name."""
+IN_FINDINGS = tuple(column.key for column in COLUMNS if column.in_findings)
+"""Keys of the columns that sentences name."""
 LEARNING = "last"
-"""Key of the plot's axis of learning."""
+"""Key of the column on the plot's axis of learning."""
 KEEPING = ("delta_lp", "bwt")
-"""Keys of the plot's axis of keeping: the first that a row of the comparison has."""
+"""Keys for the plot's axis of keeping; a comparison takes the first that a row has."""

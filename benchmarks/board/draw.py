@@ -1,4 +1,4 @@
-"""The page's drawings, as SVG that takes its colours from the page."""
+"""Drawings of the page, as SVG in the colours of the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 18, 14, 50
 
 
 def ticks(low: float, high: float, most: int = 9) -> list[float]:
-    """Round numbers between ``low`` and ``high``, at most ``most`` and a few."""
+    """Return round numbers between ``low`` and ``high``, about ``most`` at most."""
     if not high > low:
         return [low]
     raw = (high - low) / most
@@ -29,7 +29,14 @@ def ticks(low: float, high: float, most: int = 9) -> list[float]:
 
 
 def strip(values: Sequence[float], low: float, high: float, about: str) -> Markup:
-    """A dot a seed, on a line from ``low`` to ``high``, which the column shares."""
+    """Draw a dot for each seed on a line.
+
+    Args:
+        values: a score, by seed.
+        low: start of the line, the same in the whole column.
+        high: end of the line.
+        about: text of the title and the label.
+    """
     wide = 84
     span = (high - low) or 1.0
     dots = Markup("").join(
@@ -46,7 +53,7 @@ def strip(values: Sequence[float], low: float, high: float, about: str) -> Marku
 
 
 class _Axes:
-    """From data to the drawing."""
+    """Places of data in the drawing, with a margin around all data."""
 
     def __init__(self, xs: Sequence[float], ys: Sequence[float]) -> None:
         self.x, self.y = _padded(xs), _padded(ys)
@@ -67,17 +74,17 @@ def _padded(values: Sequence[float]) -> tuple[float, float]:
 
 
 def drawn(comparison: Comparison) -> list[tuple[Entry, float, float]]:
-    """The entries of the plot, with learning and keeping."""
-    found = []
+    """Return the entries of the plot, with their values of learning and keeping."""
+    points = []
     for entry in comparison.entries:
         x, y = entry.cells[LEARNING], entry.cells[comparison.keeping]
         if x is not None and y is not None:
-            found.append((entry, x.mean, y.mean))
-    return found
+            points.append((entry, x.mean, y.mean))
+    return points
 
 
 def scatter(comparison: Comparison) -> Markup:
-    """Learning to the right, keeping upwards; a line joins a method's strengths."""
+    """Draw learning to the right and keeping upwards; a line joins the strengths of a method."""
     points = drawn(comparison)
     if not points:
         return Markup("")
@@ -90,10 +97,10 @@ def scatter(comparison: Comparison) -> Markup:
     names = _names(axes, points)
     methods = list(dict.fromkeys(e.row.method for e, _, _ in points))
     for method in methods:
-        own = [(e, x, y) for e, x, y in points if e.row.method == method]
-        parts.append(_path(axes, comparison, method, own, names))
-    kept = COLUMN[comparison.keeping].title
-    about = f"Learning (Last) against keeping ({kept}); values are in the table below."
+        path_points = [(e, x, y) for e, x, y in points if e.row.method == method]
+        parts.append(_path(axes, comparison, method, path_points, names))
+    keeping = COLUMN[comparison.keeping].title
+    about = f"Learning (Last) against keeping ({keeping}); values are in the table below."
     return Markup(
         '<svg class="plot" viewBox="0 0 {w} {h}" role="group" aria-label="{about}">{parts}</svg>'
     ).format(w=_WIDTH, h=_HEIGHT, about=about, parts=Markup("").join(parts))
@@ -159,30 +166,30 @@ _PLACES = (
 
 
 def _names(axes: _Axes, points: list[tuple[Entry, float, float]]) -> dict[str, Markup]:
-    """What each point is called, where that lies on nothing else; chosen ones come first."""
+    """Place the points' names where they overlap nothing; chosen settings come first."""
     at = {e.row.setting: axes.at(x, y) for e, x, y in points}
     taken: list[Box] = [(a - 5, b - 5, a + 5, b + 5) for a, b in at.values()]
-    made = {}
+    names = {}
     for entry, _, _ in sorted(points, key=lambda p: not p[0].row.chosen):
         row = entry.row
         major = row.chosen or row.strength is None
         name = row.label if major else f"{row.strength:g}"
         a, b = at[row.setting]
         for dx, dy, anchor in _PLACES:
-            size = 1.45 if major else 1.0  # a phone's letters are larger, and those names alone
+            size = 1.45 if major else 1.0  # letters of these names are larger on a phone
             wide = 6.6 * len(name) * size
             left = a + dx - {"start": 0, "middle": wide / 2, "end": wide}[anchor]
             box = (left, b + dy - 10 * size, left + wide, b + dy + 2)
             inside = box[0] > _LEFT and box[2] < _WIDTH - 2 and box[1] > 2
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
-                made[row.setting] = Markup(
+                names[row.setting] = Markup(
                     '<text class="name{}" x="{}" y="{}" text-anchor="{}">{}</text>'
                 ).format(
                     "" if major else " minor", round(a + dx, 1), round(b + dy, 1), anchor, name
                 )
                 break
-    return made
+    return names
 
 
 def _overlap(one: Box, two: Box) -> bool:
@@ -193,14 +200,14 @@ def _path(
     axes: _Axes,
     comparison: Comparison,
     method: str,
-    own: list[tuple[Entry, float, float]],
+    points: list[tuple[Entry, float, float]],
     names: dict[str, Markup],
 ) -> Markup:
     parts = []
-    if len(own) > 1:
-        line = " ".join("{},{}".format(*axes.at(x, y)) for _, x, y in own)
+    if len(points) > 1:
+        line = " ".join("{},{}".format(*axes.at(x, y)) for _, x, y in points)
         parts.append(Markup('<polyline class="path" points="{}"/>').format(line))
-    for entry, x, y in own:
+    for entry, x, y in points:
         parts.append(_point(axes, comparison, entry, x, y))
         parts.append(names.get(entry.row.setting, Markup("")))
     return Markup('<g class="method {c}" data-method="{m}">{parts}</g>').format(
@@ -221,10 +228,10 @@ def _point(axes: _Axes, comparison: Comparison, entry: Entry, x: float, y: float
     parts = []
     chosen = entry.row.chosen and entry.ranked
     if chosen:
-        for found, flat in ((across, True), (up, False)):
-            if found is None or found.half is None:
+        for cell, flat in ((across, True), (up, False)):
+            if cell is None or cell.half is None:
                 continue
-            ends = [found.mean - found.half, found.mean + found.half]
+            ends = [cell.mean - cell.half, cell.mean + cell.half]
             (p, q), (r, s) = (axes.at(e, y) if flat else axes.at(x, e) for e in ends)
             p, r = (min(max(v, _LEFT), _WIDTH - _RIGHT) for v in (p, r))
             q, s = (min(max(v, _TOP), _HEIGHT - _BOTTOM) for v in (q, s))
@@ -239,8 +246,8 @@ def _point(axes: _Axes, comparison: Comparison, entry: Entry, x: float, y: float
 
 
 def strips(comparison: Comparison) -> dict[tuple[str, str], Markup]:
-    """The dots of every cell, by setting and column; a column's share one scale."""
-    made: dict[tuple[str, str], Markup] = {}
+    """Draw the dots of every cell, by setting and column; a column has one scale."""
+    drawings: dict[tuple[str, str], Markup] = {}
     for column in COLUMNS:
         cells = [(e, e.cells[column.key]) for e in comparison.entries]
         values = [v for _, cell in cells if cell for v in cell.values.values()]
@@ -249,10 +256,10 @@ def strips(comparison: Comparison) -> dict[tuple[str, str], Markup]:
         low, high = min(values), max(values)
         for entry, cell in cells:
             if cell is not None:
-                told = ", ".join(
+                about = ", ".join(
                     f"seed {s}: {number(v, column.unit)}" for s, v in cell.values.items()
                 )
-                made[entry.row.setting, column.key] = strip(
-                    list(cell.values.values()), low, high, told
+                drawings[entry.row.setting, column.key] = strip(
+                    list(cell.values.values()), low, high, about
                 )
-    return made
+    return drawings

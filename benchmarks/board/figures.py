@@ -1,4 +1,4 @@
-"""The board's figures for papers: PNG and SVG of the same drawing."""
+"""Figures of the board for papers, as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from benchmarks.board.words import entry_name
 
 
 def figures(board: Board) -> dict[str, bytes]:
-    """Files by name; the same board and matplotlib give the same bytes."""
+    """Return files by name; the same board and matplotlib give the same bytes."""
     salt = {"svg.hashsalt": "board", "svg.fonttype": "path"}
-    with matplotlib.style.context(["default", salt]):  # whatever the user's matplotlibrc says
+    with matplotlib.style.context(["default", salt]):  # independent of matplotlibrc
         return _figures(board)
 
 
@@ -40,12 +40,15 @@ def _figures(board: Board) -> dict[str, bytes]:
 
 
 def _text(words: str) -> str:
-    """Words that matplotlib does not take for mathematics."""
+    """Escape text that matplotlib would read as mathematics."""
     return words.replace("$", r"\$")
 
 
 def paths_figure(comparison: Comparison) -> Figure | None:
-    """Learning against keeping, a line a method over its strengths, and the Pareto front."""
+    """Plot learning against keeping, a line a method, and the Pareto front.
+
+    The figure is None if no row has both values.
+    """
     points = drawn(comparison)
     if not points:
         return None
@@ -63,17 +66,17 @@ def paths_figure(comparison: Comparison) -> Figure | None:
         )
     for method in dict.fromkeys(e.row.method for e, _, _ in points):
         colour, marker = look_of(method)
-        own = [(e, 100 * x, 100 * y) for e, x, y in points if e.row.method == method]
+        path = [(e, 100 * x, 100 * y) for e, x, y in points if e.row.method == method]
         axes.plot(
-            [x for _, x, _ in own],
-            [y for _, _, y in own],
+            [x for _, x, _ in path],
+            [y for _, _, y in path],
             color=colour,
             linewidth=1,
             alpha=0.6,
             zorder=2,
         )
         named = False
-        for entry, x, y in own:
+        for entry, x, y in path:
             across, up = entry.cells[LEARNING], entry.cells[comparison.keeping]
             chosen = entry.row.chosen and entry.ranked
             halves = [
@@ -114,7 +117,10 @@ def paths_figure(comparison: Comparison) -> Figure | None:
 
 
 def differences_figure(comparison: Comparison) -> Figure | None:
-    """Paired differences to plain fine-tuning of the chosen settings, with their intervals."""
+    """Plot paired differences of chosen settings to plain fine-tuning, with intervals.
+
+    The figure is None if no chosen setting has a difference.
+    """
     entries = [e for e in comparison.entries if e.row.chosen and any(e.differences.values())]
     compared = [c.key for c in COLUMNS if c.compared]
     keys = [k for k in compared if any(e.differences[k] for e in entries)]
@@ -126,13 +132,13 @@ def differences_figure(comparison: Comparison) -> Figure | None:
     for number, key in enumerate(keys, 1):
         axes: Any = figure.add_subplot(1, len(keys), number)
         for place, entry in enumerate(entries):
-            found = entry.differences[key]
-            if found is None:
+            difference = entry.differences[key]
+            if difference is None:
                 continue
             colour, marker = look_of(entry.row.method)
-            half = None if found.half is None else 100 * found.half
+            half = None if difference.half is None else 100 * difference.half
             axes.errorbar(
-                100 * found.mean,
+                100 * difference.mean,
                 place,
                 xerr=half,
                 color=colour,

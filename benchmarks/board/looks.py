@@ -1,12 +1,13 @@
 """The look of each method: classes and colours on the page, colours and markers in figures.
 
-All of it comes from ``benchmarks/methods/registry.py``, read anew at each call. A method of
-somebody else's records that the registry does not have is muted.
+Each call reads ``benchmarks/methods/registry.py``. A method that the registry does not have is
+grey.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -18,8 +19,8 @@ class Look(NamedTuple):
     """A method in the figures.
 
     Attributes:
-        colour: ``"#rrggbb"``.
-        marker: matplotlib's.
+        colour: colour as ``"#rrggbb"``.
+        marker: marker of matplotlib.
     """
 
     colour: str
@@ -27,11 +28,11 @@ class Look(NamedTuple):
 
 
 UNKNOWN = Look("#57606a", "o")
-"""The look of methods that the registry does not have; the page's ``--muted``."""
+"""The look of methods that the registry does not have, in the page's ``--muted``."""
 
 
 def look_of(method: str) -> Look:
-    """Colour and marker of a method in the figures."""
+    """Return colour and marker of a method in figures."""
     if method not in registry.METHODS:
         return UNKNOWN
     known = registry.METHODS[method]
@@ -39,23 +40,24 @@ def look_of(method: str) -> Look:
 
 
 def class_of(method: str) -> str:
-    """Classes that give a method its colour on the page.
+    """Return the classes that give a method its colour on the page.
 
-    Every element has ``own``; a method of the registry has a class of its own beside it, in
-    which all characters but ``a-z``, ``0-9`` and ``-`` are written as ``_`` and their code.
+    Every method has the class ``own``. A method of the registry has a second class: its name, in
+    which characters other than ``a-z``, ``0-9`` and ``-`` are written as ``_`` and their code.
     """
     return f"own {_class(method)}" if method in registry.METHODS else "own"
 
 
 def _class(method: str) -> str:
-    return "m-" + re.sub(r"[^a-z0-9-]", lambda found: f"_{ord(found[0]):x}_", method)
+    return "m-" + re.sub(r"[^a-z0-9-]", lambda match: f"_{ord(match[0]):x}_", method)
 
 
-def style() -> Markup:
-    """A rule of CSS for each method of the registry: its light and its dark colour."""
+def style(methods: Iterable[str]) -> Markup:
+    """Return a CSS rule with light and dark colour for each method of the registry."""
+    known = [(name, registry.METHODS[name]) for name in methods if name in registry.METHODS]
     return Markup("\n").join(
         Markup(".{}{{--light:{};--dark:{}}}").format(
             _class(name), method.colour, method.dark_colour
         )
-        for name, method in registry.METHODS.items()
+        for name, method in known
     )

@@ -1,4 +1,4 @@
-"""Why a row of the board must be read with care."""
+"""Marks of rows: reasons to read a row with care, or not to rank it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from benchmarks.results.settings import Identity, Row
 
 @dataclass(frozen=True)
 class Mark:
-    """Why a row must be read with care."""
+    """A reason to read a row with care.
+
+    Attributes:
+        word: the mark in one or two words.
+        about: the reason in a sentence.
+        unranked: True takes the row out of the ranking.
+    """
 
     word: str
     about: str
@@ -20,15 +26,14 @@ class Mark:
 def marks_of(
     row: Row, base: Row | None, usual: Identity | None, seeds: int, current: Mapping[str, int]
 ) -> tuple[Mark, ...]:
-    """The marks of a row.
+    """Return the marks of a row.
 
     Args:
-        row: of runs.
-        base: the row of plain fine-tuning that it is compared with.
-        usual: what most runs of the comparison saw and began with.
-        seeds: how many it should have.
-        current: present version of each method; a method that is not in it has no version to
-            be stale by.
+        row: row to mark.
+        base: row of plain fine-tuning that ``row`` is compared with.
+        usual: identity that most runs of the comparison have.
+        seeds: number of seeds that a row should have.
+        current: present version of each method; a method without a version is never stale.
     """
     marks = []
     done, failed = len(row.finished), len(row.failed)
@@ -37,11 +42,11 @@ def marks_of(
     if done < seeds:
         text = f"{done} of {seeds} seeds are finished, so it is not ranked."
         marks.append(Mark("too few seeds", text, unranked=True))
-    seen = row.identities
-    if len(seen) > 1:
+    identities = row.identities
+    if len(identities) > 1:
         text = "Its runs saw different images, or began with different weights: not ranked."
         marks.append(Mark("mixed splits", text, unranked=True))
-    elif seen and seen != {usual}:
+    elif identities and identities != {usual}:
         text = "It was measured on other images than most rows, or began with other weights: "
         marks.append(Mark("other split", f"{text}not ranked.", unranked=True))
     other = _trained_otherwise(row, base)
@@ -62,19 +67,19 @@ def marks_of(
 
 
 def _trained_otherwise(row: Row, base: Row | None) -> str:
-    """Keys of training and head in which a row is not as its baseline."""
+    """Return the keys of training and head in which a row differs from its baseline."""
     if base is None or base is row:
         return ""
-    own, plain = row.leaves, base.leaves
+    keys, plain = row.leaves, base.leaves
     return ", ".join(
-        f"{key}={own.get(key, 'not set')} in place of {plain.get(key, 'not set')}"
-        for key in sorted({*own, *plain})
-        if key.startswith(("train.", "head.")) and own.get(key) != plain.get(key)
+        f"{key}={keys.get(key, 'not set')} in place of {plain.get(key, 'not set')}"
+        for key in sorted({*keys, *plain})
+        if key.startswith(("train.", "head.")) and keys.get(key) != plain.get(key)
     )
 
 
 def _stale(row: Row, current: Mapping[str, int]) -> str:
-    """Versions of the method in which a row was run, where its version was raised since."""
+    """Return a sentence if a row ran with an older version of its method; else nothing."""
     now = current.get(row.method)
     others = sorted({r.how.code.version for r in row.finished} - {now})
     if now is None or not others:

@@ -1,4 +1,4 @@
-"""The board as data: what its tables, figures and page all show."""
+"""The board as data, which tables, figures and page show."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ class Entry:
     """A row of the board.
 
     Attributes:
-        row: the runs.
-        cells: interval by column; None where it is not known, or mixed.
-        differences: paired, to plain fine-tuning, of :data:`COLUMNS` that have no cost.
-        marks: what is wrong with it.
-        distinct: keys that tell it from rows of the same method and strength.
-        front: whether no other row beats it in both learning and keeping.
-        headline: whether it stands for its method: the chosen one, or any where none is.
+        row: runs of one setting.
+        cells: interval by column; None if it is unknown, or the machines are mixed.
+        differences: paired difference to plain fine-tuning, by column without cost.
+        marks: reasons to read the row with care.
+        distinct: keys in which the row differs from rows of the same method and strength.
+        front: True if no other row is better in both learning and keeping.
+        headline: True if the row represents its method: the chosen setting, or every setting of
+            a method without a chosen one.
     """
 
     row: Row
@@ -47,7 +48,7 @@ class Entry:
 
     @property
     def ranked(self) -> bool:
-        """Whether it may be compared with the others."""
+        """True if the row may be compared with other rows."""
         return not any(mark.unranked for mark in self.marks)
 
 
@@ -56,16 +57,16 @@ class Comparison:
     """Runs that may be compared: one stream, one backbone, one panel.
 
     Attributes:
-        number: from 1.
-        stream: its name.
-        backbone: its name.
-        experiences: what was learnt, in order.
-        panel: data sets that were probed.
-        split: the hash that most runs have.
-        baseline: the row of plain fine-tuning that the others are compared with.
-        entries: rows.
-        seeds: how many a row should have.
-        apart: keys that tell it from comparisons of the same stream and backbone.
+        number: number on the board, from 1.
+        stream: name of the stream.
+        backbone: name of the backbone.
+        experiences: names of the experiences, in order.
+        panel: names of the panel's data sets.
+        split: hash of the split that most runs have.
+        baseline: row of plain fine-tuning that other rows are compared with.
+        entries: rows of the comparison.
+        seeds: number of seeds that a row should have.
+        apart: keys in which it differs from comparisons of the same stream and backbone.
     """
 
     number: int
@@ -81,13 +82,20 @@ class Comparison:
 
     @property
     def keeping(self) -> str:
-        """The column of what was kept: the panel's, or without one the stream's own."""
+        """Key of the column of keeping: of the panel, or without a panel of the stream."""
         return _keeping([entry.cells for entry in self.entries])
 
 
 @dataclass(frozen=True, eq=False)
 class Board:
-    """Everything that is shown."""
+    """Everything that the board shows.
+
+    Attributes:
+        comparisons: groups of comparable runs.
+        failed: records of failed runs.
+        refused: reasons by name of a file that is not used.
+        records: all records.
+    """
 
     comparisons: tuple[Comparison, ...]
     failed: tuple[Record, ...]
@@ -95,31 +103,34 @@ class Board:
     records: tuple[Record, ...]
 
 
-def make_board(found: Collected, current: Mapping[str, int], seeds: int | None = None) -> Board:
-    """The board of records: the same for the same records in any order.
+def make_board(collected: Collected, current: Mapping[str, int], seeds: int | None = None) -> Board:
+    """Return the board of records, which does not depend on their order.
 
     Args:
-        found: records, and files that are not used.
-        current: present version of each method; records of another are stale.
-        seeds: how many each row should have; None takes the most that any has.
+        collected: records, and files that are not used.
+        current: present version of each method; records of another version are stale.
+        seeds: number of seeds that a row should have; None takes the largest number of a row.
     """
     groups: dict[str, list[Row]] = {}
-    for row in rows_of(found.records):
+    for row in rows_of(collected.records):
         groups.setdefault(comparison_of(row.config), []).append(row)
     keys = sorted(groups)
     apart = _apart(keys)
-    made = [_comparison(n, groups[k], current, seeds, apart[k]) for n, k in enumerate(keys, 1)]
+    comparisons = [
+        _comparison(n, groups[k], current, seeds, apart[k]) for n, k in enumerate(keys, 1)
+    ]
     failed = tuple(r for rows in groups.values() for row in rows for r in row.failed)
-    return Board(tuple(made), failed, dict(sorted(found.refused.items())), found.records)
+    refused = dict(sorted(collected.refused.items()))
+    return Board(tuple(comparisons), failed, refused, collected.records)
 
 
 def _apart(keys: Sequence[str]) -> dict[str, dict[str, str]]:
-    """By comparison: what it has that others of its stream and backbone have not."""
+    """Return by comparison the keys in which it differs from others of stream and backbone."""
     parts = {
         k: dict(zip(("stream", "backbone", "panel"), json.loads(k), strict=True)) for k in keys
     }
     flat = {k: leaves(part) for k, part in parts.items()}
-    found: dict[str, dict[str, str]] = {k: {} for k in keys}
+    differing: dict[str, dict[str, str]] = {k: {} for k in keys}
     for k in keys:
         name = (parts[k]["stream"]["kind"], parts[k]["backbone"]["name"])
         same = [
@@ -127,8 +138,8 @@ def _apart(keys: Sequence[str]) -> dict[str, dict[str, str]]:
         ]
         for key in sorted({key for o in same for key in flat[o]}):
             if len({flat[o].get(key) for o in same}) > 1:
-                found[k][key] = flat[k].get(key, "not set")
-    return found
+                differing[k][key] = flat[k].get(key, "not set")
+    return differing
 
 
 def _comparison(
@@ -141,11 +152,11 @@ def _comparison(
     config = rows[0].config
     usual = usual_identity(rows)
     seeds = asked or max(len(row.finished) + len(row.failed) for row in rows)
-    # what was measured on other images is no baseline
+    # a row that was measured on other images is no baseline
     whole = [row for row in rows if row.identities == {usual}]
     plain = [r for name in registry.PLAIN for r in whole if r.method == name]
     plain = [row for row in plain if row.method == plain[0].method]
-    told = distinctions(rows)
+    distinct = distinctions(rows)
     chosen = {row.method for row in rows if row.chosen}
     parts = []
     for row in rows:
@@ -161,7 +172,7 @@ def _comparison(
             if not c.cost
         }
         parts.append((row, cells, differences, marks))
-    parts.sort(key=lambda part: any(m.unranked for m in part[3]))  # what is not ranked is below
+    parts.sort(key=lambda part: any(m.unranked for m in part[3]))  # unranked rows are below
     keeping = _keeping([cells for _, cells, _, _ in parts])
     drawn = [
         (row.setting, (cells[LEARNING].mean, cells[keeping].mean))
@@ -175,7 +186,7 @@ def _comparison(
             cells,
             differences,
             marks,
-            told[row.setting],
+            distinct[row.setting],
             row.setting in front,
             row.chosen or row.method not in chosen,
         )
@@ -198,12 +209,12 @@ def _comparison(
 
 
 def _keeping(cells: Sequence[Mapping[str, Interval | None]]) -> str:
-    """Key of the first column of keeping that any row has; the last of them without one."""
+    """Return the first key of keeping that a row has; the last key if no row has one."""
     return next((key for key in KEEPING if any(part.get(key) for part in cells)), KEEPING[-1])
 
 
 def _nearest(row: Row, plain: Sequence[Row]) -> Row | None:
-    """Plain fine-tuning with the most of ``row``'s configuration; itself if it is plain."""
+    """Return the row of plain fine-tuning that shares most keys with ``row``."""
     if row in plain:
         return row
     leaves = set(row.leaves.items())
@@ -223,7 +234,7 @@ def _cell(row: Row, base: Row | None, column: Column) -> Interval | None:
 
 
 def _ratios(row: Row, base: Row, score: str) -> dict[int, float]:
-    """A score divided by that of ``base``, by seed, where both were measured on one machine."""
+    """Return a score divided by that of ``base``, by seed with both runs on one machine."""
     there = {r.config["seed"]: hardware(r) for r in base.finished}
     seeds = [s for r in row.finished if there.get(s := r.config["seed"]) == hardware(r)]
     values, plain = row.scores(score), base.scores(score)

@@ -1,4 +1,4 @@
-"""The board as one HTML file that needs nothing else."""
+"""The board as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from markupsafe import Markup
 from benchmarks.board.columns import COLUMNS, Column, Unit
 from benchmarks.board.draw import scatter, strips
 from benchmarks.board.looks import class_of, style
+from benchmarks.board.measures import measure_texts
 from benchmarks.board.model import Board, Comparison, Entry
 from benchmarks.board.words import (
     data_sets,
@@ -34,8 +35,8 @@ _ASSETS = Path(__file__).with_name("assets")
 
 
 def page(board: Board) -> str:
-    """The whole page; the same for the same board."""
-    found = Environment(
+    """Return the page; the same board gives the same text."""
+    environment = Environment(
         loader=FileSystemLoader(_ASSETS),
         autoescape=True,
         undefined=StrictUndefined,
@@ -48,7 +49,7 @@ def page(board: Board) -> str:
     known = [method for method in registry.METHODS if any(row.method == method for row in rows)]
     others = sorted({row.method for row in rows} - set(known))
     shown = [c for c in COLUMNS if any(_any(c, part) for part in board.comparisons)]
-    return found.get_template("page.html").render(
+    return environment.get_template("page.html").render(
         board=board,
         views=[_comparison(c) for c in board.comparisons],
         columns=shown,
@@ -59,18 +60,19 @@ def page(board: Board) -> str:
         units={unit: unit_name(unit) for unit in get_args(Unit)},
         class_of=class_of,
         css=Markup((_ASSETS / "page.css").read_text(encoding="utf-8")),
-        looks=style(),
+        looks=style(known),
         script=Markup(script),
         script_hash=Markup("'sha256-{}'").format(
             base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         ),
         # as text: JavaScript would write 1.0 as 1, which is not what the record's hash is of
+        measures=json.dumps(measure_texts()),
         data=_embedded({r.run_id: canonical(sealed(r)).decode() for r in board.records}),
     )
 
 
 def _embedded(content: Any) -> Markup:
-    """JSON that cannot end the script element that it lies in."""
+    """Return JSON that cannot end its script element."""
     text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -100,7 +102,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
 
 
 def _scale(comparison: Comparison) -> dict[str, str]:
-    """How large it all is: of the first finished run."""
+    """Return the size of the first finished run, by title."""
     first = next((r for e in comparison.entries for r in e.row.finished), None)
     if first is None or first.stream is None or first.cost is None:
         return {}
@@ -148,7 +150,7 @@ def _row(
 
 
 def _kinds(verdict: str, column: Column) -> str:
-    """Classes of a cell."""
+    """Return the CSS classes of a cell."""
     return " ".join(filter(None, (verdict, "" if column.phone else "roomy")))
 
 

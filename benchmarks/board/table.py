@@ -23,13 +23,24 @@ _NOTES = {
     "s/step": "median, with as many runs at a time as --jobs says, so compare them within one "
     "table only",
 }
+_ZERO_SHOT = (
+    "A zero-shot head chooses among all classes from the start, a growing one among those seen so "
+    "far: compare their averages with care."
+)
+_PROBE = (
+    "With a head of kind probe, heads start as linear probes: lp-ft is plain fine-tuning from "
+    "there."
+)
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Means over seeds, a line a setting; bold is what validation data choose of several.
+    """Return the means over seeds, one line a setting.
+
+    Validation data choose among several settings of a method; the chosen setting is bold.
 
     Args:
-        rows: finished ones are shown; at least one.
+        rows: rows of one comparison, at least one of them with a finished run; rows without a
+            finished run are not shown.
     """
     whole = [row for row in rows if row.finished]
     first = whole[0].finished[0]
@@ -39,8 +50,8 @@ def table(rows: Sequence[Row]) -> str:
     several = max(len(row.finished) for row in whole) > 1
     worded = any(row.scores("delta_zs") for row in whole)
     validated = any(row.scores("score") for row in whole)
-    head = ["method", "strength", *(["seeds"] if several else []),
-            *(["last", "average"] if by_image else ["accuracy"]), "forgetting"]  # fmt: skip
+    head = ["method", "strength", *(["seeds"] if several else [])]
+    head += [*(["last", "average"] if by_image else ["accuracy"]), "forgetting"]
     head += ["Δ_LP panel", *panel, *(["Δ_ZS"] if worded else [])] if panel else []
     head += ["val", *(["val Δ_LP"] if panel else [])] if validated else []
     head.append("s/step")
@@ -61,15 +72,13 @@ def table(rows: Sequence[Row]) -> str:
         if name in head or (name == "Δ_LP" and panel)
     ]
     if by_image and first.config["head"]["kind"] == "zero-shot":
-        about.append("A zero-shot head chooses among all classes from the start, a growing one "
-                     "among those seen so far: compare their averages with care.")  # fmt: skip
-    about.append("With a head of kind probe, heads start as linear probes: lp-ft is plain "
-                 "fine-tuning from there.")  # fmt: skip
+        about.append(_ZERO_SHOT)
+    about.append(_PROBE)
     return "\n".join(["", *("| " + " | ".join(line) + " |" for line in lines), "", *about])
 
 
 def _untrained(record: Record, head: list[str]) -> list[str]:
-    """The row of the zero-shot head before any training."""
+    """Return the cells of the zero-shot head before training."""
     assert record.stream is not None
     values = [float(a or 0) for a in outcome_of(record).accuracy[0]]
     by_image = record.stream.weighted_by == "image"
@@ -83,7 +92,7 @@ def _cells(row: Row, head: list[str], panel: list[str]) -> list[str]:
     def points(value: float | None, sign: str = "") -> str:
         return "" if value is None else f"{100 * value:{sign}.1f}"
 
-    found = {
+    cells = {
         "method": row.method,
         "strength": "" if row.strength is None else f"{row.strength:g}",
         "seeds": str(len(row.finished)),
@@ -103,5 +112,5 @@ def _cells(row: Row, head: list[str], panel: list[str]) -> list[str]:
             moments = outcome_of(record).panel
             first, end = (moments[k].linear_probe["test"][name] for k in (0, -1))
             changes.append(end - first)
-        found[name] = points(statistics.fmean(changes), "+")
-    return [found[name] for name in head]
+        cells[name] = points(statistics.fmean(changes), "+")
+    return [cells[name] for name in head]

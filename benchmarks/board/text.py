@@ -23,7 +23,7 @@ _ARROW = {"better": " ▲", "worse": " ▼", "": ""}
 
 
 def _cell(text: str) -> str:
-    """Text that does not end a cell of a Markdown table, and is no markup."""
+    """Escape text, so that it is no markup and does not end a cell of a Markdown table."""
     for sign in "\\|<>*_`[]":
         text = text.replace(sign, f"\\{sign}" if sign not in "<>" else f"&#{ord(sign)};")
     return " ".join(text.split())
@@ -35,7 +35,7 @@ def _table(lines: Iterable[list[str]]) -> list[str]:
 
 
 def markdown(board: Board) -> str:
-    """A table a comparison, with intervals; then what is wrong."""
+    """Return a table for each comparison, then failed runs and files that are not used."""
     parts = ["# Learning and keeping", ""]
     for comparison in board.comparisons:
         parts += [*_comparison(comparison), ""]
@@ -58,8 +58,8 @@ def _comparison(comparison: Comparison) -> list[str]:
     for entry in comparison.entries:
         cells = []
         for column in columns:
-            told = verdict(entry.differences.get(column.key), column)
-            cells.append(with_spread(entry.cells[column.key], column.unit) + _ARROW[told])
+            arrow = _ARROW[verdict(entry.differences.get(column.key), column)]
+            cells.append(with_spread(entry.cells[column.key], column.unit) + arrow)
         name = _cell(entry_name(entry))
         lines.append(
             [
@@ -72,7 +72,7 @@ def _comparison(comparison: Comparison) -> list[str]:
     base = comparison.baseline
     keys = ", ".join(f"{key}={value}" for key, value in comparison.apart.items())
     apart = [f"Apart from the others by {_cell(keys)}.", ""] if keys else []
-    told = [
+    about = [
         f"Learnt in order: {_cell(data_sets(comparison.experiences))}. "
         + (
             f"Panel, never tuned on: {_cell(', '.join(comparison.panel))}. "
@@ -95,7 +95,7 @@ def _comparison(comparison: Comparison) -> list[str]:
         f"## {_cell(comparison.stream)} on {_cell(comparison.backbone)}",
         "",
         *apart,
-        *told,
+        *about,
         "",
         *_table(lines),
         "",
@@ -119,14 +119,17 @@ def _csv(lines: Iterable[Iterable[object]]) -> str:
 
 
 def _safe(value: object) -> object:
-    """Text that a spreadsheet does not take for a formula."""
+    """Quote text that a spreadsheet would read as a formula."""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", MINUS, "\t", "\r"):
         return f"'{value}"
     return value
 
 
 def rows_csv(board: Board) -> str:
-    """A line a setting: means, halves of intervals, differences; shares of 1, bytes, ratios."""
+    """Return a line for each setting: means, half intervals and differences.
+
+    Accuracies are shares of 1, memory is in bytes, costs are ratios.
+    """
     head: list[object] = [
         "stream",
         "backbone",
@@ -164,16 +167,16 @@ def rows_csv(board: Board) -> str:
                 _notes(e),
             ]
             for column in COLUMNS:
-                found = [e.cells[column.key]]
-                found += [] if column.cost else [e.differences[column.key]]
-                for value in found:
+                intervals = [e.cells[column.key]]
+                intervals += [] if column.cost else [e.differences[column.key]]
+                for value in intervals:
                     line += [value and value.mean, value and value.half]
             lines.append(line)
     return _csv(lines)
 
 
 def runs_csv(board: Board) -> str:
-    """A line a run, with every scalar by its name."""
+    """Return a line for each run, with every score by its name."""
     head: list[object] = [
         "run_id",
         "status",

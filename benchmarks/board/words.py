@@ -1,8 +1,8 @@
-"""Numbers and findings as a reader sees them."""
+"""Numbers and findings as text."""
 
 from __future__ import annotations
 
-from benchmarks.board.columns import COLUMNS, TOLD, Column
+from benchmarks.board.columns import COLUMNS, IN_FINDINGS, Column
 from benchmarks.board.model import Comparison, Entry
 from benchmarks.results.intervals import Interval
 
@@ -10,7 +10,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def number(value: float, unit: str, signed: bool = False) -> str:
-    """``value`` in the unit of its column: shares as per cent, bytes as MiB or GiB."""
+    """Return ``value`` in its unit: shares as per cent, bytes as MiB or GiB."""
     if unit == "bytes":
         mib = value / 2**20
         return f"{mib / 1024:.1f} GiB" if mib >= 1024 else f"{mib:.0f} MiB"
@@ -21,7 +21,7 @@ def number(value: float, unit: str, signed: bool = False) -> str:
 
 
 def spread(half: float | None, unit: str) -> str:
-    """Half of an interval's width; nothing for a single value."""
+    """Return half of an interval's width as text; nothing for a single value."""
     if half is None:
         return ""
     if unit in ("bytes", "times"):
@@ -29,33 +29,36 @@ def spread(half: float | None, unit: str) -> str:
     return f"± {100 * half:.1f}"
 
 
-def with_spread(found: Interval | None, unit: str, signed: bool = False) -> str:
-    """``67.9 ± 0.4``; a dash where nothing is known."""
-    if found is None:
+def with_spread(value: Interval | None, unit: str, signed: bool = False) -> str:
+    """Return text such as ``67.9 ± 0.4``; a dash for None."""
+    if value is None:
         return "–"
-    return f"{number(found.mean, unit, signed)} {spread(found.half, unit)}".strip()
+    return f"{number(value.mean, unit, signed)} {spread(value.half, unit)}".strip()
 
 
-def difference(found: Interval | None, unit: str) -> str:
-    """As :func:`with_spread`, signed; two digits where one would hide which side of 0 it is on."""
-    if found is None or found.half is None:
-        return with_spread(found, unit, signed=True)
-    mean, half = 100 * found.mean, 100 * found.half
-    close = found.excludes_zero and round(abs(mean), 1) <= round(half, 1)
+def difference(value: Interval | None, unit: str) -> str:
+    """Return a difference with its sign, like :func:`with_spread`.
+
+    The text has two digits after the point if one digit would hide that 0 is outside.
+    """
+    if value is None or value.half is None:
+        return with_spread(value, unit, signed=True)
+    mean, half = 100 * value.mean, 100 * value.half
+    close = value.excludes_zero and round(abs(mean), 1) <= round(half, 1)
     if not close:
-        return with_spread(found, unit, signed=True)
+        return with_spread(value, unit, signed=True)
     return f"{mean:+.2f} ± {half:.2f}".replace("-", MINUS)
 
 
 def verdict(difference: Interval | None, column: Column) -> str:
-    """``better``, ``worse``, or nothing where the interval includes zero."""
+    """Return ``better`` or ``worse``; nothing if the interval includes zero."""
     if difference is None or not difference.excludes_zero:
         return ""
     return "better" if (difference.mean > 0) == (column.better == "more") else "worse"
 
 
 def unit_name(unit: str) -> str:
-    """For the head of a column."""
+    """Return the name of a unit for the head of a column."""
     return {
         "percent": "%",
         "points": "points",
@@ -65,25 +68,28 @@ def unit_name(unit: str) -> str:
     }[unit]
 
 
-def findings(comparison: Comparison, keys: tuple[str, ...] = TOLD) -> list[tuple[str, str]]:
-    """What the intervals allow to say of the chosen settings: method and sentence.
+def findings(comparison: Comparison, keys: tuple[str, ...] = IN_FINDINGS) -> list[tuple[str, str]]:
+    """Compare chosen settings with plain fine-tuning by their intervals.
 
     Args:
-        comparison: whose rows.
-        keys: of columns.
+        comparison: comparison with the settings.
+        keys: keys of the columns to name.
+
+    Returns:
+        Pairs of method and sentence.
     """
     if comparison.baseline is None:
         return [("", "No run of plain fine-tuning is here, so nothing is compared with it.")]
-    told = []
+    sentences = []
     for entry in comparison.entries:
         if not entry.headline or not any(entry.differences.values()):
             continue
         clear: dict[str, list[str]] = {"better": [], "worse": [], "": [], "single": []}
         for column in (c for c in COLUMNS if c.key in keys):
-            found = entry.differences[column.key]
-            if found is not None:
-                kind = "single" if found.half is None else verdict(found, column)
-                clear[kind].append(f"{column.title} {difference(found, column.unit)}")
+            value = entry.differences[column.key]
+            if value is not None:
+                kind = "single" if value.half is None else verdict(value, column)
+                clear[kind].append(f"{column.title} {difference(value, column.unit)}")
         parts = [
             f"{before}{', '.join(clear[kind])}"
             for kind, before in (
@@ -94,20 +100,22 @@ def findings(comparison: Comparison, keys: tuple[str, ...] = TOLD) -> list[tuple
             )
             if clear[kind]
         ]
-        told.append((entry.row.method, f"{entry_name(entry)}: {'; '.join(parts)}."))
-    if not told:
-        told = [("", "No row but plain fine-tuning is ranked yet: nothing is compared with it.")]
-    return told
+        sentences.append((entry.row.method, f"{entry_name(entry)}: {'; '.join(parts)}."))
+    if not sentences:
+        sentences = [
+            ("", "No row but plain fine-tuning is ranked yet: nothing is compared with it.")
+        ]
+    return sentences
 
 
 def data_sets(names: tuple[str, ...]) -> str:
-    """Names in a row; many are counted."""
+    """Return names in order; of more than eight the first, the last and the number."""
     if len(names) > 8:
         return f"{names[0]} → … → {names[-1]} ({len(names)})"
     return " → ".join(names)
 
 
 def entry_name(entry: Entry) -> str:
-    """Method, strength, and what else tells the row apart."""
+    """Return method, strength, and the keys that distinguish the row."""
     extra = ", ".join(f"{key}={value}" for key, value in entry.distinct.items())
     return f"{entry.row.label} ({extra})" if extra else entry.row.label

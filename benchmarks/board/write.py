@@ -1,4 +1,4 @@
-"""All that the board consists of, as files."""
+"""Writes the files of the board."""
 
 from __future__ import annotations
 
@@ -14,22 +14,27 @@ from benchmarks.results.files import Collected
 
 
 def current_versions() -> dict[str, int]:
-    """Present version of each method."""
+    """Return the present version of each method."""
     return {name: method.version for name, method in registry.METHODS.items()}
 
 
-def board_of(found: Collected, seeds: int | None = None) -> Board:
-    """The board of records, against the present versions of the methods."""
-    return make_board(found, current_versions(), seeds)
+def board_of(collected: Collected, seeds: int | None = None) -> Board:
+    """Return the board of records, with the present versions of the methods."""
+    return make_board(collected, current_versions(), seeds)
 
 
-def write_board(found: Collected, out: Path, seeds: int | None = None) -> Path:
-    """Write page, Markdown, CSV and figures; returns the page's path.
+def write_board(collected: Collected, out: Path, seeds: int | None = None) -> Path:
+    """Write page, Markdown, CSV and figures; return the path of the page.
+
+    Args:
+        collected: records, and files that are not used.
+        out: folder of the files.
+        seeds: number of seeds that a row should have; see ``make_board``.
 
     Raises:
-        OSError: when they cannot be written.
+        OSError: if a file cannot be written.
     """
-    board = board_of(found, seeds)
+    board = board_of(collected, seeds)
     files = {
         "index.html": page(board).encode(),
         "board.md": markdown(board).encode(),

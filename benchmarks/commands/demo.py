@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.board.table import table
 from benchmarks.board.write import write_board
-from benchmarks.config import Config, Recipe, find_recipe, load_recipe, path_configs
-from benchmarks.execution.job import GIVEN, Job
+from benchmarks.config import Recipe, find_recipe, load_recipe
+from benchmarks.execution.job import Job
 from benchmarks.execution.launcher import (
     INTERRUPTED,
     add_policy,
@@ -19,11 +18,11 @@ from benchmarks.execution.launcher import (
     policy_of,
 )
 from benchmarks.execution.local import LocalExecutor
-from benchmarks.execution.plan import checked_steps
-from benchmarks.methods.plugins import arguments_of, checked
+from benchmarks.execution.plan import known_steps
+from benchmarks.execution.recipe_jobs import Strengths, recipe_jobs
+from benchmarks.methods.plugins import arguments_of
 from benchmarks.methods.registry import METHODS
 from benchmarks.results.files import collect
-from benchmarks.results.record import Selection
 from benchmarks.results.settings import rows_of
 
 
@@ -70,8 +69,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_policy(parser, retry_failed=True)
 
 
-def planned(args: argparse.Namespace) -> list[Config]:
-    """The runs that the options ask for.
+def planned(args: argparse.Namespace) -> list[Job]:
+    """The jobs that the options ask for.
 
     Raises:
         ValueError: when options or values do not fit.
@@ -86,39 +85,27 @@ def planned(args: argparse.Namespace) -> list[Config]:
     }
     if args.seeds < 1 or args.seed < 0:
         raise ValueError(f"--seeds {args.seeds} from --seed {args.seed}: at least one, from 0 on")
-    configs: list[Config] = []
+    strengths: Strengths = args.strengths or ("grid" if args.full else "coarse")
+    if args.chosen:
+        strengths = "recipe"
+    seeds = range(args.seed, args.seed + args.seeds)
+    jobs: list[Job] = []
     for method in args.methods or (tuple(METHODS) if args.full else recipe.compare):
         overrides = dict(settings)
         if args.neighbors is not None and "num_neighbors" in arguments_of(method):
             overrides["options.num_neighbors"] = args.neighbors
-        for seed in range(args.seed, args.seed + args.seeds):
-            run = recipe.of_method(method, {**overrides, "seed": seed})
-            grid = args.strengths or (run.grid if args.full else run.coarse)
-            path = [run.config] if args.chosen else path_configs(run.config, grid)
-            configs += [checked(config, recipe.path.name) for config in path]
-    return configs
-
-
-def jobs_of(args: argparse.Namespace, configs: Sequence[Config]) -> list[Job]:
-    """The jobs of configurations; several strengths are compared on validation data."""
-    methods = [config.method for config in configs]
-
-    def selection(config: Config) -> Selection:
-        if args.chosen or config.strength is None:
-            return GIVEN
-        return Selection("validation", methods.count(config.method) // args.seeds)
-
-    return [Job(config, args.out, selection(config)) for config in configs]
+        jobs += recipe_jobs(recipe, args.out, [method], seeds, strengths, overrides)
+    return jobs
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the paths, print the table, write the board; 0 if every run finished."""
-    configs = planned(args)
+    executor = LocalExecutor(args.jobs, 1)
+    jobs = planned(args)
     check_folder(args.out)
     sets, panel = " -> ".join(args.sequence), ", ".join(args.panel)
-    print(f"{len(configs)} runs that learn {sets}; panel: {panel}.", flush=True)
-    jobs, _ = checked_steps(jobs_of(args, configs))
-    end = launch(jobs, args.out, LocalExecutor(args.jobs, 1), policy_of(args))
+    print(f"{len(jobs)} runs that learn {sets}; panel: {panel}.", flush=True)
+    end = launch(jobs, args.out, executor, policy_of(args), known_steps)
     if end.records:
         print(table(rows_of(end.records)))
     files = [job.file for job in jobs if job.file.is_file()]

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from benchmarks.config import Config
-    from benchmarks.experiment.prepare import Prepared
-    from benchmarks.reproduce.figure import Words
-    from benchmarks.reproduce.from_record import Shown
-    from benchmarks.reproduce.projection import Neighbors, Projection
-    from benchmarks.results.record import Record
-
-FIELDS = ("index", "class", "x_before", "y_before", "x_after", "y_after", "share_kept")
+from avalanche_proxyfda._files import write_bytes
+from benchmarks.config import Config
+from benchmarks.execution.launcher import check_folder
+from benchmarks.reproduce.feature_report import both_features, report_files
+from benchmarks.reproduce.figure_words import Drawing
+from benchmarks.reproduce.from_record import (
+    chosen_set,
+    config_of,
+    finished_record,
+    pretrained,
+    shown,
+)
+from benchmarks.reproduce.projection import umap_library
+from benchmarks.reproduce.weights import kept_weights, repeated, tower_of
+from benchmarks.results.record import Record
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -64,19 +64,6 @@ def main(args: argparse.Namespace) -> int:
         ImportError: if UMAP is chosen and not installed.
         OSError: if a file cannot be read or written.
     """
-    from avalanche_proxyfda._files import write_bytes
-    from benchmarks.commands.run import check_folder
-    from benchmarks.reproduce.figure import draw, saved
-    from benchmarks.reproduce.from_record import (
-        chosen_set,
-        config_of,
-        features,
-        finished_record,
-        pretrained,
-        shown,
-    )
-    from benchmarks.reproduce.projection import neighbors_lost, project, umap_library
-
     for name, value in (("--neighbors", args.neighbors), ("--images", args.images)):
         if value < 1:
             raise ValueError(f"{name} {value}: at least one")
@@ -88,60 +75,34 @@ def main(args: argparse.Namespace) -> int:
     check_folder(out)
     prepared = pretrained(config, record)
     images = shown(prepared, record, name, args.split, args.images)
-    if args.neighbors >= len(images.rows):
-        raise ValueError(
-            f"--neighbors {args.neighbors} must be below the {len(images.rows)} images"
-        )
-    tower = prepared.model.tower
-    before = features(tower, images, config, prepared.device)
-    state, record, note = _tuned(args.run, record, config, prepared)
-    try:
-        tower.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"the run's tuned weights do not fit its tower: {error}") from error
-    after = features(tower, images, config, prepared.device)
-    places, neighbors = (
-        project(before, after, args.method),
-        neighbors_lost(before, after, args.neighbors),
-    )
-    words = _words(record, config, images, args.split, args.neighbors, neighbors, note)
-    extra = [x for x, usual in ((args.split, "test"), (args.method, "pca")) if x != usual]
-    stem = "-".join((record.label, re.sub(r"[^\w.-]+", "_", name), *extra))
-    figure = draw(places, neighbors, images.labels, images.classes, words)
-    for kind, content in {**saved(figure), "csv": _csv(places, neighbors, images)}.items():
-        write_bytes(out / f"{stem}.{kind}", content)
-        print(out / f"{stem}.{kind}")
+    count = len(images.rows)
+    if args.neighbors >= count:
+        raise ValueError(f"--neighbors {args.neighbors} must be below the {count} images")
+    content, tuned, note = _tuned(args.run, record, config)
+    rows = both_features(prepared, images, config, tower_of(content))
+    drawing = Drawing(args.split, args.neighbors, args.method)
+    files, neighbors = report_files(tuned, config, images, drawing, rows, note)
+    for file, written in files.items():
+        write_bytes(out / file, written)
+        print(out / file)
     print(
         f"{name}: {100 * neighbors.mean:.1f} % of the {args.neighbors} nearest neighbours kept, "
-        f"mean over {len(images.rows)} images; {len(neighbors.torn)} lost more than half."
+        f"mean over {count} images; {len(neighbors.torn)} lost more than half."
     )
     return 0
 
 
-def _tuned(
-    path: Path, record: Record, config: Config, prepared: Prepared
-) -> tuple[dict[str, Tensor], Record, str]:
-    """The state of the tuned tower, the record of that model, and a note for the figure."""
-    from tqdm import tqdm
-
-    from benchmarks.experiment.prepare import planned_steps
-    from benchmarks.reproduce.weights import kept_weights, tower_of, trained_again
-
+def _tuned(path: Path, record: Record, config: Config) -> tuple[bytes, Record, str]:
+    """Weights of the tuned model, the record of that model, and a note for the figure."""
     content = kept_weights(path, record)
     if content is not None:
         print("The tuned model is the one that the run kept.", flush=True)
-        return tower_of(content), record, ""
+        return content, record, ""
     print("The run kept no weights (where.keep_weights=true does): training it again.", flush=True)
-    steps = planned_steps(config, prepared.stream)
-    with tqdm(total=steps, desc="steps", unit="step", mininterval=2) as bar:
-
-        def stepped() -> None:
-            bar.update()
-
-        content, again = trained_again(config, stepped, record.how.machine.threads)
+    content, again = repeated(config, record)
     if again.reproducible() == record.reproducible():
         print("The run was reproduced: all its numbers are those of the record.")
-        return tower_of(content), record, ""
+        return content, record, ""
     then, now = record.how.machine, again.how.machine
     print(
         "WARNING: THE RUN WAS NOT REPRODUCED: trained again, it gave other numbers than the "
@@ -150,62 +111,4 @@ def _tuned(
         f"{now.device}, {now.threads} threads.",
         file=sys.stderr,
     )
-    return tower_of(content), again, "Trained again, with other numbers than the record's. "
-
-
-def _words(
-    record: Record,
-    config: Config,
-    images: Shown,
-    split: str,
-    k: int,
-    neighbors: Neighbors,
-    note: str,
-) -> Words:
-    from benchmarks.reproduce.figure import WORST, Words
-
-    assert record.stream is not None
-    assert record.outcome is not None
-    learnt, panel = record.stream.experiences, record.outcome.panel
-    role = "never tuned on"
-    if images.experience is not None:
-        role = f"learnt as number {images.experience} of {len(learnt)}"
-    probed: list[str] = []
-    for moment in (panel[0], panel[-1]) if panel else ():
-        accuracies = {**moment.linear_probe}.get(split, {})  # type: ignore[call-overload]
-        value = accuracies.get(images.name) if images.experience is None else None
-        probed.append("" if value is None else f"linear probe {100 * value:.1f} %")
-    first, last = probed or ("", "")
-    kept = f"{100 * neighbors.mean:.0f} % of neighbours kept"
-    count, torn, worst = len(images.rows), len(neighbors.torn), len(neighbors.worst(WORST))
-    caption = (
-        f"{note}Tuned on {', '.join(learnt) if len(learnt) < 7 else f'{len(learnt)} experiences'}. "
-        f"Each point is one of {count} {split} images, of {len(set(images.labels))} classes by "
-        "colour and shape; both panels show the same images on the same axes, which the "
-        f"pre-trained features alone decide. Ringed: images of whose {k} nearest neighbours (by "
-        "cosine, in all dimensions) more than half are no longer neighbours under the tuned "
-        f"model: {torn} of {count}."
-    )
-    if worst:
-        caption += (
-            f" Numbered: the {worst} that lost the most; grey lines lead from them to the "
-            "neighbours that they lost (dotted: where these were)."
-        )
-    return Words(
-        f"{images.name}, {role}: the same images before and after tuning",
-        (
-            f"pre-trained model\n{first or ' '}",
-            f"tuned by {config.about}, seed {config.seed}\n{', '.join(filter(None, (last, kept)))}",
-        ),
-        caption,
-    )
-
-
-def _csv(places: Projection, neighbors: Neighbors, images: Shown) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(FIELDS)
-    for k, (row, label) in enumerate(zip(images.rows, images.labels, strict=True)):
-        numbers = (*places.before[k], *places.after[k], neighbors.kept[k])
-        writer.writerow([row, images.classes[label], *(f"{x:.6f}" for x in numbers)])
-    return text.getvalue().encode()
+    return content, again, "Trained again, with other numbers than the record's. "

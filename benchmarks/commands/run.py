@@ -10,25 +10,15 @@ from typing import Any
 import yaml
 
 from benchmarks.board.table import table
-from benchmarks.config import (
-    Config,
-    Recipe,
-    find_recipe,
-    keys_help,
-    load_recipe,
-    parse_overrides,
-    path_configs,
-    plain,
-)
+from benchmarks.config import find_recipe, keys_help, load_recipe, parse_overrides, plain
 from benchmarks.execution.executor import Executor
-from benchmarks.execution.job import GIVEN, Job
-from benchmarks.execution.launcher import add_policy, check_folder, launch, policy_of
+from benchmarks.execution.job import Job
+from benchmarks.execution.launcher import Policy, add_policy, check_folder, launch, policy_of
 from benchmarks.execution.local import LocalExecutor
 from benchmarks.execution.plan import checked_steps
+from benchmarks.execution.recipe_jobs import recipe_jobs
 from benchmarks.execution.torchrun import TorchrunExecutor, first_on_machine, joined
 from benchmarks.experiment.ranks import is_main, launched, refuse_ranks
-from benchmarks.methods.plugins import checked
-from benchmarks.results.record import Selection
 from benchmarks.results.settings import rows_of
 from benchmarks.streams.registry import scan_images
 
@@ -87,8 +77,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def planned(args: argparse.Namespace) -> tuple[Recipe, list[Config]]:
-    """The recipe and the runs that the options ask for.
+def planned(args: argparse.Namespace) -> list[Job]:
+    """The jobs that the options ask for.
 
     Raises:
         FileNotFoundError: when there is no such recipe.
@@ -100,63 +90,38 @@ def planned(args: argparse.Namespace) -> tuple[Recipe, list[Config]]:
     recipe = load_recipe(find_recipe(args.config))
     if args.methods and recipe.method is not None:
         raise ValueError(f"--methods: {recipe.path.name} is the recipe of one method already")
-    for name, values in (("--methods", args.methods), ("--seeds", args.seeds)):
-        if values and len(set(values)) < len(values):
-            raise ValueError(f"{name} {values}: each may be given once")
-    configs = []
-    for method in args.methods or recipe.compare or (None,):
-        for seed in args.seeds or (None,):
-            changes = overrides if seed is None else {**overrides, "seed": seed}
-            config = _config(recipe, method, changes)
-            path = path_configs(config, args.strengths) if args.strengths else [config]
-            configs += [checked(each, recipe.path.name) for each in path]
-    return recipe, configs
-
-
-def _config(recipe: Recipe, method: str | None, overrides: dict[str, Any]) -> Config:
-    """The configuration of ``method``; None takes the recipe's own."""
-    if method is None:
-        return load_recipe(recipe.path, overrides).config
-    return recipe.of_method(method, overrides).config
-
-
-def jobs_of(configs: Sequence[Config], out: Path, strengths: Sequence[float] | None) -> list[Job]:
-    """The jobs of configurations; several strengths are compared on validation data."""
-    count = len(strengths or ())
-    compared = Selection("validation", count)
-    return [
-        Job(config, out, compared if count and config.strength is not None else GIVEN)
-        for config in configs
-    ]
+    out = args.out or Path("runs") / recipe.stream
+    methods, seeds = args.methods or recipe.compare or (None,), args.seeds or (None,)
+    return recipe_jobs(recipe, out, methods, seeds, args.strengths or "recipe", overrides)
 
 
 def main(args: argparse.Namespace) -> int:
     """Run, or say what would be run; 0 if every run finished."""
-    if args.jobs < 1:
-        raise ValueError(f"--jobs {args.jobs}: at least one")
-    recipe, configs = planned(args)
+    executor: Executor = LocalExecutor(args.jobs, 1 if args.jobs > 1 else None)
+    jobs = planned(args)
     if args.scan:
         refuse_ranks("run --scan")
-        return _scan(configs[0])
-    with joined(configs, args.jobs):
-        return _run(args, recipe, configs)
+        return _scan(jobs[0])
+    if launched():
+        executor = TorchrunExecutor()
+    with joined([job.config for job in jobs], args.jobs):
+        jobs, summary = first_on_machine(lambda: checked_steps(jobs))
+        if args.dry_run:
+            _show(jobs, summary)
+            return 0
+        return _launched(jobs, summary, executor, policy_of(args))
 
 
-def _run(args: argparse.Namespace, recipe: Recipe, configs: list[Config]) -> int:
-    out = args.out or Path("runs") / recipe.stream
-    jobs = jobs_of(configs, out, args.strengths)
-    jobs, summary = first_on_machine(lambda: checked_steps(jobs))
-    if args.dry_run:
-        _show(jobs, summary)
-        return 0
+def _launched(
+    jobs: Sequence[Job], summary: dict[str, Any], executor: Executor, policy: Policy
+) -> int:
+    """Launch the jobs, and print their table."""
+    out = jobs[0].folder
     if is_main():
         check_folder(out)
     if summary.get("split") == "hash80":
         print("The split is hash80, our own: figures are comparable with the same split only.")
-    executor: Executor = LocalExecutor(args.jobs, 1 if args.jobs > 1 else None)
-    if launched():
-        executor = TorchrunExecutor()
-    end = launch(jobs, out, executor, policy_of(args))
+    end = launch(jobs, out, executor, policy)
     if end.records:
         print(table(rows_of(end.records)))
         print(f"\nEach run's record is in {out}/; python -m benchmarks board {out} draws them.")
@@ -173,9 +138,9 @@ def _show(jobs: Sequence[Job], summary: dict[str, Any]) -> None:
     print(yaml.safe_dump({"stream_summary": summary}, sort_keys=False, default_flow_style=None))
 
 
-def _scan(config: Config) -> int:
+def _scan(job: Job) -> int:
     """List the images that cannot be read; 1 if there are any."""
-    count, broken = scan_images(config)
+    count, broken = scan_images(job.config)
     for place, reason in broken.items():
         print(f"{place}: {reason}")
     print(f"{count} images read, {len(broken)} of them broken.")

@@ -52,11 +52,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run what is due; 0 if every run of the matrix is finished then."""
-    if args.jobs < 1:
-        raise ValueError(f"--jobs {args.jobs}: at least one")
     if args.address is not None and args.engine != "ray":
         raise ValueError("--address is of a Ray cluster: say --engine ray")
     matrix = load_matrix(args.matrix)
+    executor: Executor = LocalExecutor(args.jobs, matrix.cpus)
+    if args.engine == "ray":
+        executor = RayExecutor(matrix.cpus, matrix.gpus, args.address)
     out = args.out or Path("runs") / Path(args.matrix).stem
     jobs = jobs_of(matrix, out)
     if args.list:
@@ -67,9 +68,6 @@ def main(args: argparse.Namespace) -> int:
     if args.task is not None:
         torch.set_num_threads(matrix.cpus)
         return _one(args, jobs, out)
-    executor: Executor = LocalExecutor(args.jobs, matrix.cpus)
-    if args.engine == "ray":
-        executor = RayExecutor(matrix.cpus, matrix.gpus, args.address)
     end = launch(jobs, out, executor, policy_of(args), known_steps)
     print(f"python -m benchmarks board {out} draws them.")
     return end.status

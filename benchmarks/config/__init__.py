@@ -1,6 +1,6 @@
-"""The configuration of runs as data: its schema, and the recipes that give it.
+"""Configurations of runs as data: the schema, and the recipes.
 
-Nothing here imports torch or Avalanche.
+The package imports neither torch nor Avalanche.
 """
 
 from benchmarks.config.complaints import complaint, unknown_key

@@ -11,10 +11,10 @@ from benchmarks.config.streams import KINDS
 
 
 def complaint(error: ValidationError) -> str:
-    """The first three complaints of a validation in one line."""
+    """Return the first three errors of a validation in one line."""
     parts = []
     for problem in error.errors()[:3]:
-        # pydantic puts the kind of the stream into the place as well
+        # pydantic's location contains the kind of the stream
         place = ".".join(str(x) for x in problem["loc"] if x not in KINDS)
         message = problem["msg"].removeprefix("Value error, ")
         value = problem["input"]
@@ -26,12 +26,12 @@ def complaint(error: ValidationError) -> str:
 
 
 def unknown_key(key: object, known: Iterable[str], path: str = "") -> str:
-    """Says that ``key`` is none of ``known``, and names the nearest of them.
+    """Return the message that ``key`` is none of ``known``, with the nearest of them.
 
     Args:
-        key: as the file has it.
+        key: the key in the file.
         known: keys of the same level.
-        path: the keys above, with a dot at the end, as ``"train."``.
+        path: the outer keys, with a dot at the end, such as ``"train."``.
     """
     names = list(known)
     near = difflib.get_close_matches(str(key), names, n=1)

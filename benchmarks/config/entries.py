@@ -1,4 +1,4 @@
-"""The mapping ``methods`` of a recipe: how a stream's methods differ from the registry."""
+"""The mapping ``methods`` of a recipe: a stream's changes to the registry's methods."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from benchmarks.config.overrides import merged
 from benchmarks.methods.registry import METHODS, check_method
 
 PATHS = ("coarse", "grid")
-"""Keys of a method in a recipe, beside those of a configuration: the strengths of its paths."""
+"""Keys that a method has in a recipe and not in a configuration: strengths of its paths."""
 _KNOWN = tuple(key for key in (*KEYS, *PATHS) if key not in ("method", "stream"))
 
 
 def check_entries(methods: Any) -> dict[str, Mapping[str, Any]]:
-    """The entries of ``methods`` by method; an entry without content is empty.
+    """Return the entries of ``methods`` by method; an entry without content is empty.
 
     Args:
-        methods: as the file has it; None without one.
+        methods: value of the key in the file; None without one.
 
     Raises:
-        ValueError: when ``methods`` or an entry is no mapping, a method is unknown, or a key of
-            an entry does not exist; names the nearest.
+        ValueError: if ``methods`` or an entry is no mapping, a method is unknown, or a key of
+            an entry does not exist; names the nearest key.
     """
     if methods is None:
         return {}
@@ -42,10 +42,10 @@ def check_entries(methods: Any) -> dict[str, Mapping[str, Any]]:
 
 
 def usual(method: str, entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The keys of ``method``: the registry's, and above them the entry of the recipe.
+    """Return the registry's keys of ``method``, overridden by the recipe's entry.
 
     Raises:
-        ValueError: when the method is unknown.
+        ValueError: if the method is unknown.
     """
     known = METHODS[check_method(str(method))]
     keys = {"method": method, **known.settings}

@@ -1,4 +1,4 @@
-"""How the schema describes a key: the text of ``--help``, the limits, and when the key came."""
+"""Descriptions of the schema's keys: help text, limits, and the age of a key."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ STRICT = ConfigDict(extra="forbid")
 
 
 def key(about: str, *, since_records: bool = True, **limits: Any) -> Any:
-    """The description of a key, for ``Annotated``.
+    """Return the description of a key, for ``Annotated``.
 
     Args:
         about: text of ``--help``.
-        since_records: False for a key that is younger than the first records. Such a key does
-            not count in a run's identity while it has its default; see
+        since_records: False for a key that is younger than the first records. A run's identity
+            leaves out such a key while the key has its default; see
             :data:`benchmarks.results.identity.LATER_KEYS`.
-        limits: pydantic's bounds of the value, as ``ge=0``.
+        limits: pydantic's bounds of the value, such as ``ge=0``.
     """
     return Field(
         description=about,

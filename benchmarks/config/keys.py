@@ -12,12 +12,12 @@ from benchmarks.config.schema import Config
 
 
 def keys_help() -> str:
-    """All keys with their defaults, for ``--help``: one line a key."""
+    """Return all keys with their defaults for ``--help``, one line a key."""
     return "\n".join(["keys, with their defaults:", *_lines(Config, "")])
 
 
 def later_keys() -> dict[str, Any]:
-    """Defaults of the keys that the schema marks with ``since_records=False``, by dotted name."""
+    """Return defaults by dotted name of the keys that are marked ``since_records=False``."""
     return dict(_marked(Config, ""))
 
 
@@ -51,7 +51,7 @@ def _nested(annotation: Any) -> list[Any]:
 
 
 def _notes(kind: Any, name: str) -> tuple[Any, ...]:
-    """What :func:`benchmarks.config.fields.key` says of a field."""
+    """Return the descriptions that :func:`benchmarks.config.fields.key` gave to a field."""
     annotation = get_type_hints(kind, include_extras=True)[name]
     return getattr(annotation, "__metadata__", ())
 
@@ -64,7 +64,7 @@ def _default(field: Field[Any]) -> Any:
 
 
 def _written(field: Field[Any]) -> str:
-    """The default of a key as YAML."""
+    """Return the default of a key as YAML."""
     value = _default(field)
     if value is MISSING:
         return "(needed)"

@@ -1,7 +1,8 @@
-"""Refuses keys that the schema does not have, before any value is looked at."""
+"""Refuses keys that the schema does not have, before values are checked."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
@@ -16,12 +17,12 @@ def check_keys(content: Mapping[str, Any], known: Sequence[str], path: str = "")
     """Refuse unknown keys of a configuration, at any depth.
 
     Args:
-        content: keys of a configuration, and perhaps others at its top.
+        content: a configuration, which may have other keys at its top.
         known: names that the top may have.
-        path: the keys above ``content`` in its file, with a dot at the end, for messages.
+        path: keys above ``content`` in its file, with a dot at the end, for messages.
 
     Raises:
-        ValueError: names the key and the nearest known one, or the kinds of streams.
+        ValueError: names the key and the nearest known one, or the kind and the nearest kind.
     """
     _walk(content, Config, known, path)
 
@@ -39,19 +40,23 @@ def _walk(content: Mapping[str, Any], kind: Any, known: Sequence[str], path: str
 
 
 def _dataclass_of(annotation: Any, value: Mapping[str, Any], path: str) -> Any:
-    """The dataclass that ``value`` is to become; None for a value of another type."""
+    """Return the dataclass for ``value``; None if the key holds no dataclass."""
     candidates = _dataclasses(annotation)
     if len(candidates) < 2:
         return candidates[0] if candidates else None
     by_kind = {get_args(get_type_hints(each)["kind"])[0]: each for each in candidates}
     kind = value.get("kind")
     if kind not in by_kind:
-        raise ValueError(f"{path}.kind={kind!r} must be one of {', '.join(by_kind)}")
+        near = difflib.get_close_matches(str(kind), by_kind, n=1)
+        raise ValueError(
+            f"{path}.kind={kind!r} must be one of {', '.join(by_kind)}"
+            + (f"; did you mean {near[0]!r}?" if near else "")
+        )
     return by_kind[kind]
 
 
 def _dataclasses(annotation: Any) -> list[Any]:
-    """The dataclasses that a field may hold."""
+    """Return the dataclasses that a field may hold."""
     if is_dataclass(annotation):
         return [annotation]
     return [each for part in get_args(annotation) for each in _dataclasses(part)]

@@ -1,4 +1,4 @@
-"""Configurations on top of each other: a file over its base, and ``--set`` over a file."""
+"""Merges configurations: a file over its base, and ``--set`` over a file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from avalanche_proxyfda._yaml import read_yaml
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
-    """``["train.lr=1e-4"]`` as a mapping; values are YAML.
+    """Return pairs such as ``["train.lr=1e-4"]`` as a mapping; values are YAML.
 
     Raises:
-        ValueError: for a pair without ``=``.
+        ValueError: for a pair without ``=``, or a value that is not YAML.
     """
     overrides = {}
     for pair in pairs:
@@ -27,7 +27,7 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """``below`` with the keys of ``above``, which win; neither is changed.
+    """Return ``below`` overridden by ``above``; neither is changed.
 
     Mappings merge key by key. A stream of another kind replaces the one below as a whole.
     """
@@ -43,9 +43,14 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def with_overrides(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """``content`` with single keys set, as ``{"train.lr": 1e-4}``; ``content`` stays as it is."""
+    """Return ``content`` with single keys set; ``content`` itself is unchanged.
+
+    Args:
+        content: a configuration.
+        overrides: values by dotted key, such as ``{"train.lr": 1e-4}``.
+    """
     others = dict(overrides)
-    kind = others.pop("stream.kind", None)  # first: it may clear the stream's other keys
+    kind = others.pop("stream.kind", None)  # first, since it may clear the stream's other keys
     result = merged(content, {} if kind is None else {"stream": {"kind": kind}})
     for key, value in others.items():
         _put(result, key, value)

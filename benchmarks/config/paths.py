@@ -10,11 +10,11 @@ from benchmarks.methods.registry import METHODS
 
 
 def path_configs(config: Config, strengths: Sequence[float]) -> list[Config]:
-    """``config`` at each strength; ``config`` alone for a method that has no strength.
+    """Return ``config`` at each strength; ``config`` alone for a method without a strength.
 
     Raises:
         TypeError, ValueError: for an empty grid, strengths that repeat, are negative or not
-            finite, and a stream without validation data to choose by.
+            finite, and a stream without validation data to choose settings on.
     """
     if METHODS[config.method].knob is None:
         return [config]

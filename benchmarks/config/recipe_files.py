@@ -1,4 +1,4 @@
-"""Where recipes lie, and the file of a recipe with the files that it builds on."""
+"""Files of recipes: finds them, and reads a recipe with its bases."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 def find_recipe(name: str | Path) -> Path:
-    """The file called ``name``, from here or from the folder of recipes.
+    """Return the file called ``name``, in the working directory or the folder of recipes.
 
     Raises:
-        FileNotFoundError: when there is none; names those that come near.
+        FileNotFoundError: if there is no such file; names similar recipes.
     """
     for path in (Path(name), RECIPES.parent / name, RECIPES / name):
         if path.is_file():
@@ -35,20 +35,20 @@ def find_recipe(name: str | Path) -> Path:
 
 
 def shipped() -> list[str]:
-    """Names of the recipes that come with the benchmarks."""
+    """Return the names of the recipes that come with the benchmarks."""
     return [path.name for path in sorted(RECIPES.glob("*.yaml"))]
 
 
 def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[dict[str, Any]]:
-    """The contents of a recipe's file and of the files that it builds on, the lowest first.
+    """Return the contents of a recipe's file and of its bases, the lowest base first.
 
     Args:
         path: the recipe's file.
         above: files that build on ``path``.
 
     Raises:
-        ValueError: when a file is no mapping in YAML, or a base is no file or its own base; the
-            message begins with the file's name.
+        ValueError: if a file is no mapping in YAML, a base does not exist, or a base leads back
+            to itself; the message begins with the file's name.
     """
     if path in above:
         raise ValueError(f"{path.name}: it is its own base")

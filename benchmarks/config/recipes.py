@@ -1,4 +1,4 @@
-"""Recipes: YAML files of configurations, one a stream, which may build on each other."""
+"""Recipes: YAML files of configurations, one a stream; a recipe may have a base."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class MethodRecipe:
 
     Attributes:
         config: the configuration, at the method's usual strength.
-        coarse: strengths of a quick path; empty where the recipe gives none.
-        grid: strengths of a full path, as many for every method that a recipe compares; empty
-            for a method without a strength.
+        coarse: strengths of a quick path; empty if the recipe gives none.
+        grid: strengths of a full path, equally many for every method that a recipe compares;
+            empty for a method without a strength.
     """
 
     config: Config
@@ -46,8 +46,8 @@ class Recipe:
         path: the file.
         method: the one method that the file sets; None in the recipe of a stream.
         compare: methods that a command compares by default; empty in the recipe of one method.
-        alone: the configuration and paths of the file's one method; in the recipe of a stream,
-            the configuration has the stream's keys and no method's.
+        alone: configuration and paths of the file's one method; in the recipe of a stream, the
+            configuration has the stream's keys alone.
     """
 
     path: Path
@@ -59,26 +59,26 @@ class Recipe:
 
     @property
     def config(self) -> Config:
-        """The configuration of the file, without one of ``compare``."""
+        """Configuration of the file, without the methods of ``compare``."""
         return self.alone.config
 
     @property
     def stream(self) -> str:
-        """The recipe's name, which is that of the folder of its records too."""
+        """Name of the recipe, and of the folder of its records."""
         return self.path.stem
 
     def of_method(self, method: str, overrides: Mapping[str, Any] | None = None) -> MethodRecipe:
-        """The recipe of one method on this stream.
+        """Return the recipe of one method on this stream.
 
         The later of these wins: the stream's keys, the registry's settings of the method, the
         entry of the method in ``methods``, ``overrides``.
 
         Args:
             method: a method of the registry; the file need not name it.
-            overrides: keys to set, as ``{"train.lr": 1e-4}``.
+            overrides: keys to set, such as ``{"train.lr": 1e-4}``.
 
         Raises:
-            ValueError: when the file is the recipe of one method, a key does not exist, or a
+            ValueError: if the file is the recipe of one method, a key does not exist, or a
                 value does not fit; the message begins with the file's name.
         """
         if self.method is not None:
@@ -95,40 +95,42 @@ class Recipe:
 
 
 def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe with its bases.
+    """Load a recipe with its bases.
 
-    In the recipe of one method the later of these wins: the files beneath the one that sets
-    ``method``, the registry's settings of the method, its entry in ``methods``, the file that
-    sets ``method`` and those above it, ``overrides``.
+    In the recipe of one method the later of these wins: the bases of the file that sets
+    ``method``, the registry's settings of the method, the method's entry in ``methods``, the file
+    that sets ``method`` and the files that build on it, ``overrides``.
 
     Args:
         path: the file.
-        overrides: keys to set, as ``{"train.lr": 1e-4}``.
+        overrides: keys to set, such as ``{"train.lr": 1e-4}``.
 
     Raises:
-        ValueError: for keys that do not exist, near ones named, and for bad values; the
-            message begins with the file's name.
+        ValueError: for unknown keys, with the nearest ones, and for bad values; the message
+            begins with the file's name.
     """
     files, changes = read_files(path), overrides or {}
     with _named(path):
         setter = next((k for k, file in enumerate(files) if "method" in file), len(files))
-        beneath, own = _together(files[:setter]), _together(files[setter:])
-        if "compare" in own:
-            raise ValueError(f"compare={own['compare']!r}: the recipe of one method compares none")
+        beneath, above = _together(files[:setter]), _together(files[setter:])
+        if "compare" in above:
+            raise ValueError(
+                f"compare={above['compare']!r}: the recipe of one method compares none"
+            )
         entries = check_entries(_together(files).get("methods"))
         compare = _methods(beneath.pop("compare", None))
-        for part in (beneath, own):
+        for part in (beneath, above):
             part.pop("methods", None)
-        method = changes.get("method", own.get("method"))
+        method = changes.get("method", above.get("method"))
         _check_place(beneath, method)
         usual_keys = usual(method, entries) if method is not None else {}
-        alone = _resolved(merged(merged(beneath, usual_keys), own), changes)
+        alone = _resolved(merged(merged(beneath, usual_keys), above), changes)
     return Recipe(path, method, () if method is not None else compare, alone, beneath, entries)
 
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Errors inside become a ValueError of one line that begins with the file's name."""
+    """Turn errors of the block into a ValueError of one line that begins with the file's name."""
     try:
         yield
     except ValidationError as error:
@@ -143,7 +145,7 @@ def _together(files: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _methods(compare: Any) -> tuple[str, ...]:
-    """The methods that a file lists to compare."""
+    """Return the methods that a file compares."""
     if compare is None:
         return ()
     if not isinstance(compare, list):
@@ -154,7 +156,7 @@ def _methods(compare: Any) -> tuple[str, ...]:
 
 
 def _check_place(beneath: Mapping[str, Any], method: str | None) -> None:
-    """Refuse a method's own keys where no method is set."""
+    """Refuse keys of a method in the bases of the file that sets ``method``."""
     for key in (*PATHS, "strength") if method is not None else PATHS:
         if key in beneath:
             raise ValueError(

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from benchmarks.config.complaints import complaint
 from benchmarks.config.fields import STRICT, key
 from benchmarks.config.parts import Backbone, Head, Panel, Train, Where
-from benchmarks.config.streams import AnyStream, Concepts, Sequence
+from benchmarks.config.streams import AnyStream, Concepts
 from benchmarks.methods.registry import METHODS, check_method
 from benchmarks.results.identity import label_of, run_id_of
 
@@ -26,13 +26,13 @@ class Config:
     """
 
     method: Annotated[str, key(f"one of {', '.join(METHODS)}")] = "finetune"
-    strength: Annotated[float | None, key("λ; mu of DiGraP, alpha of WiSE-FT")] = None
+    strength: Annotated[float | None, key("λ of the method; mu of DiGraP, alpha of WiSE-FT")] = None
     options: Annotated[dict[str, Any], key("further arguments of the method's plugin")] = Field(
         default_factory=dict
     )
-    reference: Annotated[Literal["previous", "initial"], key("the teacher's, or the anchor's")] = (
-        "previous"
-    )
+    reference: Annotated[
+        Literal["previous", "initial"], key("model of the teacher or the anchor")
+    ] = "previous"
     seed: Annotated[int, key("seed of heads and batches", ge=0)] = 0
     stream: Annotated[AnyStream, Field(discriminator="kind")] = Field(default_factory=Concepts)
     backbone: Backbone = Field(default_factory=Backbone)
@@ -51,7 +51,7 @@ class Config:
         if self.method == "lp-ft" and self.head.kind != "probe":
             raise ValueError(f"head.kind={self.head.kind!r}: lp-ft begins with a probe")
         sets = getattr(self.stream, "sets", ())
-        if isinstance(self.stream, (Concepts, Sequence)) and not sets:
+        if hasattr(self.stream, "sets") and not sets:
             raise ValueError("stream.sets needs at least one data set")
         both = set(sets) & set(self.panel.sets)
         if both:
@@ -59,7 +59,7 @@ class Config:
 
     @property
     def identity(self) -> str:
-        """SHA-256 of the configuration without ``where``, as canonical JSON."""
+        """SHA-256 of the configuration as canonical JSON, without ``where``."""
         return run_id_of(plain(self))
 
     @property
@@ -69,12 +69,12 @@ class Config:
 
     @property
     def about(self) -> str:
-        """The method and its strength, to read."""
+        """Method and strength, for people."""
         knob = METHODS[self.method].knob
         return self.method if knob is None else f"{self.method}, {knob} = {self.strength:g}"
 
     def at(self, name: str) -> Path:
-        """A path of the configuration: itself, or inside ``where.data``."""
+        """Return a path of the configuration; a relative path lies in ``where.data``."""
         return Path(self.where.data).expanduser() / Path(name).expanduser()
 
 
@@ -82,25 +82,25 @@ _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
 
 
 def plain(config: Config) -> dict[str, Any]:
-    """The configuration as JSON's types."""
+    """Return the configuration as JSON's types."""
     content: dict[str, Any] = _ADAPTER.dump_python(config, mode="json")
     return content
 
 
 def read(content: dict[str, Any]) -> Config:
-    """The configuration that :func:`plain` was made of.
+    """Return the configuration of a result of :func:`plain`.
 
     Raises:
-        pydantic.ValidationError: when a key is unknown or a value does not fit.
+        pydantic.ValidationError: if a key is unknown or a value does not fit.
     """
     return _ADAPTER.validate_python(content)
 
 
 def changed(config: Config, **changes: Any) -> Config:
-    """``config`` with other values of its own fields.
+    """Return ``config`` with other values of some fields.
 
     Raises:
-        ValueError: in one line, for values that do not fit.
+        ValueError: for values that do not fit; the message is one line.
     """
     try:
         return replace(config, **changes)

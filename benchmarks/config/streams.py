@@ -1,4 +1,8 @@
-"""The kinds of streams. A new kind is one dataclass here, named in :data:`AnyStream`."""
+"""The kinds of streams.
+
+A new kind is one dataclass here, named in :data:`AnyStream`, and one module in
+``benchmarks/streams/kinds``.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ SEQUENCE = ("digits", "greek", "textures", "cyrillic")
 
 @dataclass(frozen=True, config=STRICT)
 class Concepts:
-    """The embedded stream: small data sets, each with labels of its own."""
+    """The embedded stream: small data sets, each with its own labels."""
 
     kind: Literal["concepts"] = "concepts"
     sets: Annotated[tuple[str, ...], key("data sets to learn, in order")] = SEQUENCE
@@ -26,16 +30,16 @@ class Sequence:
 
     kind: Literal["sequence"]
     sets: Annotated[
-        tuple[str, ...], key("torchvision's names, npz:FILE or folder:FOLDER, in order")
+        tuple[str, ...], key("names of torchvision, npz:FILE or folder:FOLDER, in order")
     ]
-    shared_labels: Annotated[bool, key("one label space for all: learning by domain")] = False
+    shared_labels: Annotated[bool, key("true: one label space for all sets")] = False
     validation_share: Annotated[
-        float, key("share of train, where no validation split is published", gt=0, le=0.5)
+        float, key("share of train to hold out if no validation split is published", gt=0, le=0.5)
     ] = 0.1
-    validation_seed: Annotated[int, key("seed of that split")] = 0
-    download: Annotated[bool, key("let torchvision fetch what is missing")] = False
+    validation_seed: Annotated[int, key("seed of the held-out split")] = 0
+    download: Annotated[bool, key("true lets torchvision download missing data")] = False
     on_corrupt: Annotated[
-        Literal["raise", "drop"], key("stop at a broken image, or leave it out and note it")
+        Literal["raise", "drop"], key("stop at a broken image, or skip it and note it")
     ] = "raise"
 
 
@@ -48,22 +52,22 @@ class ImageNetR:
     num_experiences: Annotated[int, key("a divisor of 200", ge=1)] = 10
     split: Annotated[
         Literal["hash80", "coda", "presplit"] | None,
-        key("null: presplit where there are train/ and test/, else hash80"),
+        key("null: presplit if the data have train/ and test/, else hash80"),
     ] = None
     lists: Annotated[tuple[str, str] | None, key("CODA-Prompt's YAML files")] = None
     order: Annotated[
         str | tuple[int, ...], key("pilot-SEED, coda-RUN, identity, or all class ids")
     ] = "pilot-1993"
     validation_share: Annotated[
-        float, key("share of each class's training images, held out to choose by", ge=0, le=0.5)
+        float, key("share of each class's training images to hold out", ge=0, le=0.5)
     ] = 0.1
     on_corrupt: Annotated[
-        Literal["raise", "drop"], key("stop at a broken image, or leave it out and note it")
+        Literal["raise", "drop"], key("stop at a broken image, or skip it and note it")
     ] = "raise"
 
 
 AnyStream = Concepts | Sequence | ImageNetR
-"""The kinds of streams; ``kind`` tells one from another."""
+"""The kinds of streams; the key ``kind`` names one."""
 KINDS: tuple[str, ...] = tuple(
     get_args(get_type_hints(kind)["kind"])[0] for kind in get_args(AnyStream)
 )

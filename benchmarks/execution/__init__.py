@@ -1,4 +1,4 @@
-"""Many runs: jobs, one launcher with one resume policy, and the executors that it can use."""
+"""Many runs: jobs, one launcher with one resume policy, and executors."""
 
 from benchmarks._quiet import quiet
 

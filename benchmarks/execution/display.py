@@ -50,7 +50,11 @@ class Display:
         )
         hidden = self.console.is_terminal or not is_main() or not due
         self._bar = tqdm(
-            total=sum(known), desc="steps", unit="step", mininterval=2, disable=hidden or not known
+            total=round(self._steps_left),
+            desc="steps",
+            unit="step",
+            mininterval=2,
+            disable=hidden or not known,
         )
 
     def __enter__(self) -> Display:
@@ -72,7 +76,7 @@ class Display:
     def stepped(self, steps: int) -> None:
         """Count training steps that were made."""
         self._running += steps
-        self._bar.update(steps)
+        self._move_bar()
 
     def ended(self, job: Job, record: Record) -> None:
         """Count a run that ended."""
@@ -83,8 +87,13 @@ class Display:
         self._ended += steps
         self._steps_left -= steps
         self._running = max(0.0, self._running - steps)
+        self._move_bar()
         if not self.console.is_terminal:
             self.console.print(f"{job.about}: {record.status}. {self.summary()}", highlight=False)
+
+    def _move_bar(self) -> None:
+        """Show the steps so far; a run that ended counts whole, also where it failed early."""
+        self._bar.update(round(self._ended + self._running) - self._bar.n)
 
     @property
     def seconds_left(self) -> float | None:

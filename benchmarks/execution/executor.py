@@ -16,13 +16,12 @@ Stepped = Callable[[int], object]
 
 
 class Executor(Protocol):
-    """Runs jobs.
+    """Runs jobs."""
 
-    Attributes:
-        parallel: runs at a time on one machine, which timings depend on.
-    """
-
-    parallel: int
+    @property
+    def parallel(self) -> int:
+        """Runs at a time on one machine, which timings depend on."""
+        ...
 
     def run(self, jobs: Sequence[Job], done: Done, stepped: Stepped) -> None:
         """Run every job; one that fails, or whose process dies, does not stop the others."""

@@ -14,6 +14,7 @@ from benchmarks.execution.display import Display
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.job import Job
 from benchmarks.execution.settle import Settler
+from benchmarks.execution.torchrun import decided_by_main
 from benchmarks.experiment.ranks import is_main
 from benchmarks.results.record import Record
 
@@ -84,7 +85,8 @@ class Launched:
     """The end of a launch.
 
     Attributes:
-        records: the record of each finished run, in the order of the jobs.
+        records: the record of each finished run, in the order of the jobs; empty on ranks other
+            than 0.
         status: exit status: 0 if every run is finished, 1 if not, 130 after Ctrl-C.
     """
 
@@ -101,6 +103,8 @@ def launch(
 ) -> Launched:
     """Run the jobs that are due, write their records, and report.
 
+    Under torchrun rank 0 decides which jobs are due, writes the records and reports.
+
     Args:
         jobs: all jobs, finished ones included.
         out: folder of the records, for the messages.
@@ -110,15 +114,18 @@ def launch(
 
     Raises:
         OSError: when a record cannot be written at the end either.
+        RunFailedError: when a run raised an error on one of several ranks.
     """
     started = time.monotonic()
-    states = [job.state() for job in jobs]
+    states = decided_by_main(lambda: [job.state() for job in jobs])
     if is_main() and not policy.resume:
         for job in jobs:
             clean(job.checkpoint)
     due = [job for job, state in zip(jobs, states, strict=True) if policy.is_due(state)]
     due = with_steps(due)
-    _announce(jobs, states, due, out, policy)
+    left = {job.file for job in due}
+    kept = [(job, s) for job, s in zip(jobs, states, strict=True) if job.file not in left]
+    _announce(len(jobs), due, kept, out)
     settle = Settler(executor.parallel)
     display = Display(jobs, due)
 
@@ -134,44 +141,42 @@ def launch(
         print("\nStopped. What is finished is written; the same command goes on from there.")
     finally:
         settle.finish()
+    if not is_main():
+        return Launched((), INTERRUPTED if interrupted else 0)
+    ends = [settle.records.get(job.file) if job.file in left else job.finished() for job in jobs]
+    finished = tuple(end for end in ends if end is not None and end.status == "finished")
     if interrupted:
-        return Launched(_finished(jobs), INTERRUPTED)
-    finished = _finished(jobs)
-    if is_main():
-        _report(jobs, finished, time.monotonic() - started)
-    return Launched(finished, int(is_main() and len(finished) < len(jobs)))
-
-
-def _finished(jobs: Sequence[Job]) -> tuple[Record, ...]:
-    return tuple(record for job in jobs if (record := job.finished()) is not None)
-
-
-def _announce(
-    jobs: Sequence[Job], states: Sequence[str], due: Sequence[Job], out: Path, policy: Policy
-) -> None:
-    """Say how many runs there are, and which do not run."""
-    steps = sum(job.steps for job in due)
-    print(f"{len(jobs)} runs, {steps} steps in all; records go to {out}/.", flush=True)
-    running = {job.file for job in due}
-    for job, state in zip(jobs, states, strict=True):
-        if state.startswith("refused") and job.file not in running:
-            print(f"{job.file}: {state}; --retry-failed runs it again")
-    kept = states.count("finished") if policy.resume else 0
-    if kept:
-        print(f"{kept} are finished and kept; --no-resume runs them again.", flush=True)
-    failed = sum(
-        state == "failed" and job.file not in running
-        for job, state in zip(jobs, states, strict=True)
+        return Launched(finished, INTERRUPTED)
+    print(
+        f"{len(finished)} of {len(jobs)} runs are finished. "
+        f"Took {time.monotonic() - started:.0f} s."
     )
+    for job, end in zip(jobs, ends, strict=True):
+        if end is None or end.status != "finished":
+            print(f"  {job.about}: {_why(job, end)}")
+    return Launched(finished, int(len(finished) < len(jobs)))
+
+
+def _announce(count: int, due: Sequence[Job], kept: Sequence[tuple[Job, str]], out: Path) -> None:
+    """Say how many runs there are, and which do not run."""
+    states = [state for _, state in kept]
+    finished, failed = states.count("finished"), states.count("failed")
+    steps = sum(job.steps for job in due)
+    text = f"{count} runs, of which {finished} are finished"
+    if steps:
+        text += f"; {steps} steps are due"
+    print(f"{text}; records go to {out}/.", flush=True)
+    if finished:
+        print(f"{finished} are finished and kept; --no-resume runs them again.", flush=True)
     if failed:
         print(f"{failed} failed: --retry-failed runs those again.", flush=True)
+    for job, state in kept:
+        if state.startswith("refused"):
+            print(f"{job.file}: {state}; --retry-failed runs it again", flush=True)
 
 
-def _report(jobs: Sequence[Job], finished: Sequence[Record], seconds: float) -> None:
-    """Say how many runs are finished, and why the others are not."""
-    print(f"{len(finished)} of {len(jobs)} runs are finished. Took {seconds:.0f} s.")
-    for job in jobs:
-        if job.finished() is None:
-            state = job.state()
-            record = job.record() if state == "failed" else None
-            print(f"  {job.about}: {state}" + (f": {record.reason}" if record else ""))
+def _why(job: Job, end: Record | None) -> str:
+    """Why a job has no finished run: its state, or the reason of the failed run."""
+    if end is None and job.state() == "failed":  # at an earlier time
+        end = job.record()
+    return job.state() if end is None else f"{end.status}: {end.reason}"

@@ -43,15 +43,19 @@ class _Worker:
     """A process that runs one job after the other; a new process takes the place of a dead one."""
 
     def __init__(self, context: Any, ticks: Any, threads: int | None) -> None:
-        self._make = lambda: ProcessPoolExecutor(1, context, _start, (ticks, threads))
-        self._process = self._make()
+        self._settings = (context, ticks, threads)
+        self._process = self._new()
+
+    def _new(self) -> ProcessPoolExecutor:
+        context, ticks, threads = self._settings
+        return ProcessPoolExecutor(1, context, _start, (ticks, threads))
 
     def run(self, work: Work, job: Job, parallel: int) -> Record:
         try:
             return self._process.submit(attempt, work, job, parallel).result()
         except BrokenProcessPool as error:
             self._process.shutdown(wait=False)
-            self._process = self._make()
+            self._process = self._new()
             raise RuntimeError(
                 "the process of the run died: killed, or out of memory; fewer --jobs need less"
             ) from error
@@ -89,11 +93,18 @@ class LocalExecutor:
         parallel: runs at a time.
         threads: torch's threads in each process; None leaves torch's own choice.
         work: makes one job's record.
+
+    Raises:
+        ValueError: when ``parallel`` is below 1.
     """
 
     parallel: int = 1
     threads: int | None = None
     work: Work = _run_one
+
+    def __post_init__(self) -> None:
+        if self.parallel < 1:
+            raise ValueError(f"--jobs {self.parallel}: at least one")
 
     def run(self, jobs: Sequence[Job], done: Done, stepped: Stepped) -> None:
         """Run every job; see :class:`~benchmarks.execution.executor.Executor`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,18 +9,10 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from avalanche_proxyfda._yaml import read_yaml
-from benchmarks.config import (
-    Recipe,
-    complaint,
-    find_recipe,
-    load_recipe,
-    path_configs,
-    unknown_key,
-)
+from benchmarks.config import complaint, find_recipe, load_recipe, unknown_key
 from benchmarks.execution.job import Job
-from benchmarks.methods.plugins import checked
-from benchmarks.methods.registry import METHODS, check_method
-from benchmarks.results.record import Selection
+from benchmarks.execution.recipe_jobs import Strengths, method_jobs
+from benchmarks.methods.registry import check_method
 
 FOLDER = Path(__file__).parents[1] / "sweeps"
 _STRICT = ConfigDict(extra="forbid")
@@ -36,12 +27,12 @@ class Matrix:
     Attributes:
         streams: recipes of streams.
         methods: to compare; None takes those that ``compare`` of a stream's recipe lists.
-        seeds: of every setting.
+        seeds: seeds of every setting.
         strengths: the recipes' ``grid``, their ``coarse`` one, the ``recipe``'s own value, or
             numbers: for all methods, or by method (others then take the grid).
         set: keys of the configuration to change, as ``train.epochs: 1``.
         cpus: cores of one run.
-        gpus: of one run; a fraction shares one.
+        gpus: GPUs of one run; a fraction shares one.
     """
 
     streams: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -63,6 +54,12 @@ class Matrix:
             values = getattr(self, name) or ()
             if len(set(values)) < len(values):
                 raise ValueError(f"{name}={list(values)}: each may be given once")
+
+    def strengths_of(self, method: str) -> Strengths:
+        """Strengths of one method."""
+        if isinstance(self.strengths, dict):
+            return self.strengths.get(method, "grid")
+        return self.strengths
 
 
 _ADAPTER: TypeAdapter[Matrix] = TypeAdapter(Matrix)
@@ -97,7 +94,7 @@ def load_matrix(name: str) -> Matrix:
 
 
 def jobs_of(matrix: Matrix, out: Path) -> list[Job]:
-    """The runs, seed by seed, so that an unfinished sweep has whole seeds first.
+    """The jobs, seed by seed, so that an unfinished sweep has whole seeds first.
 
     Raises:
         FileNotFoundError, ValueError: for recipes that are not there, or settings that do not fit.
@@ -105,28 +102,13 @@ def jobs_of(matrix: Matrix, out: Path) -> list[Job]:
     jobs = []
     recipes = [load_recipe(find_recipe(name)) for name in matrix.streams]
     for seed in matrix.seeds:
-        for stream in recipes:
-            for method in matrix.methods or stream.compare:
-                jobs += list(_of_method(matrix, stream, method, seed, out))
+        for recipe in recipes:
+            for method in matrix.methods or recipe.compare:
+                changes = {**matrix.set, "seed": seed}
+                folder, strengths = out / recipe.stream, matrix.strengths_of(method)
+                jobs += method_jobs(recipe, folder, method, strengths, changes)
     if not jobs:
         raise ValueError(f"streams={list(matrix.streams)} list no methods: say methods=…")
     if len({job.file for job in jobs}) < len(jobs):
         raise ValueError(f"streams={list(matrix.streams)}: two of them are the same recipe")
     return jobs
-
-
-def _of_method(matrix: Matrix, stream: Recipe, method: str, seed: int, out: Path) -> Iterable[Job]:
-    run = stream.of_method(method, {**matrix.set, "seed": seed})
-    asked = matrix.strengths
-    if isinstance(asked, dict):
-        asked = asked.get(method, "grid")
-    grids = {"grid": run.grid, "coarse": run.coarse, "recipe": ()}
-    grid = grids[asked] if isinstance(asked, str) else asked
-    folder, source = out / stream.stream, stream.path.name
-    if METHODS[method].knob is None or asked == "recipe":
-        return [Job(checked(run.config, source), folder)]
-    if not grid:
-        raise ValueError(f"{source} has no {asked} of {method}: say strengths=…")
-    selection = Selection("validation", len(grid))
-    path = path_configs(run.config, grid)
-    return [Job(checked(config, source), folder, selection) for config in path]

@@ -37,23 +37,18 @@ def checked_steps(jobs: Sequence[Job]) -> tuple[list[Job], dict[str, Any]]:
 
 def known_steps(jobs: Sequence[Job]) -> list[Job]:
     """Jobs with their steps; 0 for a job that cannot be built, which fails when it runs."""
-    streams: dict[bytes, Stream | None] = {}
-    counted = []
+    steps: dict[bytes, int] = {}
     for job in jobs:
         key = _key(job.config)
-        if key not in streams:
-            try:
-                streams[key] = prepare(job.config, only_check=True).stream
-            except Exception:  # any error: the run raises it again, and its record holds it
-                streams[key] = None
-        counted.append(replace(job, steps=_steps(job.config, streams[key])))
-    return counted
+        if key not in steps:
+            steps[key] = _steps(job.config)
+    return [replace(job, steps=steps[_key(job.config)]) for job in jobs]
 
 
-def _steps(config: Config, stream: Stream | None) -> int:
+def _steps(config: Config) -> int:
     try:
-        return 0 if stream is None else planned_steps(config, stream)
-    except ValueError:
+        return planned_steps(config, prepare(config, only_check=True).stream)
+    except Exception:  # any error: the run raises it again, and its record holds it
         return 0
 
 

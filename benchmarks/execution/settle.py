@@ -42,7 +42,7 @@ class Settler:
         self.records[job.file] = outcome
         try:
             if outcome.status == "failed" and job.finished() is not None:
-                print(f"{job.file} is of a time when it finished, and stays.", file=sys.stderr)
+                print(f"{job.file} is of an earlier run that finished, and stays.", file=sys.stderr)
             else:
                 set_refused_aside(job)
                 write_record(job.file, outcome)

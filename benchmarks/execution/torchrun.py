@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import distributed
 
@@ -54,6 +54,16 @@ def first_on_machine(work: Callable[[], T]) -> T:
     value = work() if first else None
     distributed.all_gather_object([None] * distributed.get_world_size(), None)
     return value if first else work()  # type: ignore[return-value]
+
+
+def decided_by_main(decide: Callable[[], T]) -> T:
+    """Call ``decide`` on rank 0; every rank gets its value, for ranks may see other files."""
+    if not launched():
+        return decide()
+    values: list[Any] = [decide() if is_main() else None]
+    distributed.broadcast_object_list(values, src=0)
+    value: T = values[0]
+    return value
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from avalanche.models.utils import avalanche_forward
@@ -19,15 +19,15 @@ from avalanche_proxyfda.metrics import (
     probe_accuracies,
     zero_shot_accuracies,
 )
-from avalanche_proxyfda.metrics.panel import Split
 from avalanche_proxyfda.models import Backbone, TextHead, text_head
 from avalanche_proxyfda.strategies.precision import autocast
 from benchmarks.config import Config, plain
 from benchmarks.streams.panel import PanelData
 from benchmarks.streams.words import words_of
 
-MEASURED: tuple[Split, ...] = ("validation", "test")
-Accuracies = dict[Split, dict[str, float]]
+Measured = Literal["validation", "test"]
+MEASURED: tuple[Measured, ...] = ("validation", "test")
+Accuracies = dict[Measured, dict[str, float]]
 _PRETRAINED: dict[str, PanelMoment] = {}
 
 
@@ -161,11 +161,13 @@ def measure_panel(
         sets, train = [data.images for data in panel], config.train
         shared = Panel(sets, "tower", batch_size=train.eval_batch, num_workers=train.workers)
         for name, features in shared.of(model, device).items():
-            for split, value in probe_accuracies(features).items():
-                linear_probe[split][name] = value
+            probed = probe_accuracies(features)
+            for split in MEASURED:
+                linear_probe[split][name] = probed[split]
             if heads and name in heads:
-                for split, value in zero_shot_accuracies(features, heads[name]).items():
-                    zero_shot[split][name] = value
+                from_text = zero_shot_accuracies(features, heads[name])
+                for split in MEASURED:
+                    zero_shot[split][name] = from_text[split]
             test_features[name] = features.splits["test"]
     return PanelMoment(linear_probe, zero_shot if heads else None, test_features)
 

@@ -1,4 +1,4 @@
-"""Everything that a run needs, built and checked before the first step is paid for."""
+"""Builds and checks everything that a run needs, before its first step."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.models import Backbone
 from benchmarks.config import Config
+from benchmarks.experiment.data import load_data
 from benchmarks.experiment.measure import device_of
 from benchmarks.methods.plugins import plugins_of
-from benchmarks.models.backbone import build_backbone, build_views
+from benchmarks.models.backbone import build_backbone
 from benchmarks.models.build import build_model, build_optimizer
-from benchmarks.streams.panel import PanelData, load_panel
-from benchmarks.streams.registry import load_stream
+from benchmarks.streams.panel import PanelData
 from benchmarks.streams.stream import Stream
 
 
@@ -26,13 +26,13 @@ class Prepared:
     """A run before its first step.
 
     Attributes:
-        device: where it takes place.
-        backbone: the pre-trained tower; it is the model's.
-        stream: what is learnt.
-        panel: what is probed.
-        model: ``tower`` and ``head``, on the device.
-        optimizer: of the model.
-        epochs: of each experience.
+        device: device of the training.
+        backbone: pre-trained tower, which the model contains.
+        stream: experiences to learn.
+        panel: data sets for probes.
+        model: model with the parts ``tower`` and ``head``, on the device.
+        optimizer: optimizer of the model.
+        epochs: number of epochs, by experience.
     """
 
     device: torch.device
@@ -45,30 +45,30 @@ class Prepared:
 
 
 def prepare(config: Config, only_check: bool = False) -> Prepared:
-    """Load and build what ``config`` asks for.
+    """Load and build the parts of a run.
 
     Args:
-        config: what to build.
-        only_check: leave the model on the CPU and the accelerator alone, which the process that
-            runs it may need for itself.
+        config: configuration of the run.
+        only_check: True leaves the model on the CPU, so that an accelerator stays free for the
+            process that trains.
 
     Raises:
-        FileNotFoundError, ImportError, ConnectionError, ValueError: when data, weights or
-            settings are not what they should be.
+        FileNotFoundError, ImportError, ConnectionError, ValueError: if data, weights or settings
+            are missing or refused.
     """
     device = device_of(config, touch=not only_check)
-    _seed(config.seed)  # for weights that are random
+    _seed(config.seed)  # for random weights
     backbone = build_backbone(config)
-    views = build_views(config, backbone)
-    stream, panel = load_stream(config, views), load_panel(config, views)
+    data = load_data(config, backbone)
+    stream, panel = data.stream, data.panel
     check_batches(config, stream)
-    _seed(config.seed)  # whatever was drawn so far
+    _seed(config.seed)  # loading may have drawn random numbers
     model: Any = build_model(config, backbone, stream)
     if config.train.channels_last:
         model.to(memory_format=torch.channels_last)
     if not only_check:
         model.to(device)
-    optimizer = build_optimizer(config, model)  # which may freeze the tower
+    optimizer = build_optimizer(config, model)  # may freeze the tower
     return Prepared(device, backbone, stream, panel, model, optimizer, epochs_of(config, stream))
 
 
@@ -79,10 +79,10 @@ def _seed(seed: int) -> None:
 
 
 def epochs_of(config: Config, stream: Stream) -> list[int]:
-    """Epochs of each experience.
+    """Return the number of epochs of each experience.
 
     Raises:
-        ValueError: when ``train.epochs`` has another number of entries.
+        ValueError: if ``train.epochs`` lists another number of experiences.
     """
     asked, count = config.train.epochs, len(stream.train)
     if isinstance(asked, int):
@@ -93,10 +93,11 @@ def epochs_of(config: Config, stream: Stream) -> list[int]:
 
 
 def batch_sizes(config: Config, stream: Stream) -> list[int]:
-    """Samples of a full batch, by experience.
+    """Return the number of samples of a full batch, by experience.
 
     Raises:
-        ValueError: when balanced batches are asked of an experience with one class.
+        ValueError: for balanced batches of an experience with one class, or a batch without
+            room for two classes.
     """
     train, sizes = config.train, []
     for experience in stream.train:
@@ -124,7 +125,7 @@ def check_batches(config: Config, stream: Stream) -> None:
     """Refuse batches that are too small for the method.
 
     Raises:
-        ValueError: names the experience.
+        ValueError: if a batch has no more samples than ``options.num_neighbors``.
     """
     sizes = batch_sizes(config, stream)
     for plugin in plugins_of(config):
@@ -137,7 +138,7 @@ def check_batches(config: Config, stream: Stream) -> None:
 
 
 def planned_steps(config: Config, stream: Stream) -> int:
-    """How many training steps the run will take."""
+    """Return the number of training steps of a run."""
     sizes, epochs = batch_sizes(config, stream), epochs_of(config, stream)
     return sum(
         count * -(-len(experience.dataset) // size)

@@ -1,4 +1,4 @@
-"""The measurements of a run so far, as a checkpoint keeps them."""
+"""Measurements of a run so far, in the form that a checkpoint stores."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ class Progress:
         self._trains = False
 
     def plain(self) -> dict[str, Any]:
-        """The present state as plain data and tensors; nothing is copied."""
+        """Return the present state as plain data and tensors; nothing is copied."""
         self.count()
-        made = {f.name: getattr(self, f.name) for f in fields(self)}
-        made["moments"] = {
+        content = {f.name: getattr(self, f.name) for f in fields(self)}
+        content["moments"] = {
             number: {f.name: getattr(moment, f.name) for f in fields(PanelMoment)}
             for number, moment in self.moments.items()
         }
-        return made
+        return content
 
     @staticmethod
     def of(content: Mapping[str, Any]) -> Progress:
-        """The progress that :meth:`plain` returned as ``content``."""
-        moments = {k: PanelMoment(**held) for k, held in content["moments"].items()}
+        """Return the progress of a result of :meth:`plain`."""
+        moments = {k: PanelMoment(**parts) for k, parts in content["moments"].items()}
         return Progress(**{**content, "moments": moments})

@@ -6,7 +6,7 @@ import os
 
 
 def launched() -> bool:
-    """Whether torchrun started this process."""
+    """Return True if torchrun started this process."""
     return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
@@ -14,7 +14,7 @@ def refuse_ranks(command: str) -> None:
     """Refuse a command that is not written for several ranks.
 
     Raises:
-        ValueError: when torchrun started this process.
+        ValueError: if torchrun started this process.
     """
     if launched():
         raise ValueError(
@@ -24,10 +24,10 @@ def refuse_ranks(command: str) -> None:
 
 
 def is_main() -> bool:
-    """Whether this process writes records."""
+    """Return True if this process writes the records of a run."""
     return not launched() or os.environ["RANK"] == "0"
 
 
 def rank_count() -> int:
-    """Number of processes that share a run."""
+    """Return the number of processes that share a run."""
     return int(os.environ["WORLD_SIZE"]) if launched() else 1

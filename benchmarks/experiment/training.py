@@ -20,7 +20,7 @@ from avalanche_proxyfda.distributed.plugin import batch_size
 _COUNTED = ("seconds", "forwards", "samples", "peak_rss")
 
 
-class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):
+class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore[call-arg]
     """Sets the learning rate of every step, and clips gradients.
 
     The rate rises linearly to its peak and falls by a cosine, anew in each experience. The peak
@@ -64,7 +64,7 @@ class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):
         torch.nn.utils.clip_grad_norm_(strategy.model.parameters(), self.clip)
 
 
-class StepTimer(SupervisedPlugin[Any], supports_distributed=True):
+class StepTimer(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore[call-arg]
     """Times each training step, and calls a function after each.
 
     Args:
@@ -123,7 +123,7 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):
         return time.perf_counter()
 
 
-class KeptInEval(SupervisedPlugin[Any], supports_distributed=True):
+class KeptInEval(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore[call-arg]
     """Keeps modules of the tower in eval mode during training.
 
     Args:
@@ -137,13 +137,13 @@ class KeptInEval(SupervisedPlugin[Any], supports_distributed=True):
 
     def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Set the modules to eval mode, which Avalanche's ``train`` call has ended."""
-        tower = strategy.model.tower
+        tower: Any = strategy.model.tower
         for module in tower.modules():
             if self.all_of_it or isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.training = False
 
 
-class BalancedBatches(SupervisedPlugin[Any], supports_distributed=True):
+class BalancedBatches(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore[call-arg]
     """Gives every method the hard-class batches of FDA's plugins.
 
     The pre-trained tower finds the related classes, so every method gets the same batches.

@@ -1,4 +1,4 @@
-"""The plugin of each method, made of a run's configuration."""
+"""Builds the plugin of a method from a run's configuration."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ REFERENCES = ("teacher", "anchor")
 
 @cache
 def arguments_of(method: str) -> tuple[str, ...]:
-    """Names of the arguments of a method's plugin, its base classes' included.
+    """Return the names of the arguments of a method's plugin and its base classes.
 
-    What a method takes is asked of this signature: an argument called ``seed`` gets the run's
-    seed, ``teacher`` or ``anchor`` the choice of the reference, and so on.
+    The names decide what a plugin receives: the argument ``seed`` gets the run's seed, and
+    ``teacher`` or ``anchor`` gets the choice of the reference.
 
     Raises:
         ValueError: for an unknown method.
@@ -44,18 +44,18 @@ def make_plugins(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> list[Any]:
-    """The plugin of a method in a list, which is empty for plain fine-tuning.
+    """Return the plugin of a method in a list, which is empty for plain fine-tuning.
 
     Args:
         method: one of :data:`~benchmarks.methods.registry.METHODS`.
         strength: value of the method's knob.
         reference: ``"previous"`` or ``"initial"``: the teacher, or the anchors.
-        seed: of the method's own random numbers, where it draws any.
+        seed: seed of the random numbers that the method draws.
         options: further arguments of the plugin.
 
     Raises:
-        TypeError, ValueError: for an option that the plugin does not have, near ones named, or
-            a value that it refuses.
+        TypeError, ValueError: for an option that the plugin does not have, with the nearest
+            one, or a value that the plugin refuses.
     """
     known, options = METHODS[check_method(method)], options or {}
     if known.plugin is None or known.knob is None:
@@ -78,44 +78,44 @@ def make_plugins(
 
 
 def plugins_of(config: Config) -> list[Any]:
-    """The plugin of a run in a list, which is empty for plain fine-tuning.
+    """Return the plugin of a run in a list, which is empty for plain fine-tuning.
 
-    Every method learns from the batches that ``train`` describes. A method that can bring
-    batches of its own adopts the sizes of balanced batches, and brings none when they are
-    shuffled.
+    Every method learns from the batches that ``train`` describes. A plugin with the option
+    ``hard_class_batches`` gets the sizes of balanced batches; shuffled batches turn the option
+    off.
 
     Args:
-        config: the run.
+        config: configuration of the run.
 
     Raises:
-        TypeError, ValueError: for an option that the plugin does not have, near ones named, or
-            a value that it refuses.
+        TypeError, ValueError: for an option that the plugin does not have, with the nearest
+            one, or a value that the plugin refuses.
     """
-    takes, train, options = arguments_of(config.method), config.train, dict(config.options)
-    if "hard_class_batches" in takes and train.batches == "shuffled":
+    names, train, options = arguments_of(config.method), config.train, dict(config.options)
+    if "hard_class_batches" in names and train.batches == "shuffled":
         options.setdefault("hard_class_batches", False)
-    elif "hard_class_batches" in takes:
+    elif "hard_class_batches" in names:
         for name in ("classes_per_batch", "samples_per_class"):
             if name in options:
                 raise ValueError(
                     f"options.{name}: every method has the same batches; set train.{name}"
                 )
             options[name] = getattr(train, name)
-    if "teacher_cache" in takes:
+    if "teacher_cache" in names:
         options.setdefault("teacher_cache", config.where.teacher_cache)
         options.setdefault("cache_dir", config.where.cache_dir)
     return make_plugins(config.method, config.strength, config.reference, config.seed, options)
 
 
 def checked(config: Config, source: str) -> Config:
-    """Return ``config`` when the plugin of its method takes its strength and options.
+    """Return ``config`` if the plugin of its method takes its strength and options.
 
     Args:
-        config: a run that is planned.
-        source: begins the message: the name of the recipe, as ``"concepts.yaml"``.
+        config: configuration of a planned run.
+        source: name of the recipe, such as ``"concepts.yaml"``; the message begins with it.
 
     Raises:
-        ValueError: in one line, when the plugin does not take them.
+        ValueError: if the plugin refuses them; the message is one line.
     """
     try:
         plugins_of(config)

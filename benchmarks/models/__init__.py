@@ -1,1 +1,1 @@
-"""Backbones and models of runs."""
+"""Backbones and models that runs train."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from benchmarks.methods.registry import METHODS
 from benchmarks.perf.arms import PLAIN, Arm, Bench, Setting, arm_of
 from benchmarks.perf.bounds import STEP
 from benchmarks.perf.report import machine, report
@@ -20,12 +21,18 @@ from benchmarks.perf.stepping import take_turns
 CONTROL = f"{PLAIN} again"
 """Plain fine-tuning once more: the deviation of its ratio from 1 is chance."""
 
+_SECOND = ("fda", "proxy-fda", "ldifs", "rkd", "lwf")
+_THIRD = ("rift", "l2sp", "digrap", "lp-ft", "wise-ft")
+_OTHERS = tuple(name for name in METHODS if name not in (PLAIN, *_SECOND, *_THIRD))
+
 HEATS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (1.0, (CONTROL, "fda, cached", "proxy-fda, cached", "ldifs, cached")),
-    (0.6, ("fda", "proxy-fda", "ldifs", "rkd", "lwf")),
-    (0.4, ("rift", "l2sp", "digrap", "lp-ft", "wise-ft")),
+    (0.6, _SECOND),
+    (0.4, (*_THIRD, *_OTHERS)),
 )
 """Share of the rounds, and the arms that take turns with plain fine-tuning, by heat.
+
+A method that no heat names takes turns in the last one.
 
 A heat has few arms, since each arm has a model, an optimizer and perhaps a teacher: for
 ViT-B/32 1.7 GiB.

@@ -1,1 +1,1 @@
-"""A run taken up again from its record."""
+"""Reproduces a run from its record: weights, numbers and figures."""

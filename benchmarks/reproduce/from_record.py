@@ -101,7 +101,8 @@ def pretrained(config: Config, record: Record) -> Prepared:
 
     Raises:
         ValueError: if the tower's weights differ from the run's initial weights.
-        FileNotFoundError, ImportError, ConnectionError: as :func:`benchmarks.experiment.prepare.prepare`.
+        FileNotFoundError, ImportError, ConnectionError: see
+            :func:`benchmarks.experiment.prepare.prepare`.
     """
     prepared = prepare(config)
     if state_hash(prepared.model.tower) != record.initial_tower_sha256:

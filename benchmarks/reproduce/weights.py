@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from avalanche_proxyfda.models import parse_weights
 from benchmarks.config import Config
+from benchmarks.experiment.prepare import planned_steps, prepare
 from benchmarks.experiment.record import WEIGHTS
 from benchmarks.experiment.run import run
 from benchmarks.results.record import Record
@@ -75,3 +77,23 @@ def trained_again(
         folder = Path(place) / config.label
         record = run(config, after_step, folder)
         return (folder / WEIGHTS).read_bytes(), record
+
+
+def repeated(config: Config, record: Record) -> tuple[bytes, Record]:
+    """Train the run of a record again, with a progress bar on the standard error.
+
+    Args:
+        config: configuration of the run, with ``where.keep_weights``.
+        record: record of the run; the repetition has as many threads.
+
+    Returns:
+        Content of the weights file, and the record of the repetition.
+    """
+    steps = planned_steps(config, prepare(config, only_check=True).stream)
+    print(f"{record.label}: {steps} steps.", flush=True)
+    with tqdm(total=steps, desc="steps", unit="step", mininterval=2) as bar:
+
+        def stepped() -> None:
+            bar.update()
+
+        return trained_again(config, stepped, record.how.machine.threads)

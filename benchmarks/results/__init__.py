@@ -1,1 +1,1 @@
-"""Records of runs, and the numbers that are derived from them. No torch, no Avalanche."""
+"""Records of runs, and the numbers derived from them; imports neither torch nor Avalanche."""

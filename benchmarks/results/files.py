@@ -1,4 +1,4 @@
-"""Records on disk: sealed, validated as they are read, refused with the reason."""
+"""Files of records: each has a seal, and a file that is no valid record is refused."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from avalanche_proxyfda._files import write_bytes
 from benchmarks.results.identity import canonical
 from benchmarks.results.record import ADAPTER, SCHEMA_VERSION, Record, plain
 
-MAX_BYTES = 64 << 20  # far above any; JSON takes several times as much memory
+MAX_BYTES = 64 << 20  # far above any record; parsed JSON takes several times as much memory
 SCHEMA_FILE = Path(__file__).with_name("record.schema.json")
 
 
 class RefusedRecordError(ValueError):
-    """A file that is no record, or not as it was written; the message is the reason."""
+    """The file is no record, or was edited after it was written; the message is the reason."""
 
 
 def seal(content: dict[str, Any]) -> str:
-    """SHA-256 of everything in a record's file but the seal itself."""
+    """Return the SHA-256 of a record's content without its ``sha256`` entry."""
     bare = {key: value for key, value in content.items() if key != "sha256"}
     return hashlib.sha256(canonical(bare)).hexdigest()
 
 
 def sealed(record: Record) -> dict[str, Any]:
-    """What a record's file holds."""
+    """Return the content of a record's file: the record and its seal."""
     content = plain(record)
     return {**content, "sha256": seal(content)}
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write ``record`` whole, or leave what was there.
+    """Write ``record`` atomically: after an error the old file stays.
 
     Raises:
-        OSError: when it cannot be written.
-        ValueError: when it holds a number that is not finite.
+        OSError: if the file cannot be written.
+        ValueError: if the record holds a number that is not finite.
     """
     text = json.dumps(sealed(record), indent=1, ensure_ascii=False, allow_nan=False)
     write_bytes(path, f"{text}\n".encode())
@@ -51,12 +51,12 @@ def _no_constant(word: str) -> Any:
 
 
 def read_record(path: Path) -> Record:
-    """The record in a file.
+    """Return the record in a file.
 
     Raises:
-        RefusedRecordError: when it is cut off, of another schema, was edited, or does not hold
-            what a record must.
-        OSError: when it cannot be read.
+        RefusedRecordError: if the file is cut off, has another schema, was edited, or lacks a
+            part of a record.
+        OSError: if the file cannot be read.
     """
     size = path.stat().st_size
     if size > MAX_BYTES:
@@ -89,7 +89,7 @@ def read_record(path: Path) -> Record:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise RefusedRecordError(f"{place or 'it'}: {first['msg']}") from None
-    except (KeyError, TypeError) as error:  # of a configuration that is none
+    except (KeyError, TypeError) as error:  # the configuration lacks a part
         raise RefusedRecordError(f"its configuration is not one: {error!r}") from None
 
 
@@ -106,8 +106,8 @@ class Collected:
     """Records, and files that are not used, with the reasons.
 
     Attributes:
-        records: one a run, by run id.
-        refused: reason by file, as it was found.
+        records: one record a run, in the order of run ids.
+        refused: reason by name of the file.
     """
 
     records: tuple[Record, ...]
@@ -115,13 +115,16 @@ class Collected:
 
 
 def collect(places: Iterable[Path]) -> Collected:
-    """All records of files and folders, whatever their order.
+    """Collect all records of files and folders; the order of the places does not matter.
 
-    Of several of one run, those with the same outcome count once, a finished one before a
-    failed one; when finished ones differ, none of them is used.
+    Records of one run with the same outcome count once. A finished record is taken before a
+    failed one. If the outcomes of finished records differ, none of them is used.
+
+    Args:
+        places: files, and folders that are searched for ``*.json`` at any depth.
 
     Raises:
-        FileNotFoundError: when a place is not there, or no JSON file is in any of them.
+        FileNotFoundError: if a place does not exist, or no place holds a JSON file.
     """
     files: dict[str, Path] = {}
     given = sorted(set(places))
@@ -130,7 +133,7 @@ def collect(places: Iterable[Path]) -> Collected:
             raise FileNotFoundError(f"{place} is not there; records come from python -m benchmarks")
         for path in [place] if place.is_file() else place.rglob("*.json"):
             name = path.name if place.is_file() else path.relative_to(place).as_posix()
-            # of several places, as they were given
+            # with several places, the name is the path as given
             name = name if len(given) == 1 else path.as_posix()
             files[name.encode("utf-8", "backslashreplace").decode()] = path
     if not files:
@@ -147,34 +150,34 @@ def collect(places: Iterable[Path]) -> Collected:
             refused[name] = getattr(error, "strerror", None) or str(error)
             continue
         by_run.setdefault(record.run_id, {})[name] = record
-    kept = []
+    records = []
     for run_id, same in sorted(by_run.items()):
         finished = {n: r for n, r in same.items() if r.status == "finished"}
         usable = finished or same
         if len(same) == 1:
-            kept += same.values()
+            records += same.values()
             continue
         if len({canonical(r.reproducible()) for r in finished.values()}) > 1:
             for name in same:
                 others = ", ".join(n for n in same if n != name)
                 refused[name] = f"run {run_id[:8]} has another outcome in {others}: neither is used"
             continue
-        # of equals always the same one, whatever the files are called
-        kept.append(min(usable.values(), key=lambda r: seal(plain(r))))
-    return Collected(tuple(kept), dict(sorted(refused.items())))
+        # the choice among equal records does not depend on the names of the files
+        records.append(min(usable.values(), key=lambda r: seal(plain(r))))
+    return Collected(tuple(records), dict(sorted(refused.items())))
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of a record's file."""
-    made: dict[str, Any] = ADAPTER.json_schema()
-    made["properties"]["sha256"] = {
+    """Return the JSON schema of a record's file."""
+    content: dict[str, Any] = ADAPTER.json_schema()
+    content["properties"]["sha256"] = {
         "type": "string",
         "pattern": "^[0-9a-f]{64}$",
-        "description": "of the rest, as canonical JSON: keys sorted, no spaces, ASCII",
+        "description": "hash of the other content as canonical JSON: keys sorted, no spaces, ASCII",
     }
-    made["required"].append("sha256")
-    made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    return made
+    content["required"].append("sha256")
+    content["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return content
 
 
 def main() -> None:

@@ -19,17 +19,17 @@ keys with ``since_records=False``.
 
 
 def canonical(content: Any) -> bytes:
-    """JSON in one spelling: keys sorted, no spaces, ASCII.
+    """Return JSON in one spelling: keys sorted, no spaces, ASCII.
 
     Raises:
-        ValueError: when ``content`` holds NaN or an infinite number.
+        ValueError: if ``content`` holds NaN or an infinite number.
     """
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.encode()
 
 
 def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that decides a run's numbers.
+    """Return the part of a configuration that decides a run's numbers.
 
     ``where`` is left out, and so is each later key that has its default.
     """
@@ -42,12 +42,12 @@ def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_id_of(config: Mapping[str, Any]) -> str:
-    """SHA-256 of the identifying part of a configuration: same id, same run."""
+    """Return the id of a run: the SHA-256 of the identifying part of its configuration."""
     return hashlib.sha256(canonical(identifying(config))).hexdigest()
 
 
 def label_of(config: Mapping[str, Any], run_id: str) -> str:
-    """A file name for a run: method, strength, seed, and the first 8 digits of its id."""
+    """Return a file name for a run: method, strength, seed, and the first 8 digits of its id."""
     strength = config["strength"]
-    at = "" if strength is None else f"-{strength:g}"
-    return f"{config['method']}{at}-seed{config['seed']}-{run_id[:8]}"
+    suffix = "" if strength is None else f"-{strength:g}"
+    return f"{config['method']}{suffix}-seed{config['seed']}-{run_id[:8]}"

@@ -1,4 +1,4 @@
-"""What a few seeds allow to say."""
+"""Confidence intervals over a few seeds, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Interval:
     """A mean with its 95 % interval.
 
     Attributes:
-        mean: of the values.
-        half: half of the width; None for a single value, which says nothing about others.
-        values: by seed.
+        mean: mean of the values.
+        half: half of the width; None for a single value.
+        values: values by seed.
     """
 
     mean: float
@@ -26,47 +26,54 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether 0 lies outside."""
+        """True if 0 lies outside of the interval."""
         return self.half is not None and abs(self.mean) > self.half
 
 
 def t_quantile(count: int) -> float:
-    """97.5 % quantile of Student's t for the mean of ``count`` values: 4.303 for three.
+    """Return the 97.5 % quantile of Student's t for the mean of ``count`` values.
+
+    Example:
+        >>> round(t_quantile(3), 3)
+        4.303
 
     Raises:
-        ValueError: for fewer than two.
+        ValueError: for fewer than two values.
     """
     if count < 2:
         raise ValueError(f"count={count}: an interval needs two values")
-    return round(float(stdtrit(count - 1, 0.975)), 10)  # versions of SciPy differ after that
+    return round(float(stdtrit(count - 1, 0.975)), 10)  # SciPy's versions differ in later digits
 
 
 def interval(values: Mapping[int, float]) -> Interval | None:
-    """Student's t-interval of values by seed, with ddof = 1; None for no values.
+    """Return Student's t-interval of values by seed, with ddof = 1; None for no values.
 
     Raises:
         ValueError: for a value that is not finite.
     """
-    found = [float(values[seed]) for seed in sorted(values)]
-    if not all(map(math.isfinite, found)):
-        raise ValueError(f"values={found} must be finite")
-    if not found:
+    numbers = [float(values[seed]) for seed in sorted(values)]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"values={numbers} must be finite")
+    if not numbers:
         return None
-    half, mean = None, statistics.fmean(found)
-    if len(found) > 1:
-        # not statistics.stdev, whose last digit depends on the version of Python
-        spread = math.fsum((value - mean) ** 2 for value in found) / (len(found) - 1)
-        half = t_quantile(len(found)) * math.sqrt(spread / len(found))
+    half, mean = None, statistics.fmean(numbers)
+    if len(numbers) > 1:
+        # the last digit of statistics.stdev depends on the version of Python
+        spread = math.fsum((value - mean) ** 2 for value in numbers) / (len(numbers) - 1)
+        half = t_quantile(len(numbers)) * math.sqrt(spread / len(numbers))
     return Interval(mean, half, {s: float(values[s]) for s in sorted(values)})
 
 
 def paired(values: Mapping[int, float], base: Mapping[int, float]) -> Interval | None:
-    """The interval of ``values`` minus ``base`` on the seeds that both have; None without any."""
+    """Return the interval of ``values`` minus ``base`` over shared seeds; None without any."""
     return interval({seed: value - base[seed] for seed, value in values.items() if seed in base})
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which points no other beats in both coordinates, by the first one; equals all stay."""
+    """Return the indices of points that no other point beats in both coordinates.
+
+    The indices are in the order of the first coordinate. Equal points all stay.
+    """
     order = sorted(range(len(points)), key=lambda k: points[k])
     return [
         k

@@ -1,8 +1,8 @@
-"""One number of an accuracy matrix, each by its name: several formulas are called forgetting.
+"""Scalars of an accuracy matrix; each name is one formula, since several are called forgetting.
 
-A matrix R has a row more than experiences: row 0 is before training, row t is after experience t
-(counted from 1), and column j is the test accuracy on experience j + 1. What was not measured, as a
-later experience whose head does not exist yet, is None.
+A matrix R of T experiences has T + 1 rows. Row 0 is before training, and row t is after experience
+t, counted from 1. Column j is the test accuracy on experience j + 1. An entry is None if it was not
+measured, for example because the head of a later experience does not exist yet.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ Matrix = Sequence[Sequence["float | None"]]
 
 
 def checked_matrix(matrix: Matrix) -> list[list[float]]:
-    """The part that every formula needs, R[t][j] of learnt experiences, by row from 1.
+    """Return R[t][j] of learnt experiences, in rows from t = 1; every formula needs this part.
 
     Raises:
-        ValueError: when the shape is wrong, or an accuracy of a learnt experience is missing or
+        ValueError: if the shape is wrong, or an accuracy of a learnt experience is missing or
             out of [0, 1].
     """
     size = len(matrix) - 1
@@ -40,28 +40,33 @@ def checked_matrix(matrix: Matrix) -> list[list[float]]:
 
 
 def weighted_mean(values: Sequence[float], counts: Sequence[int] | None) -> float:
-    """Mean of ``values``, weighed by the first of ``counts`` if there are any."""
+    """Return the mean of ``values``, weighted by the first ``counts`` unless these are None.
+
+    Raises:
+        ValueError: if there are too few counts, or a count is not positive.
+    """
     if counts is None:
         return statistics.fmean(values)
     used = counts[: len(values)]
     if len(used) < len(values) or min(used) <= 0:
         raise ValueError(f"counts={list(counts)} must be positive, one for each experience")
-    # fsum: sum itself rounds in another way from Python 3.12 on
+    # fsum, because sum rounds differently since Python 3.12
     return math.fsum(v * n for v, n in zip(values, used, strict=True)) / sum(used)
 
 
 def last(matrix: Matrix, counts: Sequence[int] | None = None) -> float:
-    """Accuracy after the last experience: mean over experiences.
+    """Return the accuracy after the last experience, the mean over experiences.
 
     Args:
         matrix: R.
-        counts: test images of each experience, to weigh by: then it is the accuracy on all images.
+        counts: numbers of test images by experience; the result is then the accuracy on all
+            images. None weights all experiences equally.
     """
     return weighted_mean(checked_matrix(matrix)[-1], counts)
 
 
 def avg(matrix: Matrix, counts: Sequence[int] | None = None) -> float:
-    """Mean over t of the accuracy, after experience t, on the experiences learnt so far.
+    """Return the mean over t of the accuracy after experience t on experiences 1 to t.
 
     Args:
         matrix: R.
@@ -71,9 +76,10 @@ def avg(matrix: Matrix, counts: Sequence[int] | None = None) -> float:
 
 
 def forgetting_first(matrix: Matrix) -> float:
-    """Accuracy right after learning minus at the end, mean over all experiences but the last.
+    """Return the accuracy right after learning minus the accuracy at the end.
 
-    Avalanche's formula. Like all of them, 0 for a single experience.
+    The result is the mean over all experiences except the last. This is Avalanche's formula.
+    As in all formulas of forgetting, a single experience gives 0.
     """
     known = checked_matrix(matrix)
     drops = [known[j][j] - known[-1][j] for j in range(len(known) - 1)]
@@ -81,15 +87,16 @@ def forgetting_first(matrix: Matrix) -> float:
 
 
 def bwt(matrix: Matrix) -> float:
-    """Backward transfer (Lopez-Paz and Ranzato, 2017): minus :func:`forgetting_first`."""
+    """Return backward transfer (Lopez-Paz and Ranzato, 2017): minus :func:`forgetting_first`."""
     value = forgetting_first(matrix)
     return -value if value else 0.0
 
 
 def forgetting_best(matrix: Matrix) -> float:
-    """Best accuracy since learning minus at the end, mean over all experiences but the last.
+    """Return the best accuracy since learning minus the accuracy at the end.
 
-    As PILOT and Mammoth do; the best is at least the end's, so it is never negative.
+    The result is the mean over all experiences except the last, and is never negative. This is
+    the formula of PILOT and Mammoth.
     """
     known = checked_matrix(matrix)
     drops = [max(row[j] for row in known[j:]) - known[-1][j] for j in range(len(known) - 1)]
@@ -97,7 +104,10 @@ def forgetting_best(matrix: Matrix) -> float:
 
 
 def forgetting_coda(matrix: Matrix) -> float:
-    """Drop in one step, mean over the experiences before, then over steps, as CODA-Prompt does."""
+    """Return the mean drop of accuracy in one step, by CODA-Prompt's formula.
+
+    The drop of a step is the mean over the experiences learnt before it.
+    """
     known = checked_matrix(matrix)
     steps = [
         statistics.fmean(known[t - 1][j] - known[t][j] for j in range(t))
@@ -117,10 +127,17 @@ SCALARS: dict[str, Callable[[Matrix], float]] = {
 
 
 def mean_change(before: Mapping[str, float], after: Mapping[str, float]) -> float | None:
-    """Mean over data sets of after minus before: Δ_LP of probes, Δ_ZS of zero-shot heads.
+    """Return the mean change over data sets: Δ_LP of probes, Δ_ZS of zero-shot heads.
+
+    Args:
+        before: accuracies before training, by data set.
+        after: accuracies after training, by data set.
+
+    Returns:
+        The mean of after minus before; None without data sets.
 
     Raises:
-        ValueError: when the data sets differ, or a value is not finite.
+        ValueError: if the data sets differ, or a value is not finite.
     """
     if set(before) != set(after):
         raise ValueError(f"before has {sorted(before)}, after {sorted(after)}")

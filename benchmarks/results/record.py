@@ -1,10 +1,10 @@
-"""What one run leaves behind, typed: see ``docs/records.md``."""
+"""The record of one run, typed: see ``docs/records.md``."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from benchmarks.results.identity import label_of, run_id_of
 from benchmarks.results.matrix import checked_matrix
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -24,7 +24,7 @@ _NEEDED = ("method", "strength", "seed", "stream", "backbone", "panel", "head", 
 
 @dataclass(frozen=True, config=_STRICT)
 class Stream:
-    """What was learnt: which images, in which order."""
+    """The stream: its images and their order."""
 
     name: str
     experiences: tuple[str, ...]
@@ -36,13 +36,14 @@ class Stream:
         Literal["image", "experience"], Field(description="how accuracies are averaged")
     ]
     summary: Annotated[
-        dict[str, Any], Field(description="as the stream tells it; class order included")
+        dict[str, Any],
+        Field(description="the stream's description of itself, with the class order"),
     ]
 
 
 @dataclass(frozen=True, config=_STRICT)
 class PanelSet:
-    """A data set that was probed, and never tuned on."""
+    """A data set for probes; no method is tuned on it."""
 
     sha256: Sha256
     train: Count
@@ -50,52 +51,55 @@ class PanelSet:
     test: Count
     dropped: dict[str, str]
     no_zero_shot: Annotated[
-        str | None, Field(description="why it has no zero-shot accuracy, where others have")
+        str | None,
+        Field(description="reason why this set has no zero-shot accuracy, while others have"),
     ] = None
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Code:
-    """What code ran."""
+    """The code of the run."""
 
     commit: str | None
-    changed: Annotated[bool | None, Field(description="whether the checkout had changes")]
+    changed: Annotated[
+        bool | None, Field(description="true if the checkout had uncommitted changes")
+    ]
     method_version: Annotated[
         int | None,
         Field(
             ge=1,
-            description="of the method's numbers; null in records from before there were "
-            "any, which are of version 1",
+            description="version of the method's numbers; null in older records, which have "
+            "version 1",
         ),
     ] = None
     method_sha256: Annotated[
-        Sha256 | None, Field(description="of the method's sources, in records of version null")
+        Sha256 | None, Field(description="hash of the method's sources, if method_version is null")
     ] = None
 
     @property
     def version(self) -> int:
-        """Version of the method's numbers; 1 in records from before versions were kept."""
+        """Version of the method's numbers; 1 in records that are older than versions."""
         return self.method_version or 1
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Machine:
-    """What it ran on."""
+    """The machine of the run."""
 
     processor: str
     cores: Count
     threads: Count
-    jobs: Annotated[Count, Field(description="runs at a time on the machine")]
+    jobs: Annotated[Count, Field(description="number of runs at a time on the machine")]
     device: str
     gpus: Count
     dtype: str
     deterministic: dict[str, bool]
-    ranks: Annotated[Count, Field(description="processes that shared the run")] = 1
+    ranks: Annotated[Count, Field(description="number of processes that shared the run")] = 1
 
 
 @dataclass(frozen=True, config=_STRICT)
 class How:
-    """What makes the run again."""
+    """Everything that is needed to repeat the run."""
 
     config: dict[str, Any]
     command: tuple[str, ...]
@@ -110,56 +114,57 @@ class Selection:
 
     data: Annotated[
         Literal["validation", "given"],
-        Field(description="validation: one of settings compared there; given: as the recipe says"),
+        Field(description="validation: chosen among settings there; given: as in the recipe"),
     ] = "given"
-    settings: Annotated[Count, Field(description="of this method that were tried")] = 1
+    settings: Annotated[
+        Count, Field(description="number of settings of the method that were tried")
+    ] = 1
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Moment:
-    """The panel at one time; ``after`` 0 is before the stream, t after experience t."""
+    """Measurements of the panel after ``after`` experiences; 0 is before the stream."""
 
     after: Count
     linear_probe: dict[Literal["validation", "test"], BySet]
     zero_shot: dict[Literal["validation", "test"], BySet] | None
     drift: Annotated[
-        dict[str, dict[str, float | None]], Field(description="since 0, of test features, by set")
+        dict[str, dict[str, float | None]],
+        Field(description="drift of test features since 0, by set"),
     ]
 
     def __post_init__(self) -> None:
         for name in ("linear_probe", "zero_shot"):
-            found = getattr(self, name)
-            if found is None:
+            splits = getattr(self, name)
+            if splits is None:
                 continue
-            if (
-                set(found) != {"validation", "test"}
-                or len({tuple(sorted(f)) for f in found.values()}) > 1
-            ):
+            sets = {tuple(sorted(by_set)) for by_set in splits.values()}
+            if set(splits) != {"validation", "test"} or len(sets) > 1:
                 raise ValueError(f"{name} must have the same sets for validation and test")
 
     @property
     def sets(self) -> list[str]:
-        """Names of the data sets that were probed."""
+        """Names of the panel's data sets."""
         return sorted(self.linear_probe["test"])
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Outcome:
-    """What came out. Every scalar of a table is derived from this, by ``benchmarks.results.scores``."""
+    """Measurements of the run; ``benchmarks.results.scores`` derives all scalars from them."""
 
     accuracy: Annotated[
         tuple[tuple[Share | None, ...], ...],
-        Field(description="R[t][j]: test accuracy on experience j + 1 after t of them; T + 1 rows"),
+        Field(description="R[t][j]: test accuracy on experience j + 1 after t; T + 1 rows"),
     ]
-    avalanche_forgetting: Annotated[float, Field(description="Avalanche's own, as a check")]
+    avalanche_forgetting: Annotated[float, Field(description="forgetting as Avalanche computes it")]
     validation_learnt: Annotated[
-        tuple[Share, ...] | None, Field(description="of each experience, right after it")
+        tuple[Share, ...] | None, Field(description="accuracy by experience, right after it")
     ]
-    validation_last: Annotated[tuple[Share, ...] | None, Field(description="at the end")]
+    validation_last: Annotated[tuple[Share, ...] | None, Field(description="the same at the end")]
     panel: tuple[Moment, ...]
     loss_terms: Annotated[
         tuple[dict[str, tuple[float | None, ...]], ...],
-        Field(description="of each experience, by name, an entry an epoch"),
+        Field(description="by experience and name, an entry an epoch"),
     ]
 
     def __post_init__(self) -> None:
@@ -181,30 +186,30 @@ class Outcome:
 
 @dataclass(frozen=True, config=_STRICT)
 class Cost:
-    """What it took."""
+    """Time, memory and counts of the run."""
 
     seconds: Seconds
     train_seconds: Seconds
-    seconds_per_step: Annotated[Seconds, Field(description="median")]
+    seconds_per_step: Annotated[Seconds, Field(description="median of training steps")]
     steps: Count
-    samples: Annotated[Count, Field(description="images trained on, epochs counted")]
+    samples: Annotated[Count, Field(description="training images, counted in each epoch")]
     student_forwards: Count
     teacher_forwards: Count
-    peak_rss_bytes: Annotated[Count, Field(description="of the process, data included")]
+    peak_rss_bytes: Annotated[Count, Field(description="peak of the process, data included")]
     peak_gpu_bytes: Count | None
     parameters_trained: Count
-    parameters_stored: Annotated[Count, Field(description="of the model, head included")]
+    parameters_stored: Annotated[Count, Field(description="parameters of the model and head")]
     cache_lookups: Annotated[
-        Count | None, Field(description="samples that a teacher's cache was asked for; null: none")
+        Count | None, Field(description="samples looked up in the teacher's cache; null: none")
     ] = None
     cache_hits: Annotated[
-        Count | None, Field(description="those of them that cost no teacher forward")
+        Count | None, Field(description="looked-up samples without a teacher forward")
     ] = None
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Record:
-    """One run. A failed one has a reason in place of an outcome."""
+    """One run; a failed run has a reason and no outcome."""
 
     schema_version: Literal[1]
     run_id: Sha256
@@ -237,9 +242,9 @@ class Record:
             raise ValueError(f"status={self.status!r} and reason={self.reason!r}")
         if self.stream is not None and self.outcome is not None:
             count = len(self.outcome.accuracy) - 1
-            sizes = (self.stream.experiences, self.stream.train, self.stream.test,
-                     self.stream.validation or self.stream.test)  # fmt: skip
-            if {len(part) for part in sizes} != {count}:
+            stream, validation = self.stream, self.stream.validation or self.stream.test
+            parts = (stream.experiences, stream.train, stream.test, validation)
+            if {len(part) for part in parts} != {count}:
                 raise ValueError(f"the matrix is of {count} experiences, the stream is not")
             if 0 in (*self.stream.test, *(self.stream.validation or ())):
                 raise ValueError("stream: an experience has no images to measure")
@@ -260,7 +265,7 @@ class Record:
         return label_of(self.config, self.run_id)
 
     def reproducible(self) -> dict[str, Any]:
-        """What the same configuration gives again: all but time and place."""
+        """Return the parts that the same configuration reproduces, without time and place."""
         content = plain(self)
         for name in ("cost", "how", "selection", "artefacts", "resumed_from"):
             del content[name]
@@ -271,11 +276,11 @@ ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)
 
 
 def plain(record: Record) -> dict[str, Any]:
-    """The record as JSON's types."""
+    """Return the record as JSON's types."""
     content: dict[str, Any] = ADAPTER.dump_python(record, mode="json")
     return content
 
 
 def finite_or_none(value: float) -> float | None:
-    """A number that JSON has, or None."""
+    """Return ``value``; None for NaN and infinities, which JSON lacks."""
     return float(value) if math.isfinite(value) else None

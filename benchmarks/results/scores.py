@@ -1,4 +1,4 @@
-"""Every scalar of a table, derived from a finished record by a named function."""
+"""Scores of a finished record: every scalar of a table, each by a named function."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Split = Literal["validation", "test"]
 
 
 def outcome_of(record: Record) -> Outcome:
-    """What came out.
+    """Return the outcome of a finished run.
 
     Raises:
-        ValueError: of a failed run.
+        ValueError: for a failed run.
     """
     if record.outcome is None:
         raise ValueError(f"run {record.run_id[:8]} failed, and has no scores: {record.reason}")
@@ -35,37 +35,37 @@ def _weights(record: Record, counts: tuple[int, ...] | None) -> tuple[int, ...] 
 
 
 def last(record: Record) -> float:
-    """Test accuracy after the last experience, in [0, 1]."""
+    """Return the test accuracy after the last experience, in [0, 1]."""
     return matrix.last(outcome_of(record).accuracy, _weights(record, _stream(record).test))
 
 
 def avg(record: Record) -> float:
-    """Mean over t of the test accuracy, after experience t, on the experiences learnt so far."""
+    """Return the mean over t of the test accuracy after experience t on experiences 1 to t."""
     return matrix.avg(outcome_of(record).accuracy, _weights(record, _stream(record).test))
 
 
 def forgetting_first(record: Record) -> float:
-    """Accuracy right after learning minus at the end: Avalanche's."""
+    """Return the accuracy right after learning minus at the end, by Avalanche's formula."""
     return matrix.forgetting_first(outcome_of(record).accuracy)
 
 
 def forgetting_best(record: Record) -> float:
-    """Best accuracy minus that at the end: PILOT's and Mammoth's."""
+    """Return the best accuracy minus that at the end, by PILOT's and Mammoth's formula."""
     return matrix.forgetting_best(outcome_of(record).accuracy)
 
 
 def forgetting_coda(record: Record) -> float:
-    """Mean drop in one step: CODA-Prompt's."""
+    """Return the mean drop of accuracy in one step, by CODA-Prompt's formula."""
     return matrix.forgetting_coda(outcome_of(record).accuracy)
 
 
 def bwt(record: Record) -> float:
-    """Backward transfer: minus :func:`forgetting_first`."""
+    """Return the backward transfer, which is minus :func:`forgetting_first`."""
     return matrix.bwt(outcome_of(record).accuracy)
 
 
 def delta_lp(record: Record, split: Split = "test") -> float | None:
-    """Mean change of the panel's linear-probe accuracy; None without a panel."""
+    """Return the mean change of the panel's linear-probe accuracy; None without a panel."""
     moments = outcome_of(record).panel
     if not moments:
         return None
@@ -73,7 +73,7 @@ def delta_lp(record: Record, split: Split = "test") -> float | None:
 
 
 def delta_zs(record: Record, split: Split = "test") -> float | None:
-    """Mean change of the panel's zero-shot accuracy; None without a panel or texts."""
+    """Return the mean change of the panel's zero-shot accuracy; None without panel or texts."""
     moments = outcome_of(record).panel
     first, end = (moments[k].zero_shot if moments else None for k in (0, -1))
     if first is None or end is None:
@@ -82,38 +82,41 @@ def delta_zs(record: Record, split: Split = "test") -> float | None:
 
 
 def neighbors_kept(record: Record) -> float | None:
-    """Mean over the panel of the share of nearest neighbours that are neighbours still."""
+    """Return the share of nearest neighbours that are still neighbours, mean over the panel.
+
+    The result is None if no set of the panel has this measure.
+    """
     moments = outcome_of(record).panel
-    found = [values.get("neighbors") for values in moments[-1].drift.values()] if moments else []
-    known = [value for value in found if value is not None]
+    shares = [values.get("neighbors") for values in moments[-1].drift.values()] if moments else []
+    known = [share for share in shares if share is not None]
     return statistics.fmean(known) if known else None
 
 
 def validation_accuracy(record: Record) -> float | None:
-    """As :func:`last`, on the validation splits; None without them."""
+    """Return :func:`last` of the validation splits; None without them."""
     values, counts = outcome_of(record).validation_last, _stream(record).validation
     return None if values is None else weighted_mean(values, _weights(record, counts))
 
 
 def validation_delta_lp(record: Record) -> float | None:
-    """As :func:`delta_lp`, on the validation splits."""
+    """Return :func:`delta_lp` of the validation splits."""
     return delta_lp(record, "validation")
 
 
 def score(record: Record) -> float | None:
-    """What settings are chosen by: validation accuracy + validation Δ_LP; None without them."""
+    """Return validation accuracy + validation Δ_LP, which chooses settings; None without them."""
     learning = validation_accuracy(record)
     return None if learning is None else learning + (validation_delta_lp(record) or 0.0)
 
 
 def seconds_per_step(record: Record) -> float:
-    """Median seconds of a training step."""
+    """Return the median seconds of a training step."""
     assert record.cost is not None
     return record.cost.seconds_per_step
 
 
 def peak_memory(record: Record) -> float:
-    """Bytes: of the GPU if there is one, else of the process."""
+    """Return the peak memory in bytes: the GPU's if there is one, else the process's."""
     assert record.cost is not None
     return record.cost.peak_gpu_bytes or record.cost.peak_rss_bytes
 
@@ -137,7 +140,7 @@ SCORES: dict[str, Callable[[Record], float | None]] = {
 
 
 def scores_of(record: Record) -> dict[str, float | None]:
-    """Every score of :data:`SCORES` by name, None where the run does not have it.
+    """Return every score of :data:`SCORES` by name; a score that the run lacks is None.
 
     Raises:
         ValueError: for a failed run.

@@ -1,4 +1,4 @@
-"""Records by setting: what a table has a row of, over seeds."""
+"""Records grouped by setting: one row of a table, over seeds."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Row:
     """One setting of one method on one stream.
 
     Attributes:
-        setting: SHA-256 of the configuration but for the seed and ``where``.
-        config: of the first run, seed and ``where`` included.
-        finished: runs, by seed.
-        failed: runs without an outcome, by seed.
-        chosen: whether validation data choose it among the method's settings.
+        setting: SHA-256 of the configuration without seed and ``where``.
+        config: configuration of the first run, with seed and ``where``.
+        finished: finished runs, in the order of seeds.
+        failed: runs without an outcome, in the order of seeds.
+        chosen: True if validation data choose this setting among the method's settings.
     """
 
     setting: str
@@ -45,7 +45,7 @@ class Row:
 
     @property
     def strength(self) -> float | None:
-        """Lambda, or whatever the method's knob is; None where there is none."""
+        """Value of the method's knob, such as lambda; None for a method without a knob."""
         value = self.config["strength"]
         return None if value is None else float(value)
 
@@ -61,76 +61,79 @@ class Row:
 
     @cached_property
     def leaves(self) -> dict[str, str]:
-        """Its configuration, see :func:`leaves`."""
+        """The configuration as dotted keys, see :func:`leaves`."""
         return leaves(self.config)
 
     @cached_property
     def comparison(self) -> str:
-        """The comparison that it belongs to, see :func:`comparison_of`."""
+        """The comparison of the row, see :func:`comparison_of`."""
         return comparison_of(self.config)
 
     @cached_property
     def identities(self) -> set[Identity]:
-        """The identities of its finished runs, see :func:`identity_of`; one in a sound row."""
+        """Identities of the finished runs, see :func:`identity_of`; a sound row has one."""
         return {identity_of(r) for r in self.finished}
 
     @cached_property
     def machines(self) -> set[tuple[Any, ...]]:
-        """The machines of its finished runs, see :func:`hardware`."""
+        """Machines of the finished runs, see :func:`hardware`."""
         return {hardware(r) for r in self.finished}
 
     def scores(self, name: str) -> dict[int, float]:
-        """A score of :data:`~benchmarks.results.scores.SCORES` by seed, where it is known."""
-        found = {r.config["seed"]: self.by_run[r.run_id][name] for r in self.finished}
-        return {seed: value for seed, value in found.items() if value is not None}
+        """Return a score of :data:`~benchmarks.results.scores.SCORES` by seed, where known."""
+        scores = {r.config["seed"]: self.by_run[r.run_id][name] for r in self.finished}
+        return {seed: value for seed, value in scores.items() if value is not None}
 
     def mean(self, name: str) -> float | None:
-        """Mean over seeds of a score; None where no run has it."""
+        """Return the mean of a score over seeds; None if no run has the score."""
         values = self.scores(name).values()
         return statistics.fmean(values) if values else None
 
 
 def setting_of(config: dict[str, Any]) -> str:
-    """SHA-256 of a configuration but for the seed and ``where``."""
+    """Return the SHA-256 of a configuration without seed and ``where``."""
     content = {k: v for k, v in identifying(config).items() if k != "seed"}
     return hashlib.sha256(canonical(content)).hexdigest()
 
 
 def comparison_of(config: dict[str, Any]) -> str:
-    """What runs must share to be compared: stream, backbone and panel, as canonical JSON."""
+    """Return stream, backbone and panel as canonical JSON; comparable runs share them."""
     panel = {name: config["panel"].get(name) for name in ("sets", "train", "test")}
     return canonical([config["stream"], config["backbone"], panel]).decode()
 
 
 def identity_of(record: Record) -> Identity:
-    """What a finished run saw and began with: split, panel images, and weights unless random."""
+    """Return split, panel images and initial weights of a finished run.
+
+    The weights are None if they are random, since the seed then decides them.
+    """
     assert record.stream is not None
-    drawn = record.config["backbone"].get("weights") == "random"  # by the seed
+    drawn = record.config["backbone"].get("weights") == "random"
     panel = tuple(sorted((name, data.sha256) for name, data in (record.panel or {}).items()))
     return record.stream.split_sha256, panel, None if drawn else record.initial_tower_sha256
 
 
 def hardware(record: Record) -> tuple[Any, ...]:
-    """What timings of a run depend on."""
+    """Return the parts of a run's machine that its timings depend on."""
     m = record.how.machine
     return m.processor, m.cores, m.threads, m.jobs, m.device, m.gpus, m.dtype, m.ranks
 
 
 def usual_identity(rows: Iterable[Row]) -> Identity | None:
-    """The identity that most runs have; None if none is finished."""
-    found = [identity_of(r) for row in rows for r in row.finished]
-    return max(sorted(set(found), key=repr), key=found.count) if found else None
+    """Return the identity that most runs have; None if no run is finished."""
+    identities = [identity_of(r) for row in rows for r in row.finished]
+    return max(sorted(set(identities), key=repr), key=identities.count) if identities else None
 
 
 def rows_of(records: Iterable[Record]) -> list[Row]:
-    """A row a setting, in the order of methods and strengths, whatever that of the records."""
+    """Return one row a setting, in the order of methods and strengths."""
     groups: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda r: (r.config["seed"], r.run_id)):
         groups.setdefault(setting_of(record.config), []).append(record)
     rows = []
-    for setting, found in groups.items():
-        finished = tuple(r for r in found if r.status == "finished")
-        failed = tuple(r for r in found if r.status == "failed")
+    for setting, runs in groups.items():
+        finished = tuple(r for r in runs if r.status == "finished")
+        failed = tuple(r for r in runs if r.status == "failed")
         rows.append(Row(setting, (finished or failed)[0].config, finished, failed))
     rows.sort(key=_place)
     comparisons: dict[str, list[Row]] = {}
@@ -146,10 +149,10 @@ def _place(row: Row) -> tuple[Any, ...]:
 
 
 def _chosen(rows: Sequence[Row]) -> set[str]:
-    """Of each method of a comparison the setting that validation data choose; of a tie the weaker.
+    """Return the setting of each method that validation data choose; the weaker wins a tie.
 
-    Settings are compared on the seeds that all of the method's have, and on the same images
-    alone; where there is no such seed, none is chosen.
+    Settings of a method are compared on the seeds that all of them have, and on the same images.
+    Without such a seed, no setting of the method is chosen.
     """
     usual = usual_identity(rows)
     best = set()
@@ -171,8 +174,11 @@ def _chosen(rows: Sequence[Row]) -> set[str]:
 
 
 def leaves(config: dict[str, Any]) -> dict[str, str]:
-    """What a configuration says beside method, strength, seed and ``where``, by dotted key."""
-    found: dict[str, str] = {}
+    """Return a configuration's values by dotted key, as text.
+
+    Method, strength, seed and ``where`` are left out.
+    """
+    texts: dict[str, str] = {}
 
     def walk(part: dict[str, Any], path: str) -> None:
         for key, value in part.items():
@@ -182,23 +188,23 @@ def leaves(config: dict[str, Any]) -> dict[str, str]:
                 walk(value, f"{path}{key}.")
             else:
                 text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-                found[f"{path}{key}"] = text
+                texts[f"{path}{key}"] = text
 
     walk(identifying(config), "")
-    return found
+    return texts
 
 
 def distinctions(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
-    """By setting: what tells rows of one method and strength apart, by dotted key."""
-    found: dict[str, dict[str, str]] = {row.setting: {} for row in rows}
+    """Return by setting the values in which rows of one method and strength differ."""
+    differing: dict[str, dict[str, str]] = {row.setting: {} for row in rows}
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.method, f"{row.strength}"), []).append(row)
     for same in groups.values():
-        told = {row.setting: row.leaves for row in same}
-        keys = sorted({key for values in told.values() for key in values})
+        by_setting = {row.setting: row.leaves for row in same}
+        keys = sorted({key for values in by_setting.values() for key in values})
         for key in keys:
-            if len({values.get(key) for values in told.values()}) > 1:
-                for setting, values in told.items():
-                    found[setting][key] = values.get(key, "not set")
-    return found
+            if len({values.get(key) for values in by_setting.values()}) > 1:
+                for setting, values in by_setting.items():
+                    differing[setting][key] = values.get(key, "not set")
+    return differing

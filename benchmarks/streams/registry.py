@@ -11,11 +11,13 @@ kind's name, with ``_`` for ``-``, and these functions:
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 from benchmarks.config import Config
+from benchmarks.config.streams import KINDS as CONFIGURED
 from benchmarks.streams import kinds
 from benchmarks.streams.panel import scan_panel
 from benchmarks.streams.stream import Stream
@@ -44,7 +46,28 @@ def load_kinds(package: ModuleType) -> dict[str, Any]:
     return modules
 
 
+def check_kinds(modules: Iterable[str], configured: Iterable[str]) -> None:
+    """Refuse kinds with a module and no dataclass, or with a dataclass and no module.
+
+    Args:
+        modules: kinds that have a module in ``benchmarks/streams/kinds``.
+        configured: kinds that have a dataclass in ``benchmarks/config/streams.py``.
+
+    Raises:
+        ImportError: names the kind and the part that is missing.
+    """
+    built, known = set(modules), set(configured)
+    for kind in sorted(built ^ known):
+        missing = (
+            f"dataclass with kind: Literal[{kind!r}] in AnyStream of benchmarks/config/streams.py"
+            if kind in built
+            else f"module benchmarks/streams/kinds/{kind.replace('-', '_')}.py"
+        )
+        raise ImportError(f"the kind of stream {kind!r} has no {missing}")
+
+
 KINDS = load_kinds(kinds)
+check_kinds(KINDS, CONFIGURED)
 
 
 def load_stream(config: Config, views: Views) -> Stream:

@@ -43,12 +43,16 @@ from tests.plugins.toys import Growing, Plain, classic, same
 STATE: dict[str, Any] = {
     "numbers": [1, 2.5, float("inf"), True, None, 2**70],
     "nested": ({"a": (1, "b")}, {(1, 2): {3, 1}, 0: b"\x00\xff"}, frozenset({"x"})),
-    "tensors": {"w": torch.arange(6.0).reshape(2, 3), "none": torch.empty(0, 3),
-                "scalar": torch.tensor(3), "half": torch.ones(2, dtype=torch.bfloat16)},
+    "tensors": {
+        "w": torch.arange(6.0).reshape(2, 3),
+        "none": torch.empty(0, 3),
+        "scalar": torch.tensor(3),
+        "half": torch.ones(2, dtype=torch.bfloat16),
+    },
     "arrays": [np.arange(4, dtype=np.uint32), np.float32(0.1), np.int64(-3)],
     "kinds": [torch.device("cpu"), torch.float16],
     "$odd": 1,
-}  # fmt: skip
+}
 
 
 def test_plain_data_and_tensors_come_back_as_they_were(tmp_path: Path) -> None:
@@ -148,9 +152,10 @@ def test_a_checkpoint_of_something_else_is_refused_and_nothing_is_changed(traine
     with pytest.raises(CheckpointError, match=r"belongs to another configuration"):
         load(fresh, trained, identity="another")
     for other, word in (
-        (build(Plain), "plugins"), (build(Growing, BreakOff()), "model"),
+        (build(Plain), "plugins"),
+        (build(Growing, BreakOff()), "model"),
         (build(Plain, BreakOff(), train_mb_size=12), "train_mb_size: 24 there, 12 here"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(CheckpointError, match=word):
             load(other, trained)
 
@@ -180,7 +185,7 @@ def test_no_class_but_a_metrics_is_ever_made_from_a_file(trained: Path, tmp_path
 
 
 class Hostile:
-    """Tells when it was made."""
+    """Records its own creation."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         Path(value).touch()
@@ -228,7 +233,7 @@ def test_training_goes_on_without_a_checkpoint_and_says_so(tmp_path: Path) -> No
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """For a while not root, who writes where it may not."""
+    """Drop root's rights for a while; root may write to any file."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)
@@ -261,7 +266,7 @@ def test_a_file_where_the_folder_should_be_is_an_error(tmp_path: Path) -> None:
 
 
 class Forgetful(SupervisedPlugin[Any]):
-    """Holds what no checkpoint can."""
+    """Holds a value that no checkpoint can store."""
 
     def __init__(self) -> None:
         super().__init__()

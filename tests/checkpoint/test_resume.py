@@ -1,9 +1,11 @@
-"""A training that is broken off at any step goes on as if it had not been."""
+"""A training that stops at any step and resumes gives the results of an unbroken one."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +15,22 @@ from avalanche.benchmarks import nc_benchmark
 from avalanche.training.plugins import EarlyStoppingPlugin, LRSchedulerPlugin
 from torch import Tensor
 
-from avalanche_proxyfda import (
-    DiGraPPlugin,
-    EfficientNaive,
-    FDAPlugin,
-    L2SPPlugin,
-    LDIFSPlugin,
-    LPFTPlugin,
-    LwFPlugin,
-    ProxyFDAPlugin,
-    RIFTPlugin,
-    RKDPlugin,
-    WiSEFTPlugin,
-)
+from avalanche_proxyfda import EfficientNaive, FDAPlugin
 from avalanche_proxyfda.checkpoint.checkpoints import Checkpoints, is_there
 from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
+from tests.methods import PLUGINS, toy_plugins
 from tests.plugins.toys import Blobs, Growing, Multi, Plain, classic, modern
 
-METHODS: dict[str, Any] = {
-    "none": lambda: [],
-    "fda": lambda: [FDAPlugin(num_neighbors=4)],
-    "proxy-fda": lambda: [ProxyFDAPlugin(num_neighbors=4, teacher="initial")],
-    "unbalanced": lambda: [ProxyFDAPlugin(num_neighbors=4, hard_class_batches=False)],
-    "ldifs": lambda: [LDIFSPlugin(taps=["backbone.1", "backbone.5"])],
-    "lwf": lambda: [LPFTPlugin(refit=False), LwFPlugin()],
-    "digrap": lambda: [DiGraPPlugin()],
-    "rift": lambda: [RIFTPlugin()],
-    "rkd": lambda: [RKDPlugin()],
-    "weights": lambda: [L2SPPlugin(), WiSEFTPlugin(anchor="initial")],
+TOGETHER: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "none": {},
+    "proxy-fda": {"proxy-fda": {"reference": "initial"}},
+    "unbalanced": {"proxy-fda": {"hard_class_batches": False}},
+    "lwf": {"lp-ft": {"refit": False}, "lwf": {}},
+    "weights": {"l2sp": {}, "wise-ft": {"reference": "initial"}},
 }
+"""Several methods at once, and methods with options, by a name of their own."""
+ALONE = [method for method in PLUGINS if not any(method in case for case in TOGETHER.values())]
+CASES = {**{method: {method: {}} for method in ALONE}, **TOGETHER}
 BENCHMARKS: dict[str, Any] = {
     "static": (Plain, lambda: classic(2)),
     "growing": (Growing, lambda: modern(2)),
@@ -59,11 +48,11 @@ def broken_at(
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CASES)
 def test_a_training_that_was_broken_off_ends_the_same(
     tmp_path: Path, method: str, benchmark: str
 ) -> None:
-    make, (model, stream) = METHODS[method], BENCHMARKS[benchmark]
+    make, (model, stream) = partial(toy_plugins, CASES[method]), BENCHMARKS[benchmark]
     whole = train(build(model, *make(), BreakOff()), stream(), tmp_path / "whole", every=None)
     total = whole.clock.train_iterations
     # within an epoch, at the end of one, in the second experience
@@ -73,7 +62,7 @@ def test_a_training_that_was_broken_off_ends_the_same(
 
 
 class Noisy(Blobs):
-    """Every look at an image is another one."""
+    """Adds new noise to an image at each access."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         image, label = super().__getitem__(index)
@@ -85,7 +74,7 @@ class Noisy(Blobs):
 def test_random_views_and_shuffled_batches_come_again(
     tmp_path: Path, method: str, workers: int
 ) -> None:
-    made = METHODS[method]
+    made = partial(toy_plugins, CASES[method])
     stream = nc_benchmark(
         Noisy(48, 3), Noisy(24, 3, 1), 1, task_labels=False, fixed_class_order=[0, 1, 2]
     )
@@ -155,7 +144,7 @@ def test_a_signal_ends_the_training_after_the_step_with_a_checkpoint(
     assert strategy.clock.train_iterations == 5 and signal.getsignal(number) is before
     if number == signal.SIGTERM:
         assert ended.value.code == 143
-    made = METHODS["fda"]
+    made = partial(toy_plugins, CASES["fda"])
     whole = train(build(Plain, *made(), BreakOff()), classic(2), tmp_path / "whole", every=None)
     fresh = build(Plain, *made(), BreakOff())
     found = Checkpoints(fresh, tmp_path / "broken").resume()

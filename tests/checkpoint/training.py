@@ -16,11 +16,11 @@ from tests.plugins.toys import same
 
 
 class BrokenOffError(Exception):
-    """What ends a training before its time."""
+    """Ends a training before its last step."""
 
 
 class BreakOff(SupervisedPlugin[Any]):
-    """Raises, or does something else, before a step of the whole training."""
+    """Raises, or calls ``act``, before one step of the whole training."""
 
     def __init__(self, step: int | None = None, act: Any = None) -> None:
         super().__init__()
@@ -44,21 +44,24 @@ def build(make_model: Any, *plugins: Any, kind: Any = Naive, **options: Any) -> 
     torch.manual_seed(0)
     model = make_model()
     return kind(
-        model=model, optimizer=torch.optim.AdamW(model.parameters(), lr=1e-2),
-        criterion=nn.CrossEntropyLoss(), plugins=list(plugins),
+        model=model,
+        optimizer=torch.optim.AdamW(model.parameters(), lr=1e-2),
+        criterion=nn.CrossEntropyLoss(),
+        plugins=list(plugins),
         evaluator=EvaluationPlugin(
             accuracy_metrics(epoch=True, experience=True, stream=True),
-            forgetting_metrics(experience=True, stream=True), loss_metrics(epoch=True),
+            forgetting_metrics(experience=True, stream=True),
+            loss_metrics(epoch=True),
             loggers=[],
         ),
         **{"train_mb_size": 24, "train_epochs": 2, "eval_mb_size": 60, **options},
-    )  # fmt: skip
+    )
 
 
 def train(
     strategy: Any, benchmark: Any, folder: Path, every: int | None = 2, **options: Any
 ) -> Any:
-    """Train from wherever the folder's checkpoint is, saving as it goes; the strategy."""
+    """Train on from the folder's checkpoint, with new checkpoints; return the strategy."""
     torch.manual_seed(1)
     checkpoints = Checkpoints(strategy, folder, every=every, minutes=None)
     found = checkpoints.resume()
@@ -70,7 +73,7 @@ def train(
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Weights, optimizer, metrics and random stream, all to the bit."""
+    """Return True for bit-identical weights, optimizers, metrics and clocks."""
     metrics = [repr(s.evaluator.get_all_metrics()) for s in (one, other)]
     states = [s.optimizer.state_dict()["state"] for s in (one, other)]
     moments = [[v for held in state.values() for v in held.values()] for state in states]

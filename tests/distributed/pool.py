@@ -28,9 +28,12 @@ def _serve(pipe: Any, rank: int) -> None:
         content = io.BytesIO()
         try:
             distributed.init_process_group(
-                "gloo", init_method=f"file://{store}", rank=rank, world_size=ranks,
+                "gloo",
+                init_method=f"file://{store}",
+                rank=rank,
+                world_size=ranks,
                 timeout=timedelta(seconds=60),
-            )  # fmt: skip
+            )
             try:
                 torch.save((True, work(*given, **options)), content)
             finally:
@@ -44,7 +47,7 @@ def _serve(pipe: Any, rank: int) -> None:
 
 
 class RankError(Exception):
-    """What a rank raised, as text."""
+    """The traceback of a rank, as text."""
 
 
 class Pool:
@@ -52,7 +55,7 @@ class Pool:
 
     Args:
         most: processes.
-        folder: of the files by which groups meet.
+        folder: holds the files by which groups meet.
     """
 
     def __init__(self, most: int, folder: Path) -> None:
@@ -63,7 +66,7 @@ class Pool:
             here, there = context.Pipe()
             process = context.Process(
                 target=_serve, args=(there, rank)
-            )  # no daemon: loaders have workers
+            )  # daemons may not have children, and loaders have workers
             process.start()
             self._ranks.append((process, here))
 

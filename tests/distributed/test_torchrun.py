@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from benchmarks.execution.tasks import RunFailedError, Settler, Task, execute
 from safetensors.torch import load_file
 
 from benchmarks.__main__ import main
 from benchmarks.config import load_recipe
-from benchmarks.experiment.ranks import run_here
+from benchmarks.execution.executor import execute
+from benchmarks.execution.failure import RunFailedError
+from benchmarks.execution.job import Job
+from benchmarks.execution.settle import Settler
+from benchmarks.execution.torchrun import TorchrunExecutor
 from benchmarks.results.files import read_record
 from tests.benchmarks.miniature import write_folder
 
@@ -59,7 +62,7 @@ def same(found: Any, expected: Any) -> None:
 def test_a_run_on_two_ranks_is_the_run_of_one_process(tmp_path: Path) -> None:
     pytest.importorskip("timm")
     file = recipe(tmp_path)
-    single = execute(Task(load_recipe(file).config, tmp_path / "single"))
+    single = execute(Job(load_recipe(file).config, tmp_path / "single"))
     launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "benchmarks"]
     done = subprocess.run(
         [sys.executable, "-m", *launcher, "run", "--config", file, "--out", tmp_path / "spread"],
@@ -116,15 +119,15 @@ def test_what_torchrun_cannot_start_is_refused(
 def test_an_error_ends_the_rank_and_rank_0_records_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str
 ) -> None:
-    """The others would wait for ever; torchrun stops them when one process ends."""
+    """The other ranks would wait without an end; torchrun stops them when one process ends."""
     for name, value in (("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)
     config = load_recipe(recipe(tmp_path), {"stream.sets": ["folder:nowhere"]}).config
-    task = Task(config, tmp_path / "out")
+    job = Job(config, tmp_path / "out")
     with pytest.raises(RunFailedError, match="nowhere"):
-        run_here([task, task], Settler())
+        TorchrunExecutor().run([job, job], Settler(), lambda _: None)
     if rank == "0":
-        left = task.found()
+        left = job.record()
         assert left is not None and left.status == "failed" and left.how.machine.ranks == 2
     else:
-        assert not task.file.exists()
+        assert not job.file.exists()

@@ -1,8 +1,9 @@
-"""What ranks are given to do; a single process does the same."""
+"""Trainings for ranks and, the same, for a single process."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,19 +20,8 @@ from avalanche.training import Naive
 from avalanche.training.plugins import EvaluationPlugin, SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda import (
-    DiGraPPlugin,
-    FDAPlugin,
-    L2SPPlugin,
-    LDIFSPlugin,
-    LPFTPlugin,
-    LwFPlugin,
-    ProxyFDAPlugin,
-    RIFTPlugin,
-    RKDPlugin,
-    WiSEFTPlugin,
-)
 from avalanche_proxyfda.distributed import DistributedTraining
+from tests.methods import PLUGINS, toy_plugin
 from tests.plugins import toys
 
 
@@ -42,7 +32,7 @@ def _features(noise: float = 0.0) -> nn.Sequential:
 
 
 class Static(nn.Module):
-    """In float64, so that the order of sums does not show."""
+    """In float64, so that results do not depend on the order of sums."""
 
     def __init__(self, noise: float = 0.0) -> None:
         super().__init__()
@@ -107,26 +97,29 @@ STREAMS = {
     "tasks": toys.tasks,
     "joint": joint,
 }
-METHODS: dict[str, Any] = {
-    "plain": list,
-    "fda": lambda: [FDAPlugin(weight=2.0, num_neighbors=4)],
-    "fda-shuffled": lambda: [FDAPlugin(num_neighbors=4, hard_class_batches=False)],
-    "proxy-fda": lambda: [ProxyFDAPlugin(weight=2.0, num_neighbors=4)],
-    "rkd": lambda: [RKDPlugin(weight=2.0)],
-    "rift": lambda: [RIFTPlugin(weight=2.0, mean_weight=0.5)],
-    "ldifs": lambda: [LDIFSPlugin(5.0, taps=["backbone.2", "backbone.3"])],
-    "lwf": lambda: [LwFPlugin(weight=2.0)],
-    "l2sp": lambda: [L2SPPlugin(weight=0.5)],
-    "digrap": lambda: [DiGraPPlugin(mu=0.5)],
-    "wise-ft": lambda: [WiSEFTPlugin(alpha=0.6)],
-    "lp-ft": lambda: [LPFTPlugin(l2=1e-2, freeze_share=0.3)],
-    "all": lambda: [LPFTPlugin(l2=1e-2), FDAPlugin(num_neighbors=4), LDIFSPlugin(
-        5.0, taps=["backbone.2"]), LwFPlugin(), L2SPPlugin(), DiGraPPlugin()],
-}  # fmt: skip
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "fda": {"weight": 2.0},
+    "proxy-fda": {"weight": 2.0},
+    "rkd": {"weight": 2.0},
+    "rift": {"weight": 2.0, "mean_weight": 0.5},
+    "ldifs": {"weight": 5.0},
+    "lwf": {"weight": 2.0},
+    "lp-ft": {"freeze_share": 0.3},
+}
+"""Strengths above the toy values, and options that add a term or frozen steps."""
+ALL = ("lp-ft", "fda", "ldifs", "lwf", "l2sp", "digrap")
+METHODS = ("plain", *PLUGINS, "fda-shuffled", "all")
+
+
+def plugins_of(method: str) -> list[Any]:
+    """Return the plugins of one of ``METHODS``."""
+    if method == "all":
+        return [toy_plugin(name) for name in ALL]
+    return [] if method == "plain" else [toy_plugin(method, **OPTIONS.get(method, {}))]
 
 
 class Watch(SupervisedPlugin[Any], supports_distributed=True):
-    """Notes what a step sees and makes."""
+    """Records images, gradients and loss of each step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,9 +163,9 @@ def learn(
     shift: float = 0.0,
     **options: Any,
 ) -> dict[str, Any]:
-    """Train by a method on every experience and evaluate after each; all that came of it.
+    """Train by a method on every experience, evaluate after each, and return all results.
 
-    ``plain`` leaves the plugin for ranks out, ``extra`` makes plugins that go before the method's.
+    ``plain`` leaves out the plugin for ranks; ``extra`` makes plugins before the method's.
     """
     torch.manual_seed(0)
     benchmark = STREAMS[stream]()
@@ -180,7 +173,7 @@ def learn(
     for parameter in network.parameters():
         parameter.data += shift
     torch.manual_seed(seed)
-    watch, plugins = Watch(), METHODS[method]()
+    watch, plugins = Watch(), plugins_of(method)
     first = [] if plain else [DistributedTraining()]
     optimizer: Any = (
         torch.optim.AdamW(network.parameters(), lr=1e-2)
@@ -188,7 +181,9 @@ def learn(
         else torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     )
     strategy = kind(
-        model=network, optimizer=optimizer, criterion=nn.CrossEntropyLoss(),
+        model=network,
+        optimizer=optimizer,
+        criterion=nn.CrossEntropyLoss(),
         plugins=[*first, *[make() for make in extra], *plugins, watch],
         evaluator=EvaluationPlugin(
             accuracy_metrics(minibatch=True, epoch=True, experience=True, stream=True),
@@ -198,7 +193,7 @@ def learn(
             loggers=[],
         ),
         **{"train_mb_size": 25, "train_epochs": 2, "eval_mb_size": 25, **options},
-    )  # fmt: skip
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "hard_class_batches gives way")
         for experience in benchmark.train_stream:

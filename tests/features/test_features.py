@@ -1,4 +1,4 @@
-"""Where features are found, how they are read, and what the teacher is."""
+"""Places of features, how features are read, and the teacher."""
 
 from __future__ import annotations
 
@@ -61,13 +61,16 @@ PRESETS = {
     "resnet18": (lambda: torchvision_model("resnet18"), "fc:input", 32, 512),
     "mobilenet_v2": (lambda: torchvision_model("mobilenet_v2"), "classifier:input", 32, 1280),
     "mobilenet_v3": (
-        lambda: torchvision_model("mobilenet_v3_small"), "classifier.2:input", 32, 1024,
+        lambda: torchvision_model("mobilenet_v3_small"),
+        "classifier.2:input",
+        32,
+        1024,
     ),
     "convnext": (lambda: torchvision_model("convnext_tiny"), "classifier.2:input", 32, 768),
     "SimpleMLP": (lambda: SimpleMLP(5, 3 * 32 * 32, 20), "classifier:input", 32, 20),
     "SimpleCNN": (lambda: SimpleCNN(5), "classifier:input", 32, 64),
     "SlimResNet18": (lambda: SlimResNet18(5), "linear:input", 32, 160),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PRESETS)

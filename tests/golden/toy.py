@@ -13,8 +13,8 @@ from avalanche.training.plugins import SupervisedPlugin
 from torch import nn
 
 from avalanche_proxyfda import LPFTPlugin
-from benchmarks.methods.plugins import arguments_of, make_plugins
 from benchmarks.methods.registry import METHODS
+from tests.methods import accepted, toy_plugin
 from tests.plugins.toys import classic, strategy
 
 OPTIONS: Mapping[str, Any] = {
@@ -22,7 +22,7 @@ OPTIONS: Mapping[str, Any] = {
     "taps": ("tower.norm", "tower.flat", "tower"),
     "teacher_cache": "off",
 }
-"""Options for toys; a plugin gets those that its signature has."""
+"""Options for this model and its batches; a plugin gets those that its signature has."""
 EXPERIENCES, EPOCHS, SAMPLES, BATCH = 2, 3, 48, 8
 STEPS = EPOCHS * SAMPLES // EXPERIENCES // BATCH
 """Steps of an experience: DiGraP learns its strength from the third step on."""
@@ -98,12 +98,13 @@ def plugins_of(method: str, factor: float = 1.0) -> list[Any]:
         method: name in the registry.
         factor: multiplies the method's usual strength.
     """
-    known, names = METHODS[method], arguments_of(method)
+    known = METHODS[method]
     head = known.settings.get("head", {}).get("kind", "probe")
     probe = [LPFTPlugin(l2=0.01, refit=False)] if head == "probe" else []
-    options = {name: value for name, value in OPTIONS.items() if name in names}
-    strength = None if known.strength is None else known.strength * factor
-    return [*probe, *make_plugins(method, strength, options=options)]
+    if known.strength is None:
+        return probe
+    strength = known.strength * factor
+    return [*probe, toy_plugin(method, strength=strength, **accepted(method, **OPTIONS))]
 
 
 def toy_run(method: str, factor: float = 1.0) -> Numbers:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda.losses import (
-    DistillationLoss,
-    FDALoss,
-    L2SPLoss,
-    LDIFSLoss,
-    ProxyFDALoss,
-    RIFTLoss,
-    RKDLoss,
-)
-from tests.losses.common import features
+from avalanche_proxyfda.losses import FDALoss
+from tests.losses.common import LOSSES, features, loss_on_rows
+from tests.methods import toy_loss
 
 pytestmark = pytest.mark.skipif(
     tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6),
@@ -34,49 +27,9 @@ def _from_the_start() -> Iterator[None]:
     torch.compiler.reset()
 
 
-def source() -> torch.Generator:
-    return torch.Generator().manual_seed(5)
-
-
-class Maps(nn.Module):
-    """LDIFS on tokens, a map and vectors made of the same features [B, 12]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loss = LDIFSLoss()
-
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        own, other = (
-            [x.unflatten(1, (3, 4)), x.unflatten(1, (3, 2, 2)), x] for x in (student, teacher)
-        )
-        return self.loss(own, other)
-
-
-class Weights(nn.Module):
-    """L2-SP with the student's features in the place of weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loss = L2SPLoss()
-
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        return self.loss([student, student[:3] * 2], [teacher, teacher[:3]])
-
-
-LOSSES: dict[str, Callable[[], nn.Module]] = {
-    "fda": lambda: FDALoss(4),
-    "fda-chunks": lambda: FDALoss(4, negative_weight="one-minus", chunk_size=5),
-    "proxy-fda": lambda: ProxyFDALoss(12, 4, generator=source()),
-    "proxy-fda-chunks": lambda: ProxyFDALoss(12, 4, chunk_size=7, generator=source()),
-    "proxy-fda-detached": lambda: ProxyFDALoss(12, 4, detach_proxies=True, generator=source()),
-    "ldifs": Maps,
-    "rkd": RKDLoss,
-    "rift-identity": lambda: RIFTLoss(mean_weight=0.5),
-    "rift-spectrum": lambda: RIFTLoss("spectrum"),
-    "rift-procrustes": lambda: RIFTLoss("procrustes"),
-    "lwf": DistillationLoss,  # features in the place of logits
-    "l2sp": Weights,
-}
+def built(name: str) -> nn.Module:
+    """Return a loss on features [13, 12]; LDIFS takes 3 tokens, and a map of 2 x 2."""
+    return loss_on_rows(name, 12, 13, tokens=3, side=2)
 
 
 def results(
@@ -94,7 +47,7 @@ def results(
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_no_graph_break_and_the_plain_results(name: str) -> None:
-    loss = LOSSES[name]().double()
+    loss = built(name).double()
     compiled = torch.compile(loss, fullgraph=True, backend="eager")
     learned = list(loss.parameters())
     # another size compiles anew, for any size; for Proxy-FDA that takes long, so once is enough
@@ -106,7 +59,7 @@ def test_no_graph_break_and_the_plain_results(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["fda-chunks", "proxy-fda-chunks", "ldifs", "lwf"])
 def test_graphs_that_autograd_was_traced_into(name: str) -> None:
-    loss = LOSSES[name]().double()
+    loss = built(name).double()
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     learned = list(loss.parameters())
     expected = results(loss, learned, 13, torch.float64)
@@ -115,7 +68,7 @@ def test_graphs_that_autograd_was_traced_into(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["fda", "proxy-fda"])
 def test_half_precision_and_autocast_under_compile(name: str) -> None:
-    loss = LOSSES[name]()
+    loss = built(name)
     compiled = torch.compile(loss, fullgraph=True, backend="eager")
     learned = list(loss.parameters())
     ours = results(compiled, learned, 13, torch.bfloat16, autocast=True)
@@ -124,7 +77,7 @@ def test_half_precision_and_autocast_under_compile(name: str) -> None:
 
 
 def test_warnings_are_said_once_and_break_no_graph() -> None:
-    loss = ProxyFDALoss(12, 16, max_proxies=2, generator=source()).double()
+    loss = toy_loss("proxy-fda", 12, 9, num_neighbors=16, max_proxies=2).double()
     compiled = torch.compile(loss, fullgraph=True, backend="eager")
     student, teacher = features(9, 12), features(9, 12, seed=1)
     with (
@@ -133,7 +86,7 @@ def test_warnings_are_said_once_and_break_no_graph() -> None:
     ):
         compiled(student, teacher)
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # ours; torch has others
+        warnings.simplefilter("error", UserWarning)  # torch has warnings of other categories
         compiled(student, teacher)
 
 

@@ -1,4 +1,4 @@
-"""Properties that hold for whatever batch hypothesis makes up."""
+"""Properties that hold for every batch that hypothesis draws."""
 
 from __future__ import annotations
 
@@ -13,16 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from avalanche_proxyfda.losses import (
-    DistillationLoss,
-    FDALoss,
-    LDIFSLoss,
-    NeighborGraph,
-    ProxyFDALoss,
-    RIFTLoss,
-    RKDLoss,
-)
-from tests.losses.common import features, rotation
+from avalanche_proxyfda.losses import NeighborGraph
+from tests.losses.common import LOSSES, features, loss_on_rows, rotation
+from tests.methods import ON_GRAPH, WITH_CACHE, accepted, method_of, toy_loss
 from tests.reference import fda as fda_loops
 from tests.reference import rift as rift_loops
 from tests.reference.distillation import distillation as distillation_loops
@@ -106,15 +99,19 @@ chunk_sizes = st.sampled_from(["auto", 1, 2, 5, 40])
 modes = st.sampled_from(MODES)
 
 
-def of_graph(
-    kind: str, dim: int, k: int, mode: str, chunk_size: Any, ratio: float = 0.4
-) -> FDALoss | ProxyFDALoss:
-    options: dict[str, Any] = {"negative_weight": mode, "chunk_size": chunk_size}
-    options |= {"init_logit_scale": 6.0, "init_logit_bias": -3.0}
-    if kind == "fda":
-        return FDALoss(k, **options)
-    source = torch.Generator().manual_seed(k)
-    return ProxyFDALoss(dim, k, ratio, max_proxies=16, generator=source, **options)
+def of_graph(kind: str, dim: int, k: int, mode: str, chunk_size: Any, ratio: float = 0.4) -> Any:
+    options = accepted(kind, proxy_ratio=ratio, max_proxies=16, seed=k)
+    loss: Any = toy_loss(
+        kind,
+        dim,
+        num_neighbors=k,
+        negative_weight=mode,
+        chunk_size=chunk_size,
+        init_logit_scale=6.0,
+        init_logit_bias=-3.0,
+        **options,
+    )
+    return loss
 
 
 def total(loss: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
@@ -136,7 +133,7 @@ def check_finite(value: Tensor, inputs: list[Tensor]) -> None:
 
 @many
 @given(batch=batches(), k=neighbors, mode=modes, chunk_size=chunk_sizes)
-@pytest.mark.parametrize("kind", ["fda", "proxy-fda"])
+@pytest.mark.parametrize("kind", ON_GRAPH)
 def test_graph_losses_are_finite(
     kind: str, batch: Batch, k: int, mode: str, chunk_size: Any
 ) -> None:
@@ -148,7 +145,7 @@ def test_graph_losses_are_finite(
 
 @many
 @given(batch=batches((torch.float64,), least=2), k=neighbors, mode=modes, chunk_size=chunk_sizes)
-@pytest.mark.parametrize("kind", ["fda", "proxy-fda"])
+@pytest.mark.parametrize("kind", ON_GRAPH)
 def test_graph_losses_do_not_see_scale_and_order(
     kind: str, batch: Batch, k: int, mode: str, chunk_size: Any
 ) -> None:
@@ -211,22 +208,40 @@ def fda_of(student: Tensor, teacher: Tensor, near: Tensor, loss: nn.Module, mode
 
 @few
 @given(
-    rows=st.integers(2, 7), dim=st.integers(2, 6), k=st.integers(1, 8), mode=modes,
-    chunk_size=chunk_sizes, ratio=st.sampled_from([0.2, 0.4, 1.0]), seed=st.integers(0, 1000),
+    rows=st.integers(2, 7),
+    dim=st.integers(2, 6),
+    k=st.integers(1, 8),
+    mode=modes,
+    chunk_size=chunk_sizes,
+    ratio=st.sampled_from([0.2, 0.4, 1.0]),
+    seed=st.integers(0, 1000),
     dtype=st.sampled_from(DTYPES),
-)  # fmt: skip
+)
 def test_proxy_fda_equals_the_loops(
-    rows: int, dim: int, k: int, mode: str, chunk_size: Any, ratio: float, seed: int,
+    rows: int,
+    dim: int,
+    k: int,
+    mode: str,
+    chunk_size: Any,
+    ratio: float,
+    seed: int,
     dtype: torch.dtype,
-) -> None:  # fmt: skip
+) -> None:
     student, teacher = features(rows, dim, seed).to(dtype), features(rows, 5, seed + 1).to(dtype)
     loss = of_graph("proxy-fda", dim, k, mode, chunk_size, ratio)
     loss = loss.double() if dtype == torch.float64 else loss
     layers = {n: p.detach().double() for n, p in loss.generator.named_parameters()}
     expected = proxy_fda_loops(
-        student.double(), teacher.double(), layers, k, ratio, 1.0,
-        loss.log_scale.detach().double().exp(), loss.bias.detach().double(), mode,
-    )  # fmt: skip
+        student.double(),
+        teacher.double(),
+        layers,
+        k,
+        ratio,
+        1.0,
+        loss.log_scale.detach().double().exp(),
+        loss.bias.detach().double(),
+        mode,
+    )
     exact = dtype == torch.float64
     tolerance = {"rtol": 1e-9, "atol": 1e-11} if exact else {"rtol": 1e-4, "atol": 1e-5}
     with warnings.catch_warnings():
@@ -239,22 +254,10 @@ def test_proxy_fda_equals_the_loops(
 # ---- the rivals ---------------------------------------------------------------------------
 
 
-class Vectors(nn.Module):
-    """LDIFS on vectors, tokens and a map of the same rows."""
-
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        own, other = ([x, x.unsqueeze(1), x[:, :, None, None]] for x in (student, teacher))
-        return LDIFSLoss()(own, other)
-
-
-RIVALS: dict[str, Callable[[], nn.Module]] = {
-    "ldifs": Vectors,
-    "rkd": RKDLoss,
-    "rift-identity": lambda: RIFTLoss(mean_weight=0.5),
-    "rift-spectrum": lambda: RIFTLoss("spectrum"),
-    "rift-procrustes": lambda: RIFTLoss("procrustes"),
-    "lwf": DistillationLoss,
-}
+RIVALS = tuple(
+    name for name in LOSSES if method_of(name) in WITH_CACHE and method_of(name) not in ON_GRAPH
+)
+"""Losses on features without a graph."""
 
 
 def same_width(batch: Batch, name: str) -> tuple[Tensor, Tensor]:
@@ -273,7 +276,7 @@ def same_width(batch: Batch, name: str) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("name", RIVALS)
 def test_rivals_are_finite_and_zero_at_the_teacher(name: str, batch: Batch) -> None:
     student, teacher = same_width(batch, name)
-    loss = RIVALS[name]()
+    loss = loss_on_rows(name, student.shape[1])
     check_finite(loss(student, teacher), [student])
     at_teacher = teacher.detach().clone().requires_grad_()
     value = loss(at_teacher, teacher)
@@ -296,9 +299,12 @@ LOOPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @few
 @given(
-    rows=st.integers(2, 6), dim=st.integers(1, 5), seed=st.integers(0, 1000),
-    dtype=st.sampled_from(DTYPES), repeated=st.booleans(),
-)  # fmt: skip
+    rows=st.integers(2, 6),
+    dim=st.integers(1, 5),
+    seed=st.integers(0, 1000),
+    dtype=st.sampled_from(DTYPES),
+    repeated=st.booleans(),
+)
 @pytest.mark.parametrize("name", LOOPS)
 def test_rivals_equal_the_loops(
     name: str, rows: int, dim: int, seed: int, dtype: torch.dtype, repeated: bool
@@ -309,4 +315,6 @@ def test_rivals_equal_the_loops(
     expected = LOOPS[name](student.double(), teacher.double())
     exact = dtype == torch.float64
     tolerance = {"rtol": 1e-9, "atol": 1e-11} if exact else {"rtol": 1e-3, "atol": 1e-5}
-    torch.testing.assert_close(RIVALS[name]()(student, teacher).double(), expected, **tolerance)
+    torch.testing.assert_close(
+        loss_on_rows(name, student.shape[1])(student, teacher).double(), expected, **tolerance
+    )

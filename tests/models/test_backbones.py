@@ -30,12 +30,20 @@ def small_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     config = {
         "embed_dim": 12,
         "vision_cfg": {
-            "image_size": 32, "patch_size": 8, "width": 16, "head_width": 8, "layers": 1,
+            "image_size": 32,
+            "patch_size": 8,
+            "width": 16,
+            "head_width": 8,
+            "layers": 1,
         },
         "text_cfg": {
-            "context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1,
+            "context_length": 77,
+            "vocab_size": 49408,
+            "width": 16,
+            "heads": 2,
+            "layers": 1,
         },
-    }  # fmt: skip
+    }
     path = tmp_path_factory.mktemp("configs") / "small-clip.json"
     path.write_text(json.dumps(config))
     open_clip.add_model_config(path)
@@ -64,9 +72,12 @@ def test_timm_with_weights_of_a_classifier(tmp_path: Path) -> None:
     source = timm.create_model("mobilenetv2_035", num_classes=7).eval()
     save_file(source.state_dict(), tmp_path / "net.safetensors")
     made = load_backbone(
-        "timm:mobilenetv2_035", tmp_path / "net.safetensors", image_size=64,
-        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5),
-    )  # fmt: skip
+        "timm:mobilenetv2_035",
+        tmp_path / "net.safetensors",
+        image_size=64,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    )
     images = made.eval_transform(PICTURE)[None]
     assert images.shape == (1, 3, 64, 64) and images.min() >= -1 and made.dim == 1280
     expected = source.forward_head(source.forward_features(images), pre_logits=True)
@@ -201,8 +212,10 @@ def test_bad_text_heads() -> None:
 @pytest.mark.skipif(not (SHARED / "weights").exists(), reason="the real weights are absent")
 def test_the_real_mobilenet() -> None:
     made = load_backbone(
-        "timm:mobilenetv2_100", SHARED / "weights" / "mobilenetv2_100.safetensors",
-        image_size=96, options={"pad_type": "same"},
-    )  # fmt: skip
+        "timm:mobilenetv2_100",
+        SHARED / "weights" / "mobilenetv2_100.safetensors",
+        image_size=96,
+        options={"pad_type": "same"},
+    )
     rows = made.tower(made.eval_transform(PICTURE)[None])
     assert rows.shape == (1, 1280) and bool(rows.isfinite().all())

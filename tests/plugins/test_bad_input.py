@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda import FDAPlugin, ProxyFDAPlugin
 from avalanche_proxyfda.plugins.base.terms import FiniteWatch
+from tests.methods import ON_GRAPH, PLUGINS
 from tests.plugins.toys import Blobs, Growing, Plain, classic, learn, strategy
 
-BOTH = (FDAPlugin, ProxyFDAPlugin)
+BOTH = tuple(PLUGINS[method] for method in ON_GRAPH)
 
 
 @pytest.mark.parametrize("plugin", BOTH)

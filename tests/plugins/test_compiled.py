@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda import FDAPlugin, LDIFSPlugin, LwFPlugin
+from tests.methods import toy_plugin
 from tests.plugins.toys import Plain, classic, hooks_of, strategy
 
 
@@ -46,20 +46,13 @@ def fine_tune(model: nn.Module, *plugins: Any) -> tuple[list[Tensor], list[Tenso
     return seen.values, list(model.state_dict().values())
 
 
-PLUGINS: dict[str, Callable[[], list[Any]]] = {
-    "fda": lambda: [FDAPlugin(num_neighbors=4)],
-    "ldifs and lwf": lambda: [
-        LDIFSPlugin(taps=["backbone.1", "backbone.3", "backbone"]),
-        LwFPlugin(),
-    ],
-}
-
-
-@pytest.mark.parametrize("name", PLUGINS)
-def test_a_compiled_model_learns_the_same(name: str) -> None:
-    plain = fine_tune(Plain(dropout=0.0), *PLUGINS[name]())
+@pytest.mark.parametrize(
+    "methods", [("fda",), ("ldifs", "lwf")], ids=lambda methods: " and ".join(methods)
+)
+def test_a_compiled_model_learns_the_same(methods: tuple[str, ...]) -> None:
+    plain = fine_tune(Plain(dropout=0.0), *map(toy_plugin, methods))
     inner = Plain(dropout=0.0)
-    compiled = fine_tune(torch.compile(inner, backend="eager"), *PLUGINS[name]())  # type: ignore[arg-type]
+    compiled = fine_tune(torch.compile(inner, backend="eager"), *map(toy_plugin, methods))  # type: ignore[arg-type]
     assert len(plain[0]) == len(compiled[0]) > 8
     torch.testing.assert_close(compiled, plain, rtol=1e-6, atol=1e-7)
     assert hooks_of(inner) == 0

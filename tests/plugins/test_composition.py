@@ -10,44 +10,28 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor
 
-from avalanche_proxyfda import (
-    DiGraPPlugin,
-    FDAPlugin,
-    L2SPPlugin,
-    LDIFSPlugin,
-    LPFTPlugin,
-    LwFPlugin,
-    ProxyFDAPlugin,
-    RIFTPlugin,
-    RKDPlugin,
-    WiSEFTPlugin,
-)
+from avalanche_proxyfda import LDIFSPlugin, LPFTPlugin, LwFPlugin, RIFTPlugin, RKDPlugin
+from tests.methods import PLUGINS, TAPS, accepted, toy_plugin
 from tests.plugins.test_life_cycle import Watcher
-from tests.plugins.test_rivals import TAPS
 from tests.plugins.toys import Growing, Multi, Plain, classic, hooks_of, learn, strategy
 
 TERMS = (
-    "FDA_alignment", "ProxyFDA_alignment", "ProxyFDA_generator", "LDIFS_distance",
-    "RIFT_covariance", "RKD_relations", "LwF_distillation", "L2SP_distance",
-)  # fmt: skip
+    "FDA_alignment",
+    "ProxyFDA_alignment",
+    "ProxyFDA_generator",
+    "LDIFS_distance",
+    "RIFT_covariance",
+    "RKD_relations",
+    "LwF_distillation",
+    "L2SP_distance",
+)
 
 
-LIVE: Any = {"teacher_cache": "off"}
-
-
-def all_of_them(**graph: Any) -> list[Any]:
-    return [
-        LPFTPlugin(),
-        LwFPlugin(known_classes=[0, 1], **LIVE),
-        FDAPlugin(num_neighbors=4, **graph, **LIVE),
-        ProxyFDAPlugin(num_neighbors=4, **graph, **LIVE),
-        LDIFSPlugin(0.5, taps=TAPS, **LIVE),
-        RIFTPlugin(weight=0.01, **LIVE),
-        RKDPlugin(**LIVE),
-        L2SPPlugin(),
-        DiGraPPlugin(),
-        WiSEFTPlugin(0.7),
-    ]
+def all_of_them(**options: Any) -> list[Any]:
+    """Return a plugin of every method, LP-FT's first, each with those of ``options`` it has."""
+    methods = sorted(PLUGINS, key=lambda method: method != "lp-ft")
+    options = {"teacher_cache": "off", "known_classes": (0, 1), **options}
+    return [toy_plugin(method, **accepted(method, **options)) for method in methods]
 
 
 @pytest.mark.parametrize("model", [Plain, Growing, Multi], ids=["static", "growing", "multi"])
@@ -72,7 +56,7 @@ def test_all_at_once_cost_one_forward_of_each_and_are_named(model: Any, backward
 
 
 class LossAt(SupervisedPlugin[Any]):
-    """The strategy's loss at its place, step by step."""
+    """Records the strategy's loss of each step, at this plugin's place in the list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +67,7 @@ class LossAt(SupervisedPlugin[Any]):
 
 
 def added(plugins: list[Any]) -> list[Tensor]:
-    """What plugins add to the loss of each step; weights stand still, so steps compare."""
+    """Return the terms that plugins add to each step's loss; the weights stay as they are."""
     before, after, model = LossAt(), LossAt(), Plain(dropout=0.0)
     trained = strategy(model, before, *plugins, after, train_mb_size=30)
     for group in trained.optimizer.param_groups:
@@ -115,8 +99,9 @@ def test_each_term_is_published_as_it_was_added() -> None:
     trained.train(classic(1).train_stream[0], eval_streams=[])
     metrics = trained.evaluator.get_last_metrics()
     for name, weight, values in (
-        ("LDIFS_distance", 3.0, terms[0]), ("RKD_relations", 2.0, terms[1]),
-    ):  # fmt: skip
+        ("LDIFS_distance", 3.0, terms[0]),
+        ("RKD_relations", 2.0, terms[1]),
+    ):
         mean = float(torch.stack(values).mean()) / weight
         found = metrics[f"{name}_Epoch/train_phase/train_stream"]
         assert found == pytest.approx(mean, rel=1e-4)
@@ -124,9 +109,11 @@ def test_each_term_is_published_as_it_was_added() -> None:
 
 def test_two_of_a_kind_and_two_references() -> None:
     plugins = [
-        LDIFSPlugin(1.0, taps=TAPS), LDIFSPlugin(1.0, taps=TAPS[:1], name="shallow"),
-        RKDPlugin(teacher="initial"), RIFTPlugin(weight=0.01, teacher="initial"),
-    ]  # fmt: skip
+        LDIFSPlugin(1.0, taps=TAPS),
+        LDIFSPlugin(1.0, taps=TAPS[:1], name="shallow"),
+        RKDPlugin(teacher="initial"),
+        RIFTPlugin(weight=0.01, teacher="initial"),
+    ]
     trained = strategy(Plain(), *plugins)
     learn(trained, classic(3))
     steps = trained.clock.train_iterations

@@ -1,4 +1,4 @@
-"""LDIFS on real architectures: where it taps, exact zeros, samples that do not meet."""
+"""LDIFS on real architectures: taps, exact zeros, samples that do not mix."""
 
 from __future__ import annotations
 
@@ -32,28 +32,35 @@ QUARTERS = [2, 5, 8, 11]
 FAMILIES: dict[str, tuple[Any, tuple[str, ...], int]] = {
     "open_clip vit": (
         lambda: nn.Sequential(open_clip("vit"), nn.Linear(12, 3)),
-        after("0.ln_pre", *(f"0.transformer.resblocks.{k}" for k in QUARTERS)), 32,
+        after("0.ln_pre", *(f"0.transformer.resblocks.{k}" for k in QUARTERS)),
+        32,
     ),
     "open_clip vit of 5": (
         lambda: open_clip("vit", 5),
-        after("ln_pre", *(f"transformer.resblocks.{k}" for k in (1, 2, 3, 4))), 32,
+        after("ln_pre", *(f"transformer.resblocks.{k}" for k in (1, 2, 3, 4))),
+        32,
     ),
     "open_clip resnet": (lambda: open_clip("resnet"), STAGES, 32),
     "timm vit": (
         lambda: timm_model("vit_tiny_patch16_224"),
-        after("norm_pre", *(f"blocks.{k}" for k in QUARTERS)), 224,
+        after("norm_pre", *(f"blocks.{k}" for k in QUARTERS)),
+        224,
     ),
     "timm beit": (
         lambda: timm_model("beit_base_patch16_224"),
-        after("blocks.0:input", *(f"blocks.{k}" for k in QUARTERS)), 224,
+        after("blocks.0:input", *(f"blocks.{k}" for k in QUARTERS)),
+        224,
     ),
     "timm resnet": (lambda: timm_model("resnet10t"), ("act1", *STAGES), 64),
     "timm mobilenet": (
         lambda: timm_model("mobilenetv2_035"),
-        after(*(f"blocks.{k}" for k in (0, 1, 2, 4, 6))), 32,
+        after(*(f"blocks.{k}" for k in (0, 1, 2, 4, 6))),
+        32,
     ),
     "timm convnext": (
-        lambda: timm_model("convnext_atto"), tuple(f"stages.{k}" for k in range(4)), 32,
+        lambda: timm_model("convnext_atto"),
+        tuple(f"stages.{k}" for k in range(4)),
+        32,
     ),
     "torchvision resnet": (lambda: torchvision_model("resnet18"), STAGES, 32),
     "torchvision vit": (
@@ -61,7 +68,7 @@ FAMILIES: dict[str, tuple[Any, tuple[str, ...], int]] = {
         after("encoder.layers:input", *(f"encoder.layers.encoder_layer_{k}" for k in QUARTERS)),
         224,
     ),
-}  # fmt: skip
+}
 
 
 def values(model: nn.Module, images: Tensor) -> list[Tensor]:

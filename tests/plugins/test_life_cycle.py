@@ -1,4 +1,4 @@
-"""What the plugins do to a strategy, step by step, by counts and values."""
+"""Effects of the plugins on a strategy, step by step, by counts and values."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from avalanche.training.plugins import (
 from torch import Tensor, nn
 
 from avalanche_proxyfda import FDALoss, FDAPlugin, ProxyFDAPlugin
+from tests.methods import ON_GRAPH, PLUGINS
 from tests.plugins.toys import (
     Growing,
     Multi,
@@ -34,7 +35,7 @@ from tests.plugins.toys import (
     tasks,
 )
 
-BOTH = (FDAPlugin, ProxyFDAPlugin)
+BOTH = tuple(PLUGINS[method] for method in ON_GRAPH)
 
 
 class Watcher(SupervisedPlugin[Any]):
@@ -113,15 +114,20 @@ def test_schedulers_periodic_evaluation_and_early_stopping() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     benchmark = classic(2)
     trained = Naive(
-        model=model, optimizer=optimizer, criterion=nn.CrossEntropyLoss(), train_mb_size=24,
-        train_epochs=6, eval_mb_size=60, eval_every=1,
+        model=model,
+        optimizer=optimizer,
+        criterion=nn.CrossEntropyLoss(),
+        train_mb_size=24,
+        train_epochs=6,
+        eval_mb_size=60,
+        eval_every=1,
         plugins=[
             own,
             LRSchedulerPlugin(torch.optim.lr_scheduler.StepLR(optimizer, 2)),
-            EarlyStoppingPlugin(1, "test_stream", margin=2.0),  # nothing improves by that
+            EarlyStoppingPlugin(1, "test_stream", margin=2.0),  # no epoch improves by that margin
         ],
         evaluator=EvaluationPlugin(accuracy_metrics(epoch=True, stream=True), loggers=[]),
-    )  # fmt: skip
+    )
     for experience in benchmark.train_stream:
         trained.train(experience, eval_streams=[benchmark.test_stream])
         assert hooks_of(model) == 0 and own.teacher is None
@@ -195,7 +201,7 @@ def test_the_teacher_is_the_right_model_and_never_changes(choice: Any) -> None:
     trained = strategy(Plain(), own, seen)
     learn(trained, classic(3))
     for first, last in zip(seen.first, seen.last, strict=True):
-        assert same(first, last)  # running statistics of its batch normalisation included
+        assert same(first, last)  # running statistics of batch normalisation included
     expected = seen.given if choice == "previous" else [seen.given[0]] * 3
     for found, right in zip(seen.first, expected, strict=True):
         assert same(found, right)
@@ -242,7 +248,7 @@ def test_the_term_is_added_with_its_weight() -> None:
     own = FDAPlugin(num_neighbors=4, weight=2.5, hard_class_batches=False)
     trained = strategy(Plain(dropout=0.0), before, own, after, train_mb_size=60)
     trained.train(experience, eval_streams=[])
-    assert trained.clock.train_iterations == 1  # one batch of all there is, in any order
+    assert trained.clock.train_iterations == 1  # one batch of all samples, in any order
     images = torch.stack([item[0] for item in experience.dataset.eval()])
     student, teacher = Plain(dropout=0.0).train(), Plain(dropout=0.0).eval()
     expected = FDALoss(4)(student.backbone(images), teacher.backbone(images)).item()

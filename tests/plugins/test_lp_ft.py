@@ -31,7 +31,7 @@ from tests.plugins.toys import (
 
 
 def warm(model: nn.Module) -> nn.Module:
-    """Running statistics that differ from a batch's, so that the mode shows."""
+    """Return ``model`` with running statistics that differ from a batch's."""
     body = model.backbone if hasattr(model, "backbone") else model.tower
     for _ in range(5):
         body(Blobs(60, seed=3).images)
@@ -63,12 +63,15 @@ class FirstStep(SupervisedPlugin[Any]):
 @pytest.mark.parametrize(
     ("model", "benchmark"),
     [
-        (Plain, lambda: classic(3)), (Growing, lambda: classic(3)), (Growing, lambda: modern(3)),
-        (Multi, lambda: classic(3, True)), (Multi, tasks),
+        (Plain, lambda: classic(3)),
+        (Growing, lambda: classic(3)),
+        (Growing, lambda: modern(3)),
+        (Multi, lambda: classic(3, True)),
+        (Multi, tasks),
         (lambda: TaskHeads(backbone(), 8, [3, 5]), tasks),
     ],
     ids=["static", "growing", "task-free", "multi", "sets", "ours"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("l2", [None, 1e-3])
 def test_the_head_is_the_probe_before_the_first_step(model: Any, benchmark: Any, l2: Any) -> None:
     own, first, plain = LPFTPlugin(l2=l2), FirstStep(), FirstStep()
@@ -122,9 +125,14 @@ def test_the_evaluation_view_is_probed() -> None:
         return image + 1000
 
     benchmark = nc_benchmark(
-        Blobs(), Blobs(60, seed=1), 1, task_labels=False, fixed_class_order=list(range(6)),
-        train_transform=brighter, eval_transform=None,
-    )  # fmt: skip
+        Blobs(),
+        Blobs(60, seed=1),
+        1,
+        task_labels=False,
+        fixed_class_order=list(range(6)),
+        train_transform=brighter,
+        eval_transform=None,
+    )
     from avalanche_proxyfda.teacher.teacher import FeatureTeacher
 
     class Spy(FeatureTeacher):
@@ -241,8 +249,12 @@ def nc_with_tasks() -> Any:
     from avalanche.benchmarks import nc_benchmark
 
     return nc_benchmark(
-        Blobs(), Blobs(60, seed=1), 3, task_labels=True, fixed_class_order=list(range(6)),
-    )  # fmt: skip
+        Blobs(),
+        Blobs(60, seed=1),
+        3,
+        task_labels=True,
+        fixed_class_order=list(range(6)),
+    )
 
 
 def test_a_state_between_experiences_does_not_skip_the_probe() -> None:

@@ -1,4 +1,4 @@
-"""LwF: which units, whose logits; as Avalanche's where Avalanche's is right."""
+"""LwF: old units and their logits; equal to Avalanche's where Avalanche's is right."""
 
 from __future__ import annotations
 
@@ -93,12 +93,16 @@ class Expect(SupervisedPlugin[Any]):
 @pytest.mark.parametrize(
     ("model", "benchmark"),
     [
-        (Plain, lambda: classic(3)), (Growing, lambda: classic(3)), (Growing, lambda: modern(3)),
-        (Plain, lambda: modern(3)), (Multi, lambda: classic(3, True)), (Multi, tasks),
+        (Plain, lambda: classic(3)),
+        (Growing, lambda: classic(3)),
+        (Growing, lambda: modern(3)),
+        (Plain, lambda: modern(3)),
+        (Multi, lambda: classic(3, True)),
+        (Multi, tasks),
         (lambda: TaskHeads(backbone(), 8, [3, 5]), tasks),
     ],
     ids=["static", "growing", "task-free growing", "task-free static", "multi", "sets", "ours"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize(("weight", "temperature"), [(1.0, 2.0), (0.5, 4.0)])
 def test_the_term_is_the_distillation_of_old_units(
     model: Any, benchmark: Any, weight: float, temperature: float
@@ -126,7 +130,7 @@ def test_without_batch_norm_and_dropout_it_trains_as_avalanches(model: Any) -> N
 
 
 def test_with_batch_norm_avalanches_teacher_drifts_and_ours_does_not() -> None:
-    """Why this plugin exists: the same batch must give the same targets again."""
+    """The same batch must give the same targets again; Avalanche's plugin gives others."""
     running: dict[str, list[torch.Tensor]] = {"ours": [], "avalanche": []}
 
     class Look(SupervisedPlugin[Any]):
@@ -172,7 +176,7 @@ def test_known_classes_are_kept_from_the_first_experience() -> None:
 
     initial = LwFPlugin(teacher="initial", known_classes={0: [0], 1: [2, 1]})
     learn(strategy(TaskHeads(backbone(), 8, [3, 5]), initial, Look()), tasks())
-    assert old == [{0: [0], 1: [1, 2]}] * 2  # what is learnt later is not the initial teacher's
+    assert old == [{0: [0], 1: [1, 2]}] * 2  # the initial teacher does not know later classes
 
 
 def test_the_initial_teacher_of_a_head_that_grows_by_tasks() -> None:

@@ -1,9 +1,8 @@
-"""What every rival must do: any stream, head and optimizer; no trace; exact resume; options."""
+"""Every method without a graph: streams, heads, optimizers, exact resume, options."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,15 +10,15 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda import (
-    DiGraPPlugin,
-    L2SPPlugin,
-    LDIFSPlugin,
-    LPFTPlugin,
-    LwFPlugin,
-    RIFTPlugin,
-    RKDPlugin,
-    WiSEFTPlugin,
+from benchmarks.methods.registry import METHODS
+from tests.methods import (
+    ON_GRAPH,
+    ON_WEIGHTS,
+    PLUGINS,
+    WITH_CACHE,
+    accepted,
+    arguments,
+    toy_plugin,
 )
 from tests.plugins.toys import (
     Growing,
@@ -34,22 +33,16 @@ from tests.plugins.toys import (
     tasks,
 )
 
-TAPS = ("backbone.1", "backbone.3", "backbone")
-RIVALS: dict[str, Callable[..., Any]] = {
-    "l2sp": L2SPPlugin,
-    "ldifs": lambda **options: LDIFSPlugin(**{"taps": TAPS, **options}),
-    "digrap": DiGraPPlugin,
-    "rift": lambda **options: RIFTPlugin(**{"weight": 0.1, **options}),
-    "rkd": RKDPlugin,
-    "lwf": LwFPlugin,
-    "wise-ft": WiSEFTPlugin,
-    "lp-ft": LPFTPlugin,
-}
+RIVALS = tuple(method for method in PLUGINS if method not in ON_GRAPH)
 METRIC = {
-    "l2sp": "L2SP_distance", "ldifs": "LDIFS_distance", "digrap": "DiGraP_conflict",
-    "rift": "RIFT_covariance", "rkd": "RKD_relations", "lwf": "LwF_distillation",
-}  # fmt: skip
-FEATURES = ("ldifs", "rift", "rkd", "lwf")
+    "l2sp": "L2SP_distance",
+    "ldifs": "LDIFS_distance",
+    "digrap": "DiGraP_conflict",
+    "rift": "RIFT_covariance",
+    "rkd": "RKD_relations",
+    "lwf": "LwF_distillation",
+}
+FEATURES = tuple(method for method in RIVALS if method in WITH_CACHE)
 every = pytest.mark.parametrize("method", RIVALS)
 
 
@@ -62,8 +55,7 @@ def metric(trained: Any, method: str) -> float:
 @pytest.mark.parametrize("model", [Plain, Growing], ids=["static", "growing"])
 @pytest.mark.parametrize("adam", [False, True], ids=["sgd", "adamw"])
 def test_streams_heads_and_optimizers(method: str, benchmark: Any, model: Any, adam: bool) -> None:
-    live = {"teacher_cache": "off"} if method in FEATURES else {}
-    own = RIVALS[method](**live)
+    own = toy_plugin(method, **accepted(method, teacher_cache="off"))
     trained = strategy(model(), own, adam=adam, train_epochs=2)
     state = learn(trained, benchmark(3))
     assert all(v.isfinite().all() for v in state.values())
@@ -79,7 +71,7 @@ def test_streams_heads_and_optimizers(method: str, benchmark: Any, model: Any, a
 @pytest.mark.parametrize("benchmark", [tasks, lambda: classic(3, True)], ids=["sets", "nc"])
 @pytest.mark.parametrize("adam", [False, True], ids=["sgd", "adamw"])
 def test_multi_head(method: str, benchmark: Any, adam: bool) -> None:
-    trained = strategy(Multi(), RIVALS[method](), adam=adam)
+    trained = strategy(Multi(), toy_plugin(method), adam=adam)
     learn(trained, benchmark())
     if method in METRIC:
         assert metric(trained, method) > 0 or method == "digrap"
@@ -88,13 +80,11 @@ def test_multi_head(method: str, benchmark: Any, adam: bool) -> None:
 
 @every
 def test_the_initial_reference_is_the_model_as_given(method: str) -> None:
-    kind = "anchor" if method in ("l2sp", "digrap", "wise-ft") else "teacher"
-    extra = {"known_classes": range(2)} if method == "lwf" else {}
-    own = RIVALS[method](**{kind: "initial", **extra})
+    own = toy_plugin(method, reference="initial")
     model = Plain()
     given = {k: v.clone() for k, v in model.state_dict().items() if k.startswith("backbone")}
     learn(strategy(model, own), classic(3))
-    if kind == "anchor":
+    if method in ON_WEIGHTS:
         kept = own.reference.tensors
     else:  # the teacher may have kept the backbone alone
         root = own.reference.root + "." if own.reference.root else ""
@@ -105,17 +95,18 @@ def test_the_initial_reference_is_the_model_as_given(method: str) -> None:
 
 
 NOTHING = {
-    "l2sp": {"weight": 0.0}, "ldifs": {"weight": 0.0}, "digrap": {"mu": 0.0},
-    "rift": {"weight": 0.0}, "rkd": {"weight": 0.0}, "lwf": {"weight": 0.0},
-    "wise-ft": {"alpha": 1.0},
-}  # fmt: skip
+    method: 1.0 if METHODS[method].weakens else 0.0
+    for method in RIVALS
+    if METHODS[method].knob is not None
+}
+"""Strengths at which a method does nothing."""
 
 
 @pytest.mark.parametrize("method", NOTHING)
 @pytest.mark.parametrize("adam", [False, True], ids=["sgd", "adamw"])
 def test_without_strength_it_is_plain_training_bit_for_bit(method: str, adam: bool) -> None:
     finals = []
-    for plugins in ([], [RIVALS[method](**NOTHING[method])]):
+    for plugins in ([], [toy_plugin(method, strength=NOTHING[method])]):
         torch.manual_seed(0)
         trained = strategy(Growing(), *plugins, adam=adam, train_epochs=2)
         finals.append((learn(trained, classic(2)), torch.rand(1)))
@@ -140,22 +131,16 @@ class Note(SupervisedPlugin[Any]):
 @pytest.mark.parametrize("choice", ["previous", "initial"])
 def test_resume_inside_an_experience(method: str, choice: str) -> None:
     """Two epochs in experience 1, broken off between them; the rest is the same as unbroken."""
-    kind = "anchor" if method in ("l2sp", "digrap", "wise-ft") else "teacher"
-    extra = {"known_classes": range(2)} if method == "lwf" and choice == "initial" else {}
-
-    def make() -> Any:
-        return RIVALS[method](**{kind: choice, **extra})
-
-    benchmark, own = classic(2), make()
+    benchmark, own = classic(2), toy_plugin(method, reference=choice)
     note = Note(own)
     options: dict[str, Any] = {"train_mb_size": 60}  # an epoch is a step
     whole = strategy(Plain(dropout=0.0), own, note, train_epochs=2, **options)
     for experience in benchmark.train_stream:
         whole.train(experience, eval_streams=[], shuffle=False)
     own_state, model_state, optimizer_state = note.kept[2]  # the first step of experience 1
-    again, model = make(), Plain(seed=7, dropout=0.0)
+    again, model = toy_plugin(method, reference=choice), Plain(seed=7, dropout=0.0)
     again.load_state_dict(own_state)
-    saved_again = again.state_dict()  # before it is put to use
+    saved_again = again.state_dict()  # before the first training
     assert saved_again.keys() == own_state.keys()
     again.load_state_dict(saved_again)
     model.load_state_dict(model_state)
@@ -173,9 +158,7 @@ def test_resume_inside_an_experience(method: str, choice: str) -> None:
 @every
 @pytest.mark.parametrize("choice", ["previous", "initial"])
 def test_a_state_from_inside_an_experience_needs_the_clock(method: str, choice: str) -> None:
-    kind = "anchor" if method in ("l2sp", "digrap", "wise-ft") else "teacher"
-    extra = {"known_classes": range(2)} if method == "lwf" and choice == "initial" else {}
-    own, fresh = (RIVALS[method](**{kind: choice, **extra}) for _ in range(2))
+    own, fresh = (toy_plugin(method, reference=choice) for _ in range(2))
     note, benchmark = Note(own), classic(2)
     trained, other = strategy(Plain(), own, note), strategy(Plain(), fresh)
     trained.train(benchmark.train_stream, eval_streams=[])
@@ -197,7 +180,7 @@ def test_a_teacher_in_eval_mode_that_never_changes(method: str) -> None:
             assert all(m.training for m in strategy.model.modules())
             seen.append(copy.deepcopy(teacher.state_dict()))
 
-    own = RIVALS[method]()
+    own = toy_plugin(method)
     trained = strategy(Plain(), own, Look(), train_epochs=3)
     trained.train(classic(2).train_stream[0], eval_streams=[])
     assert len(seen) == 9 and all(same(seen[0], state) for state in seen)
@@ -206,7 +189,7 @@ def test_a_teacher_in_eval_mode_that_never_changes(method: str) -> None:
 @every
 def test_pickling_between_experiences(method: str) -> None:
     dill = pytest.importorskip("dill")
-    trained, benchmark = strategy(Growing(), RIVALS[method]()), classic(2)
+    trained, benchmark = strategy(Growing(), toy_plugin(method)), classic(2)
     trained.train(benchmark.train_stream[0], eval_streams=[])
     earlier = dill.settings["byref"]
     dill.settings["byref"] = True
@@ -218,6 +201,11 @@ def test_pickling_between_experiences(method: str) -> None:
         torch.manual_seed(0)
         each.train(benchmark.train_stream[1], eval_streams=[])
     assert same(again.model.state_dict(), trained.model.state_dict())
+
+
+def at_place(method: str, place: Any) -> dict[str, Any]:
+    """Return the option of a method that gives the place where it reads the student."""
+    return {"taps": (place,)} if "taps" in arguments(method) else {"feature_module": place}
 
 
 @every
@@ -233,32 +221,29 @@ def test_pickling_between_experiences(method: str) -> None:
     ],
 )
 def test_options(method: str, options: Any, error: type[Exception], words: str) -> None:
-    strength = {"digrap": "mu", "wise-ft": "alpha", "lp-ft": "l2"}.get(method, "weight")
-    kind = "anchor" if method in ("l2sp", "digrap", "wise-ft") else "teacher"
-    names = {"strength": strength, "reference": kind}
-    given = {names.get(k, k): v for k, v in options.items()}
-    if method == "ldifs" and "feature_module" in given:
-        given = {"taps": (given["feature_module"],)}
+    given = {k: v for k, v in options.items() if k != "feature_module"}
+    if "feature_module" in options:
+        given |= at_place(method, options["feature_module"])
     with pytest.raises(error, match=words):
-        RIVALS[method](**given)
+        toy_plugin(method, **given)
 
 
 @every
 def test_one_plugin_for_two_strategies_and_data_parallel(method: str) -> None:
-    own, experience = RIVALS[method](), classic().train_stream[0]
+    own, experience = toy_plugin(method), classic().train_stream[0]
     first, second = strategy(Plain(), own), strategy(Plain(), own)
     first.train(experience, eval_streams=[])
     with pytest.raises(ValueError, match="belongs to another strategy"):
         second.train(experience, eval_streams=[])
-    parallel = strategy(nn.DataParallel(Plain()), RIVALS[method]())
+    parallel = strategy(nn.DataParallel(Plain()), toy_plugin(method))
     with pytest.raises(TypeError, match=r"nn\.DataParallel"):
         parallel.train(experience, eval_streams=[])
 
 
 @every
 def test_an_unknown_module_is_answered_with_near_ones(method: str) -> None:
-    place = {"taps": ("backbon",)} if method == "ldifs" else {"feature_module": "backbon:input"}
-    trained = strategy(Plain(), RIVALS[method](**place))
+    place = "backbon" if method == "ldifs" else "backbon:input"
+    trained = strategy(Plain(), toy_plugin(method, **at_place(method, place)))
     words = r"(taps|feature_module)='backbon' is not a module of Plain; near names: backbone"
     with pytest.raises(ValueError, match=words):
         trained.train(classic().train_stream[0], eval_streams=[])
@@ -272,7 +257,7 @@ def test_nan_names_experience_and_iteration(method: str) -> None:
                 with torch.no_grad():
                     strategy.model.backbone[5].bias.fill_(torch.nan)
 
-    trained = strategy(Plain(), RIVALS[method](), Breaks())
+    trained = strategy(Plain(), toy_plugin(method), Breaks())
     trained.train(classic().train_stream[0], eval_streams=[])
     with pytest.raises(ValueError, match="NaN or Inf in experience 1, iteration 1: "):
         trained.train(classic().train_stream[1], eval_streams=[])
@@ -288,7 +273,7 @@ def test_online_streams_keep_one_reference_for_an_experience(method: str) -> Non
         def before_forward(self, strategy: Any, **kwargs: Any) -> None:
             made.append(own.reference)
 
-    own = RIVALS[method]()
+    own = toy_plugin(method)
     trained = strategy(Plain(), own, Look())
     for part in split_online_stream(classic(2).train_stream, 30):
         trained.train(part, eval_streams=[])
@@ -303,7 +288,7 @@ def test_a_state_between_two_parts_of_an_online_experience_goes_on(method: str) 
     from avalanche.benchmarks.scenarios.online import split_online_stream
 
     parts = list(split_online_stream(classic(2).train_stream, 30))
-    own, fresh = RIVALS[method](), RIVALS[method]()
+    own, fresh = toy_plugin(method), toy_plugin(method)
     trained = strategy(Plain(), own)
     trained.train(parts[0], eval_streams=[])
     fresh.load_state_dict(copy.deepcopy(own.state_dict()))
@@ -325,7 +310,7 @@ def test_the_next_experience_after_a_failed_one_is_no_second_try(method: str) ->
             if self.armed and strategy.clock.train_exp_iterations:
                 raise KeyboardInterrupt
 
-    own, fails = RIVALS[method](), Fails()
+    own, fails = toy_plugin(method), Fails()
     trained, benchmark = strategy(Plain(), own, fails), classic(2)
     with pytest.raises(KeyboardInterrupt):
         trained.train(benchmark.train_stream[0], eval_streams=[])

@@ -13,19 +13,16 @@ from avalanche_proxyfda.plugins.base.embedding import EmbeddingPlugin
 from avalanche_proxyfda.plugins.base.features import FeaturePlugin
 from avalanche_proxyfda.plugins.base.graph import GraphPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin
+from benchmarks.methods.registry import METHODS
+from tests.methods import PLUGINS
 
 STRENGTHS: dict[str, tuple[str, float] | None] = {
-    "DiGraPPlugin": ("mu", 0.5),
-    "FDAPlugin": ("weight", 1.0),
-    "L2SPPlugin": ("weight", 0.5),
-    "LDIFSPlugin": ("weight", 10.0),
-    "LPFTPlugin": None,
-    "LwFPlugin": ("weight", 1.0),
-    "ProxyFDAPlugin": ("weight", 1.0),
-    "RIFTPlugin": ("weight", 1.0),
-    "RKDPlugin": ("weight", 1.0),
-    "WiSEFTPlugin": ("alpha", 0.5),
+    kind.__name__: (known.knob, known.strength)
+    if (known := METHODS[method]).knob is not None and known.strength is not None
+    else None
+    for method, kind in PLUGINS.items()
 }
+"""Name and default of each plugin's strength, as the registry has them."""
 BASES: dict[type, str | None] = {
     ReferencePlugin: None,
     AnchorPlugin: None,
@@ -45,6 +42,7 @@ def split(kind: type) -> tuple[list[inspect.Parameter], list[inspect.Parameter]]
 
 def test_the_list_is_complete() -> None:
     assert set(STRENGTHS) == set(plugins.__all__)
+    assert STRENGTHS["DiGraPPlugin"] == ("mu", 0.5) and STRENGTHS["LDIFSPlugin"] == ("weight", 10)
 
 
 @pytest.mark.parametrize("name", STRENGTHS)

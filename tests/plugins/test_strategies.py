@@ -89,9 +89,14 @@ def test_prototypes_see_the_evaluation_view_and_steps_the_training_view() -> Non
         return image + 1000
 
     benchmark = nc_benchmark(
-        Blobs(), Blobs(60, seed=1), 1, task_labels=False, fixed_class_order=list(range(CLASSES)),
-        train_transform=brighter, eval_transform=None,
-    )  # fmt: skip
+        Blobs(),
+        Blobs(60, seed=1),
+        1,
+        task_labels=False,
+        fixed_class_order=list(range(CLASSES)),
+        train_transform=brighter,
+        eval_transform=None,
+    )
     bright: list[bool] = []
 
     class Spy(CachedTeacher):
@@ -128,11 +133,15 @@ def test_class_balance_over_tasks_with_labels_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("classes", "m", "n", "budget", "expected"),
     [
-        (10, 16, None, 64, (10, 6)), (40, 16, None, 64, (16, 4)), (20, 16, None, 24, (6, 4)),
-        (20, 16, None, 128, (16, 8)), (5, 16, None, 4, (2, 2)), (20, 16, 8, 64, (8, 8)),
+        (10, 16, None, 64, (10, 6)),
+        (40, 16, None, 64, (16, 4)),
+        (20, 16, None, 24, (6, 4)),
+        (20, 16, None, 128, (16, 8)),
+        (5, 16, None, 4, (2, 2)),
+        (20, 16, 8, 64, (8, 8)),
         (3, 16, 2, 24, (3, 2)),
     ],
-)  # fmt: skip
+)
 def test_sizes_of_batches(
     classes: int, m: int, n: int | None, budget: int, expected: tuple[int, int]
 ) -> None:

@@ -1,4 +1,4 @@
-"""The teacher's cache in training: what it saves, and that it changes nothing."""
+"""The teacher's cache in training: it saves forwards and changes no result."""
 
 from __future__ import annotations
 
@@ -13,31 +13,14 @@ from avalanche.benchmarks import nc_benchmark
 from avalanche.training.plugins import ReplayPlugin, SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda import (
-    FDAPlugin,
-    LDIFSPlugin,
-    LwFPlugin,
-    ProxyFDAPlugin,
-    RIFTPlugin,
-    RKDPlugin,
-)
+from avalanche_proxyfda import LwFPlugin, RIFTPlugin, RKDPlugin
 from avalanche_proxyfda.teacher.cache.batch import MarkedBatch
-from tests.plugins.test_rivals import TAPS
+from tests.methods import WITH_CACHE, toy_plugin, toy_plugins
 from tests.plugins.toys import CLASSES, Blobs, Multi, Plain, classic, learn, modern, same, strategy
-
-METHODS: dict[str, Any] = {
-    "fda": lambda **o: FDAPlugin(num_neighbors=4, **o),
-    "fda-shuffled": lambda **o: FDAPlugin(num_neighbors=4, hard_class_batches=False, **o),
-    "proxy-fda": lambda **o: ProxyFDAPlugin(num_neighbors=4, **o),
-    "ldifs": lambda **o: LDIFSPlugin(taps=TAPS, **o),
-    "rkd": RKDPlugin,
-    "rift": lambda **o: RIFTPlugin(weight=0.1, **o),
-    "lwf": LwFPlugin,
-}
 
 
 class Noise:
-    """A random view, from the stream that ``source`` names."""
+    """A random view, drawn from torch's global generator."""
 
     def __call__(self, image: Tensor) -> Tensor:
         return image + 0.3 * torch.randn(image.shape)
@@ -45,14 +28,19 @@ class Noise:
 
 def noisy(experiences: int = 2) -> Any:
     return nc_benchmark(
-        Blobs(), Blobs(60, seed=1), experiences, task_labels=False, train_transform=Noise(),
-        eval_transform=None, fixed_class_order=list(range(CLASSES)),
+        Blobs(),
+        Blobs(60, seed=1),
+        experiences,
+        task_labels=False,
+        train_transform=Noise(),
+        eval_transform=None,
+        fixed_class_order=list(range(CLASSES)),
         class_ids_from_zero_from_first_exp=True,
-    )  # fmt: skip
+    )
 
 
 class Look(SupervisedPlugin[Any]):
-    """Forwards of the teacher at each epoch's end; batches, values and states of each step."""
+    """Records teacher forwards of each epoch, and batches and states of each step."""
 
     def __init__(self, own: Any, states: bool = False) -> None:
         super().__init__()
@@ -91,12 +79,12 @@ def trained(own: Any, benchmark: Any, epochs: int = 3, model: Any = Plain, **loa
     return made
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*WITH_CACHE, "fda-shuffled"])
 @pytest.mark.parametrize("benchmark", [classic, modern], ids=["nc", "class_incremental"])
 def test_exact_trains_as_a_live_teacher(method: str, benchmark: Any) -> None:
     finals = {}
     for choice in ("off", "exact", "auto"):
-        own = METHODS[method](teacher_cache=choice)
+        own = toy_plugin(method, teacher_cache=choice)
         finals[choice] = trained(own, benchmark()).model.state_dict()
         assert (own.cache_hits > 0) == (choice != "off")
         assert own.cache_hits <= own.cache_lookups
@@ -119,12 +107,12 @@ def test_a_known_sample_costs_no_forward(workers: int) -> None:
     assert rate == 1.0 and all(look.vouched)
     assert look.nbytes == 120 * 8 * 4
     assert look.about == "teacher cache: 120 views x 32 B = 3.75 KiB on cpu"
-    assert own.teacher is None  # nothing of it is left after the experience
+    assert own.teacher is None  # the teacher is released after the experience
 
 
 def test_of_a_batch_only_what_is_new_is_asked() -> None:
     """Hard-class batches do not show every sample in every epoch."""
-    own = METHODS["fda"](teacher_cache="exact", classes_per_batch=2, samples_per_class=5)
+    own = toy_plugin("fda", teacher_cache="exact", classes_per_batch=2, samples_per_class=5)
     asked: list[int] = []
 
     class Count(SupervisedPlugin[Any]):
@@ -184,7 +172,7 @@ def test_plugins_of_one_teacher_must_agree() -> None:
 
 
 def test_plugins_share_a_cache() -> None:
-    plugins = [RKDPlugin(), LDIFSPlugin(taps=TAPS), RIFTPlugin(weight=0.1)]
+    plugins = toy_plugins({"rkd": {}, "ldifs": {}, "rift": {}})
     made = strategy(Plain(), *plugins, train_epochs=3)
     learn(made, classic())
     steps = made.clock.train_iterations
@@ -196,7 +184,7 @@ def test_plugins_share_a_cache() -> None:
 def test_views_come_again_and_the_cache_knows_them(workers: int) -> None:
     finals, looks = [], []
     for choice in ("off", "exact"):
-        own = METHODS["fda"](teacher_cache=choice, cache_views=2)
+        own = toy_plugin("fda", teacher_cache=choice, cache_views=2)
         looks.append(Look(own))
         torch.manual_seed(3)
         made = strategy(Plain(), own, looks[-1], train_epochs=4)
@@ -214,7 +202,7 @@ def test_views_come_again_and_the_cache_knows_them(workers: int) -> None:
 def test_replayed_views_do_not_depend_on_workers_and_leave_the_streams_alone() -> None:
     found = []
     for workers in (0, 2):
-        own = METHODS["fda"](cache_views=3)
+        own = toy_plugin("fda", cache_views=3)
         look = Look(own)
         torch.manual_seed(3)
         made = strategy(Plain(dropout=0.0), own, look, train_epochs=2)
@@ -279,7 +267,7 @@ def test_images_that_another_plugin_changes_are_not_taken_for_others(in_place: b
         own = RKDPlugin(teacher_cache=choice)
         torch.manual_seed(0)
         made = strategy(Plain(), MixUp(in_place), own, train_epochs=3)
-        # images that a batch does not copy would be changed for ever
+        # without a copy, the data set's own images would change
         made.train(classic(1).train_stream[0], eval_streams=[])
         finals.append(made.model.state_dict())
     assert same(*finals) and own.cache_hits < 20  # the same pair may meet again
@@ -290,16 +278,16 @@ def test_images_that_another_plugin_changes_are_not_taken_for_others(in_place: b
 def test_a_run_that_is_resumed_uses_the_values_that_it_had(
     workers: int, step: int, epochs_left: int
 ) -> None:
-    """Three epochs of five batches; what was cached before the break has the same bits after."""
-    experience, made = classic(1).train_stream[0], METHODS["fda"]
-    own = made(teacher_cache="exact")
+    """Three epochs of five batches; values cached before the break keep their bits."""
+    experience = classic(1).train_stream[0]
+    own = toy_plugin("fda", teacher_cache="exact")
     look = Look(own, states=True)
     strategy(Plain(), own, look, train_epochs=3).train(
         experience, eval_streams=[], num_workers=workers
     )
     assert look.states is not None
     state = look.states[step - 1]
-    again, model = made(teacher_cache="exact"), Plain(seed=7)
+    again, model = toy_plugin("fda", teacher_cache="exact"), Plain(seed=7)
     again.load_state_dict(state)
     model.load_state_dict(look.weights[step - 1])
     more = Look(again, states=True)

@@ -41,10 +41,14 @@ class Blobs(Dataset[tuple[Tensor, int]]):
 def classic(experiences: int = 2, task_labels: bool = False, **sizes: int) -> Any:
     """The old API: task labels, three-part batches."""
     return nc_benchmark(
-        Blobs(**sizes), Blobs(60, seed=1), experiences, task_labels=task_labels,
-        fixed_class_order=list(range(CLASSES)), class_ids_from_zero_from_first_exp=not task_labels,
+        Blobs(**sizes),
+        Blobs(60, seed=1),
+        experiences,
+        task_labels=task_labels,
+        fixed_class_order=list(range(CLASSES)),
+        class_ids_from_zero_from_first_exp=not task_labels,
         class_ids_from_zero_in_each_exp=task_labels,
-    )  # fmt: skip
+    )
 
 
 def modern(experiences: int = 2) -> Any:
@@ -71,9 +75,13 @@ def backbone(seed: int = 0, dropout: float = 0.2) -> nn.Sequential:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return nn.Sequential(
-            nn.Flatten(), nn.Linear(16, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(dropout),
+            nn.Flatten(),
+            nn.Linear(16, 12),
+            nn.BatchNorm1d(12),
+            nn.ReLU(),
+            nn.Dropout(dropout),
             nn.Linear(12, 8),
-        )  # fmt: skip
+        )
 
 
 class Plain(nn.Module):
@@ -103,7 +111,7 @@ class Growing(nn.Module):
 
 
 class Multi(MultiTaskModule):
-    """One of Avalanche's heads a task."""
+    """Avalanche's heads, one for each task."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,10 +132,13 @@ def strategy(
         else torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     )
     return kind(
-        model=model, optimizer=optimizer, criterion=nn.CrossEntropyLoss(), plugins=list(plugins),
+        model=model,
+        optimizer=optimizer,
+        criterion=nn.CrossEntropyLoss(),
+        plugins=list(plugins),
         evaluator=EvaluationPlugin(loggers=[]),
         **{"train_mb_size": 24, "train_epochs": 1, "eval_mb_size": 60, **options},
-    )  # fmt: skip
+    )
 
 
 def learn(trained: Any, benchmark: Any, **options: Any) -> dict[str, Tensor]:
@@ -139,10 +150,10 @@ def learn(trained: Any, benchmark: Any, **options: Any) -> dict[str, Tensor]:
 
 
 def hooks_of(model: nn.Module) -> int:
-    """How many forward hooks are on the model."""
+    """Return the number of forward hooks on the model."""
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    """Bit-identical state dicts."""
+    """Return True for bit-identical state dicts."""
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)

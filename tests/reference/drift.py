@@ -52,8 +52,9 @@ def knn_accuracy(
 ) -> float:
     hits = 0
     for query, answer in zip(test, truth, strict=True):
-        ranked = sorted(((cosine(query, x), y) for x, y in zip(train, labels, strict=True)),
-                        key=lambda p: -p[0])[:k]  # fmt: skip
+        ranked = sorted(
+            ((cosine(query, x), y) for x, y in zip(train, labels, strict=True)), key=lambda p: -p[0]
+        )[:k]
         votes: dict[int, float] = {}
         for similarity, label in ranked:
             votes[label] = votes.get(label, 0.0) + math.exp(similarity / temperature)

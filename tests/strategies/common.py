@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,47 +11,35 @@ from avalanche.training import Naive
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda import (
-    DiGraPPlugin,
-    EfficientNaive,
-    FDAPlugin,
-    L2SPPlugin,
-    LDIFSPlugin,
-    LPFTPlugin,
-    LwFPlugin,
-    ProxyFDAPlugin,
-    RIFTPlugin,
-    RKDPlugin,
-    WiSEFTPlugin,
-)
+from avalanche_proxyfda import EfficientNaive
+from tests.methods import accepted, toy_plugin
 from tests.plugins.toys import CLASSES, Blobs, strategy
 
-SMOOTH_TAPS = ("backbone.1", "backbone")
-PLUGINS: dict[str, Callable[..., Any]] = {
-    "fda": lambda **o: FDAPlugin(num_neighbors=4, **o),
-    "proxy-fda": lambda **o: ProxyFDAPlugin(num_neighbors=4, **o),
-    "ldifs": lambda **o: LDIFSPlugin(0.5, taps=SMOOTH_TAPS, **o),
-    "rift": lambda **o: RIFTPlugin(weight=0.01, **o),
-    "rkd": lambda **o: RKDPlugin(**o),
-    "lwf": lambda **o: LwFPlugin(known_classes=[0, 1, 2], **o),
-    "l2sp": lambda **o: L2SPPlugin(**o),
-    "digrap": lambda **o: DiGraPPlugin(**o),
-    "wise-ft": lambda **o: WiSEFTPlugin(0.7, **o),
-    "lp-ft": lambda **o: LPFTPlugin(l2=0.1, freeze_share=0.5, **o),
-}
+
+def acting(method: str, **options: Any) -> Any:
+    """Return a method's toy plugin that acts from the first experience on.
+
+    LwF knows classes, and LP-FT freezes a part of the model for half of the steps.
+    """
+    from_start = accepted(method, known_classes=(0, 1, 2), freeze_share=0.5)
+    return toy_plugin(method, **(from_start | options))
 
 
 class Smooth(nn.Module):
-    """No batch statistics and, unless asked for, no random numbers: batches can be split."""
+    """Without batch statistics and, by default, without random numbers: batches can be split."""
 
     def __init__(self, dropout: float = 0.0, norm: bool = False) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(3)
             self.backbone = nn.Sequential(
-                nn.Flatten(), nn.Linear(16, 12), nn.BatchNorm1d(12) if norm else nn.Identity(),
-                nn.Tanh(), nn.Dropout(dropout), nn.Linear(12, 8),
-            )  # fmt: skip
+                nn.Flatten(),
+                nn.Linear(16, 12),
+                nn.BatchNorm1d(12) if norm else nn.Identity(),
+                nn.Tanh(),
+                nn.Dropout(dropout),
+                nn.Linear(12, 8),
+            )
             self.classifier = nn.Linear(8, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,16 +91,29 @@ class Steps(SupervisedPlugin[Any]):
 
 
 def trained(
-    model: nn.Module, *plugins: Any, data: Any = None, batch: int = 20, kind: Any = None,
-    adam: bool = False, epochs: int = 1, seed: int = 0, **options: Any,
-) -> tuple[Any, Steps]:  # fmt: skip
-    """Train one experience in the order of the data; the strategy, and what was seen."""
+    model: nn.Module,
+    *plugins: Any,
+    data: Any = None,
+    batch: int = 20,
+    kind: Any = None,
+    adam: bool = False,
+    epochs: int = 1,
+    seed: int = 0,
+    **options: Any,
+) -> tuple[Any, Steps]:
+    """Train one experience in the order of the data; return the strategy and its steps."""
     seen = Steps()
     kind = kind or (EfficientNaive if options else Naive)
     made = strategy(
-        model, seen, *plugins, kind=kind, train_mb_size=batch, train_epochs=epochs, adam=adam,
+        model,
+        seen,
+        *plugins,
+        kind=kind,
+        train_mb_size=batch,
+        train_epochs=epochs,
+        adam=adam,
         **options,
-    )  # fmt: skip
+    )
     torch.manual_seed(seed)
     made.train(one_experience(data or Blobs(60)), eval_streams=[], shuffle=False)
     return made, seen

@@ -1,4 +1,4 @@
-"""Accumulated micro-batches give the step of one big batch, and what fires when."""
+"""Accumulated micro-batches give the step of one big batch; callbacks fire in order."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from avalanche.training import EWC, Cumulative, JointTraining, LwF, Naive, Repla
 from avalanche.training.plugins import SupervisedPlugin
 
 from avalanche_proxyfda import EfficientNaive, EfficientTraining, FDAPlugin, L2SPPlugin, LPFTPlugin
+from tests.methods import ON_GRAPH, PLUGINS, WITH_CACHE, accepted
 from tests.plugins.toys import Blobs, Growing, Plain, classic, learn, modern, same, strategy
-from tests.strategies.common import PLUGINS, Smooth, Wide, one_experience, trained
+from tests.strategies.common import Smooth, Wide, acting, one_experience, trained
 
 
 def close(a: dict[str, Any], b: dict[str, Any]) -> None:
@@ -29,7 +30,7 @@ def test_equals_one_batch(method: str | None, micro: int) -> None:
     """
 
     def own() -> list[Any]:
-        return [] if method is None else [PLUGINS[method]()]
+        return [] if method is None else [acting(method)]
 
     data, parts = Wide(50), -(-20 // micro)
     # a loader cuts an epoch into even pieces, so pieces of the big batch are given by hand
@@ -53,7 +54,7 @@ def test_equals_one_batch(method: str | None, micro: int) -> None:
 
 
 def test_the_decay_towards_anchors_is_not_counted_by_micro_batches() -> None:
-    """The comparison above would not see a factor if the term's gradient were nothing."""
+    """The comparison above would miss a wrong factor if the term had no gradient."""
     _, one = trained(Smooth().double(), L2SPPlugin(5.0), data=Wide(60), epochs=2)
     _, none = trained(Smooth().double(), data=Wide(60), epochs=2)
     name = "backbone.1.weight"
@@ -62,9 +63,9 @@ def test_the_decay_towards_anchors_is_not_counted_by_micro_batches() -> None:
 
 @pytest.mark.parametrize("method", ["ldifs", "lwf", "l2sp"])
 def test_logged_means_and_the_loss_stay_those_of_the_batches(method: str) -> None:
-    """Terms are logged as they are, not by their share; equal parts give the whole's mean."""
-    whole, _ = trained(Smooth().double(), PLUGINS[method](), data=Wide(60))
-    split, _ = trained(Smooth().double(), PLUGINS[method](), data=Wide(60), batch=5, accumulate=4)
+    """Terms are logged unscaled; equal parts give the mean of the whole batch."""
+    whole, _ = trained(Smooth().double(), acting(method), data=Wide(60))
+    split, _ = trained(Smooth().double(), acting(method), data=Wide(60), batch=5, accumulate=4)
     ours, theirs = (s.evaluator.get_last_metrics() for s in (split, whole))
     terms = [k for k in theirs if "_Epoch/train_phase" in k and "Acc" not in k]
     assert terms and all(theirs[k] > 0 for k in terms)
@@ -74,7 +75,7 @@ def test_logged_means_and_the_loss_stay_those_of_the_batches(method: str) -> Non
 @pytest.mark.parametrize("method", [None, "fda", "proxy-fda", "digrap", "lp-ft"])
 def test_the_defaults_change_no_bit(method: str | None) -> None:
     def own() -> list[Any]:
-        return [] if method is None else [PLUGINS[method]()]
+        return [] if method is None else [acting(method)]
 
     kinds = Naive, EfficientNaive
     plain, ours = (trained(Plain(), *own(), kind=k, adam=True, epochs=2)[0] for k in kinds)
@@ -84,21 +85,20 @@ def test_the_defaults_change_no_bit(method: str | None) -> None:
 
 @pytest.mark.parametrize("method", PLUGINS)
 def test_every_plugin_accumulates(method: str) -> None:
-    asks = method in ("ldifs", "rift", "rkd", "lwf", "fda", "proxy-fda")
-    own = PLUGINS[method](**({"teacher_cache": "off"} if asks else {}))
+    own = acting(method, **accepted(method, teacher_cache="off"))
     made, seen = trained(Smooth(), own, batch=12, accumulate=2, epochs=2, adam=True)
     assert all(v.isfinite().all() for v in made.model.state_dict().values())
     step = ["batch", "batch", "update", "updated"]
     assert seen.calls == 2 * (2 * step + ["batch", "update", "updated"])
     assert seen.pending == 2 * [1, 0, 1, 0, 0]
     assert all(value == value for value in made.evaluator.get_last_metrics().values())
-    if asks:
-        prototypes = method in ("fda", "proxy-fda")  # of hard-class batches, one pass
+    if method in WITH_CACHE:
+        prototypes = method in ON_GRAPH  # one pass for hard-class batches
         assert own.teacher_forwards == made.clock.train_iterations + prototypes == 10 + prototypes
 
 
 def test_a_plugins_own_optimizer_gets_the_mean_gradient_of_the_micro_batches() -> None:
-    """Its step, too, is one for all: gradients are not dropped with each micro-batch."""
+    """The plugin steps once for all micro-batches, and no micro-batch drops gradients."""
 
     def slopes(data: Any, accumulate: int) -> list[torch.Tensor]:
         own = FDAPlugin(num_neighbors=4, hard_class_batches=False)

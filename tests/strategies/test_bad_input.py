@@ -1,4 +1,4 @@
-"""What is refused, and how it is said."""
+"""Refused options and strategies, and the messages."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ def make(kind: Any = EfficientNaive, **options: Any) -> Any:
         ({"accumulate": 0}, ValueError, r"accumulate=0 must be at least 1"),
         ({"accumulate": 2.0}, TypeError, r"accumulate=2.0 must be an int"),
         ({"accumulate": True}, TypeError, r"accumulate=True must be an int"),
-        ({"precision": "bf16", "device": torch.device("meta")}, ValueError,
-         r"precision='bf16' cannot be used on meta.*take precision='float32'"),
+        (
+            {"precision": "bf16", "device": torch.device("meta")},
+            ValueError,
+            r"precision='bf16' cannot be used on meta.*take precision='float32'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_options(options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         make(**options)
@@ -39,7 +42,7 @@ def test_options(options: dict[str, Any], error: type[Exception], text: str) -> 
 def test_a_device_that_would_silently_stay_in_float32(
     precision: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What torch does on a device without the dtype: a warning, and autocast is off."""
+    """On a device without the dtype, torch warns and turns autocast off."""
     off = torch.autocast
 
     def without(kind: str, **options: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,40 +12,32 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda import (
-    EfficientNaive,
-    FDAPlugin,
-    LDIFSPlugin,
-    ProxyFDAPlugin,
-    RIFTPlugin,
-    RKDPlugin,
-)
+from avalanche_proxyfda import EfficientNaive, FDAPlugin, RKDPlugin
 from avalanche_proxyfda.strategies import efficient
+from tests.methods import ON_EMBEDDING, PLUGINS, accepted, toy_plugin, toy_plugins
 from tests.plugins.toys import Blobs, same, strategy
-from tests.strategies.common import PLUGINS, SMOOTH_TAPS, Smooth, Wide, one_experience, trained
+from tests.strategies.common import Smooth, Wide, one_experience, trained
 
-PAIRWISE: dict[str, Callable[..., Any]] = {
-    "fda": lambda **o: FDAPlugin(
-        num_neighbors=4, hard_class_batches=False, learnable=False, weight=3.0, **o
-    ),
-    "fda-learns": lambda **o: FDAPlugin(num_neighbors=4, hard_class_batches=False, **o),
-    "proxy-fda": lambda **o: ProxyFDAPlugin(num_neighbors=4, hard_class_batches=False, **o),
-    "proxy-fda-chunks": lambda **o: ProxyFDAPlugin(
-        num_neighbors=4, hard_class_batches=False, chunk_size=12, **o
-    ),
-    "rkd": RKDPlugin,
-    "rift": lambda **o: RIFTPlugin(weight=0.5, **o),
-}
+PAIRWISE = (*ON_EMBEDDING, "fda-learns", "proxy-fda-chunks")
+FIXED = {"fda": {"learnable": False, "weight": 3.0}}
+"""FDA without parameters of its own, so that only rounding differs."""
 ROUNDING = {"rtol": 1e-10, "atol": 1e-13}
 SINGLE = {"rtol": 1e-4, "atol": 1e-7}  # τ, b and the generator are float32
+
+
+def pairwise(name: str, **options: Any) -> Any:
+    """Return a toy plugin whose batches are in the order of the data."""
+    given = accepted(name, hard_class_batches=False) | FIXED.get(name, {})
+    return toy_plugin(name, **(given | options))
 
 
 @pytest.mark.parametrize("micro", [10, 7], ids=["10+10", "7+7+6"])
 @pytest.mark.parametrize("method", PAIRWISE)
 def test_equals_one_big_batch(method: str, micro: int) -> None:
     parts = -(-20 // micro)
-    pieces = [list(range(b, min(b + micro, s + 20))) for s in (0, 20, 40)
-              for b in range(s, s + 20, micro)]  # fmt: skip
+    pieces = [
+        list(range(b, min(b + micro, s + 20))) for s in (0, 20, 40) for b in range(s, s + 20, micro)
+    ]
 
     class Pieces(SupervisedPlugin[Any]):
         def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
@@ -54,10 +46,10 @@ def test_equals_one_big_batch(method: str, micro: int) -> None:
             )
 
     data = Wide(60)
-    whole, one = trained(Smooth().double(), PAIRWISE[method](), data=data, epochs=2)
-    own = PAIRWISE[method](graph_from="accumulated")
+    whole, one = trained(Smooth().double(), pairwise(method), data=data, epochs=2)
+    own = pairwise(method, graph_from="accumulated")
     split, many = trained(Smooth().double(), Pieces(), own, data=data, epochs=2, accumulate=parts)
-    exact = ROUNDING if method in ("fda", "rkd", "rift") else SINGLE
+    exact = SINGLE if own.learned() else ROUNDING
     assert len(one.gradients) == len(many.gradients) == 6
     for a, b in zip(one.gradients, many.gradients, strict=True):
         for name in a:
@@ -77,23 +69,32 @@ def test_equals_one_big_batch(method: str, micro: int) -> None:
 
 def test_it_is_another_graph_than_that_of_micro_batches() -> None:
     found = [
-        trained(Smooth().double(), PAIRWISE["fda"](graph_from=choice), data=Wide(60), batch=10,
-                accumulate=2)[1].gradients[0]["backbone.1.weight"]
+        trained(
+            Smooth().double(),
+            pairwise("fda", graph_from=choice),
+            data=Wide(60),
+            batch=10,
+            accumulate=2,
+        )[1].gradients[0]["backbone.1.weight"]
         for choice in ("micro-batch", "accumulated")
-    ]  # fmt: skip
+    ]
     assert (found[0] - found[1]).norm() > 0.02 * found[1].norm()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_the_second_forward_repeats_the_first_and_leaves_no_trace(precision: str) -> None:
-    """With λ = 0 all is as without the look ahead: dropout's streams and batch statistics."""
+    """With λ = 0 the look-ahead changes neither dropout's draws nor batch statistics."""
     states = [
         trained(
-            Smooth(dropout=0.4, norm=True), FDAPlugin(weight=0.0, num_neighbors=4, graph_from=g),
-            batch=12, accumulate=2, epochs=3, precision=precision,
+            Smooth(dropout=0.4, norm=True),
+            FDAPlugin(weight=0.0, num_neighbors=4, graph_from=g),
+            batch=12,
+            accumulate=2,
+            epochs=3,
+            precision=precision,
         )[0].model.state_dict()
         for g in ("micro-batch", "accumulated")
-    ]  # fmt: skip
+    ]
     assert same(*states)
 
 
@@ -109,7 +110,7 @@ def test_dropout_and_batch_norm_against_graphs_that_are_kept(
         return noted[-1]
 
     monkeypatch.setattr(efficient, "look_ahead", looked)
-    own = PAIRWISE["fda"](graph_from="accumulated")
+    own = pairwise("fda", graph_from="accumulated")
     model = Smooth(dropout=0.4, norm=True).double()
     _, seen = trained(model, own, data=data, batch=10, accumulate=2)
     again = Smooth(dropout=0.4, norm=True).double().train()
@@ -150,12 +151,15 @@ def counted_bytes() -> Iterator[None]:
 
 
 def test_forwards_and_bytes() -> None:
-    """One more forward a micro-batch, none more of the teacher; a quarter of the memory."""
+    """A micro-batch costs one more student forward and no teacher forward; memory is bounded."""
 
     def run(**options: Any) -> tuple[int, int, Any, Any]:
         model, calls = Smooth(), []
-        own = FDAPlugin(num_neighbors=4, hard_class_batches=False,
-                        graph_from=options.pop("graph", "micro-batch"))  # fmt: skip
+        own = FDAPlugin(
+            num_neighbors=4,
+            hard_class_batches=False,
+            graph_from=options.pop("graph", "micro-batch"),
+        )
         model.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
         # a deeper model, so that activations outweigh the loss's
         model.backbone[3] = nn.Sequential(
@@ -178,12 +182,8 @@ def test_forwards_and_bytes() -> None:
 
 
 def test_plugins_share_the_look_ahead_and_others_go_on_as_ever() -> None:
-    plugins = [
-        FDAPlugin(num_neighbors=4, graph_from="accumulated"),
-        RKDPlugin(graph_from="accumulated"),
-        RIFTPlugin(weight=0.01),
-        LDIFSPlugin(0.5, taps=SMOOTH_TAPS),
-    ]
+    accumulated = {"graph_from": "accumulated"}
+    plugins = toy_plugins({"fda": accumulated, "rkd": accumulated, "rift": {}, "ldifs": {}})
     made, seen = trained(Smooth(), *plugins, batch=12, accumulate=2, epochs=2)
     # the fifth batch of an epoch is alone in its step: there is nothing to gather
     assert made.extra_forwards == 8 and made.clock.train_iterations == 10
@@ -196,36 +196,41 @@ def test_plugins_share_the_look_ahead_and_others_go_on_as_ever() -> None:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("method", ["fda-learns", "proxy-fda", "rkd", "rift"])
 def test_lower_precision(method: str, precision: str) -> None:
-    own = PAIRWISE[method](graph_from="accumulated")
+    own = pairwise(method, graph_from="accumulated")
     made, seen = trained(
         Smooth(dropout=0.2), own, batch=10, accumulate=2, epochs=2, precision=precision
     )
     assert all(v.isfinite().all() for v in made.model.state_dict().values())
     assert len(seen.gradients) + made.skipped_updates == 6 and made.skipped_updates <= 2
-    other = trained(Smooth(), PAIRWISE[method](), batch=20)[1].gradients[0]
-    ours = trained(Smooth(), PAIRWISE[method](graph_from="accumulated"), batch=10,
-                   accumulate=2, precision="bf16")[1].gradients[0]  # fmt: skip
+    other = trained(Smooth(), pairwise(method), batch=20)[1].gradients[0]
+    ours = trained(
+        Smooth(),
+        pairwise(method, graph_from="accumulated"),
+        batch=10,
+        accumulate=2,
+        precision="bf16",
+    )[1].gradients[0]
     assert all((ours[n] - g).norm() < 0.06 * g.norm() + 1e-4 for n, g in other.items())
 
 
 def test_neighbours_are_of_the_whole_step() -> None:
-    """K may be as large as a micro-batch; and the choice is told apart by its name."""
+    """K may exceed the micro-batch; an unknown choice is refused."""
     own = FDAPlugin(num_neighbors=14, hard_class_batches=False, graph_from="accumulated")
     _, seen = trained(Smooth(), own, batch=10, accumulate=2)
     assert len(seen.gradients) == 3
     small = FDAPlugin(num_neighbors=14, hard_class_batches=False)
     with pytest.raises(ValueError, match=r"num_neighbors=14 must be below the training batch"):
         trained(Smooth(), small, batch=10, accumulate=2)
-    for kind in (FDAPlugin, ProxyFDAPlugin, RKDPlugin, RIFTPlugin):
+    for method in ON_EMBEDDING:
         with pytest.raises(ValueError, match=r"graph_from='all' is unknown; choose one of"):
-            kind(graph_from="all")
+            toy_plugin(method, graph_from="all")
 
 
 def test_no_method_is_taken_for_a_callback() -> None:
     """Avalanche warns of methods whose names begin as its callbacks do."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*implements incompatible callbacks")
-        strategy(Smooth(), *(make() for make in PLUGINS.values()), kind=EfficientNaive)
+        strategy(Smooth(), *map(toy_plugin, PLUGINS), kind=EfficientNaive)
 
 
 def test_a_strategy_that_does_not_look_ahead() -> None:

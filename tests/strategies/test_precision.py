@@ -1,4 +1,4 @@
-"""bf16 and fp16: what is lower, what stays float32, and steps that are not taken."""
+"""bf16 and fp16: dtypes in training, gradients, and skipped steps."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch import Tensor
 from avalanche_proxyfda import EfficientNaive, FDAPlugin, ProxyFDAPlugin
 from avalanche_proxyfda.features.tap import FeatureTap
 from avalanche_proxyfda.teacher.cached import CachedTeacher
+from tests.methods import PLUGINS, toy_plugin
 from tests.plugins.toys import Blobs, Growing, classic, learn, same, strategy
-from tests.strategies.common import PLUGINS, Smooth, Steps, one_experience, trained
+from tests.strategies.common import Smooth, Steps, acting, one_experience, trained
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 both = pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -24,10 +25,9 @@ both = pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("method", PLUGINS)
 @pytest.mark.filterwarnings("ignore:num_neighbors=4 is clamped")
 def test_every_plugin_stays_finite(method: str, precision: str, accumulate: int) -> None:
-    own = PLUGINS[method]()
+    own = acting(method)
     more = {"precision": precision, "accumulate": accumulate, "train_mb_size": 12}
-    made = strategy(Growing() if method != "ldifs" else Smooth(), own, adam=True,
-                    kind=EfficientNaive, **more)  # fmt: skip
+    made = strategy(Growing(), own, adam=True, kind=EfficientNaive, **more)
     state = learn(made, classic(2), shuffle=False)
     assert all(v.isfinite().all() and v.dtype != DTYPES[precision] for v in state.values())
     metrics = made.evaluator.get_last_metrics()
@@ -104,7 +104,7 @@ def test_evaluation_is_of_the_precision_of_training(precision: str) -> None:
 @both
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_before_update_sees_the_gradients_themselves(precision: str, accumulate: int) -> None:
-    """The model's and the plugin's own, within what the precision can hold of float32's."""
+    """Gradients of model and plugin equal those in float32, within the precision."""
 
     def run(**options: Any) -> Steps:
         own = ProxyFDAPlugin(num_neighbors=4, hard_class_batches=False)
@@ -148,7 +148,7 @@ def test_an_overflow_skips_the_step_of_all_and_training_goes_on(
     whose: str, accumulate: int
 ) -> None:
     own = ProxyFDAPlugin(num_neighbors=4, hard_class_batches=False)
-    digrap = PLUGINS["digrap"]()
+    digrap = toy_plugin("digrap")
     poison = Poison({accumulate}, own if whose == "plugin" else None)  # in the second step
     states: list[dict[str, Tensor]] = []
     scales: list[float] = []
@@ -160,9 +160,16 @@ def test_an_overflow_skips_the_step_of_all_and_training_goes_on(
                 scales.append(strategy.scaler.get_scale())
 
     made, seen = trained(
-        Smooth(), own, digrap, poison, States(), batch=20 // accumulate, precision="fp16",
-        accumulate=accumulate, adam=True,
-    )  # fmt: skip
+        Smooth(),
+        own,
+        digrap,
+        poison,
+        States(),
+        batch=20 // accumulate,
+        precision="fp16",
+        accumulate=accumulate,
+        adam=True,
+    )
     assert len(states) == 3 and made.skipped_updates == 1
     assert same(states[0], states[1]) and not same(states[1], states[2])
     assert scales == [65536.0, 32768.0, 32768.0]
@@ -176,8 +183,9 @@ def test_an_overflow_skips_the_step_of_all_and_training_goes_on(
 def test_a_scale_that_is_too_large_comes_down_by_itself() -> None:
     """A real overflow: gradients in float16 at a scale of 2**30."""
     own = FDAPlugin(num_neighbors=4)
-    made = strategy(Smooth(), own, kind=EfficientNaive, precision="fp16", train_mb_size=12,
-                    train_epochs=8)  # fmt: skip
+    made = strategy(
+        Smooth(), own, kind=EfficientNaive, precision="fp16", train_mb_size=12, train_epochs=8
+    )
     made.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**30)
     before = {k: v.clone() for k, v in made.model.state_dict().items()}
     made.train(one_experience(Blobs(60)), eval_streams=[])

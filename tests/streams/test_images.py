@@ -25,9 +25,19 @@ def picture(mode: str, size: tuple[int, int] = (8, 6)) -> Image.Image:
 
 @pytest.mark.parametrize(
     ("mode", "ending"),
-    [("RGB", "png"), ("RGB", "jpg"), ("L", "png"), ("1", "png"), ("P", "png"), ("RGBA", "png"),
-     ("LA", "png"), ("CMYK", "jpg"), ("RGBA", "webp"), ("P", "gif")],
-)  # fmt: skip
+    [
+        ("RGB", "png"),
+        ("RGB", "jpg"),
+        ("L", "png"),
+        ("1", "png"),
+        ("P", "png"),
+        ("RGBA", "png"),
+        ("LA", "png"),
+        ("CMYK", "jpg"),
+        ("RGBA", "webp"),
+        ("P", "gif"),
+    ],
+)
 def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, ending: str) -> None:
     path = tmp_path / f"x.{ending}"
     picture(mode).save(path)
@@ -85,9 +95,13 @@ def broken(folder: Path) -> dict[str, Path]:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("empty", "the file is empty"), ("cut", "[Tt]runcated|not processed"),
-     ("text", "cannot identify"), ("absent", "there is no such file")],
-)  # fmt: skip
+    [
+        ("empty", "the file is empty"),
+        ("cut", "[Tt]runcated|not processed"),
+        ("text", "cannot identify"),
+        ("absent", "there is no such file"),
+    ],
+)
 def test_broken_files_are_refused_with_their_path(tmp_path: Path, name: str, words: str) -> None:
     path = broken(tmp_path)[name]
     with pytest.raises(UnreadableImage, match=words) as told:

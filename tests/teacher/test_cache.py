@@ -1,4 +1,4 @@
-"""A cached answer is always that of these very pixels and of this very teacher."""
+"""A cached feature is always of the same pixels and of the same teacher."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "data": lambda x: torch.randn(x.shape),
     "order": lambda x: x.flip(0),
     "part": lambda x: torch.cat((x[3:5], torch.randn(3, 1, 6, 6), x[3:4])),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -1,4 +1,4 @@
-"""Which weights are the encoder's, for real models; anchors and their shapes."""
+"""The encoder's weights in real models; anchors and their shapes."""
 
 from __future__ import annotations
 
@@ -33,18 +33,20 @@ HEADS: dict[str, tuple[Any, set[str]]] = {
     ),
     "resnet18": (lambda: torchvision_model("resnet18"), {"fc.weight", "fc.bias"}),
     "mobilenet_v2": (
-        lambda: torchvision_model("mobilenet_v2"), {"classifier.1.weight", "classifier.1.bias"},
+        lambda: torchvision_model("mobilenet_v2"),
+        {"classifier.1.weight", "classifier.1.bias"},
     ),
     "mobilenet_v3": (
         lambda: torchvision_model("mobilenet_v3_small"),
         {"classifier.3.weight", "classifier.3.bias"},
     ),
     "convnext": (
-        lambda: torchvision_model("convnext_tiny"), {"classifier.2.weight", "classifier.2.bias"},
+        lambda: torchvision_model("convnext_tiny"),
+        {"classifier.2.weight", "classifier.2.bias"},
     ),
     "timm vit": (lambda: timm_model("vit_tiny_patch16_224"), {"head.weight", "head.bias"}),
     "timm convnext": (lambda: timm_model("convnext_atto"), {"head.fc.weight", "head.fc.bias"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HEADS)

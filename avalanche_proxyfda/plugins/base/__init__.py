@@ -1,1 +1,1 @@
-"""The layers that the methods share."""
+"""Base classes that the plugins of the methods share."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from avalanche.benchmarks.utils.data_loader import MultiDatasetDataLoader
-from torch import Tensor
+from avalanche.models.utils import avalanche_forward
+from torch import Tensor, nn
 
 from avalanche_proxyfda.data.loaders import datasets_of
 from avalanche_proxyfda.data.views import NumberedItem
 from avalanche_proxyfda.teacher.cache.names import checksums, pixel_names, sample_name
+from avalanche_proxyfda.teacher.teacher import Forward
 
 Collate = Callable[[list[Any]], Any]
 
@@ -25,8 +28,8 @@ class MarkedBatch(list[Any]):
     Args:
         entries: the mini-batch, images first.
         names: a name for each sample; None if the names are unknown.
-        sums: :func:`~avalanche_proxyfda.teacher.cache.names.checksums` of the named images, [B]; None
-            if the images stay on the CPU.
+        sums: checksums [B] of the named images, see ``names.checksums``; None if the images
+            stay on the CPU.
     """
 
     def __init__(
@@ -98,6 +101,15 @@ class Marking:
 def tasks_of(batch: Any) -> Tensor | None:
     """Return the task labels of a mini-batch, [B]; None if it has none."""
     return batch[-1] if len(batch) > 2 and isinstance(batch[-1], Tensor) else None
+
+
+def task_forward(tasks: Tensor | None) -> Forward:
+    """Return the forward of images with the task labels ``tasks`` [B]; None means task 0."""
+    return partial(_forward, 0 if tasks is None else tasks)
+
+
+def _forward(tasks: Any, model: nn.Module, images: Tensor) -> Any:
+    return avalanche_forward(model, images, tasks)
 
 
 def mark(loader: Any, verify: bool) -> None:

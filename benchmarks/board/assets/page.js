@@ -3,6 +3,7 @@
   const root = document.documentElement;
   root.classList.add("js");
   const records = JSON.parse(document.getElementById("records").textContent);
+  const measures = new Map(Object.entries(JSON.parse(document.getElementById("run").dataset.measures)));
   const all = (selector, from) => Array.from((from || document).querySelectorAll(selector));
   const MINUS = "\u2212";
 
@@ -207,11 +208,15 @@
     const moments = record.outcome.panel.filter((moment) => moment.after > 0);
     if (!moments.length) return null;
     const drift = moments[moments.length - 1].drift;
-    const titles = { l2: "L2", cka: "CKA", neighbors: "neighbours kept", otdd: "OTDD" };
-    const keys = Object.keys(titles).filter((key) => Object.values(drift).some((set) => set[key] !== undefined));
+    const held = new Set(Object.values(drift).flatMap((set) => Object.keys(set)));
+    const known = [...measures.keys()].filter((key) => held.has(key));
+    const keys = [...known, ...[...held].filter((key) => !measures.has(key))];
+    const title = (key) => (measures.has(key) ? measures.get(key).title : key);
+    const unmoved = known.map((key) => title(key) + " " + measures.get(key).unmoved).join(", ");
+    const caption = "At the end, since pre-training" + (known.length ? "; where nothing moved: " + unmoved : "");
     const show = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
     const rows = Object.entries(drift).map(([name, set]) => [name, ...keys.map((key) => set[key])]);
-    return part("How far features drifted", table("At the end, since pre-training; where nothing moved: 0, 1, 1, 0", ["", ...keys.map((k) => titles[k])], rows, { show }));
+    return part("How far features drifted", table(caption, ["", ...keys.map(title)], rows, { show }));
   }
   function lossPart(record) {
     const names = [...new Set(record.outcome.loss_terms.flatMap((terms) => Object.keys(terms)))];

@@ -1,7 +1,7 @@
-"""Zero-shot and probe accuracy of the embedded model: ``python -m benchmarks.models.tiny_clip.measure``.
+"""Measures the embedded model: ``python -m benchmarks.models.tiny_clip.measure``.
 
-The module prints the table of MODEL_CARD.md. Accuracies are on the test splits of the embedded
-data sets.
+The module prints the table of MODEL_CARD.md: zero-shot and probe accuracy on the test splits of
+the embedded data sets.
 """
 
 from __future__ import annotations

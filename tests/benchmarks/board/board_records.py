@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.board.model import Board, make_board
+from benchmarks.board.model import Board, Entry, make_board
 from benchmarks.board.write import current_versions
 from benchmarks.config import Config
 from benchmarks.methods.registry import MARKERS, METHODS, Method
@@ -28,7 +28,7 @@ PATHS: dict[str, dict[float | None, tuple[float, float]]] = {
 
 
 def now(record: Record) -> Record:
-    """``record``, made by the code as it is."""
+    """Return ``record`` with the present version of its method."""
     code = replace(record.how.code, method_version=current_versions()[record.config["method"]])
     return replace(record, how=replace(record.how, code=code))
 
@@ -111,3 +111,8 @@ def records_of(methods: Iterable[str], seeds: int = 2) -> list[Record]:
     """Runs of each method, in one setting with ``seeds`` seeds."""
     runs = [run_of(recipe("lp-ft", seed=s), 0.66, -0.03) for s in range(seeds)]
     return [of_method(run, name) for name in methods for run in runs]
+
+
+def entries(made: Board) -> dict[str, Entry]:
+    """Return the entries of all comparisons by label."""
+    return {entry.row.label: entry for c in made.comparisons for entry in c.entries}

@@ -94,7 +94,8 @@ def test_class_names_are_safe_whatever_the_registry_has(monkeypatch: pytest.Monk
     classes = [class_of(name).removeprefix("own m-") for name in odd]
     assert len(set(classes)) == len(odd) and classes[1] == "a-b"
     assert all(c.replace("_", "").replace("-", "").isalnum() and c.isascii() for c in classes)
-    assert style().count("\n") == len(odd) - 1 and "</style" not in style()
+    assert style(odd).count("\n") == len(odd) - 1 and "</style" not in style(odd)
+    assert style(["a-b", "theirs"]).count("--light") == 1  # a method without runs has no rule
 
 
 def test_columns() -> None:
@@ -103,9 +104,13 @@ def test_columns() -> None:
         assert (column.ratio_of or column.key) in SCORES
     assert {LEARNING, *KEEPING} <= set(COLUMN)
     with pytest.raises(ValueError, match="x: cost has no paired difference"):
-        Column("x", "X", "bytes", "less", "x", "x", cost=True, told=True)
+        Column("x", "X", "bytes", "less", "x", "x", cost=True, in_findings=True)
     with pytest.raises(ValueError, match="x: ratio_of='seconds_per_step' needs cost"):
         Column("x", "X", "times", "less", "x", "x", ratio_of="seconds_per_step")
+    with pytest.raises(ValueError, match=r"lasd: 'lasd' is no score .*; did you mean 'last'\?"):
+        Column("lasd", "X", "percent", "more", "x", "x")
+    with pytest.raises(ValueError, match=r"x: 'step' is no score .*; add it there"):
+        Column("x", "X", "times", "less", "x", "x", ratio_of="step", cost=True)
 
 
 def test_the_board_loads_neither_torch_nor_avalanche() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,16 @@ from benchmarks.results.files import Collected, collect, read_record
 from tests.benchmarks.board.board_records import HOSTILE, many_methods, records_of, troubled
 
 SHOTS = Path(__file__).parents[3] / "build" / "screenshots"
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update",
-         "--disable-sync"]  # fmt: skip
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -162,15 +170,27 @@ def test_a_run_by_keyboard_alone(browser: Any, file: Path) -> None:
         text = dialog.inner_text()
         assert "Last, the last row's mean" in text and "Δ_LP, mean change" in text
         assert "python -m benchmarks rerun" in text
-        for part in ("Accuracy matrix", "as the stream goes on", "Linear probe, test accuracy",
-                     "Zero-shot, test accuracy", "How far features drifted", "Loss terms", "Cost",
-                     "Where it comes from", "The record itself"):  # fmt: skip
+        for part in (
+            "Accuracy matrix",
+            "as the stream goes on",
+            "Linear probe, test accuracy",
+            "Zero-shot, test accuracy",
+            "How far features drifted",
+            "Loss terms",
+            "Cost",
+            "Where it comes from",
+            "The record itself",
+        ):
             assert part in text, part
         cells = dialog.locator("table").first.locator("td").all_inner_texts()
         assert cells[:4] == ["–", "–", "92.0", "–"] and len(cells) == 6
-        assert dialog.locator("table").first.locator("td").nth(2).evaluate(
-            "cell => getComputedStyle(cell).backgroundColor"
-        ) != "rgba(0, 0, 0, 0)"  # fmt: skip
+        assert (
+            dialog.locator("table")
+            .first.locator("td")
+            .nth(2)
+            .evaluate("cell => getComputedStyle(cell).backgroundColor")
+            != "rgba(0, 0, 0, 0)"
+        )
         dialog.get_by_text("The record itself").click()
         assert '"schema_version": 1' in dialog.locator("pre").inner_text()
         page.screenshot(path=SHOTS / "run.png")
@@ -183,6 +203,23 @@ def test_a_run_by_keyboard_alone(browser: Any, file: Path) -> None:
         dialog.wait_for(state="hidden")
         assert page.evaluate("document.activeElement.textContent") == "seed 0"
         assert page.evaluate("location.hash") == ""
+
+
+def test_a_run_lists_every_measure_of_drift(browser: Any, tmp_path: Path) -> None:
+    (record,) = records_of(["fda"], 1)
+    assert record.outcome is not None
+    *early, last = record.outcome.panel
+    drift = {name: {"twist": 0.25, "otdd": None, "l2": 0.5} for name in last.drift}
+    outcome = replace(record.outcome, panel=(*early, replace(last, drift=drift)))
+    made = make_board(Collected((replace(record, outcome=outcome),), {}), current_versions())
+    path = tmp_path / "index.html"
+    path.write_text(render(made), encoding="utf-8")
+    with Visit(browser, path, f"#run-{record.run_id}") as page:
+        table = page.get_by_role("dialog").locator("table", has_text="since pre-training")
+        caption = table.locator("caption").inner_text()
+        assert caption == "At the end, since pre-training; where nothing moved: L2 0, OTDD 0"
+        assert table.locator("thead th").all_inner_texts() == ["", "L2", "OTDD", "twist"]
+        assert table.locator("td").all_inner_texts()[:3] == ["0.500", "–", "0.250"]
 
 
 def test_links_to_a_row_and_to_a_run(browser: Any, file: Path) -> None:

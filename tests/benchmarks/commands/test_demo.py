@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks import __main__
 from benchmarks.board.table import table
 from benchmarks.config import RECIPES, Config, load_recipe
+from benchmarks.experiment import run as run_module
 from benchmarks.experiment.prepare import planned_steps
 from benchmarks.experiment.run import run
 from benchmarks.experiment.training import StepTimer
@@ -21,6 +23,7 @@ from benchmarks.results.scores import SCORES
 from benchmarks.results.settings import rows_of
 from benchmarks.streams.registry import load_stream
 from benchmarks.streams.views import Views
+from tests.benchmarks.execution.sweeps import instead_of_processes
 from tests.benchmarks.records import finished, recipe
 
 ROOT = Path(__file__).parents[3]
@@ -71,12 +74,13 @@ def test_a_run_measures_the_stream_the_panel_and_the_cost(short: Record) -> None
 
 
 def test_the_same_configuration_gives_the_same_numbers(short: Record) -> None:
-    assert run(short_config("proxy-fda")).reproducible() == short.reproducible()
+    from benchmarks.reproduce.compare import differences
+    again = run(short_config("proxy-fda")).reproducible()
+    assert list(differences(short.reproducible(), again)) == []
+    assert again == short.reproducible()
 
 
 def test_every_method_sees_the_same_batches_and_heads(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.experiment import run as engine
-
     seen: dict[str, list[Any]] = {}
 
     class Stop(Exception):  # noqa: N818
@@ -94,7 +98,7 @@ def test_every_method_sees_the_same_batches_and_heads(monkeypatch: pytest.Monkey
                 if strategy.clock.train_exp_counter == 1:
                     raise Stop
 
-        monkeypatch.setattr(engine, "StepTimer", Look)
+        monkeypatch.setattr(run_module, "StepTimer", Look)
         with pytest.raises(Stop):
             run(short_config(method))
     assert len(seen["lp-ft"]) > 10 and all(noted == seen["lp-ft"] for noted in seen.values())
@@ -143,11 +147,37 @@ def test_the_command_writes_a_record_for_each_run_and_the_board(tmp_path: Path) 
     assert len(list(tmp_path.iterdir())) == 4
 
 
+def test_the_same_command_again_keeps_every_run_and_prints_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instant = instead_of_processes(monkeypatch)
+    words = demo(tmp_path, "--methods", "finetune", "l2sp", "--strengths", "0.1", "0.5")
+
+    def again(*options: str) -> str:
+        monkeypatch.setattr("sys.argv", ["benchmarks", *words, *options])
+        assert __main__.main() == 0
+        return capsys.readouterr().out
+
+    first = again()
+    assert len(instant.ran) == 3 and "0 are finished" in first
+    page = tmp_path / "board" / "index.html"
+    page.unlink()
+    second = again()
+    assert len(instant.ran) == 3
+    assert "3 are finished and kept; --no-resume runs them again." in second
+    assert "3 of 3 runs are finished" in second and page.is_file() and str(page) in second
+
+    def table_of(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line.startswith("|")]
+
+    assert table_of(first) == table_of(second) and "| finetune |" in second
+    again("--no-resume")
+    assert len(instant.ran) == 6
+
+
 def test_a_run_that_fails_is_named_and_does_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from benchmarks import __main__
-
     words = demo(tmp_path, "--chosen", "--methods", "lp-ft", "fda", "--neighbors", "500")
     monkeypatch.setattr("sys.argv", ["benchmarks", *words])
     assert __main__.main() == 1
@@ -175,8 +205,6 @@ def test_a_bad_option_is_answered_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from benchmarks import __main__
-
     monkeypatch.setattr("sys.argv", ["benchmarks", "demo", "--out", str(tmp_path), *options])
     assert __main__.main() == 2
     shown = capsys.readouterr().err

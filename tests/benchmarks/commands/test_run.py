@@ -7,23 +7,19 @@ import os
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from benchmarks.execution.pool import run_all
-from benchmarks.execution.tasks import Settler, Task
 
+from avalanche_proxyfda.streams.files.download import file_digest
 from benchmarks.commands.run import add_options, main
-from benchmarks.config import RECIPES, load_recipe
+from benchmarks.config import RECIPES, Config, load_recipe, plain
+from benchmarks.experiment.loggers import open_loggers
 from benchmarks.results.files import read_record
-from benchmarks.results.record import Record
 from benchmarks.results.scores import delta_lp, delta_zs
 from tests.benchmarks.miniature import imagenet_wnids, write_folder, write_imagenet_r
-from tests.benchmarks.records import finished
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* ImageNet-R has 30000")
 ROOT = Path(__file__).parents[3]
@@ -181,8 +177,6 @@ def test_what_is_wrong_is_said_before_anything_is_trained(
 def test_weights_and_biases_gets_the_numbers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from benchmarks.experiment.loggers import open_loggers
-
     wandb = pytest.importorskip("wandb")
     logged: list[tuple[dict[str, float], int]] = []
     ended: list[bool] = []
@@ -212,8 +206,6 @@ def test_weights_and_biases_gets_the_numbers(
 def test_the_archive_is_fetched_once_and_checked(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from avalanche_proxyfda.streams.files.download import file_digest
-
     archive = data / "imagenet-r.tar"
     where = [f"where.data={tmp_path}", f"where.url={archive.as_uri()}"]
     words = ("--config", data / "mini/fda.yaml", "--dry-run", "--set", *where)
@@ -246,61 +238,6 @@ def test_a_method_needs_no_line_in_the_recipe(
     assert [r["head"]["kind"] for r in runs] == ["probe", "random"]
 
 
-def dies_of_fda(task: Task, jobs: int) -> Record:
-    """In the place of a run: the system kills it if it is of FDA."""
-    if task.config.method == "fda":
-        os._exit(9)
-    return finished(task.config)
-
-
-def two_tasks(data: Path, out: Path) -> list[Task]:
-    return [Task(load_recipe(data / f"mini/{m}.yaml").config, out) for m in ("fda", "lp-ft")]
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_process_that_dies_takes_no_other_run_with_it(
-    data: Path, tmp_path: Path, jobs: int
-) -> None:
-    ended: dict[str, Any] = {}
-
-    settle = Settler()
-
-    def done(task: Task, found: Record | BaseException) -> None:
-        ended[task.config.method] = found
-        settle(task, found)
-
-    tasks = two_tasks(data, tmp_path)
-    run_all(tasks, jobs, 1, done, work=dies_of_fda)
-    assert ended["lp-ft"] == finished(tasks[1].config) == tasks[1].found()
-    assert "the process of the run died" in str(ended["fda"])
-    left = tasks[0].found()
-    assert left is not None and left.status == "failed" and "died" in (left.reason or "")
-
-
-def sleeps(task: Task, jobs: int) -> Record:
-    """In the place of a long run."""
-    (task.folder / task.config.method).touch()
-    time.sleep(120)
-    raise AssertionError
-
-
-def test_an_interrupt_ends_what_runs(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from benchmarks.execution import pool
-
-    def interrupted(seconds: float) -> None:
-        if (tmp_path / "fda").exists():
-            raise KeyboardInterrupt  # a signal itself would be ignored under nohup
-        time.sleep(seconds)
-
-    monkeypatch.setattr(pool, "time", SimpleNamespace(sleep=interrupted))
-    started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        run_all(two_tasks(data, tmp_path), 1, 1, lambda *_: None, work=sleeps)
-    assert time.monotonic() - started < 90 and not (tmp_path / "lp-ft").exists()
-
-
 def test_records_that_cannot_be_written_are_refused_at_the_start(
     data: Path, tmp_path: Path
 ) -> None:
@@ -315,8 +252,6 @@ def test_a_recipe_of_one_method_has_no_others(data: Path) -> None:
 
 
 def test_help_lists_every_key_with_its_default() -> None:
-    from benchmarks.config import Config, plain
-
     parser = argparse.ArgumentParser()
     add_options(parser)
     text = parser.format_help()

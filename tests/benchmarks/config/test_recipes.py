@@ -87,7 +87,8 @@ def planned(path: Path) -> Config:
         ),
         (
             "stream: {kind: imagenet}",
-            "stream.kind='imagenet' must be one of concepts, sequence, imagenet-r",
+            "stream.kind='imagenet' must be one of concepts, sequence, imagenet-r.*; "
+            r"did you mean 'imagenet-r'\?",
         ),
         ("method: ewc", "method='ewc' is unknown; choose one of"),
         ("method: proxy-fd", "did you mean 'proxy-fda'"),
@@ -124,7 +125,11 @@ def planned(path: Path) -> Config:
         ),
         ("method: fda\noptions: {num_neighbors: x}", "num_neighbors='x' must be an int"),
         ("options: {weight: 3}", "plain fine-tuning has none"),
-        ("stream: {sets: [a]}", "stream.kind=None must be one of"),
+        ("stream: {sets: [a]}", "stream.kind=None must be one of [^;]*$"),
+        (
+            "stream: {kind: concept}",
+            r"x.yaml: stream.kind='concept' must be one of .*; did you mean 'concepts'\?",
+        ),
         ("stream: {kind: concepts, sets: []}", "stream.sets needs at least one data set"),
         (
             "stream: {kind: concepts}\npanel: {sets: [digits]}",

@@ -21,7 +21,7 @@ def kill_at(moment: str, count: int) -> None:
 
     from avalanche_proxyfda import _files
     from avalanche_proxyfda.checkpoint import files
-    from benchmarks.experiment import run as engine
+    from benchmarks.experiment import run as run_module
     from benchmarks.experiment.training import StepTimer
 
     left = [count]
@@ -48,9 +48,9 @@ def kill_at(moment: str, count: int) -> None:
     elif moment == "evaluation":
         before(Naive, "_after_eval_iteration")
     elif moment == "accuracy":
-        before(engine, "accuracy")
+        before(run_module, "accuracy")
     elif moment == "panel":
-        before(engine, "measure_panel")
+        before(run_module, "measure_panel")
     elif moment == "half a file":
         before(files, "save_file", half)
     elif moment == "renames":  # half of them between the two
@@ -62,16 +62,18 @@ def kill_at(moment: str, count: int) -> None:
 def run_once(content: dict[str, Any], folder: str, moment: str, count: int) -> None:
     """One life of a run; its record, if it comes to that, is left in ``folder``."""
     import torch
-    from benchmarks.execution.tasks import Settler, Task, execute
 
-    from benchmarks.config import read
     from benchmarks._quiet import quiet
+    from benchmarks.config import read
+    from benchmarks.execution.executor import execute
+    from benchmarks.execution.job import Job
+    from benchmarks.execution.settle import Settler
 
     quiet()
     torch.set_num_threads(1)
-    task = Task(read(content), Path(folder))
+    job = Job(read(content), Path(folder))
     if moment:
         kill_at(moment, count)
     settle = Settler()
-    settle(task, execute(task))
+    settle(job, execute(job))
     settle.finish()

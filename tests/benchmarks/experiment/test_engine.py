@@ -16,10 +16,11 @@ from open_clip import IMAGENET_CLASSNAMES, build_zero_shot_classifier
 from avalanche_proxyfda.models import TEMPLATES
 from avalanche_proxyfda.streams.imagenet_r_splits import hash80
 from benchmarks.config import read
-from benchmarks.experiment import run as engine
+from benchmarks.experiment import run as run_module
 from benchmarks.experiment.prepare import planned_steps
 from benchmarks.experiment.provenance import code
-from benchmarks.experiment.run import run, state_hash
+from benchmarks.experiment.record import state_hash
+from benchmarks.experiment.run import run
 from benchmarks.experiment.training import StepTimer
 from benchmarks.models import tiny_clip
 from benchmarks.reproduce.from_record import config_of
@@ -120,7 +121,7 @@ def test_a_growing_head_is_grown_by_training_alone(
             assert {id(p) for p in head.parameters()} <= known  # what is trained is what is used
             widths.append((strategy.clock.train_exp_counter, head.classifier.out_features))
 
-    monkeypatch.setattr(engine, "StepTimer", Look)
+    monkeypatch.setattr(run_module, "StepTimer", Look)
     record: Any = run(imagenet_r(data, method="finetune"))
     assert sorted(set(widths)) == [(k, 40 * (k + 1)) for k in range(5)]
     matrix = record.outcome.accuracy

@@ -13,7 +13,8 @@ from torch import nn
 
 from benchmarks.experiment.measure import panel_heads
 from benchmarks.experiment.prepare import planned_steps, prepare
-from benchmarks.experiment.run import run, state_hash
+from benchmarks.experiment.record import state_hash
+from benchmarks.experiment.run import run
 from benchmarks.experiment.training import KeptInEval, WarmUpCosine
 from benchmarks.models.backbone import build_backbone
 from benchmarks.models.build import build_model, build_optimizer

@@ -10,7 +10,7 @@ from avalanche.training import Naive
 
 from avalanche_proxyfda import EfficientNaive
 from benchmarks.config import complaint, read
-from benchmarks.experiment import run as engine
+from benchmarks.experiment import run as run_module
 from benchmarks.experiment.run import run
 from benchmarks.experiment.training import StepTimer
 from benchmarks.results.files import read_record, write_record
@@ -24,7 +24,7 @@ def learn(data: Path, patch: pytest.MonkeyPatch, **train: Any) -> tuple[Any, set
         def before_update(self, strategy: Any, **kwargs: Any) -> None:
             kinds.add(type(strategy))
 
-    patch.setattr(engine, "StepTimer", Look)
+    patch.setattr(run_module, "StepTimer", Look)
     made = config(
         data, method="fda", strength=1.0, panel={"sets": []},
         stream={"kind": "sequence", "sets": ["folder:photo"]},

@@ -1,4 +1,4 @@
-"""Measurements of cost: what is timed, what is written, when a bound is exceeded."""
+"""Measurements of cost: timings, files, and bounds that are exceeded."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_known_slowdown_is_measured_as_such() -> None:
     ratio = spread(ratios(seconds["slow"], seconds["quick"]))["median"]
     assert 1.7 < ratio <= 3.05
     assert all(s >= 0.05 for s in seconds["quick"]) and all(s >= 0.15 for s in seconds["slow"])
-    for made in steps.values():  # sleep is no work
+    for made in steps.values():  # sleeping costs no processor time
         assert spread([step.cpu_seconds for step in made])["median"] < 0.05
 
 
@@ -166,14 +166,22 @@ def test_overhead_writes_what_the_page_says(
     assert perf(monkeypatch, *few, "--check", "--out", str(tmp_path)) == 0
     made = read(tmp_path / "overhead.json")
     assert set(made) == {
-        "kind", "version", "command", "code", "versions", "machine", "settings", "summary",
-        "checked", "raw",
-    }  # fmt: skip
+        "kind",
+        "version",
+        "command",
+        "code",
+        "versions",
+        "machine",
+        "settings",
+        "summary",
+        "checked",
+        "raw",
+    }
     assert made["settings"] | {"model": "tiny-clip", "batch": 32, "rounds": 2} == made["settings"]
     assert {"processor", "cores", "threads", "device", "load_at_start"} <= set(made["machine"])
     ((steps),) = (heat["steps"] for heat in made["raw"]["heats"])
     assert {len(arm["seconds"]) for arm in steps.values()} == {2}
-    # nothing but answers that were known, in the rounds that count
+    # in the rounds that count, every answer is cached
     assert (
         steps["fda, cached"]["cache_hits"] == steps["fda, cached"]["cache_lookups"] == 64
     )  # 2 rounds
@@ -278,8 +286,12 @@ def test_a_cache_misses_while_it_fills_and_takes_what_it_told(
     made = read(tmp_path / "cache.json")
     found = made["summary"]
     assert list(found) == [
-        "live", "memory, float32", "memory, float16", "file, float32", "file, float16"
-    ]  # fmt: skip
+        "live",
+        "memory, float32",
+        "memory, float16",
+        "file, float32",
+        "file, float16",
+    ]
     assert "told" not in found["live"] and found["live"]["hit_rates"]["full"] is None
     for name, bytes_of in (("float32", 4), ("float16", 2)):
         assert found[f"memory, {name}"]["told"] == 2 * 32 * 128 * bytes_of  # views x D
@@ -287,8 +299,10 @@ def test_a_cache_misses_while_it_fills_and_takes_what_it_told(
         assert found[f"file, {name}"]["taken"] >= found[f"file, {name}"]["told"]
         for place in ("memory", "file"):
             assert found[f"{place}, {name}"]["hit_rates"] == {
-                "first": 0.0, "filling": 0.0, "full": 1.0
-            }  # fmt: skip
+                "first": 0.0,
+                "filling": 0.0,
+                "full": 1.0,
+            }
     assert set(made["checked"]) == {"fda", "fda, cached"}
     assert capsys.readouterr().out.strip().splitlines()[-1] == cache.line(made)
 

@@ -1,1 +1,1 @@
-"""Tests of runs taken up again."""
+"""Tests of runs repeated from their records."""

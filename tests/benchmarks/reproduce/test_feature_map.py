@@ -23,9 +23,11 @@ from torch import Tensor
 from avalanche_proxyfda.metrics import neighbor_overlap
 from benchmarks.commands import features
 from benchmarks.config import Config
-from benchmarks.experiment import run as engine
 from benchmarks.experiment.prepare import prepare
-from benchmarks.reproduce import from_record as revisit
+from benchmarks.experiment.record import WEIGHTS
+from benchmarks.experiment.run import run
+from benchmarks.reproduce import from_record, weights
+from benchmarks.reproduce.feature_report import FIELDS
 from benchmarks.reproduce.figure import Words, draw, saved
 from benchmarks.reproduce.projection import Neighbors, neighbors_lost, project
 from benchmarks.results.files import write_record
@@ -185,7 +187,7 @@ class Drawn:
 
     @property
     def weights(self) -> Path:
-        return self.path.parent / self.record.label / engine.WEIGHTS
+        return self.path.parent / self.record.label / WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +195,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     """A run that kept its weights, and its features drawn."""
     folder = tmp_path_factory.mktemp("runs")
     config = recipe("lp-ft", **TINY, where__keep_weights=True)
-    record = engine.run(config, folder=folder / config.label)
+    record = run(config, folder=folder / config.label)
     path = folder / f"{record.label}.json"
     write_record(path, record)
     status, told = command(path)
@@ -220,7 +222,7 @@ def test_the_kept_model_is_drawn(drawn: Drawn) -> None:
     assert sorted(found) == [f"{stem}.csv", f"{stem}.png", f"{stem}.svg"]
     assert found[f"{stem}.png"].startswith(b"\x89PNG") and b"<svg" in found[f"{stem}.svg"]
     table = list(csv.DictReader(StringIO(found[f"{stem}.csv"].decode())))
-    assert tuple(table[0]) == features.FIELDS and len(table) == 400
+    assert tuple(table[0]) == FIELDS and len(table) == 400
     assert [int(row["index"]) for row in table] == list(range(400))
     assert {row["class"] for row in table} >= {"colour red", "colour blue"}
     outcome = drawn.record.outcome
@@ -256,13 +258,13 @@ def other(copied: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
     content = copied.weights.read_bytes()
     worse = replace(copied.record.outcome, avalanche_forgetting=0.123)
 
-    def run(config: Config, after_step: Any, folder: Path) -> Record:
+    def other_run(config: Config, after_step: Any, folder: Path) -> Record:
         assert config.where.keep_weights and config.identity == copied.record.run_id
         folder.mkdir()
-        (folder / engine.WEIGHTS).write_bytes(content)
+        (folder / WEIGHTS).write_bytes(content)
         return replace(copied.record, outcome=worse)
 
-    monkeypatch.setattr(engine, "run", run)
+    monkeypatch.setattr(weights, "run", other_run)
     copied.weights.unlink()
 
 
@@ -344,12 +346,12 @@ def test_images_of_files_are_shown_as_in_evaluation(
         panel={p.images.name: p for p in made.panel},
         stream=argparse.Namespace(split_sha256=made.stream.summary["split_sha256"]),
     )
-    found = revisit.shown(made, record, name, split, 6)
+    found = from_record.shown(made, record, name, split, 6)
     used = {found.classes[label] for label in found.labels}
     assert used == set(classes.split()) or (not classes and len(used) == 4)
     assert not any(word.startswith("n0") for word in used)  # words, not WordNet ids
     assert [found.images[k][1] for k in range(len(found.rows))] == list(found.labels)
-    values = revisit.features(made.model.tower, found, config, made.device)
+    values = from_record.features(made.model.tower, found, config, made.device)
     assert values.shape == (min(6, len(found.rows)), 128) and bool(values.isfinite().all())
 
 
@@ -358,12 +360,12 @@ def test_a_stream_without_validation_has_no_validation_images(data: Path) -> Non
     made = prepare(miniature.config(data, stream=stream, panel={"sets": []}))
     record: Any = argparse.Namespace(panel={}, stream=argparse.Namespace(split_sha256=""))
     with pytest.raises(ValueError, match="--split validation: the run's stream has none"):
-        revisit.shown(made, record, "classes 0", "validation", 6)
+        from_record.shown(made, record, "classes 0", "validation", 6)
 
 
 def test_the_device_of_another_machine_is_not_needed() -> None:
     config = recipe("lp-ft", where__device="cuda:77", where__loggers=["csv"])
-    found = revisit.config_of(finished(config))
+    found = from_record.config_of(finished(config))
     assert found.where.device == "auto" and found.where.loggers == ()
     assert found.where.keep_weights and found.identity == config.identity
 

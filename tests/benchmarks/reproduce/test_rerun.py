@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import __main__
 from benchmarks.experiment.run import run
+from benchmarks.reproduce import weights
 from benchmarks.results.files import seal, write_record
 from benchmarks.results.record import Record
 from tests.benchmarks.records import failed, recipe
@@ -45,11 +46,9 @@ def test_what_differs_is_named(
     record: Record, tmp_path: Path, call: Any, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from benchmarks.reproduce import weights as tuned
-
     machine = replace(record.how.machine, processor="another")
     now = replace(record, how=replace(record.how, machine=machine))
-    monkeypatch.setattr(tuned, "trained_again", lambda *_: (b"", now))
+    monkeypatch.setattr(weights, "trained_again", lambda *_: (b"", now))
     write_record(tmp_path / "a.json", record)
     content = json.loads((tmp_path / "a.json").read_text())
     content["outcome"]["accuracy"][1][0] = 0.5

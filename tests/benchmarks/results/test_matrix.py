@@ -26,11 +26,13 @@ from tests.plugins.toys import Plain, classic
 
 NO = None
 #          experience 1, 2, 3, 4
-MATRIX = [[0.10, 0.20, 0.10, 0.30],
-          [0.80, 0.30, NO, NO],
-          [0.60, 0.90, NO, NO],
-          [0.70, 0.95, 0.50, NO],
-          [0.40, 0.85, 0.60, 0.75]]  # fmt: skip
+MATRIX = [
+    [0.10, 0.20, 0.10, 0.30],
+    [0.80, 0.30, NO, NO],
+    [0.60, 0.90, NO, NO],
+    [0.70, 0.95, 0.50, NO],
+    [0.40, 0.85, 0.60, 0.75],
+]
 
 
 def test_by_hand() -> None:

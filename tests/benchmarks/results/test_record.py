@@ -168,7 +168,7 @@ def test_runs_that_are_there_twice(record: Record, tmp_path: Path) -> None:
     found = collect([tmp_path])
     assert len(found.records) == 1 and found.records[0].status == "finished" and not found.refused
     shutil.move(tmp_path / "one" / "a.json", tmp_path / "zzz.json")
-    assert collect([tmp_path]) == found  # whatever the files are called
+    assert collect([tmp_path]) == found  # for any names of the files
     other = replace(record.outcome, accuracy=((None, None), (0.9, None), (0.7, 0.81)))
     write_record(tmp_path / "c.json", replace(record, outcome=other))
     found = collect([tmp_path])
@@ -205,8 +205,11 @@ def test_the_shipped_schema_holds_records_and_nothing_else(record: Record) -> No
     for each in (record, failed(recipe("lp-ft"))):
         checker.validate(sealed(each))
     content = sealed(record)
-    for edit in (put("cost", "steps", value="many"), put("mood", value="fine"),
-                 put("outcome", "accuracy", 1, 0, value=7)):  # fmt: skip
+    for edit in (
+        put("cost", "steps", value="many"),
+        put("mood", value="fine"),
+        put("outcome", "accuracy", 1, 0, value=7),
+    ):
         wrong = json.loads(json.dumps(content))
         edit(wrong)
         assert not checker.is_valid(wrong)
@@ -223,8 +226,11 @@ def test_the_shipped_schema_is_that_of_the_types() -> None:
 
 def test_every_scalar_of_a_hand_made_matrix() -> None:
     matrix = (
-        (None, None, None), (0.9, None, None), (0.6, 0.8, None), (0.7, 0.5, 0.4),
-    )  # fmt: skip
+        (None, None, None),
+        (0.9, None, None),
+        (0.6, 0.8, None),
+        (0.7, 0.5, 0.4),
+    )
     panel = {"shapes": (0.8, 0.6), "colours": (0.5, 0.6)}
     made = finished(recipe("lp-ft"), matrix, panel)
     expected = {
@@ -258,9 +264,11 @@ def test_later_keys_do_not_count_at_their_defaults() -> None:
     before = plain_config(config)
     del before["train"]["precision"], before["train"]["accumulate"]
     assert run_id_of(before) == config.identity
-    others = [recipe("fda", strength=1.0, train__accumulate=2),
-              recipe("fda", strength=1.0, train__precision="bf16"),
-              recipe("fda", strength=1.0, train__precision="fp16")]  # fmt: skip
+    others = [
+        recipe("fda", strength=1.0, train__accumulate=2),
+        recipe("fda", strength=1.0, train__precision="bf16"),
+        recipe("fda", strength=1.0, train__precision="fp16"),
+    ]
     assert len({config.identity, *(other.identity for other in others)}) == 4
     assert (
         setting_of(before)

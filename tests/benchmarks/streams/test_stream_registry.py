@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.config import Config
 from benchmarks.config.streams import KINDS as CONFIGURED
-from benchmarks.streams.registry import KINDS, load_kinds, load_stream, scan_images
+from benchmarks.streams.registry import KINDS, check_kinds, load_kinds, load_stream, scan_images
 from benchmarks.streams.views import Views
 from tests.benchmarks import miniature
 
@@ -58,6 +58,14 @@ def test_an_incomplete_module_is_refused(package: Path, content: str, missing: s
     (package / "half.py").write_text(content)
     with pytest.raises(ImportError, match=rf"streams_of_a_test\.half has .*{missing}"):
         load(package)
+
+
+def test_a_kind_needs_both_a_module_and_a_dataclass() -> None:
+    check_kinds(("a", "b-c"), ("b-c", "a"))
+    with pytest.raises(ImportError, match=r"'b-c' has no module .*/kinds/b_c\.py"):
+        check_kinds(("a",), ("a", "b-c"))
+    with pytest.raises(ImportError, match=r"'b' has no dataclass with kind: Literal\['b'\]"):
+        check_kinds(("a", "b"), ("a",))
 
 
 def test_streams_are_dispatched_by_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""SIGTERM and SIGINT as requests to save a checkpoint and end the training."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from avalanche_proxyfda._protocols import Strategy
+
+_PATIENCE = 2.0  # seconds; the SIGINT of Ctrl-C and a parent's SIGTERM count as one request
+
+
+class StopSignals:
+    """Turns SIGTERM and SIGINT into a request to stop after the current step.
+
+    A second signal after two seconds ends the process at once. So does a signal that arrives
+    outside of ``strategy.train``.
+
+    Args:
+        strategy: the strategy whose ``train`` the request concerns.
+    """
+
+    def __init__(self, strategy: Strategy) -> None:
+        self._strategy = strategy
+        self._number: int | None = None  # the first signal
+        self._time = 0.0
+        self._handlers: dict[int, Any] = {}  # of the process, before the training
+
+    @property
+    def requested(self) -> bool:
+        """True if a signal came."""
+        return self._number is not None
+
+    def reset(self) -> None:
+        """Drop the request of an earlier training."""
+        self._number = None
+
+    def install(self) -> None:
+        """Install the handlers, if this is the main thread; safe to repeat."""
+        if not self._handlers and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._handlers[number] = signal.signal(number, self._receive)
+
+    def restore(self) -> None:
+        """Restore the handlers that the process had before."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+
+    def leave(self) -> None:
+        """Restore the handlers and end the process as the signal would.
+
+        Raises:
+            KeyboardInterrupt: for SIGINT.
+            SystemExit: for SIGTERM, with status 128 + 15.
+        """
+        number, self._number = self._number, None
+        self.restore()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + int(number or 0))
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        second = self._number is not None and now - self._time > _PATIENCE
+        if self._number is None:
+            self._number, self._time = number, now
+        if second or not self._in_training(frame):  # a second signal, or train has raised
+            self.leave()
+
+    def _in_training(self, frame: FrameType | None) -> bool:
+        while frame is not None:
+            if frame.f_code.co_name == "train" and frame.f_locals.get("self") is self._strategy:
+                return True
+            frame = frame.f_back
+        return False

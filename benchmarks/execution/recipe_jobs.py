@@ -1,0 +1,83 @@
+"""The jobs of a recipe: its methods, at each strength, with each seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.config import Recipe, load_recipe, path_configs
+from benchmarks.execution.job import Job
+from benchmarks.methods.plugins import checked
+from benchmarks.methods.registry import METHODS
+from benchmarks.results.record import Selection
+
+Strengths = Literal["grid", "coarse", "recipe"] | Sequence[float]
+"""The recipe's ``grid``, its ``coarse`` grid, the ``recipe``'s own value, or numbers."""
+
+
+def recipe_jobs(
+    recipe: Recipe,
+    folder: Path,
+    methods: Sequence[str | None],
+    seeds: Sequence[int | None],
+    strengths: Strengths,
+    overrides: Mapping[str, Any],
+) -> list[Job]:
+    """Jobs of several methods and seeds, method by method.
+
+    Args:
+        recipe: recipe of a stream, or of one method.
+        folder: folder of the records.
+        methods: methods to run; None is the recipe's own.
+        seeds: seeds of every setting; None is the recipe's.
+        strengths: strengths of every method that has one.
+        overrides: keys of the configuration to change.
+
+    Raises:
+        ValueError: when methods or seeds repeat, or a setting does not fit.
+    """
+    for name, values in (("methods", methods), ("seeds", seeds)):
+        if len(set(values)) < len(values):
+            raise ValueError(f"{name}={list(values)}: each may be given once")
+    jobs = []
+    for method in methods:
+        for seed in seeds:
+            changes = overrides if seed is None else {**overrides, "seed": seed}
+            jobs += method_jobs(recipe, folder, method, strengths, changes)
+    return jobs
+
+
+def method_jobs(
+    recipe: Recipe,
+    folder: Path,
+    method: str | None,
+    strengths: Strengths,
+    overrides: Mapping[str, Any],
+) -> list[Job]:
+    """Jobs of one method, one job a strength; validation data compare several strengths.
+
+    Args:
+        recipe: see :func:`recipe_jobs`.
+        folder: see :func:`recipe_jobs`.
+        method: the method; None is the recipe's own.
+        strengths: strengths of the method, if it has one.
+        overrides: see :func:`recipe_jobs`.
+
+    Raises:
+        ValueError: when a setting does not fit, or the recipe has no such grid.
+    """
+    if method is None:
+        run = load_recipe(recipe.path, overrides).alone
+    else:
+        run = recipe.of_method(method, overrides)
+    source = recipe.path.name
+    if METHODS[run.config.method].knob is None or strengths == "recipe":
+        return [Job(checked(run.config, source), folder)]
+    grids = {"grid": run.grid, "coarse": run.coarse}
+    grid = grids[strengths] if isinstance(strengths, str) else strengths
+    if isinstance(strengths, str) and not grid:
+        raise ValueError(f"{source} has no {strengths} of {run.config.method}: say strengths=…")
+    selection = Selection("validation", len(grid))
+    path = path_configs(run.config, grid)
+    return [Job(checked(config, source), folder, selection) for config in path]

@@ -1,0 +1,66 @@
+"""The stream and the panel of a run, built once a process."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from avalanche_proxyfda.models import Backbone
+from benchmarks.config import Config, plain
+from benchmarks.models.backbone import build_views
+from benchmarks.results.identity import canonical
+from benchmarks.streams.panel import PanelData, load_panel
+from benchmarks.streams.registry import load_stream
+from benchmarks.streams.stream import Stream
+
+MOST_KEPT = 4
+"""Streams that a process keeps, each with its panel."""
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """What a run learns and what it probes.
+
+    Attributes:
+        stream: experiences to learn.
+        panel: data sets to probe.
+    """
+
+    stream: Stream
+    panel: list[PanelData]
+
+
+_KEPT: OrderedDict[bytes, Data] = OrderedDict()
+
+
+def load_data(config: Config, backbone: Backbone) -> Data:
+    """Build the stream and the panel, or return those of an earlier call.
+
+    The process keeps the data of the last :data:`MOST_KEPT` configurations. Runs that differ in
+    method, strength, seed, head or training share data; files that change meanwhile are not
+    noticed.
+
+    Args:
+        config: names the stream, the panel, the views and where the data are.
+        backbone: has the views of its library.
+
+    Raises:
+        FileNotFoundError, ImportError, ConnectionError, ValueError: when data are missing or
+            refused.
+    """
+    key = _key(config)
+    if key not in _KEPT:
+        views = build_views(config, backbone)
+        _KEPT[key] = Data(load_stream(config, views), load_panel(config, views))
+        if len(_KEPT) > MOST_KEPT:
+            _KEPT.popitem(last=False)
+    _KEPT.move_to_end(key)
+    return _KEPT[key]
+
+
+def _key(config: Config) -> bytes:
+    """Everything of a configuration that its data depend on."""
+    content, where = plain(config), config.where
+    parts = [content[part] for part in ("stream", "backbone", "panel")]
+    place = str(config.at("").absolute())
+    return canonical([*parts, config.train.augment, place, where.url, where.sha256, where.md5])

@@ -1,0 +1,227 @@
+"""The launcher: which jobs run, how their records settle, and what the display shows."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from benchmarks.config import load_recipe
+from benchmarks.execution import display as display_module
+from benchmarks.execution import settle as settle_module
+from benchmarks.execution.display import Display, spoken
+from benchmarks.execution.job import Job
+from benchmarks.execution.launcher import Launched, Policy, launch
+from benchmarks.execution.local import LocalExecutor
+from benchmarks.execution.matrix import FOLDER
+from benchmarks.execution.plan import known_steps
+from benchmarks.execution.settle import Settler
+from benchmarks.methods import registry
+from benchmarks.results.files import read_record, write_record
+from tests.benchmarks.execution.sweeps import InstantExecutor, small_jobs
+from tests.benchmarks.records import failed, finished
+
+# ---- which jobs run --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "due"),
+    [
+        (Policy(), {"absent", "stale", "failed", "refused: cut off"}),
+        (Policy(retry_failed=False), {"absent", "stale"}),
+        (Policy(resume=False), {"absent", "stale", "failed", "refused: cut off", "finished"}),
+        (
+            Policy(resume=False, retry_failed=False),
+            {"absent", "stale", "failed", "refused: cut off", "finished"},
+        ),
+    ],
+)
+def test_the_policy_says_which_states_run_again(policy: Policy, due: set[str]) -> None:
+    states = ("absent", "stale", "failed", "refused: cut off", "finished")
+    assert {state for state in states if policy.is_due(state)} == due
+
+
+def new_version(patch: pytest.MonkeyPatch, method: str) -> None:
+    patch.setitem(
+        registry.METHODS,
+        method,
+        replace(registry.METHODS[method], version=registry.METHODS[method].version + 1),
+    )
+
+
+def test_a_stale_record_runs_again_and_a_finished_one_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, executor = small_jobs(tmp_path, seeds=[0]), InstantExecutor()
+
+    def launched(policy: Policy) -> Launched:
+        executor.ran.clear()
+        return launch(jobs, tmp_path, executor, policy)
+
+    assert launched(Policy()).status == 0 and len(executor.ran) == 3
+    end = launched(Policy())
+    assert executor.ran == [] and end.status == 0
+    assert end.records == tuple(finished(job.config) for job in jobs)
+    assert launched(Policy(resume=False)).status == 0 and len(executor.ran) == 3
+    new_version(monkeypatch, "lp-ft")
+    assert [job.state() for job in jobs] == ["stale", "finished", "finished"]
+    launched(Policy(retry_failed=False))
+    assert executor.ran == [jobs[0].about]
+
+
+def test_a_run_that_fails_this_time_is_not_counted_as_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs, executor = small_jobs(tmp_path, seeds=[0]), InstantExecutor()
+    launch(jobs, tmp_path, executor, Policy())
+    executor.fails = {jobs[1].about}
+    end = launch(jobs, tmp_path, executor, Policy(resume=False))
+    assert end.status == 1 and len(end.records) == 2
+    shown = capsys.readouterr().out
+    assert "2 of 3 runs are finished" in shown
+    assert f"{jobs[1].about}: failed: RuntimeError: no more memory" in shown
+    assert jobs[1].finished() is not None  # the earlier record stays
+    new_version(monkeypatch, "fda")
+    end = launch(jobs, tmp_path, executor, Policy())
+    assert end.status == 1 and len(end.records) == 2
+
+
+def test_beginning_anew_deletes_checkpoints(tmp_path: Path) -> None:
+    jobs, executor = small_jobs(tmp_path, seeds=[0]), InstantExecutor()
+    executor.stops = jobs[0].about
+    for policy, there in ((Policy(), True), (Policy(resume=False), False)):
+        jobs[0].checkpoint.mkdir(parents=True, exist_ok=True)
+        (jobs[0].checkpoint / "checkpoint.safetensors").write_bytes(b"")
+        assert launch(jobs, tmp_path, executor, policy).status == 130
+        assert (jobs[0].checkpoint / "checkpoint.safetensors").exists() is there
+
+
+def test_other_ranks_report_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rank 0 decides which jobs run, for the folder of another rank may be another."""
+    for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+
+    def broadcast(values: list[Any], src: int) -> None:
+        assert src == 0 and values == [None]
+        values[0] = ["finished", "absent", "finished"]
+
+    monkeypatch.setattr("torch.distributed.broadcast_object_list", broadcast)
+    executor, ran = InstantExecutor(), []
+    monkeypatch.setattr(executor, "run", lambda jobs, *_: ran.extend(jobs))
+    jobs = small_jobs(tmp_path, seeds=[0])
+    assert launch(jobs, tmp_path, executor, Policy()) == Launched((), 0)
+    assert ran == [jobs[1]] and "are finished. Took" not in capsys.readouterr().out
+
+
+def test_a_stream_that_cannot_be_built_fails_its_own_runs_alone(tmp_path: Path) -> None:
+    jobs = small_jobs(tmp_path, strengths={"fda": [1]})
+    recipe = load_recipe(FOLDER.parent / "recipes/pacs_mobilenet.yaml")
+    lost = recipe.of_method("lp-ft", {"where.data": str(tmp_path)}).config
+    counted = known_steps([jobs[0], replace(jobs[0], config=lost)])
+    assert counted[0].steps > 0 and counted[1].steps == 0
+    settle = Settler()
+    LocalExecutor(1, 1).run(counted[1:], settle, lambda _: None)
+    failure = counted[1].record()
+    assert failure is not None and "FileNotFoundError" in (failure.reason or "")
+
+
+# ---- records ---------------------------------------------------------------------------
+
+
+def test_a_write_that_fails_stops_nothing_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, *_ = small_jobs(tmp_path)
+    settle, real = Settler(), settle_module.write_record
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(settle_module, "write_record", full)
+    settle(first, finished(first.config))
+    assert "No space left" in capsys.readouterr().err and first.record() is None
+    with pytest.raises(OSError, match="No space left"):
+        settle.finish()
+    monkeypatch.setattr(settle_module, "write_record", real)
+    settle(second, finished(second.config))
+    settle.finish()
+    assert first.record() == finished(first.config) and second.record() is not None
+
+
+def test_a_failure_does_not_replace_a_finished_record(tmp_path: Path) -> None:
+    job, *_ = small_jobs(tmp_path)
+    settle = Settler()
+    settle(job, FileNotFoundError("caf\udce9.png"))  # a name that is not UTF-8
+    left = job.record()
+    assert left is not None and left.reason == "FileNotFoundError: caf\\udce9.png"
+    settle(job, finished(job.config))
+    settle(job, MemoryError("later"))
+    assert job.record() == finished(job.config)
+
+
+# ---- display ---------------------------------------------------------------------------
+
+
+def with_steps(jobs: list[Job], steps: int) -> list[Job]:
+    return [replace(job, steps=steps) for job in jobs]
+
+
+def test_progress_tells_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(display_module.time, "monotonic", lambda: clock[0])
+    jobs = with_steps(small_jobs(tmp_path), 10)
+    write_record(jobs[0].file, finished(jobs[0].config))
+    text = io.StringIO()
+    with Display(jobs, jobs[1:], Console(file=text, width=120)) as display:
+        assert display.seconds_left is None
+        clock[0] += 20
+        display.stepped(5)
+        assert display.seconds_left == pytest.approx(20 * 45 / 5)
+        clock[0] += 20
+        display.stepped(5)
+        display.ended(jobs[1], finished(jobs[1].config))
+        assert display.seconds_left == pytest.approx(40 * 40 / 10)
+        display.ended(jobs[2], failed(jobs[2].config))
+    assert "fda, weight = 0.3, seed 0: finished. 2 of 6 done, about 3 min left" in text.getvalue()
+    assert "2 of 6 done, 1 failed" in text.getvalue()
+    shown = io.StringIO()
+    Console(file=shown, width=100).print(display.table())
+    assert "lp-ft" in shown.getvalue() and "failed" in shown.getvalue()
+    assert [spoken(s) for s in (45, 720, 11100)] == ["45 s", "12 min", "3 h 05 min"]
+
+
+def test_on_a_terminal_the_table_is_live(tmp_path: Path) -> None:
+    jobs = small_jobs(tmp_path)
+    text = io.StringIO()
+    console = Console(file=text, width=100, force_terminal=True)
+    with Display(jobs, jobs, console) as display:
+        display.ended(jobs[0], finished(jobs[0].config))
+    shown = text.getvalue()
+    assert "1 of 6 done" in shown and "lp-ft" in shown and "kept" in shown
+
+
+def test_the_bar_ends_full_though_an_executor_counts_no_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, *rest = small_jobs(tmp_path)
+    jobs = with_steps([first, second], 10)
+    with Display([*jobs, *rest], jobs, Console(file=io.StringIO())) as display:
+        display.stepped(3)
+        for job in jobs:
+            display.ended(job, finished(job.config))
+    assert "steps: 100%" in capsys.readouterr().err
+
+
+def test_earlier_records_are_shown_as_kept_or_failed(tmp_path: Path) -> None:
+    jobs = small_jobs(tmp_path)
+    write_record(jobs[0].file, finished(jobs[0].config))
+    write_record(jobs[1].file, failed(jobs[1].config))
+    with Display(jobs, jobs[2:], Console(file=io.StringIO())) as display:
+        assert display.summary() == "1 of 6 done, 1 failed"
+    assert read_record(jobs[1].file).status == "failed"

@@ -1,0 +1,47 @@
+"""Intervals over seeds, paired differences, and the front of points."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from benchmarks.results.intervals import interval, paired, pareto, t_quantile
+
+
+def test_students_t_for_few_seeds() -> None:
+    table = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 10: 2.262}  # from a textbook
+    for count, value in table.items():
+        assert t_quantile(count) == pytest.approx(value, abs=5e-4)
+    found = interval({0: 1.0, 1: 2.0, 2: 4.0})
+    assert found is not None and found.half is not None
+    deviation = math.sqrt(sum((x - 7 / 3) ** 2 for x in (1, 2, 4)) / 2)  # ddof = 1
+    assert found.mean == pytest.approx(7 / 3)
+    assert found.half == pytest.approx(4.3027 * deviation / math.sqrt(3), rel=1e-4)
+    single = interval({7: 1.0})
+    assert single is not None and single.half is None and not single.excludes_zero
+    assert interval({}) is None
+    with pytest.raises(ValueError, match="must be finite"):
+        interval({0: math.nan})
+    with pytest.raises(ValueError, match="needs two values"):
+        t_quantile(1)
+
+
+def test_differences_are_paired_by_seed() -> None:
+    found = paired({0: 1.0, 1: 5.0, 3: 9.0}, {0: 0.5, 1: 4.5, 2: 100.0})
+    assert found is not None and found.values == {0: 0.5, 1: 0.5}
+    assert found.half == 0 and found.excludes_zero
+    assert paired({0: 1.0}, {1: 1.0}) is None
+
+
+def test_the_front_against_a_slow_loop() -> None:
+    lot = random.Random(0)
+    for _ in range(50):
+        points = [(lot.randint(0, 5), lot.randint(0, 5)) for _ in range(12)]
+        slow = {
+            k
+            for k, (a, b) in enumerate(points)
+            if all(not (c >= a and d >= b and (c > a or d > b)) for c, d in points)
+        }
+        assert set(pareto(points)) == slow
