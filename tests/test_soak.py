@@ -43,9 +43,14 @@ class Growing(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.backbone = nn.Sequential(
-            nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.Conv2d(16, WIDTH, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        )  # fmt: skip
+            nn.Conv2d(3, 16, 3, padding=1),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, WIDTH, 3, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
         self.classifier = IncrementalClassifier(WIDTH, 2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,9 +61,13 @@ def stream(experiences: int, steps: int) -> Any:
     """``experiences`` of two new classes each, ``steps`` batches long."""
     classes, each = 2 * experiences, BATCH * steps // 2
     return nc_benchmark(
-        Endless(classes, each), Endless(classes, 1), experiences, task_labels=False,
-        fixed_class_order=list(range(classes)), class_ids_from_zero_from_first_exp=True,
-    )  # fmt: skip
+        Endless(classes, each),
+        Endless(classes, 1),
+        experiences,
+        task_labels=False,
+        fixed_class_order=list(range(classes)),
+        class_ids_from_zero_from_first_exp=True,
+    )
 
 
 def trained(benchmark: Any) -> Iterator[Any]:
@@ -66,15 +75,19 @@ def trained(benchmark: Any) -> Iterator[Any]:
     torch.manual_seed(0)
     model = Growing()
     strategy = Naive(
-        model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9),
-        criterion=nn.CrossEntropyLoss(), train_mb_size=BATCH, train_epochs=1, eval_mb_size=64,
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9),
+        criterion=nn.CrossEntropyLoss(),
+        train_mb_size=BATCH,
+        train_epochs=1,
+        eval_mb_size=64,
         plugins=[
             ProxyFDAPlugin(num_neighbors=3),
             LDIFSPlugin(taps=["backbone.0", "backbone.3"], weight=1.0),
         ],
         # Avalanche keeps every value of every metric for good unless it is told not to
         evaluator=EvaluationPlugin(loggers=[], collect_all=False),
-    )  # fmt: skip
+    )
     for experience in benchmark.train_stream:
         strategy.train(experience, eval_streams=[])
         yield strategy

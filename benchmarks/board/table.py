@@ -46,7 +46,7 @@ def table(rows: Sequence[Row]) -> str:
     first = whole[0].finished[0]
     assert first.stream is not None
     by_image = first.stream.weighted_by == "image"
-    panel = list(first.panel or {})
+    panel = _panel_sets(first)
     several = max(len(row.finished) for row in whole) > 1
     worded = any(row.scores("delta_zs") for row in whole)
     validated = any(row.scores("score") for row in whole)
@@ -75,6 +75,13 @@ def table(rows: Sequence[Row]) -> str:
         about.append(_ZERO_SHOT)
     about.append(_PROBE)
     return "\n".join(["", *("| " + " | ".join(line) + " |" for line in lines), "", *about])
+
+
+def _panel_sets(record: Record) -> list[str]:
+    """Data sets of the panel in the order of the configuration; a record's file sorts them."""
+    names = record.config["panel"]["sets"]
+    asked = [(name.partition(":")[2] or name).replace("/", "_") for name in names]
+    return sorted(record.panel or {}, key=lambda name: [*asked, name].index(name))
 
 
 def _untrained(record: Record, head: list[str]) -> list[str]:

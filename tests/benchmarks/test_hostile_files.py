@@ -150,7 +150,7 @@ TARS: list[tuple[str, bytes, str]] = [
     ("below our mark", header(f"{archives._MARK}/x", tarfile.REGTYPE, 0), "like our own mark"),
     ("file and folder", FILE + header("a.txt/b", tarfile.REGTYPE, 0), "damaged"),
     ("turtles", attributes(b"", comment="x") * 3000 + FILE, "damaged"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("content", "words"), [t[1:] for t in TARS], ids=[t[0] for t in TARS])
@@ -294,8 +294,15 @@ def test_an_image_that_says_it_is_huge(tmp_path: Path) -> None:
 def test_changed_bytes_are_an_image_or_refused() -> None:
     chance, whole = random.Random(0), []
     pixels = np.random.default_rng(0).integers(0, 255, (12, 10, 3), dtype=np.uint8)
-    for mode, kind in (("RGB", "JPEG"), ("P", "PNG"), ("RGB", "TIFF"), ("P", "GIF"),
-                       ("RGB", "WEBP"), ("RGB", "BMP"), ("RGB", "PPM")):  # fmt: skip
+    for mode, kind in (
+        ("RGB", "JPEG"),
+        ("P", "PNG"),
+        ("RGB", "TIFF"),
+        ("P", "GIF"),
+        ("RGB", "WEBP"),
+        ("RGB", "BMP"),
+        ("RGB", "PPM"),
+    ):
         exif = Image.Exif()
         exif[0x0112], exif[0x010E] = 6, "words"
         options = {"exif": exif} if kind in ("JPEG", "PNG", "TIFF", "WEBP") else {}

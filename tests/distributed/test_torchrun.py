@@ -32,12 +32,14 @@ def recipe(root: Path) -> Path:
     content = {
         "stream": {"kind": "sequence", "sets": ["folder:stripes", "folder:bands"]},
         "backbone": {"name": "tiny-clip"},
-        "method": "fda", "strength": 1.0, "options": {"num_neighbors": 4},
+        "method": "fda",
+        "strength": 1.0,
+        "options": {"num_neighbors": 4},
         "head": {"kind": "probe", "l2": 1e-3},
         "train": {"lr": 1e-4, "batch": 15, "epochs": 2, "eval_batch": 7},
         "panel": {"sets": ["colours"], "train": 20, "test": 20},
         "where": {"data": str(root), "device": "cpu", "keep_weights": True},
-    }  # fmt: skip
+    }
     file = root / "mini.yaml"
     file.write_text(yaml.safe_dump(content))
     return file
@@ -66,8 +68,11 @@ def test_a_run_on_two_ranks_is_the_run_of_one_process(tmp_path: Path) -> None:
     launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "benchmarks"]
     done = subprocess.run(
         [sys.executable, "-m", *launcher, "run", "--config", file, "--out", tmp_path / "spread"],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("1 runs, ") == 1 and done.stdout.count("| fda | 1 |") == 1
     (found,) = (tmp_path / "spread").glob("*.json")

@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 MOMENTS = {
-    "step": 10, "evaluation": 3, "accuracy": 5, "panel": 1, "half a file": 7, "renames": 13,
+    "step": 10,
+    "evaluation": 3,
+    "accuracy": 5,
+    "panel": 1,
+    "half a file": 7,
+    "renames": 13,
     "saved": 7,
-}  # fmt: skip
+}
 """And how often each comes in an undisturbed run of test_kill.py."""
 
 

@@ -51,14 +51,23 @@ def small(data: Path, method: str, **changes: Any) -> Any:
     options = {"num_neighbors": 4} if "num_neighbors" in arguments_of(method) else {}
     strength = None if METHODS[method].knob is None else STRENGTHS.get(method, 1.0)
     train = {"lr": 1e-4, "batch": 12, "eval_batch": 50, "epochs": 2, "augment": "flip-crop"}
-    where = {"data": str(data), "device": "cpu", "keep_weights": True,
-             "checkpoint_minutes": None, "checkpoint_steps": 2}  # fmt: skip
+    where = {
+        "data": str(data),
+        "device": "cpu",
+        "keep_weights": True,
+        "checkpoint_minutes": None,
+        "checkpoint_steps": 2,
+    }
     return config(
-        data, method=method, strength=strength, options=options,
+        data,
+        method=method,
+        strength=strength,
+        options=options,
         stream={"kind": "sequence", "sets": ["folder:stripes", "folder:grey"]},
         panel={"sets": ["folder:photo"]},
-        train={**train, **changes}, where=where,
-    )  # fmt: skip
+        train={**train, **changes},
+        where=where,
+    )
 
 
 def outcome(folder: Path) -> tuple[Record, dict[str, Any]]:

@@ -34,8 +34,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* ImageNet-R has 30000")
 def test_zero_shot_on_imagenet_r_is_open_clips_own_recipe_and_the_record_is_whole(
     data: Path,
 ) -> None:
-    made = imagenet_r(data, method="fda", strength=1.0, head={"kind": "zero-shot"},
-                      options={"num_neighbors": 8})  # fmt: skip
+    made = imagenet_r(
+        data, method="fda", strength=1.0, head={"kind": "zero-shot"}, options={"num_neighbors": 8}
+    )
     record: Any = run(made)
     matrix: Any = record.outcome.accuracy
     assert len(matrix) == 6 and all(len(row) == 5 and None not in row for row in matrix)
@@ -95,10 +96,15 @@ def test_an_open_clip_model_with_weights_from_a_file(data: Path, tmp_path: Path,
     weights = open_clip.create_model("tiny-for-runs")
     save_file(weights.state_dict(), tmp_path / "clip.safetensors")
     made = imagenet_r(
-        data, 2, method="ldifs", strength=1.0, head={"kind": head, "l2": 1e-3},
+        data,
+        2,
+        method="ldifs",
+        strength=1.0,
+        head={"kind": head, "l2": 1e-3},
         backbone={"name": "open_clip:tiny-for-runs", "weights": str(tmp_path / "clip.safetensors")},
-        panel={"sets": ["folder:photo"]}, train={"lr": 1e-4, "batch": 64, "augment": "flip-crop"},
-    )  # fmt: skip
+        panel={"sets": ["folder:photo"]},
+        train={"lr": 1e-4, "batch": 64, "augment": "flip-crop"},
+    )
     record: Any = run(made)
     assert record.initial_tower_sha256 == state_hash(weights.visual)
     assert (None in record.outcome.accuracy[0]) is (head == "probe")
@@ -132,10 +138,13 @@ def test_a_growing_head_is_grown_by_training_alone(
 
 def test_sets_of_other_sizes_and_channels_keep_their_labels_apart(data: Path) -> None:
     made = config(
-        data, method="ldifs", strength=10.0, seed=1,
+        data,
+        method="ldifs",
+        strength=10.0,
+        seed=1,
         stream={"kind": "sequence", "sets": ["folder:stripes", "folder:grey"]},
         panel={"sets": ["folder:photo"], "each_experience": True, "transport": True},
-    )  # fmt: skip
+    )
     record: Any = run(made)
     start, first, last = record.outcome.panel
     assert [m.after for m in (start, first, last)] == [0, 1, 2] and start.drift == {}
@@ -153,10 +162,15 @@ def test_sets_of_other_sizes_and_channels_keep_their_labels_apart(data: Path) ->
 
 def test_domains_share_a_head_that_is_probed_once(data: Path) -> None:
     made = config(
-        data, method="lp-ft", train={"lr": 0, "head_lr": 1e-9, "batch": 24},
-        stream={"kind": "sequence", "sets": ["folder:photo", "folder:sketch"],
-                "shared_labels": True},
-    )  # fmt: skip
+        data,
+        method="lp-ft",
+        train={"lr": 0, "head_lr": 1e-9, "batch": 24},
+        stream={
+            "kind": "sequence",
+            "sets": ["folder:photo", "folder:sketch"],
+            "shared_labels": True,
+        },
+    )
     record: Any = run(made)
     matrix = record.outcome.accuracy
     assert None not in matrix[0] + matrix[1]  # the head has every class from the start
@@ -175,8 +189,9 @@ def test_a_panel_too_small_for_a_measure_of_drift_costs_no_record(data: Path) ->
 def test_the_code_that_made_a_record_is_named(tmp_path: Path) -> None:
     def git(*words: str) -> str:
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-        done = subprocess.run(["git", "-C", str(tmp_path), *who, *words], capture_output=True,
-                              text=True, check=True)  # fmt: skip
+        done = subprocess.run(
+            ["git", "-C", str(tmp_path), *who, *words], capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     assert code(tmp_path / "nowhere") == {"commit": None, "changed": None}
@@ -195,9 +210,14 @@ def test_the_teachers_cache_is_counted_and_is_no_part_of_the_run(data: Path) -> 
     for choice in ("off", "auto"):
         where = {"data": str(data), "device": "cpu", "teacher_cache": choice}
         made = imagenet_r(
-            data, 2, method="rkd", strength=1.0, where=where,
-            train={"lr": 1e-4, "batch": 64, "epochs": 2}, panel={"sets": []},
-        )  # fmt: skip
+            data,
+            2,
+            method="rkd",
+            strength=1.0,
+            where=where,
+            train={"lr": 1e-4, "batch": 64, "epochs": 2},
+            panel={"sets": []},
+        )
         found[choice] = run(made)
     live, cached = (found[choice] for choice in ("off", "auto"))
     assert live.run_id == cached.run_id

@@ -114,9 +114,12 @@ def test_what_will_fail_fails_before_the_first_step(
     data: Path, changes: dict[str, Any], words: str
 ) -> None:
     content: dict[str, Any] = {
-        "method": "fda", "strength": 1.0, "options": {"num_neighbors": 16},
-        "stream": {"kind": "sequence", "sets": ["folder:photo"]}, **changes,
-    }  # fmt: skip
+        "method": "fda",
+        "strength": 1.0,
+        "options": {"num_neighbors": 16},
+        "stream": {"kind": "sequence", "sets": ["folder:photo"]},
+        **changes,
+    }
     if "where" in changes:
         content["where"] = {"data": str(data), **changes["where"]}
     with pytest.raises((ValueError, FileNotFoundError), match=words):
@@ -196,8 +199,7 @@ def test_words_for_classes(data: Path) -> None:
 def test_zero_shot_needs_texts_and_words(data: Path, tmp_path: Path) -> None:
     timm = {"name": "timm:mobilenetv2_035", "weights": "random", "image_size": 32}
     sets = {"kind": "sequence", "sets": ["folder:photo"]}
-    blind = config(data, backbone=timm, head={"kind": "zero-shot"}, stream=sets,
-                   panel={"sets": []})  # fmt: skip
+    blind = config(data, backbone=timm, head={"kind": "zero-shot"}, stream=sets, panel={"sets": []})
     with pytest.raises(ValueError, match="mobilenetv2_035 has no text tower"):
         run(blind)
     wnids = [f"n{k:08d}" for k in range(200)]

@@ -26,11 +26,14 @@ def learn(data: Path, patch: pytest.MonkeyPatch, **train: Any) -> tuple[Any, set
 
     patch.setattr(run_module, "StepTimer", Look)
     made = config(
-        data, method="fda", strength=1.0, panel={"sets": []},
+        data,
+        method="fda",
+        strength=1.0,
+        panel={"sets": []},
         stream={"kind": "sequence", "sets": ["folder:photo"]},
         options={"num_neighbors": 8, **train.pop("options", {})},
         train={"lr": 1e-4, "batch": 12, "eval_batch": 50, "batches": "shuffled", **train},
-    )  # fmt: skip
+    )
     return run(made), kinds
 
 
@@ -47,9 +50,12 @@ def test_other_choices_reach_the_strategy_and_the_record(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, dtype: str
 ) -> None:
     record, kinds = learn(
-        data, monkeypatch, precision=precision, accumulate=2,
+        data,
+        monkeypatch,
+        precision=precision,
+        accumulate=2,
         options={"graph_from": "accumulated"},
-    )  # fmt: skip
+    )
     assert kinds == {EfficientNaive} and record.how.machine.dtype == dtype
     assert record.config["train"]["accumulate"] == 2
     steps = record.cost.steps  # forwards with gradient: micro-batches

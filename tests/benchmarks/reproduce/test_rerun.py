@@ -43,9 +43,12 @@ def test_every_number_comes_out_again(
 
 
 def test_what_differs_is_named(
-    record: Record, tmp_path: Path, call: Any, capsys: pytest.CaptureFixture[str],
+    record: Record,
+    tmp_path: Path,
+    call: Any,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     machine = replace(record.how.machine, processor="another")
     now = replace(record, how=replace(record.how, machine=machine))
     monkeypatch.setattr(weights, "trained_again", lambda *_: (b"", now))
