@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
@@ -92,4 +93,32 @@ class AccumulatingStrategy(Strategy, Protocol):
 
     def _unpack_minibatch(self) -> None:
         """Move the present batch to the device."""
+        ...
+
+
+class Loader(Protocol):
+    """A loader of mini-batches, torch's or Avalanche's."""
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """The mini-batches."""
+        ...
+
+
+class LookAheadPlugin(Protocol):
+    """A plugin whose loss relates all micro-batches of an optimizer step."""
+
+    def start_look_ahead(self) -> None:
+        """Start to read the forward of a micro-batch."""
+        ...
+
+    def keep_look_ahead(self, strategy: Any) -> None:
+        """Keep the features of that micro-batch."""
+        ...
+
+    def join(self) -> None:
+        """Compute the loss over all micro-batches of the step."""
         ...

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda._protocols import Loader, Strategy
 from avalanche_proxyfda._random import RandomState
 from avalanche_proxyfda.checkpoint.strategy import load_strategy_state
 
 
-def worker_stream(loader: Any) -> Any:
+def worker_stream(loader: Loader) -> Any:
     """Return the state of the generator that seeds a loader's workers; None without one."""
     generator = getattr(loader, "generator", None)
     return None if generator is None else generator.get_state()
@@ -30,7 +30,7 @@ class RestOfEpoch:
         state: a checkpoint's state that was taken inside this epoch.
     """
 
-    def __init__(self, strategy: Strategy, loader: Any, state: dict[str, Any]) -> None:
+    def __init__(self, strategy: Strategy, loader: Loader, state: dict[str, Any]) -> None:
         self._strategy, self._loader, self._state = strategy, loader, state
 
     def __len__(self) -> int:
@@ -42,7 +42,8 @@ class RestOfEpoch:
         place, count = inside["place"], int(inside["batches"])
         RandomState(strategy.device, place["random"]).restore()
         if place["workers"] is not None:
-            loader.generator.set_state(place["workers"])
+            generator: Any = getattr(loader, "generator", None)
+            generator.set_state(place["workers"])
         sampler: Any = getattr(loader, "batch_sampler", None)
         if hasattr(sampler, "begin_at"):
             skipped = count if getattr(loader, "num_workers", 1) == 0 else 0

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from avalanche_proxyfda._protocols import AccumulatingStrategy
+from avalanche_proxyfda._protocols import AccumulatingStrategy, LookAheadPlugin
 from avalanche_proxyfda._random import RandomState
 
 
@@ -52,7 +52,9 @@ def look_ahead(strategy: AccumulatingStrategy, group: Sequence[Any]) -> list[Ran
     Raises:
         ValueError: for a device other than the CPU and CUDA.
     """
-    plugins = [p for p in strategy.plugins if getattr(p, "graph_from", "") == "accumulated"]
+    plugins: list[LookAheadPlugin] = [
+        plugin for plugin in strategy.plugins if getattr(plugin, "graph_from", "") == "accumulated"
+    ]
     if len(group) < 2 or not plugins:  # the training forward of a single micro-batch suffices
         return [None] * len(group)
     if strategy.device.type not in ("cpu", "cuda"):

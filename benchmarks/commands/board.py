@@ -31,11 +31,11 @@ def main(args: argparse.Namespace) -> int:
     """Write the board and print its path."""
     if args.seeds is not None and args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds}: at least one")
-    found = collect(args.records)
-    page = write_board(found, args.out, args.seeds)
-    failed = sum(record.status == "failed" for record in found.records)
-    print(f"{len(found.records)} runs, {failed} of them failed.")
-    for name, reason in found.refused.items():
+    collected = collect(args.records)
+    page = write_board(collected, args.out, args.seeds)
+    failed = sum(record.status == "failed" for record in collected.records)
+    print(f"{len(collected.records)} runs, {failed} of them failed.")
+    for name, reason in collected.refused.items():
         print(f"not used: {name}: {reason}")
     print(page)
     return 0

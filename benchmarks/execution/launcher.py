@@ -35,7 +35,7 @@ class Policy:
     retry_failed: bool = True
 
     def is_due(self, state: str) -> bool:
-        """Whether a job in ``state`` (see :meth:`~benchmarks.execution.job.Job.state`) runs."""
+        """True if a job in ``state`` (:meth:`~benchmarks.execution.job.Job.state`) runs."""
         if not self.resume or state in ("absent", "stale"):
             return True
         return state != "finished" and self.retry_failed

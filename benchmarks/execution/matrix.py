@@ -1,4 +1,4 @@
-"""What a sweep runs: a YAML file of streams, methods, seeds and strengths."""
+"""The matrix of a sweep: a YAML file of streams, methods, seeds and strengths."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ MOST_KEPT = 4
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """What a run learns and what it probes.
+    """The stream and the panel of a run.
 
     Attributes:
         stream: experiences to learn.

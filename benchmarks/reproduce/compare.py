@@ -28,7 +28,7 @@ def differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
 
 
 def changed_provenance(then: How, now: How) -> list[str]:
-    """What may explain other numbers: method version, processor, device and libraries.
+    """Differences that may explain other numbers: version of the method, machine, libraries.
 
     Args:
         then: provenance of the record.
