@@ -25,7 +25,6 @@ from tests.house.test_arrows import BENCH_FLOORS, FLOORS
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 COPIED = ("avalanche_proxyfda", "benchmarks", "tests", "docs/methods", "docs/metrics.md")
 GOLDEN = "tests/golden/losses.json"
-pytestmark = pytest.mark.xdist_group("extending")  # one copy for all tests here
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,8 @@ class Extended:
     facts: dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def extended(tmp_path_factory: pytest.TempPathFactory) -> Extended:
-    tree = tmp_path_factory.mktemp("copy")
+def extend(tree: Path) -> Extended:
+    """Copy the project to ``tree``, make the four additions there, and use them in a process."""
     for name in COPIED:
         source, target = ROOT / name, tree / name
         if source.is_dir():
@@ -132,15 +130,28 @@ def test_the_guide_has_the_four_recipes_and_their_counts() -> None:
     assert counts == {kind: recipe.most for kind, recipe in RECIPES.items()}
 
 
-@pytest.mark.parametrize("kind", RECIPES)
-def test_an_addition_changes_the_files_of_its_recipe(kind: str, extended: Extended) -> None:
+def test_the_four_recipes_are_followed_and_what_they_add_works(tmp_path: Path) -> None:
+    """One test, so that the project is copied and used once, whatever workers there are."""
+    extended = extend(tmp_path / "copy")
+    for kind in RECIPES:
+        check_files(kind, extended)
+    check_generated(extended)
+    check_copy(extended)
+    check_record(extended)
+    check_board(extended)
+    check_incomplete_entries(extended, tmp_path)
+
+
+def check_files(kind: str, extended: Extended) -> None:
+    """An addition changes the files that its recipe names, and no other."""
     recipe, (_, section) = RECIPES[kind], sections()[kind]
     assert 0 < len(extended.files[kind]) <= recipe.most
     named = {path.replace("NAME", recipe.name) for path in numbered_paths(section)}
     assert extended.files[kind] == named
 
 
-def test_what_is_generated_is_the_golden_file_alone(extended: Extended) -> None:
+def check_generated(extended: Extended) -> None:
+    """The golden file alone is generated."""
     assert extended.generated == {GOLDEN}
     assert f"`{GOLDEN}`" in sections()["method"][1]
     assert "center" in json.loads((extended.tree / GOLDEN).read_text(encoding="utf-8"))
@@ -149,13 +160,15 @@ def test_what_is_generated_is_the_golden_file_alone(extended: Extended) -> None:
 # ---- the additions at work ------------------------------------------------------------------
 
 
-def test_the_copy_is_used_and_not_this_project(extended: Extended) -> None:
+def check_copy(extended: Extended) -> None:
+    """The process used the copy, not this project."""
     assert Path(extended.facts["project"]).samefile(extended.tree)
     assert extended.facts["plugin"] == "avalanche_proxyfda.plugins.center"
     assert extended.facts["golden"] == 0
 
 
-def test_the_method_learns_the_stream_and_the_record_has_the_measure(extended: Extended) -> None:
+def check_record(extended: Extended) -> None:
+    """The method learns the stream, and the record has the measure."""
     facts = extended.facts
     assert (facts["method"], facts["stream"]) == ("center", "mirrored")
     assert "Center_mean" in facts["terms"]
@@ -164,7 +177,8 @@ def test_the_method_learns_the_stream_and_the_record_has_the_measure(extended: E
     assert facts["arm"] == "center"  # the bench of step times
 
 
-def test_the_board_shows_method_stream_measure_and_column(extended: Extended) -> None:
+def check_board(extended: Extended) -> None:
+    """The board shows method, stream, measure and column."""
     board = extended.tree / "out" / "board"
     page = (board / "index.html").read_text(encoding="utf-8")
     assert page.count(".m-center{--light:#3f51b5;--dark:#9fa8ff}") == 1
@@ -176,9 +190,8 @@ def test_the_board_shows_method_stream_measure_and_column(extended: Extended) ->
         assert row["method"] == "center" and float(row["worst"]) == pytest.approx(lowest)
 
 
-def test_an_incomplete_entry_of_the_registry_fails_at_import(
-    extended: Extended, tmp_path: Path
-) -> None:
+def check_incomplete_entries(extended: Extended, tmp_path: Path) -> None:
+    """An incomplete entry of the registry fails at import, with the missing field."""
     whole = (extended.tree / "benchmarks/methods/registry.py").read_text(encoding="utf-8")
     file = tmp_path / "registry.py"
     for line, words in (
