@@ -16,7 +16,7 @@ demo: $(READY)
 	$(BIN)/python -m benchmarks demo
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m slow -s

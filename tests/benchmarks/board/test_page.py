@@ -31,7 +31,6 @@ FLAGS = [
     "--disable-sync",
 ]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-pytestmark = pytest.mark.xdist_group("browser")
 
 
 def without_browser(reason: str) -> None:
