@@ -49,7 +49,7 @@ ENVIRONMENTS = (
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one environment: ``passed``, ``failed`` or ``not run``, and why."""
+    """Outcome of one environment: ``passed``, ``failed`` or ``not run``, and the reason."""
 
     environment: Environment
     status: str

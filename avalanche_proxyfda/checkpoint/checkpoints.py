@@ -29,19 +29,7 @@ from avalanche_proxyfda.checkpoint.strategy import (
     load_strategy_state,
     strategy_state,
 )
-from avalanche_proxyfda.checkpoint.tree import UnsavedError
 from avalanche_proxyfda.distributed.ranks import active
-
-__all__ = [
-    "CheckpointError",
-    "Checkpoints",
-    "Resumed",
-    "UnsavedError",
-    "clean",
-    "is_there",
-    "load",
-    "save",
-]
 
 _log = logging.getLogger(__name__)
 

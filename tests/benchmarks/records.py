@@ -46,14 +46,14 @@ def finished(
     """A record of two experiences (or as many as the matrix has) and of a panel of two sets.
 
     Args:
-        config: whose.
+        config: configuration of the run.
         matrix: test accuracies.
         panel: probe accuracy on the test split before and after, by set.
-        validation: accuracy at the end, and the panel's change, there.
-        step: seconds.
-        split: what the split's hash is of.
-        version: of the method.
-        machine: the processor's name.
+        validation: accuracy at the end and the panel's change, both on validation data.
+        step: seconds of one training step.
+        split: text whose hash identifies the split.
+        version: version of the method.
+        machine: name of the processor.
     """
     sets = panel or {"shapes": (0.8, 0.77), "colours": (0.9, 0.89)}
     count = len(matrix) - 1

@@ -21,11 +21,11 @@ from avalanche.training.plugins import SupervisedPlugin
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from avalanche_proxyfda.checkpoint import files
-from avalanche_proxyfda.checkpoint.checkpoints import (
+from avalanche_proxyfda.checkpoint import (
     CheckpointError,
     UnsavedError,
     clean,
+    files,
     load,
     save,
 )

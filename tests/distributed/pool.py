@@ -73,7 +73,7 @@ class Pool:
     def run(
         self, work: Callable[..., Any], *given: Any, ranks: int = 2, **options: Any
     ) -> list[Any]:
-        """What each of ``ranks`` processes of a group returns; ``work`` is of some module.
+        """Run ``work``, a function of a module, on each of ``ranks`` processes; return the answers.
 
         Raises:
             RankError: with the traceback of a rank that failed.

@@ -1,4 +1,4 @@
-"""What cannot be spread over ranks is said, on every rank, before anything is learnt."""
+"""Every rank refuses a setting that ranks cannot share, before any training step."""
 
 from __future__ import annotations
 

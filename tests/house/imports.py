@@ -20,8 +20,8 @@ class Import:
         importer: dotted name of the importing module.
         imported: dotted name of the imported module.
         line: line number in the importer.
-        at_top: whether the import stands at the top level of the module.
-        typing_only: whether the import stands under ``if TYPE_CHECKING``.
+        at_top: true if the import stands at the top level of the module.
+        typing_only: true if the import stands under ``if TYPE_CHECKING``.
     """
 
     importer: str

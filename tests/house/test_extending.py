@@ -34,7 +34,7 @@ class Recipe:
     Attributes:
         most: largest number of files.
         make: makes the addition in a copy of the project.
-        name: what stands for NAME in the paths of the guide.
+        name: name of the addition; it replaces NAME in the paths of the guide.
         like: an existing thing of the kind.
     """
 

@@ -1,4 +1,4 @@
-"""What a run needs, built and checked before its first step."""
+"""A run builds and checks its parts before its first step."""
 
 from __future__ import annotations
 
