@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from avalanche_proxyfda._checks import check_choice, check_count
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import generator, mixed_seed
+from avalanche_proxyfda.data.bank import FeatureBank
+from avalanche_proxyfda.data.choices import ClassChoice, HardestClasses, SimilarClasses
 from avalanche_proxyfda.data.labels import class_keys
+from avalanche_proxyfda.data.mining import Sigmoid, SigmoidValues
 from avalanche_proxyfda.data.sampler import HardClassBatchSampler
 from avalanche_proxyfda.distributed.loaders import sliced, whole_batches
 from avalanche_proxyfda.features.prototypes import class_prototypes
 
-_SAMPLES_PER_CLASS = 4  # in a batch, if samples_per_class is None (the paper's n)
+SAMPLES_PER_CLASS = 4
+"""Samples of a class in a batch, if ``samples_per_class`` is None: the paper's n."""
+Mining = Literal["bank", "online", "prototypes", "random"]
 
 
 def _is_default(loader: Any, strategy: Strategy) -> bool:
@@ -36,24 +43,68 @@ class HardClassBatches:
         samples_per_class: n; None fills the strategy's ``train_mb_size``, with at least four
             samples of each class if there is room.
         seed: seed of the sampler's random stream.
+        mining: the rule that chooses the classes of a batch, see
+            :class:`~avalanche_proxyfda.plugins.base.graph.GraphPlugin`. Experiences with at
+            most m classes need no rule.
+        candidates: C, classes of which ``"online"`` chooses m; None takes 3 m.
+        sigmoid: returns the loss's scale, bias and weights, for ``"bank"``.
+
+    Raises:
+        TypeError, ValueError: for an option of the wrong type or out of range.
     """
 
-    def __init__(self, classes_per_batch: int, samples_per_class: int | None, seed: int) -> None:
-        self.classes_per_batch = classes_per_batch
+    def __init__(
+        self,
+        classes_per_batch: int,
+        samples_per_class: int | None,
+        seed: int,
+        mining: Mining = "prototypes",
+        candidates: int | None = None,
+        sigmoid: Sigmoid = SigmoidValues,
+    ) -> None:
+        self.classes_per_batch = check_count("classes_per_batch", classes_per_batch, 2)
+        if samples_per_class is not None:
+            check_count("samples_per_class", samples_per_class, 1)
         self.samples_per_class = samples_per_class
         self.seed = seed
+        check_choice("mining", mining, get_args(Mining))
+        self.mining: Mining = mining
+        if candidates is not None and check_count("candidates", candidates, 1) < classes_per_batch:
+            raise ValueError(
+                f"candidates={candidates} is below classes_per_batch={classes_per_batch}: a batch "
+                "is chosen among the candidates, so give more candidates, or None for 3 x classes"
+            )
+        self.candidates = candidates
+        self._sigmoid = sigmoid
         self.sampler: HardClassBatchSampler | None = None
+        self.bank: FeatureBank | None = None
+        """Features of the experience's samples, with ``mining="bank"`` and more than m classes."""
+        self.cut: tuple[int, int] | None = None
+        """(m, n) of a batch, if the loader gives candidates that :attr:`sampler` drew."""
+        self._placed: tuple[Tensor, Tensor] | None = None
         # workers prefetch, so the sampler's own position is ahead of training
         self._first_epoch, self._epoch, self._trained = 0, 0, 0
         self._resumed = False
         self._warned = False
+
+    @property
+    def batch_size(self) -> int | None:
+        """Samples of a training batch; None without a sampler."""
+        if self.sampler is None:
+            return None
+        return self.sampler.batch_size if self.cut is None else self.cut[0] * self.cut[1]
+
+    @property
+    def samples_of_class(self) -> int | None:
+        """Samples of each class in a training batch; None without a sampler."""
+        return None if self.sampler is None else self.sampler.samples_per_class
 
     def sizes(self, classes: int, budget: int) -> tuple[int, int]:
         """Return (m, n) for an experience of ``classes`` and batches of at most ``budget``."""
         most = min(self.classes_per_batch, classes)
         if self.samples_per_class is not None:
             return max(1, min(most, budget // self.samples_per_class)), self.samples_per_class
-        m = max(min(2, most), min(most, budget // _SAMPLES_PER_CLASS))
+        m = max(min(2, most), min(most, budget // SAMPLES_PER_CLASS))
         return m, max(1, budget // m)
 
     def install(
@@ -65,7 +116,7 @@ class HardClassBatches:
 
         Args:
             strategy: an Avalanche strategy in ``before_training_exp``.
-            features: the teacher as a function of images, for the prototypes.
+            features: the teacher as a function of images, for bank and prototypes.
             loading: the keyword arguments of ``strategy.train``.
 
         Raises:
@@ -96,18 +147,7 @@ class HardClassBatches:
             self._warn_of_loader(loader)
             return
         workers = int(loading.get("num_workers", 0))
-        prototypes = None
-        if classes > m:  # else every class is in every batch, and there is no choice
-            prototypes = class_prototypes(
-                data.eval(),
-                keys,
-                features,
-                strategy.device,
-                batch_size=strategy.eval_mb_size or strategy.train_mb_size,
-                num_workers=workers,
-                collate_fn=data.collate_fn,
-            )
-        self.sampler = HardClassBatchSampler(keys, prototypes, m, n, seed=seed)
+        self.sampler = self._sampler(strategy, keys, (classes, m, n), features, workers, seed)
         pin = loading.get("pin_memory")
         strategy.dataloader = sliced(
             DataLoader(
@@ -120,6 +160,57 @@ class HardClassBatches:
                 generator=generator("workers", seed),  # else torch's global one seeds workers
             )
         )
+
+    def _sampler(
+        self,
+        strategy: Strategy,
+        keys: Tensor,
+        sizes: tuple[int, int, int],
+        features: Callable[[Tensor], Tensor],
+        workers: int,
+        seed: int,
+    ) -> HardClassBatchSampler:
+        """Return the sampler of an experience with ``sizes`` (classes, m, n)."""
+        classes, m, n = sizes
+        data = strategy.adapted_dataset
+        size = strategy.eval_mb_size or strategy.train_mb_size
+        arguments = (data.eval(), features, strategy.device, size, workers, data.collate_fn)
+        choice: ClassChoice | None = None
+        if classes <= m:  # every class is in every batch, and there is no choice
+            pass
+        elif self.mining == "online":
+            self.cut = m, n
+            most, length = self.candidates or 3 * m, -(-len(keys) // (m * n))
+            return HardClassBatchSampler(
+                keys, None, min(most, classes), n, length=length, seed=seed
+            )
+        elif self.mining == "bank":
+            self.bank = FeatureBank.of(*arguments)
+            choice = HardestClasses(self.bank, self._sigmoid)
+        elif self.mining == "prototypes":
+            dataset, *rest = arguments
+            choice = SimilarClasses(class_prototypes(dataset, keys, *rest))
+        return HardClassBatchSampler(keys, choice, m, n, seed=seed)
+
+    def keep(self, rows: Tensor) -> None:
+        """Store the student's features of the present batch in the bank, if there is one.
+
+        Args:
+            rows: [B, D] of the whole batch, or of several batches from the present one on.
+        """
+        if self.bank is None or self.sampler is None or self.sampler.plan is None:
+            return
+        if self._placed is None:
+            plan = self.sampler.plan
+            first = (plan.unsqueeze(2) == plan.unsqueeze(1)).to(torch.uint8).argmax(dim=2)
+            device = self.bank.student.device
+            self._placed = plan.to(device), first.to(device)
+        samples, first = self._placed
+        size, at = samples.shape[1], self._trained
+        for part in torch.split(rows.detach(), size):
+            # a sample that comes twice has two views, of which the bank stores the first
+            self.bank.keep(samples[at, : len(part)], part[first[at, : len(part)]])
+            at += 1
 
     def start_epoch(self, strategy: Strategy) -> None:
         """Set the sampler's epoch; warn once if another plugin has replaced the loader."""
@@ -136,6 +227,9 @@ class HardClassBatches:
         epoch = self._first_epoch + counted
         if epoch != self._epoch:
             self._epoch, self._trained = epoch, 0
+        self._placed = None
+        if self.bank is not None:
+            self.bank.check(len(strategy.adapted_dataset))
         self.sampler.set_epoch(epoch)
 
     def count_step(self) -> None:
@@ -146,22 +240,33 @@ class HardClassBatches:
         """Return the sampler's state at the batch of training; None without a sampler."""
         if self.sampler is None:
             return None
-        return {"seed": self.sampler.seed, "epoch": self._epoch, "position": self._trained}
+        return {
+            "seed": self.sampler.seed,
+            "epoch": self._epoch,
+            "position": self._trained,
+            "plan": self.sampler.plan,
+            "bank": None if self.bank is None else self.bank.state_dict(),
+        }
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Resume within the experience of ``state``.
 
         Epochs continue from the state's epoch, even if Avalanche counts them from 0 again.
+
+        Raises:
+            ValueError: if the saved feature bank belongs to another data set.
         """
         if self.sampler is not None:
             self.sampler.load_state_dict(state)
             self._resumed = True
             self._first_epoch = self._epoch = int(state["epoch"])
             self._trained = int(state["position"])
+            if self.bank is not None and state.get("bank") is not None:
+                self.bank.load_state_dict(state["bank"])
 
     def remove(self) -> None:
-        """Release the sampler."""
-        self.sampler = None
+        """Release the sampler and the bank."""
+        self.sampler = self.bank = self._placed = self.cut = None
         self._first_epoch = self._epoch = self._trained = 0
         self._resumed = False
 

@@ -3,54 +3,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
+from tqdm import tqdm
 
 from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda._random import generator as named_generator
 from avalanche_proxyfda._random import mixed_seed
-from avalanche_proxyfda._tensors import full_precision, unit_rows
+from avalanche_proxyfda.data.choices import ClassChoice
 
 
 class HardClassBatchSampler(Sampler[list[int]]):
-    """Draws batches of m classes with n samples each; the classes of a batch are similar.
+    """Draws batches of m classes with n samples each; a rule chooses classes that fit together.
 
-    The sampler implements the greedy hard class mining of Proxy-FDA (appendix A); the paper
-    leaves details of the greedy rule open. A batch starts with the next class of a shuffled
-    queue. The sampler then adds the unused class with the largest mean similarity to the
-    batch's classes, until the batch has m classes. Without prototypes, the sampler draws the
-    other classes at random. Each class starts a batch equally often, to within one. A class
+    A batch starts with the next class of a shuffled queue, so each class starts a batch equally
+    often, to within one. ``choice`` adds the other classes
+    (:mod:`avalanche_proxyfda.data.choices`); without a choice they are drawn at random. A class
     gives n samples without replacement from a shuffled queue; a class with fewer than n samples
     repeats them.
 
     With fewer than m classes, every batch has all classes, and n grows as far as a batch still
     has at most m x n samples. An epoch has ceil(N / batch_size) batches. It depends on the
-    labels, the prototypes, the seed and the number of the epoch. The sampler does not draw from
+    labels, the choice, the seed and the number of the epoch. The sampler does not draw from
     torch's global generator, and the number of worker processes does not change the batches.
+    A choice that looks at samples is asked for all batches of an epoch when the epoch begins.
 
     Args:
         labels: class of each sample, [N] integers of any values.
-        prototypes: [C, D], one row a class in ascending order of label; None draws the classes
-            at random.
+        choice: chooses the classes after the first one; None draws them at random.
         classes_per_batch: m; clamped to the number of classes.
         samples_per_class: n.
+        length: batches of an epoch; None takes ceil(N / batch_size).
         seed: seed of the random streams; None draws it from ``generator``, or takes 0 without
             a generator.
         generator: gives the seed if ``seed`` is None.
 
     Attributes:
         classes: the C labels, in ascending order.
+        plan: the batches of the epoch, [T, B] int64, if the choice looks at samples; else None.
 
     Raises:
         TypeError: for a size that is no int.
-        ValueError: for empty or non-integer labels, prototypes that do not fit the labels or
-            are not finite, sizes below 1, or both ``seed`` and ``generator``.
+        ValueError: for empty or non-integer labels, a choice that does not fit the labels,
+            sizes below 1, or both ``seed`` and ``generator``.
 
     Example:
         >>> sampler = HardClassBatchSampler([7, 7, 3, 3, 5, 5], None, 2, 1)
@@ -61,10 +61,11 @@ class HardClassBatchSampler(Sampler[list[int]]):
     def __init__(
         self,
         labels: Sequence[int] | Tensor,
-        prototypes: Tensor | None = None,
+        choice: ClassChoice | None = None,
         classes_per_batch: int = 16,
         samples_per_class: int = 4,
         *,
+        length: int | None = None,
         seed: int | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -88,26 +89,19 @@ class HardClassBatchSampler(Sampler[list[int]]):
         self._members = [
             torch.nonzero(class_of == c).flatten().numpy() for c in range(len(classes))
         ]
-        self._size = len(target)
         self.classes_per_batch = min(classes_per_batch, len(classes))
         self.samples_per_class = classes_per_batch * samples_per_class // self.classes_per_batch
-        self._similarity = None if prototypes is None else self._compare(prototypes)
+        if choice is not None:
+            choice.check(len(classes), len(target))
+        self._choice = choice
+        self._length = math.ceil(len(target) / self.batch_size)
+        if length is not None:
+            self._length = check_count("length", length, 1)
+        self.plan: Tensor | None = None
+        self._planned = -1  # the epoch of the plan
         self._epoch = 0
         self._position = 0
         self._resume = 0
-
-    def _compare(self, prototypes: Tensor) -> NDArray[np.float32]:
-        """Return the cosines [C, C] of the prototypes, after checking them."""
-        if prototypes.ndim != 2 or len(prototypes) != len(self.classes):
-            raise ValueError(
-                f"prototypes has shape {tuple(prototypes.shape)}; expected one row for each of "
-                f"the {len(self.classes)} classes in labels"
-            )
-        if not bool(prototypes.isfinite().all()):
-            raise ValueError("prototypes hold NaN or Inf; check the teacher's features")
-        rows = unit_rows(full_precision(prototypes.detach().cpu()))
-        similarity: NDArray[np.float32] = (rows @ rows.T).float().numpy()
-        return similarity
 
     @property
     def batch_size(self) -> int:
@@ -120,7 +114,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
         return self._epoch
 
     def __len__(self) -> int:
-        return math.ceil(self._size / self.batch_size)
+        return self._length
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration.
@@ -135,20 +129,51 @@ class HardClassBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, start, self._resume = self._epoch, self._resume, 0
-        for number, batch in enumerate(self._batches(epoch)):
+        for number, batch in enumerate(self._batches_of(epoch)):
             if number >= start:
                 self._position = number + 1
                 yield batch
         self._epoch, self._position = epoch + 1, 0
 
-    def _batches(self, epoch: int) -> Iterator[list[int]]:
+    def _batches_of(self, epoch: int) -> Iterable[list[int]]:
+        """Return the batches of an epoch; plan them first if the choice looks at samples."""
+        if self._choice is None or not self._choice.looks_at_samples:
+            return self._draw_batches(epoch)
+        if self.plan is None or self._planned != epoch:
+            batches = tqdm(
+                self._draw_batches(epoch),
+                desc="hard class mining",
+                total=len(self),
+                delay=5,
+                leave=False,
+            )
+            self.plan, self._planned = torch.tensor(list(batches)), epoch
+        planned: list[list[int]] = self.plan.tolist()
+        return planned
+
+    def _draw_batches(self, epoch: int) -> Iterator[list[int]]:
         random = np.random.default_rng(mixed_seed("batches", self.seed, epoch))
         queues: list[list[int]] = [[] for _ in self.classes]
         for number in range(len(self)):
+            first = self._seed_class(epoch * len(self) + number)
+            if self._choice is not None and self._choice.looks_at_samples:
+                yield self._draw_by_samples(first, queues, random)
+                continue
             batch: list[int] = []
-            for c in self._choose(self._seed_class(epoch * len(self) + number), random):
+            for c in self._choose(first, random):
                 batch += self._draw(queues, c, random)
             yield batch
+
+    def _draw_by_samples(
+        self, first: int, queues: list[list[int]], random: np.random.Generator
+    ) -> list[int]:
+        """Return a batch whose classes depend on the next samples of every class."""
+        assert self._choice is not None
+        offers = [self._draw(queues, c, random) for c in range(len(self.classes))]
+        chosen = self._choice.choose(first, self.classes_per_batch, np.array(offers))
+        for c in set(range(len(self.classes))) - set(chosen):
+            queues[c] = offers[c] + queues[c]  # the class offers the same samples again
+        return [sample for c in chosen for sample in offers[c]]
 
     def _seed_class(self, turn: int) -> int:
         """Return the class that starts batch number ``turn``, counted over all epochs."""
@@ -160,19 +185,11 @@ class HardClassBatchSampler(Sampler[list[int]]):
 
     def _choose(self, first: int, random: np.random.Generator) -> list[int]:
         """Return the classes of a batch that starts with ``first``."""
-        chosen = [first]
-        free = np.ones(len(self.classes), dtype=bool)
-        free[first] = False
-        if self._similarity is None:
-            others = random.permutation(np.flatnonzero(free))[: self.classes_per_batch - 1]
-            return chosen + [int(c) for c in others]
-        total = self._similarity[first].copy()
-        while len(chosen) < self.classes_per_batch:
-            best = int(np.where(free, total, -np.inf).argmax())
-            chosen.append(best)
-            free[best] = False
-            total += self._similarity[best]
-        return chosen
+        if self._choice is None:
+            others = random.permutation(np.delete(np.arange(len(self.classes)), first))
+            return [first, *map(int, others[: self.classes_per_batch - 1])]
+        nothing = np.zeros((len(self.classes), 0), dtype=np.int64)
+        return self._choice.choose(first, self.classes_per_batch, nothing)
 
     def _draw(self, queues: list[list[int]], c: int, random: np.random.Generator) -> list[int]:
         """Return the next n samples of class ``c``; repeats only fill up a small class."""
@@ -191,14 +208,18 @@ class HardClassBatchSampler(Sampler[list[int]]):
         self._position = self._resume = check_count("batch", batch, 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the seed, the epoch and the position: the number of batches yielded in it.
+        """Return the seed, the epoch, the position and the plan of the epoch.
 
-        Worker processes fetch batches ahead of training. The plugins of this package therefore
-        save the number of training steps as the position instead.
+        The position is the number of batches yielded in the epoch. Worker processes fetch
+        batches ahead of training. The plugins of this package therefore save the number of
+        training steps as the position instead.
         """
-        return {"seed": self.seed, "epoch": self._epoch, "position": self._position}
+        plan = None if self._planned != self._epoch else self.plan
+        return {"seed": self.seed, "epoch": self._epoch, "position": self._position, "plan": plan}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load ``state``; the next iteration yields the rest of its epoch."""
         self.seed, self._epoch = int(state["seed"]), int(state["epoch"])
         self._position = self._resume = int(state["position"])
+        self.plan = state.get("plan")
+        self._planned = self._epoch if self.plan is not None else -1

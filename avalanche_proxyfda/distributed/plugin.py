@@ -151,6 +151,15 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
                 f"{len(strategy.mb_x)}: collate_fn must keep one row for each sample"
             )
 
+    def resize(self, total: int) -> None:
+        """Set the size of the present whole batch, after a plugin has replaced the batch.
+
+        Args:
+            total: number of rows; this rank must hold the rows ``rank, rank + world, ...``.
+        """
+        assert self.shard is not None
+        self.shard = Shard(self.shard.rank, self.shard.world, total)
+
     def _join(self, strategy: Strategy) -> None:
         assert self.shard is not None
         if not isinstance(strategy.mb_output, Tensor):

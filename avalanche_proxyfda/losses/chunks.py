@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -13,8 +15,29 @@ from avalanche_proxyfda._checks import check_count
 Sums = tuple[Tensor, ...]
 ChunkSize = int | Literal["auto"]
 
-_KEPT = 2**20  # numbers; a smaller batch is saved whole, which is faster than recomputing
-_BLOCK = 2**21  # numbers in the largest tensor of a chunk: 8 MiB in float32
+_SAVED_WHOLE = 5 * 2**18  # numbers; a smaller batch is saved whole, faster than recomputing
+_CACHE_BLOCK = 8 * 2**20  # bytes; suits the caches of a CPU, where smaller chunks cost no launches
+_MEMORY_SHARE = 256  # a chunk's largest tensor takes this part of a GPU's memory
+
+
+@cache
+def block_bytes(device: torch.device) -> int:
+    """Return the largest size of one tensor of a chunk, in bytes.
+
+    A CPU works fastest on chunks that fit its caches, so it gets 8 MiB. A GPU works fastest on
+    few large kernels, so it gets 1/256 of its memory (320 MiB of 80 GiB), and at least 8 MiB.
+
+    Args:
+        device: the device of the batch.
+
+    Example:
+        >>> block_bytes(torch.device("cpu"))
+        8388608
+    """
+    if device.type != "cuda":
+        return _CACHE_BLOCK
+    memory: int = torch.cuda.get_device_properties(device).total_memory
+    return max(_CACHE_BLOCK, memory // _MEMORY_SHARE)
 
 
 def sum_over_queries(
@@ -29,7 +52,7 @@ def sum_over_queries(
         part: returns scalars, summed over the queries from ``first`` to before ``last``.
         batch: B, the number of queries, at least 1.
         chunk_size: queries in a chunk. ``"auto"`` limits the largest tensor of a chunk to
-            about 8 MiB (but takes at least one query), and saves a small batch whole.
+            :func:`block_bytes` (but takes at least one query), and saves a small batch whole.
         numbers: entries that one query adds to the largest tensor within ``part``.
         inputs: tensors of the batch that ``part`` reads.
 
@@ -38,10 +61,10 @@ def sum_over_queries(
     """
     if chunk_size != "auto":
         size = chunk_size
-    elif batch * numbers <= _KEPT:
+    elif batch * numbers <= _SAVED_WHOLE:
         return part(0, batch, *inputs)
     else:
-        size = max(1, _BLOCK // numbers)
+        size = max(1, block_bytes(inputs[0].device) // (inputs[0].element_size() * numbers))
     total: Sums = ()
     for first in range(0, batch, size):
         last = min(first + size, batch)

@@ -14,7 +14,8 @@ class FDALoss(GraphLoss):
     """Feature distribution alignment (Huang et al., ICML 2025, Eq. 2).
 
     The *teacher's* features decide which K samples are the neighbours of a sample. Teacher
-    cosines are the weights w of the neighbours; the other samples have negative weights::
+    cosines are the weights w of the neighbours, and the negated cosines are the weights of the
+    other samples::
 
         L = 1/B sum_i 1/(B-1) sum_{j != i} log(1 + exp(-w_ij (cos(s_i, s_j) / tau + b)))
 
@@ -22,9 +23,9 @@ class FDALoss(GraphLoss):
     all student features does not change it. Loss and gradient are *not* zero where student
     and teacher agree: the loss sharpens the graph.
 
-    The paper derives the weights of non-neighbours "from the similarity"; the default is our
-    reading, and ``negative_weight`` offers two others. A batch of one sample has no pairs and
-    gives an exact zero.
+    A non-neighbour with a negative teacher cosine attracts, which is the letter of the paper;
+    ``negative_weight`` offers three other weights. A batch of one sample has no pairs and gives
+    an exact zero.
 
     The loss saves O(B D) numbers for backward. Batches above 1024 samples, and all batches
     with a ``chunk_size``, are processed in chunks of queries that backward computes again.

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avalanche_proxyfda._checks import check_amount, check_count
-from avalanche_proxyfda._tensors import check_matrices
+from avalanche_proxyfda._tensors import check_matrices, full_precision, unit_rows
 from avalanche_proxyfda.losses.chunks import ChunkSize, check_chunk_size
+from avalanche_proxyfda.losses.neighbors import NeighborGraph
+from avalanche_proxyfda.losses.start import fit_sigmoid, some_queries
 
-NegativeWeight = Literal["similarity", "one-minus", "unit"]
+NegativeWeight = Literal["similarity", "clamped", "one-minus", "unit"]
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -30,19 +32,26 @@ def edge_weight(similarity: Tensor, positive: Tensor | bool, mode: NegativeWeigh
         similarity: the teacher's cosines, any shape.
         positive: True for neighbours; broadcasts to ``similarity``. A neighbour's weight is
             its similarity (1 with ``"unit"``).
-        mode: weight of the other rows. ``"similarity"`` gives -max(similarity, 0): without
-            the clamp a negative similarity would attract. ``"one-minus"`` gives
-            -(1 - similarity). ``"unit"`` gives -1, the paper's "indices only" ablation.
+        mode: weight of the other rows. ``"similarity"`` gives -similarity, as the paper has it
+            (Eq. 2): a non-neighbour with a negative similarity attracts. ``"clamped"`` (ours)
+            gives -max(similarity, 0), so that no non-neighbour attracts. ``"one-minus"`` (ours)
+            gives -(1 - similarity). ``"unit"`` gives -1, the paper's "indices only" ablation.
 
     Returns:
         Weights of the shape of ``similarity``.
+
+    Example:
+        >>> edge_weight(torch.tensor([0.5, -0.25]), False, "similarity").tolist()
+        [-0.5, 0.25]
     """
     if mode == "unit":
         attraction, repulsion = torch.ones_like(similarity), -torch.ones_like(similarity)
     elif mode == "one-minus":
         attraction, repulsion = similarity, similarity - 1
-    else:
+    elif mode == "clamped":
         attraction, repulsion = similarity, -similarity.clamp_min(0)
+    else:
+        attraction, repulsion = similarity, -similarity
     if isinstance(positive, bool):
         return attraction if positive else repulsion
     return torch.where(positive, attraction, repulsion)
@@ -52,14 +61,16 @@ class GraphLoss(nn.Module):
     """Options, learnable scale and bias, and input checks of FDA and Proxy-FDA.
 
     Args:
-        num_neighbors: K, neighbours of each sample in the batch; at least 1.
+        num_neighbors: K, neighbours of each sample in the batch; at least 1. The paper's best
+            fixed K is twice the samples of a class in the batch; 8 fits its 16 x 4 batches.
         negative_weight: weight of non-neighbours, see :func:`edge_weight`.
         init_logit_scale: 1 / tau at the start; the loss stores its logarithm.
         init_logit_bias: b at the start; negative, as in SigLIP.
         learnable: True makes scale and bias parameters, False makes them buffers.
         chunk_size: queries that are processed at a time; backward computes each chunk again.
             ``"auto"`` processes small batches whole, and otherwise limits a chunk's largest
-            tensor to about 8 MiB.
+            tensor to a size that depends on the device, see
+            :func:`~avalanche_proxyfda.losses.chunks.block_bytes`.
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
@@ -70,7 +81,7 @@ class GraphLoss(nn.Module):
 
     def __init__(
         self,
-        num_neighbors: int = 16,
+        num_neighbors: int = 8,
         negative_weight: NegativeWeight = "similarity",
         init_logit_scale: float = 10.0,
         init_logit_bias: float = -10.0,
@@ -96,17 +107,51 @@ class GraphLoss(nn.Module):
             self.register_buffer("log_scale", scale)
             self.register_buffer("bias", bias)
         self.chunk_size = check_chunk_size(chunk_size)
-        self._clamp_warned = False
+        self._clamp_warned = self._fit_warned = False
 
     def sigmoid_loss(self, cosine: Tensor, weight: Tensor) -> Tensor:
         """Return log(1 + exp(-w (cosine / tau + b))) for each element.
 
         The term is the re-weighted sigmoid of Eq. 2. The paper prints
         log(1 + exp(w (-cosine / tau + b))), which is the same with the sign of b changed.
-        SigLIP's initial b of -10 belongs to the form used here.
+        SigLIP's paper prints the same form, while SigLIP's code starts the form that is used
+        here at 1 / tau = 10 and b = -10.
         """
         scale, bias = self.log_scale.to(cosine.dtype).exp(), self.bias.to(cosine.dtype)
         return F.softplus(-weight * (scale * cosine + bias))
+
+    @torch.no_grad()
+    def fit(self, teacher: Tensor) -> bool:
+        """Set scale and bias to the minimiser of FDA's loss with the teacher as the student.
+
+        The fit is ours, see :func:`~avalanche_proxyfda.losses.start.fit_sigmoid`. It uses at
+        most about a million pairs, of evenly spaced queries, and synchronises with the device.
+
+        Args:
+            teacher: [B, D'], the teacher's features of a batch.
+
+        Returns:
+            False, with one warning, if there is no minimiser; scale and bias then stay.
+        """
+        rows = unit_rows(full_precision(teacher.detach()))
+        graph = NeighborGraph.of_units(rows, self.num_neighbors)
+        weight = edge_weight(graph.similarity, graph.is_neighbor(), self.negative_weight)
+        queries = some_queries(len(rows))
+        pairs = ~graph.itself[queries]
+        fitted = fit_sigmoid(graph.similarity[queries][pairs], weight[queries][pairs])
+        if fitted is None:
+            if not self._fit_warned:
+                self._fit_warned = True
+                warn(
+                    "the fitted start of the sigmoid has no solution on a teacher's graph (its "
+                    "cosines are equal or not finite, they separate neighbours from others, or "
+                    "the best scale is not positive), so scale and bias stay as they are (this "
+                    "warning comes once): start='siglip' skips the fit"
+                )
+            return False
+        self.log_scale.fill_(math.log(fitted[0]))
+        self.bias.fill_(fitted[1])
+        return True
 
     def check_batch(self, student: Tensor, teacher: Tensor) -> None:
         """Raise unless both are float [B, D] with the same B; warn once if K is clamped."""

@@ -31,19 +31,20 @@ class ProxyFDALoss(GraphLoss):
 
     Each query has two sets: its neighbours and the other rows. The generator pools
     ``proxy_ratio`` x |set| proxies from each set, and pools the teacher's similarities with the
-    same weights.
+    softmax S of the same set (:class:`~avalanche_proxyfda.losses.proxies.ProxyGenerator`).
 
-    *Alignment* is FDA's term summed over rows and proxies and divided by their number, so its
-    weight means the same as for FDA. The pooling weights are constants here: the student
-    learns through the pooled features.
+    *Alignment* (Eq. 5) is FDA's term summed over rows and proxies and divided by their number,
+    so its weight means the same as for FDA. The divisor is ours. The pooling weights are
+    constants here (ours): the student learns through the pooled features.
 
-    *Generator* has two parts; the features, the scale and the bias are constants in both. The
-    sigmoid term attracts a proxy to the members of its own set (weight +1) and repels it from
-    the members of the other set (weight -1). The variance term moves the proxies of a set apart
-    (:func:`~avalanche_proxyfda.losses.proxies.spread_hinge`). The exact form is our reading.
+    *Generator* (Eq. 3 and 4) has two parts; the features, the scale and the bias are constants
+    in both. The sigmoid term attracts a proxy to the members of its own set (weight +1) and
+    repels it from the members of the other set (weight -1). The variance term, weighted by
+    alpha = 5, moves the proxies of a set apart
+    (:func:`~avalanche_proxyfda.losses.proxies.spread_hinge`).
 
     With ``proxy_ratio=0``, alignment equals :class:`~avalanche_proxyfda.losses.fda.FDALoss`.
-    Batches above about 64 samples are processed in chunks of queries, which backward computes
+    Batches above about 80 samples are processed in chunks of queries, which backward computes
     again. The loss saves the cosines of the batch, one [B, B] matrix (two with
     ``detach_proxies``), and O(B D) numbers.
 
@@ -55,7 +56,8 @@ class ProxyFDALoss(GraphLoss):
         negative_weight, init_logit_scale, init_logit_bias, learnable, chunk_size: as in FDA.
         max_proxies: upper limit of the proxies of a set, with one warning where it applies.
             At the defaults, 32 is enough for batches of up to 98 samples.
-        kernel_size: width of the generator's convolutions.
+        kernel_size: width of the heads' second convolution.
+        attention: False leaves the generator's attention out, an ablation of the paper.
         detach_proxies: treat proxies as constants in alignment too.
         generator: source of the initial weights; None takes torch's global generator.
 
@@ -66,15 +68,16 @@ class ProxyFDALoss(GraphLoss):
     def __init__(
         self,
         dim: int,
-        num_neighbors: int = 16,
+        num_neighbors: int = 8,
         proxy_ratio: float = 0.4,
-        variance_weight: float = 1.0,
+        variance_weight: float = 5.0,
         negative_weight: NegativeWeight = "similarity",
         init_logit_scale: float = 10.0,
         init_logit_bias: float = -10.0,
         learnable: bool = True,
         max_proxies: int = 32,
         kernel_size: int = 3,
+        attention: bool = True,
         detach_proxies: bool = False,
         chunk_size: ChunkSize = "auto",
         generator: torch.Generator | None = None,
@@ -91,7 +94,7 @@ class ProxyFDALoss(GraphLoss):
         self.variance_weight = check_amount("variance_weight", variance_weight)
         self.detach_proxies = detach_proxies
         self.generator = ProxyGenerator(
-            dim, max_proxies, kernel_size=kernel_size, generator=generator
+            dim, max_proxies, kernel_size=kernel_size, attention=attention, generator=generator
         )
         self._cap_warned = False
 
@@ -146,10 +149,10 @@ class ProxyFDALoss(GraphLoss):
         counts = self.counts(batch)
         cosine = rows @ rows.T
         proxy_cosine = rows @ rows.detach().T if self.detach_proxies else cosine
-        tokens = self.generator.encode(rows)
-        # a query has its proxies, in feature space or over the batch, and the tokens of its sets
-        numbers = max(max(counts) * max(dim, batch), batch * tokens[0].numel())
-        inputs = (rows.detach(), teacher_rows, cosine, proxy_cosine, tokens)
+        projections = self.generator.encode(rows)
+        # a query has its proxies, in feature space or over the batch, and sums of the attention
+        numbers = max(sum(counts) * max(dim, batch), batch * projections.shape[1])
+        inputs = (rows.detach(), teacher_rows, cosine, proxy_cosine, projections)
         alignment, generator = sum_over_queries(
             self._part, batch, self.chunk_size, numbers, *inputs
         )
@@ -163,13 +166,13 @@ class ProxyFDALoss(GraphLoss):
         teacher_rows: Tensor,
         cosine: Tensor,
         proxy_cosine: Tensor,
-        tokens: Tensor,
+        projections: Tensor,
     ) -> Sums:
         """Return both terms, summed over the queries first:last.
 
         A proxy is A x, where A holds its pooling weights over the batch. The cosines C of the
-        rows give all quantities except the deviation: (A C)_j is the product of a proxy with
-        row j, and A C A' is its squared norm.
+        rows give all quantities except the variance: (A C)_j is the product of a proxy with
+        row j, and A C A' is its squared norm. The proxies of both sets form one tensor.
 
         Args:
             first: row of the first query.
@@ -178,51 +181,71 @@ class ProxyFDALoss(GraphLoss):
             teacher_rows: [B, D'], the teacher's unit rows.
             cosine: C, [B, B], with the gradient of the rows.
             proxy_cosine: C, [B, B], with the gradient that reaches rows through proxies.
-            tokens: [B, 4, 32], see :meth:`ProxyGenerator.encode`.
+            projections: [B, 44], see :meth:`ProxyGenerator.encode`.
         """
         graph = NeighborGraph.of_units(teacher_rows, self.num_neighbors, first, last)
         similarity = graph.similarity.to(rows.dtype)
         neighbor = graph.is_neighbor()
         alignment = pair_terms(self, cosine[first:last], graph, neighbor).sum()
-        proxy_alignment, generator = rows.new_zeros(()), rows.new_zeros(())
+        counts = self.counts(len(rows))
+        if sum(counts) == 0:
+            return alignment, rows.new_zeros(())
+        attention = self.generator.attention(projections)
         masks = (neighbor, ~(neighbor | graph.itself))
-        sets = zip((True, False), masks, graph.sets(), self.counts(len(rows)), strict=True)
-        for positive, is_member, members, count in sets:
+        over_batch, is_own, edges = [], [], []
+        for near, members, is_member, count in zip(
+            (True, False), graph.sets(), masks, counts, strict=True
+        ):
             if count == 0:
                 continue
-            pooling = self.generator.pool(tokens, members, count).to(rows.dtype)
-            columns = members.unsqueeze(1).expand_as(pooling)
-            empty = pooling.new_zeros(last - first, count, len(rows))
-            weights = empty.scatter(2, columns, pooling)
-            # generator: the features are constants, the weights carry the gradient
-            products = weights @ proxy_cosine.detach()
-            scale = _inverse_norm(products, weights)
-            contrast = self._contrast(products * scale, is_member, graph.itself)
-            hinge = spread_hinge((weights * scale) @ rows).sum()
-            generator = generator + contrast + self.variance_weight * hinge
-            # alignment: the weights are constants, the cosines carry the gradient
-            fixed, scale = weights.detach(), scale.detach()
-            if not self.detach_proxies:
-                scale = _inverse_norm(fixed @ proxy_cosine, fixed)
-            query_cosine = (fixed @ proxy_cosine[first:last].unsqueeze(2) * scale).squeeze(2)
-            pooled = (fixed @ similarity.unsqueeze(2)).squeeze(2)
-            weight = edge_weight(pooled, positive, self.negative_weight)
-            proxy_alignment = proxy_alignment + self.sigmoid_loss(query_cosine, weight).sum()
-        return alignment + proxy_alignment, generator
+            pooling = self.generator.pool(projections, attention, members, is_member, count, near)
+            over_batch.append(pooling.over_batch)
+            is_own.append(is_member.unsqueeze(1).expand(-1, count, -1))
+            # the pooled similarities are constants in both terms
+            pooled = pooling.over_members.detach().to(rows.dtype) @ similarity.gather(
+                1, members
+            ).unsqueeze(2)
+            edges.append(edge_weight(pooled.squeeze(2), near, self.negative_weight))
+        own = torch.cat(is_own, dim=1)
+        weights = torch.cat(over_batch, dim=1)
+        weights = (weights if attention is None else weights @ attention * own).to(rows.dtype)
+        # generator: the features are constants, the weights carry the gradient
+        products = weights @ proxy_cosine.detach()
+        scale = _inverse_norm(products, weights)
+        generator = self._contrast(products * scale, own, graph.itself, counts[0])
+        proxies = (weights * scale) @ rows
+        for proxies_of_set in (proxies[:, : counts[0]], proxies[:, counts[0] :]):
+            hinge = spread_hinge(proxies_of_set).sum()
+            generator = generator + self.variance_weight * hinge
+        # alignment: the weights are constants, the cosines carry the gradient
+        fixed, scale = weights.detach(), scale.detach()
+        if not self.detach_proxies:
+            scale = _inverse_norm(fixed @ proxy_cosine, fixed)
+        query_cosine = (fixed @ proxy_cosine[first:last].unsqueeze(2) * scale).squeeze(2)
+        edge = torch.cat(edges, dim=1)
+        return alignment + self.sigmoid_loss(query_cosine, edge).sum(), generator
 
-    def _contrast(self, cosine: Tensor, is_member: Tensor, itself: Tensor) -> Tensor:
-        """Return the sigmoid term of proxies and rows, averaged over both, summed over queries.
+    def _contrast(self, cosine: Tensor, own: Tensor, itself: Tensor, near: int) -> Tensor:
+        """Return Eq. 3 and 4 without the variance term, summed over queries.
+
+        The paper does not label the query itself, so the sums skip the query (ours). The
+        divisor |X| is the size of the batch.
 
         Args:
             cosine: [C, P, B] cosines of proxies and rows.
-            is_member: [C, B] bool, True for the members of the proxies' set.
-            itself: [C, B] bool, True for the query, which the term skips.
+            own: [C, P, B] bool, True for the members of the proxy's set.
+            itself: [C, B] bool, True for the query.
+            near: number of proxies of the neighbours, which come first.
         """
         scale, bias = self.log_scale.detach().exp(), self.bias.detach()
-        sign = torch.where(is_member, -1.0, 1.0).to(cosine.dtype).unsqueeze(1)
+        sign = torch.where(own, -1.0, 1.0).to(cosine.dtype)
         terms = F.softplus(sign * (scale.to(cosine.dtype) * cosine + bias.to(cosine.dtype)))
         terms = terms.masked_fill(itself.unsqueeze(1), 0.0)
-        return terms.sum() / (cosine.shape[1] * (cosine.shape[2] - 1))
+        total = cosine.new_zeros(())
+        for part in (terms[:, :near], terms[:, near:]):
+            if part.shape[1]:
+                total = total + part.sum() / part.shape[1]
+        return total / cosine.shape[2]
 
 
 def _inverse_norm(products: Tensor, weights: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -10,8 +11,11 @@ from typing_extensions import Unpack
 from avalanche_proxyfda._random import generator
 from avalanche_proxyfda.losses.proxies import proxy_count
 from avalanche_proxyfda.losses.proxy_fda import ProxyFDALoss
-from avalanche_proxyfda.plugins.base.graph import GraphOptions, GraphPlugin
+from avalanche_proxyfda.plugins.base.graph import GraphOptions, GraphPlugin, under_preset
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
+
+PAPER_PROXIES: Mapping[str, Any] = {"proxy_ratio": 0.4, "variance_weight": 5.0, "attention": True}
+"""Further options of ``preset="paper"``."""
 
 
 class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
@@ -25,10 +29,11 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
     Args:
         weight: lambda, the coefficient of the alignment.
         proxy_ratio: s, proxies for each member of a set.
-        variance_weight: alpha, weight of the proxies' variance in the generator's objective.
+        variance_weight: alpha, weight of the proxies' variance in the generator's objective;
+            the paper has 5 in all experiments.
         max_proxies: upper limit of the proxies of a set; None takes the number that the first
-            batch needs, and at least 32.
-        kernel_size, detach_proxies: see
+            batch needs.
+        kernel_size, attention, detach_proxies: see
             :class:`~avalanche_proxyfda.losses.proxy_fda.ProxyFDALoss`.
         options: see :class:`~avalanche_proxyfda.plugins.base.graph.GraphPlugin`.
     """
@@ -38,22 +43,30 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
         weight: float = 1.0,
         *,
         proxy_ratio: float = 0.4,
-        variance_weight: float = 1.0,
+        variance_weight: float = 5.0,
         max_proxies: int | None = None,
         kernel_size: int = 3,
+        attention: bool = True,
         detach_proxies: bool = False,
         **options: Unpack[GraphOptions],
     ) -> None:
         super().__init__(weight, **options)
+        for name, value in (
+            ("proxy_ratio", proxy_ratio),
+            ("variance_weight", variance_weight),
+            ("attention", attention),
+        ):
+            under_preset(self.preset, name, value, letter=PAPER_PROXIES)
         self.proxy_options: dict[str, Any] = {
             "proxy_ratio": proxy_ratio,
             "variance_weight": variance_weight,
             "kernel_size": kernel_size,
+            "attention": attention,
             "detach_proxies": detach_proxies,
         }
         self.max_proxies = max_proxies
         self._shape = (1, 2)
-        self._build(1, 32 if max_proxies is None else max_proxies)  # refuses bad options early
+        self._build(1, 1 if max_proxies is None else max_proxies)  # refuses bad options early
 
     def _build(self, dim: int, max_proxies: int) -> ProxyFDALoss:
         return ProxyFDALoss(
@@ -68,7 +81,7 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
         """Return the loss with a generator for features of width ``dim``."""
         self._shape = (dim, batch)
         needed = proxy_count(batch - 1, self.proxy_options["proxy_ratio"], batch)
-        return self._build(dim, self.max_proxies or max(32, needed))
+        return self._build(dim, self.max_proxies or max(1, needed))
 
     def loss_shape(self) -> tuple[int, int]:
         """Return the width of the features and the size of the batch that the loss is for."""
@@ -76,7 +89,7 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
 
     def compare(self, student: Tensor, teacher: Tensor) -> Terms:
         """Return the terms ``alignment`` and ``generator``; both inputs are [B, D]."""
-        terms = self.loss_for(student)(student, teacher)
+        terms = self.loss_for(student, teacher)(student, teacher)
         return {
             "alignment": (self.weight, terms.alignment),
             "generator": (1.0, terms.generator),

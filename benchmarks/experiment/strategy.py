@@ -15,6 +15,7 @@ from benchmarks.config import Config
 from benchmarks.experiment.prepare import Prepared
 from benchmarks.experiment.ranks import launched
 from benchmarks.experiment.training import BalancedBatches, KeptInEval, StepTimer, WarmUpCosine
+from benchmarks.methods.plugins import arguments_of
 
 
 def build_strategy(
@@ -31,7 +32,7 @@ def build_strategy(
     """
     train = config.train
     shared: list[Any] = [*([DistributedTraining()] if launched() else []), timer]
-    if train.batches == "balanced":
+    if train.batches == "balanced" and "mining" not in arguments_of(config.method):
         size = train.classes_per_batch, train.samples_per_class
         shared.append(BalancedBatches(prepared.model.tower, *size, config.seed))
     if train.lr == 0 or train.batch_norm == "frozen":

@@ -144,9 +144,11 @@ class KeptInEval(SupervisedPlugin[Any], supports_distributed=True):  # type: ign
 
 
 class BalancedBatches(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore[call-arg]
-    """Gives every method the hard-class batches of FDA's plugins.
+    """Gives balanced batches to methods that do not choose batches of their own.
 
-    The pre-trained tower finds the related classes, so every method gets the same batches.
+    The classes of a batch are near in the pre-trained tower's space (``mining="prototypes"``).
+    FDA and Proxy-FDA choose the classes of their batches by their own rule. With at most
+    ``classes`` classes in an experience, every method gets the same batches.
 
     Args:
         tower: pre-trained tower; it is copied.

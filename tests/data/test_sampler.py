@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from avalanche_proxyfda import HardClassBatchSampler, class_prototypes
+from avalanche_proxyfda.data.choices import SimilarClasses
 
 
 def labels(classes: int, each: int) -> list[int]:
@@ -32,7 +33,7 @@ def test_batches_follow_the_greedy_rule() -> None:
     prototypes = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
     rows = torch.nn.functional.normalize(prototypes, dim=1)
     target = labels(12, 10)
-    for batch in HardClassBatchSampler(target, prototypes, 4, 3, seed=7):
+    for batch in HardClassBatchSampler(target, SimilarClasses(prototypes), 4, 3, seed=7):
         order = [target[i] for i in batch]
         assert order[::3] == greedy(order[0], rows @ rows.T, 4)
         assert all(count == 3 for count in Counter(order).values())
@@ -41,7 +42,7 @@ def test_batches_follow_the_greedy_rule() -> None:
 
 def test_every_class_starts_a_batch_equally_often() -> None:
     target = labels(7, 10)
-    sampler = HardClassBatchSampler(target, torch.randn(7, 3), 3, 2, seed=1)
+    sampler = HardClassBatchSampler(target, SimilarClasses(torch.randn(7, 3)), 3, 2, seed=1)
     starts: Counter[int] = Counter()
     for _ in range(5):
         starts.update(target[batch[0]] for batch in sampler)
@@ -113,14 +114,14 @@ def test_an_iteration_that_was_broken_off_starts_again() -> None:
 
 
 def test_state_goes_on_in_the_middle_of_an_epoch() -> None:
-    sampler = HardClassBatchSampler(labels(5, 9), torch.randn(5, 4), 3, 3, seed=2)
+    choice = SimilarClasses(torch.randn(5, 4))
+    sampler = HardClassBatchSampler(labels(5, 9), choice, 3, 3, seed=2)
     next_epoch = list(sampler), list(sampler)
     sampler.set_epoch(0)
     iterator = iter(sampler)
     head = [next(iterator) for _ in range(2)]
     state = sampler.state_dict()
-    other = HardClassBatchSampler(labels(5, 9), None, 3, 3)
-    other._similarity = sampler._similarity
+    other = HardClassBatchSampler(labels(5, 9), choice, 3, 3)
     other.load_state_dict(state)
     other.set_epoch(0)
     assert head + list(other) == next_epoch[0]
@@ -131,12 +132,13 @@ def test_a_position_is_of_its_epoch() -> None:
     sampler = HardClassBatchSampler(labels(5, 9), None, 3, 3, seed=2)
     next(iter(sampler))
     sampler.set_epoch(5)
-    assert sampler.state_dict() == {"seed": 2, "epoch": 5, "position": 0}
+    assert sampler.state_dict() == {"seed": 2, "epoch": 5, "position": 0, "plan": None}
 
 
 def test_the_global_generator_is_not_touched() -> None:
     before = torch.get_rng_state()
-    list(HardClassBatchSampler(labels(5, 9), torch.randn(5, 4, generator=torch.Generator()), 3, 3))
+    choice = SimilarClasses(torch.randn(5, 4, generator=torch.Generator()))
+    list(HardClassBatchSampler(labels(5, 9), choice, 3, 3))
     assert torch.equal(before, torch.get_rng_state())
     source = torch.Generator().manual_seed(5)
     first = HardClassBatchSampler(labels(5, 9), generator=source)
@@ -158,7 +160,7 @@ def test_a_loader_takes_it() -> None:
 
 def test_labels_may_be_any_integers() -> None:
     target = torch.tensor([7, -3, 7, -3, 100, 100])
-    sampler = HardClassBatchSampler(target, torch.eye(3), 2, 1)
+    sampler = HardClassBatchSampler(target, SimilarClasses(torch.eye(3)), 2, 1)
     assert sampler.classes == [-3, 7, 100]
     assert all(len({int(target[i]) for i in batch}) == 2 for batch in sampler)
 
@@ -170,14 +172,26 @@ def test_labels_may_be_any_integers() -> None:
         (([0.5, 1.5],), {}, "labels must be a non-empty list of integers"),
         (([0, 1],), {"classes_per_batch": 0}, "classes_per_batch=0"),
         (([0, 1],), {"samples_per_class": -1}, "samples_per_class=-1"),
-        (([0, 1], torch.eye(3)), {}, "one row for each of the 2 classes"),
-        (([0, 1], torch.tensor([[1.0], [torch.nan]])), {}, "prototypes hold NaN"),
+        (([0, 1], SimilarClasses(torch.eye(3))), {}, "one for each of the 2 classes"),
+        (([0, 1],), {"length": 0}, "length=0"),
         (([0, 1],), {"seed": 1, "generator": torch.Generator()}, "seed or generator, not both"),
     ],
 )
 def test_bad_input(arguments: tuple[object, ...], options: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         HardClassBatchSampler(*arguments, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("prototypes", "words"),
+    [
+        (torch.tensor([[1.0], [torch.nan]]), "prototypes hold NaN"),
+        (torch.ones(3), r"prototypes has shape \(3,\)"),
+    ],
+)
+def test_bad_prototypes(prototypes: torch.Tensor, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        SimilarClasses(prototypes)
 
 
 def test_prototypes_are_normalised_class_means() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from avalanche_proxyfda.losses import FDALoss, NeighborGraph, ProxyFDALoss, chunks
 from benchmarks.perf.saved import peak_bytes, saved_bytes
@@ -63,11 +66,11 @@ def test_auto_cuts_a_large_batch_and_the_last_chunk_may_be_short(
         return plain(part, first, last, *given, **options)
 
     monkeypatch.setattr(chunks, "checkpoint", counting)
-    for kept in (chunks._KEPT, 0):
-        monkeypatch.setattr(chunks, "_KEPT", kept)
+    for whole in (chunks._SAVED_WHOLE, 0):
+        monkeypatch.setattr(chunks, "_SAVED_WHOLE", whole)
         loss = build().double()
-        width = 13 if build is fda else 13 * 4 * 32
-        monkeypatch.setattr(chunks, "_BLOCK", 5 * width + 1)
+        width = 13 if build is fda else 13 * (2 * 14 + 2 * 8)
+        monkeypatch.setattr(chunks, "block_bytes", lambda device: 8 * (5 * width + 1))  # noqa: B023
         value = total(loss, student, teacher)
         results.append((value, *torch.autograd.grad(value, [student, *loss.parameters()])))
     assert calls == [(0, 5), (5, 10), (10, 13)]
@@ -151,11 +154,56 @@ def test_bytes_saved_by_proxy_fda_do_not_depend_on_its_proxies() -> None:
     assert len(used) == 1
 
 
-def test_a_small_batch_of_proxy_fda_is_kept_whole() -> None:
+def test_a_small_batch_of_proxy_fda_is_saved_whole() -> None:
     student, teacher = batch_of(64, 768)
     loss = ProxyFDALoss(768, generator=torch.Generator().manual_seed(5))
     used = saved_bytes(lambda: total(loss, student, teacher), (student, teacher))
-    assert 5 * MIB < used < 14 * MIB
+    assert 5 * MIB < used < 12 * MIB
+
+
+# ---- launches ---------------------------------------------------------------------------
+
+VIEWS = (
+    "alias as_strided detach expand permute select slice split squeeze t transpose unsqueeze "
+    "_unsafe_view view"
+).split()
+
+
+class Launches(TorchDispatchMode):
+    """Counts operations that compute: each is at least one launch on a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.name().split("::")[1].split(".")[0] not in VIEWS
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("batch", [64, 256])
+def test_proxy_fda_launches_few_operations(
+    batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most 600 a step, forward, backward and optimizer; the memory is that of a GPU."""
+    monkeypatch.setattr(chunks, "block_bytes", lambda device: 320 * MIB)
+    student, teacher = batch_of(batch, 512)
+    loss = ProxyFDALoss(512, max_proxies=99)
+    optimizer = torch.optim.AdamW(loss.parameters(), foreach=True)
+    with Launches() as seen:
+        total(loss, student, teacher).backward()
+        optimizer.step()
+    assert 200 < seen.count <= 600
+
+
+def test_a_chunk_depends_on_the_memory_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    for memory, block in ((2**30, 8 * MIB), (80 * 2**30, 320 * MIB)):
+        chunks.block_bytes.cache_clear()
+        properties = SimpleNamespace(total_memory=memory)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)  # noqa: B023
+        assert chunks.block_bytes(torch.device("cuda")) == block
+    chunks.block_bytes.cache_clear()
+    assert chunks.block_bytes(torch.device("cpu")) == 8 * MIB
 
 
 @pytest.mark.filterwarnings("ignore:max_proxies=32 caps")

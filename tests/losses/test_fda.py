@@ -15,7 +15,7 @@ from avalanche_proxyfda.losses.graph import GraphLoss, edge_weight
 from tests.losses.common import features, rotation
 from tests.reference import fda as reference
 
-MODES = ("similarity", "one-minus", "unit")
+MODES = ("similarity", "clamped", "one-minus", "unit")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -47,10 +47,28 @@ def test_value_table_pins_the_sign_of_the_bias(w: float, cos: float, value: floa
 
 def test_negative_weights_of_non_neighbours() -> None:
     similarity = torch.tensor([0.6, -0.4])
-    assert edge_weight(similarity, False, "similarity").tolist() == pytest.approx([-0.6, 0.0])
+    assert edge_weight(similarity, False, "similarity").tolist() == pytest.approx([-0.6, 0.4])
+    assert edge_weight(similarity, False, "clamped").tolist() == pytest.approx([-0.6, 0.0])
     assert edge_weight(similarity, False, "one-minus").tolist() == pytest.approx([-0.4, -1.4])
     assert edge_weight(similarity, True, "one-minus").tolist() == pytest.approx([0.6, -0.4])
     assert edge_weight(similarity, True, "unit").tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("mode", "attracts"), [("similarity", True), ("clamped", False)])
+def test_a_non_neighbour_with_a_negative_cosine_attracts_by_the_letter(
+    mode: str, attracts: bool
+) -> None:
+    teacher = torch.tensor([[1.0, 0.0], [0.8, 0.6], [-0.6, 0.8]], dtype=torch.float64)
+    student = teacher.clone().requires_grad_()
+    loss = FDALoss(1, negative_weight=mode, learnable=False).double()  # type: ignore[arg-type]
+    # row 2 is no neighbour of row 0, and their cosine is -0.6
+    loss(student, teacher).backward()
+    near = FDALoss(1, negative_weight="clamped", learnable=False).double()
+    other = teacher.clone().requires_grad_()
+    near(other, teacher).backward()
+    assert student.grad is not None and other.grad is not None
+    towards = -(student.grad[0] - other.grad[0]) @ teacher[2]
+    assert bool(towards > 1e-6) is attracts
 
 
 def test_invariant_to_rotation_scale_and_order() -> None:

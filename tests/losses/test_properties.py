@@ -237,7 +237,7 @@ def test_proxy_fda_equals_the_loops(
         layers,
         k,
         ratio,
-        1.0,
+        5.0,
         loss.log_scale.detach().double().exp(),
         loss.bias.detach().double(),
         mode,

@@ -23,7 +23,7 @@ def ranked(teacher: Tensor, i: int) -> list[int]:
 
 
 def weight(similarity: Tensor, positive: bool, mode: str) -> Tensor:
-    """Signed edge weight in the three readings."""
+    """Signed edge weight: the paper's ("similarity", "unit") and two others."""
     one = torch.ones((), dtype=torch.float64)
     if mode == "unit":
         return one if positive else -one
@@ -31,7 +31,9 @@ def weight(similarity: Tensor, positive: bool, mode: str) -> Tensor:
         return similarity
     if mode == "one-minus":
         return -(one - similarity)
-    return -similarity if similarity > 0 else 0 * similarity
+    if mode == "clamped" and similarity <= 0:
+        return 0 * similarity
+    return -similarity
 
 
 def term(w: Tensor, cos: Tensor, inverse_tau: Tensor, bias: Tensor) -> Tensor:

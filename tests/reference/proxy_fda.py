@@ -11,23 +11,29 @@ from torch import Tensor
 from tests.reference.fda import cosine, ranked, term, weight
 
 
-def pooling_weights(layers: Mapping[str, Tensor], rows: list[Tensor], count: int) -> Tensor:
-    """[count, S] pooling weights of one set, from the generator's raw weight tensors."""
-    dim = len(rows[0])
-    tokens = [layers["embed.weight"] @ (r * math.sqrt(dim)) for r in rows]
-    width = len(tokens[0])
-    projected = [layers["qkv.weight"] @ t for t in tokens]
-    query = [p[:width] for p in projected]
-    key = [p[width : 2 * width] for p in projected]
-    value = [p[2 * width :] for p in projected]
-    mixed = []
+def attended(layers: Mapping[str, Tensor], rows: list[Tensor]) -> list[Tensor]:
+    """X' = A X of one set: each row's softmax average over the rows of the set."""
+    if "query.weight" not in layers:
+        return rows
+    size = math.sqrt(len(rows[0]))
+    query = [layers["query.weight"] @ (r * size) for r in rows]
+    key = [layers["key.weight"] @ (r * size) for r in rows]
+    averages = []
     for m in range(len(rows)):
-        scores = torch.stack([query[m] @ key[n] / math.sqrt(width) for n in range(len(rows))])
+        scores = torch.stack([query[m] @ k / math.sqrt(len(k)) for k in key])
         share = torch.exp(scores) / torch.exp(scores).sum()
-        heard = sum(share[n] * value[n] for n in range(len(rows)))
-        mixed.append(tokens[m] + layers["out.weight"] @ heard)
-    hidden = [torch.nn.functional.gelu(h) for h in _convolve(layers["conv1.weight"], mixed)]
-    logits = torch.stack(_convolve(layers["conv2.weight"], hidden), dim=1)[:count]
+        averages.append(sum(share[n] * rows[n] for n in range(len(rows))))
+    return averages
+
+
+def softmax_weights(
+    layers: Mapping[str, Tensor], head: str, averages: list[Tensor], count: int
+) -> Tensor:
+    """S of one set, [count, S]: two convolutions over the members, and a softmax."""
+    size = math.sqrt(len(averages[0]))
+    hidden = [layers[f"{head}.inner.weight"] @ (x * size) for x in averages]
+    hidden = [torch.nn.functional.gelu(h + layers[f"{head}.inner.bias"]) for h in hidden]
+    logits = torch.stack(_convolve(layers[f"{head}.outer.weight"], hidden), dim=1)[:count]
     return torch.exp(logits) / torch.exp(logits).sum(dim=1, keepdim=True)
 
 
@@ -78,15 +84,21 @@ def proxy_fda(
             count = _count(len(own), ratio)
             if count == 0:
                 continue
-            pooling = pooling_weights(layers, [rows[j] for j in own], count)
+            averages = attended(layers, [rows[j] for j in own])
+            softmax = softmax_weights(layers, "near" if positive else "far", averages, count)
+            # in the alignment, S A is a constant and the members carry the gradient
+            mixing = _mixing(layers, [rows[j] for j in own])
             made = []
             for p in range(count):
-                share = pooling[p].detach()
+                share = (softmax[p] @ mixing).detach()
                 proxy = sum(share[m] * live[j] for m, j in enumerate(own))
-                near_by = sum(share[m] * cosine(teacher[i], teacher[j]) for m, j in enumerate(own))
+                near_by = sum(
+                    softmax[p, m].detach() * cosine(teacher[i], teacher[j])
+                    for m, j in enumerate(own)
+                )
                 w = weight(near_by, positive, mode)
                 terms.append(term(w, cosine(student[i], proxy), inverse_tau, bias))
-                pooled = sum(pooling[p, m] * rows[j] for m, j in enumerate(own))
+                pooled = sum(softmax[p, m] * averages[m] for m in range(len(own)))
                 made.append(pooled / pooled.norm())
             contrast = zero
             for proxy in made:
@@ -94,7 +106,7 @@ def proxy_fda(
                     contrast = contrast + _label(1.0, proxy @ rows[j], inverse_tau, bias)
                 for j in rest:
                     contrast = contrast + _label(-1.0, proxy @ rows[j], inverse_tau, bias)
-            generator = generator + contrast / (count * (b - 1))
+            generator = generator + contrast / (count * b)
             if count > 1:
                 generator = generator + alpha * _hinge(made, dim)
         alignment = alignment + sum(terms) / len(terms)
@@ -105,14 +117,26 @@ def _label(sign: float, cos: Tensor, inverse_tau: Tensor, bias: Tensor) -> Tenso
     return torch.log(1 + torch.exp(-sign * (cos * inverse_tau.detach() + bias.detach())))
 
 
+def _mixing(layers: Mapping[str, Tensor], rows: list[Tensor]) -> Tensor:
+    """A of one set, [S, S]: row m holds the shares of the members in the average of member m."""
+    if "query.weight" not in layers:
+        return torch.eye(len(rows), dtype=torch.float64)
+    size = math.sqrt(len(rows[0]))
+    mixing = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    for m, a in enumerate(rows):
+        for n, b in enumerate(rows):
+            q, k = layers["query.weight"] @ (a * size), layers["key.weight"] @ (b * size)
+            mixing[m, n] = torch.exp(q @ k / math.sqrt(len(q))).detach()
+    return mixing / mixing.sum(dim=1, keepdim=True)
+
+
 def _hinge(proxies: list[Tensor], dim: int) -> Tensor:
-    gamma = 1 / math.sqrt(dim)
     total = torch.zeros((), dtype=torch.float64)
     for d in range(dim):
         values = [p[d] for p in proxies]
         mean = sum(values) / len(values)
         variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
-        deviation = torch.sqrt(variance + 1e-4 * gamma**2)
-        if deviation < gamma:
-            total = total + (gamma - deviation)
+        deviation = torch.sqrt(variance + 1e-4)
+        if deviation < 1:
+            total = total + (1 - deviation)
     return total / dim

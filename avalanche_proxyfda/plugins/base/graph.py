@@ -4,28 +4,83 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from avalanche_proxyfda._checks import check_amount, check_count
+from avalanche_proxyfda._checks import check_amount, check_choice, check_count
 from avalanche_proxyfda._protocols import AccumulatingStrategy, Strategy
-from avalanche_proxyfda.data.hard_class import HardClassBatches
+from avalanche_proxyfda._random import preserved_rng
+from avalanche_proxyfda.data.hard_class import SAMPLES_PER_CLASS, HardClassBatches, Mining
+from avalanche_proxyfda.data.mining import SigmoidValues
+from avalanche_proxyfda.distributed.plugin import shard_of
 from avalanche_proxyfda.losses.chunks import ChunkSize
 from avalanche_proxyfda.losses.fda import FDALoss
-from avalanche_proxyfda.losses.graph import NegativeWeight
+from avalanche_proxyfda.losses.graph import GraphLoss, NegativeWeight
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions, EmbeddingPlugin
+from avalanche_proxyfda.plugins.base.online import in_eval_mode, train_on_hardest
 
-L = TypeVar("L", bound=nn.Module)
+L = TypeVar("L", bound=GraphLoss)
+Start = Literal["fitted", "siglip", "refit"]
+PAPER: Mapping[str, Any] = {
+    "num_neighbors": None,
+    "hard_class_batches": True,
+    "mining": "online",
+    "classes_per_batch": 16,
+    "samples_per_class": 4,
+    "negative_weight": "similarity",
+    "start": "siglip",
+    "init_logit_scale": 10.0,
+    "init_logit_bias": -10.0,
+    "learnable": True,
+}
+"""Options of ``preset="paper"``: the letter of the paper, where it speaks."""
+
+
+def under_preset(
+    preset: str | None,
+    name: str,
+    value: Any,
+    default: Any = None,
+    letter: Mapping[str, Any] = PAPER,
+) -> Any:
+    """Return the value of an option under a preset.
+
+    Args:
+        preset: None or ``"paper"``.
+        name: name of the option, a key of ``letter``.
+        value: the option as given.
+        default: the value if ``value`` is None and there is no preset.
+        letter: the options that the preset fixes.
+
+    Raises:
+        ValueError: if the preset fixes another value.
+
+    Example:
+        >>> under_preset("paper", "start", None, "fitted"), under_preset(None, "start", None, "x")
+        ('siglip', 'x')
+    """
+    if preset is None:
+        return default if value is None else value
+    if value is None or value == letter[name]:
+        return letter[name]
+    raise ValueError(
+        f"{name}={value!r} contradicts preset='paper', which fixes {name}={letter[name]!r}: leave "
+        f"{name} out, or drop the preset"
+    )
 
 
 class GraphOptions(EmbeddingOptions, total=False):
     """Keyword arguments of the plugins on the neighbour graph; see :class:`GraphPlugin`."""
 
-    num_neighbors: int
+    preset: Literal["paper"] | None
+    num_neighbors: int | None
     hard_class_batches: bool
+    mining: Mining | None
+    candidates: int | None
+    start: Start | None
     negative_weight: NegativeWeight
     init_logit_scale: float
     init_logit_bias: float
@@ -44,24 +99,50 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
 
     Args:
         weight: lambda, the coefficient of the alignment.
-        num_neighbors: K, below the batch size.
-        hard_class_batches: True trains on class-balanced batches of related classes.
-        negative_weight, init_logit_scale, init_logit_bias, learnable, chunk_size: see
+        preset: ``"paper"`` fixes the options of :data:`PAPER`, the letter of the paper.
+        num_neighbors: K, below the batch size. None takes the paper's best fixed K, twice the
+            samples of a class in the batch, but at most half of the other samples (ours).
+        hard_class_batches: True trains on class-balanced batches of classes that are chosen by
+            ``mining``.
+        mining: the rule that chooses the classes of a batch if an experience has more classes
+            than a batch; None takes ``"bank"``. ``"online"`` is the paper's: the student and the
+            teacher embed C candidate classes before each step, and the classes with the largest
+            FDA loss are added one by one. ``"bank"`` (ours) applies the same rule at the start
+            of each epoch to all classes, on features that are stored as they pass in training,
+            so no step has an additional forward. ``"prototypes"`` (ours) adds the class with the
+            nearest mean in the teacher's space. ``"random"`` draws the classes.
+        candidates: C of ``"online"``, at least ``classes_per_batch``; None takes three times
+            ``classes_per_batch``. The paper does not give C.
+        start: start of scale and bias; None takes ``"fitted"``. ``"fitted"`` (ours) sets both
+            before the first step of an experience, to the minimiser of the loss of its first
+            batch with the teacher in the student's place. ``"siglip"`` is the paper's: both
+            begin at ``init_logit_scale`` and ``init_logit_bias`` in the first experience.
+            ``"refit"`` (ours) fits both at every step.
+        negative_weight, init_logit_scale, init_logit_bias, chunk_size: see
             :class:`~avalanche_proxyfda.losses.graph.GraphLoss`.
+        learnable: True learns scale and bias in training, unless ``start`` is ``"refit"``.
         classes_per_batch: m, classes in a hard-class batch.
         samples_per_class: n, samples of each of them; None fills the strategy's
             ``train_mb_size``.
         learning_rate: AdamW's learning rate for the loss's parameters, without weight decay.
         seed: seed of the plugin's random streams; global streams are not used.
         options: see :class:`EmbeddingPlugin`.
+
+    Raises:
+        TypeError, ValueError: for an option of the wrong type or out of range, or one that
+            contradicts ``preset``.
     """
 
     def __init__(
         self,
         weight: float = 1.0,
         *,
-        num_neighbors: int = 16,
+        preset: Literal["paper"] | None = None,
+        num_neighbors: int | None = None,
         hard_class_batches: bool = True,
+        mining: Mining | None = None,
+        candidates: int | None = None,
+        start: Start | None = None,
         negative_weight: NegativeWeight = "similarity",
         init_logit_scale: float = 10.0,
         init_logit_bias: float = -10.0,
@@ -74,22 +155,48 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
         **options: Unpack[EmbeddingOptions],
     ) -> None:
         super().__init__(weight, **options)
+        check_choice("preset", preset, (None, "paper"))
+        self.preset = preset
+        mining = under_preset(preset, "mining", mining, "bank")
+        start = under_preset(preset, "start", start, "fitted")
+        samples_per_class = under_preset(preset, "samples_per_class", samples_per_class)
+        for name, value in (
+            ("num_neighbors", num_neighbors),
+            ("hard_class_batches", hard_class_batches),
+            ("classes_per_batch", classes_per_batch),
+            ("negative_weight", negative_weight),
+            ("init_logit_scale", init_logit_scale),
+            ("init_logit_bias", init_logit_bias),
+            ("learnable", learnable),
+        ):
+            under_preset(preset, name, value)
         self.learning_rate = check_amount("learning_rate", learning_rate)
         self.seed = check_count("seed", seed, 0)
-        check_count("classes_per_batch", classes_per_batch, 2)
-        if samples_per_class is not None:
-            check_count("samples_per_class", samples_per_class, 1)
-        self._batches = (
-            HardClassBatches(classes_per_batch, samples_per_class, seed)
-            if hard_class_batches
-            else None
+        check_choice("start", start, get_args(Start))
+        check_choice("mining", mining, get_args(Mining))
+        self.start = start
+        if num_neighbors is not None:
+            check_count("num_neighbors", num_neighbors, 1)
+        self.num_neighbors, self.samples_per_class = num_neighbors, samples_per_class
+        batches = HardClassBatches(
+            classes_per_batch, samples_per_class, seed, mining, candidates, self.sigmoid
         )
+        self._batches = batches if hard_class_batches else None
+        if hard_class_batches and mining == "online" and self.graph_from == "accumulated":
+            raise ValueError(
+                "mining='online' chooses the samples of one micro-batch, and "
+                "graph_from='accumulated' relates several: take mining='bank' or "
+                "graph_from='micro-batch'"
+            )
+        self.mining_forwards = 0
+        """Student forwards so far that only choose a batch; 0 unless mining is ``"online"``."""
+        self._started = False  # in this experience
         self.loss_options: dict[str, Any] = {
-            "num_neighbors": num_neighbors,
+            "num_neighbors": num_neighbors or 2 * (samples_per_class or SAMPLES_PER_CLASS),
             "negative_weight": negative_weight,
             "init_logit_scale": init_logit_scale,
             "init_logit_bias": init_logit_bias,
-            "learnable": learnable,
+            "learnable": learnable and start != "refit",
             "chunk_size": chunk_size,
         }
         FDALoss(**self.loss_options)  # refuses bad options now, not at the first batch
@@ -106,12 +213,36 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
         """Return (dim, batch), with which :meth:`build_loss` builds the same loss again."""
         return (1, 2)
 
-    def loss_for(self, rows: Tensor) -> L:
-        """Return the loss; the first batch, ``rows`` [B, D], builds it."""
+    def loss_for(self, student: Tensor, teacher: Tensor) -> L:
+        """Return the loss of a batch, and keep the student's features for mining.
+
+        The first batch builds the loss. The first batch of an experience fits scale and bias,
+        as ``start`` says.
+
+        Args:
+            student: [B, D], features of the whole batch.
+            teacher: [B, D'], the teacher's features of the same batch.
+        """
         if self.loss is None:
-            self.loss = self.build_loss(rows.shape[1], len(rows))
-            self._place(rows.device)
+            self.loss = self.build_loss(student.shape[1], len(student))
+            self._place(student.device)
+        if self._batches is not None:
+            self._batches.keep(student)
+        if self.start == "refit" or (self.start == "fitted" and not self._started):
+            self.loss.fit(teacher)
+            if self.optimizer is not None:
+                for parameter in (self.loss.log_scale, self.loss.bias):
+                    self.optimizer.state.pop(parameter, None)  # moments of other values
+        self._started = True
         return self.loss
+
+    def sigmoid(self) -> SigmoidValues:
+        """Return scale, bias and weights of Eq. 2 as they are now, for mining."""
+        options = self.loss_options
+        scale, bias = options["init_logit_scale"], options["init_logit_bias"]
+        if self.loss is not None:
+            scale, bias = self.loss.log_scale.detach().exp(), self.loss.bias.detach()
+        return SigmoidValues(scale, bias, options["negative_weight"])
 
     def learned(self) -> list[nn.Parameter]:
         """Return the loss's parameters."""
@@ -137,6 +268,7 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
     ) -> None:
         """Install the hard-class batches; check K against the size of a batch."""
         size = strategy.train_mb_size
+        each = self.samples_per_class or SAMPLES_PER_CLASS
         if self._batches is not None:
             labels = getattr(strategy.experience, "task_labels", None) or [0]
             ask = self.ask_teacher(labels[0])
@@ -145,25 +277,54 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
             self.reference.forget()
             if state.get("sampler") is not None:
                 self._batches.resume(state["sampler"])
-            size = self._batches.sampler.batch_size if self._batches.sampler else size
+            size = self._batches.batch_size or size
+            each = self._batches.samples_of_class or each
         if self.graph_from == "accumulated":
             size *= cast("AccumulatingStrategy", strategy).accumulate
-        num_neighbors = self.loss_options["num_neighbors"]
-        if num_neighbors >= size:
-            raise ValueError(
-                f"num_neighbors={num_neighbors} must be below the training batch, "
-                f"which holds {size} samples: lower num_neighbors or raise train_mb_size"
-            )
+        self._started = bool(state.get("started", self._started and not new))
+        self._set_neighbors(size, each)
         if self.loss is not None:
             self._place(strategy.device)
         if self.optimizer is not None:
             self.optimizer.zero_grad()  # an exception may have ended a step
+
+    def _set_neighbors(self, size: int, each: int) -> None:
+        """Set K for batches of ``size`` samples with ``each`` samples of a class."""
+        if self.num_neighbors is None:
+            self.loss_options["num_neighbors"] = max(1, min(2 * each, (size - 1) // 2))
+        elif self.num_neighbors >= size:
+            raise ValueError(
+                f"num_neighbors={self.num_neighbors} must be below the training batch, "
+                f"which holds {size} samples: lower num_neighbors or raise train_mb_size"
+            )
+        if self.loss is not None:
+            self.loss.num_neighbors = self.loss_options["num_neighbors"]
 
     def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Set the epoch of the hard-class batches."""
         if self._batches is not None:
             self._batches.start_epoch(strategy)
         super().before_training_epoch(strategy, **kwargs)
+
+    def before_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Choose the batch among the candidates of the loader, with ``mining="online"``."""
+        super().before_training_iteration(strategy, **kwargs)
+        if self._batches is not None and self._batches.cut is not None:
+            student, teacher = self._embed(strategy)
+            train_on_hardest(strategy, student, teacher, self._batches.cut, self.sigmoid())
+
+    @torch.no_grad()
+    def _embed(self, strategy: Strategy) -> tuple[Tensor, Tensor]:
+        """Return both models' embeddings of the strategy's batch, in eval mode, [B, D] each."""
+        assert self._tap is not None
+        self._tap.arm(without_gradient=True)
+        with preserved_rng(strategy.device), in_eval_mode(strategy.model):
+            cast("AccumulatingStrategy", strategy).forward()
+        self.mining_forwards += 1
+        student = self._tap.take()
+        self.check_student(student, len(strategy.mb_x))
+        self._shard = shard_of(strategy)
+        return self.read(student), self.read(self.ask(strategy))
 
     def before_update(self, strategy: Strategy, **kwargs: Any) -> None:
         """Step the optimizer of the loss's parameters."""
@@ -195,12 +356,15 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
             "loss": self.loss.state_dict() if self.loss else None,
             "optimizer": self.optimizer.state_dict() if self.optimizer else None,
             "sampler": batches or self.pending.get("sampler"),
+            "started": self.pending.get("started", self._started),
+            "mining_forwards": self.mining_forwards,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
         super().load_state_dict(state)
         self.loss = self.optimizer = None
+        self.mining_forwards = state.get("mining_forwards", 0)
         if state["shape"] is not None:
             self.loss = self.build_loss(*state["shape"])
             self.loss.load_state_dict(state["loss"])

@@ -1,0 +1,76 @@
+"""Online mining: the batch of a step is chosen among the loader's candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda.data.mining import SigmoidValues, hardest_classes
+from avalanche_proxyfda.distributed.plugin import DistributedTraining, shard_of
+from avalanche_proxyfda.teacher.cache.batch import MarkedBatch
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Set every module to eval mode inside the block, and restore each module's mode after it.
+
+    Example:
+        >>> model = nn.Sequential(nn.Dropout(), nn.Linear(2, 2).eval())
+        >>> with in_eval_mode(model):
+        ...     model.training
+        False
+        >>> [module.training for module in model]
+        [True, False]
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def train_on_hardest(
+    strategy: Strategy,
+    student: Tensor,
+    teacher: Tensor,
+    sizes: tuple[int, int],
+    sigmoid: SigmoidValues,
+) -> None:
+    """Replace the strategy's batch of candidates by the hardest classes in it.
+
+    The first class of the candidates starts the batch. On several ranks, every rank chooses the
+    same classes and takes its rows of the chosen batch.
+
+    Args:
+        strategy: its ``mbatch`` holds n samples of each of C classes, class after class.
+        student: [C n, D], features of the whole batch of candidates.
+        teacher: [C n, D'], the teacher's features of the same samples.
+        sizes: (m, n).
+        sigmoid: scale, bias and weights of Eq. 2.
+    """
+    count, each = sizes
+    students, teachers = (rows.view(-1, each, rows.shape[1]) for rows in (student, teacher))
+    chosen = hardest_classes(students, teachers, first=0, count=count, sigmoid=sigmoid)
+    rows = [c * each + place for c in chosen for place in range(each)]
+    batch, shard = strategy.mbatch, shard_of(strategy)
+    if shard is not None:
+        batch = [shard.join(entry) for entry in batch]
+        mine = rows[shard.rank :: shard.world] or rows[-1:]
+        cast("DistributedTraining", strategy.plugins[0]).resize(len(rows))
+    else:
+        mine = rows
+    index = torch.tensor(mine, device=batch[0].device)
+    entries = [entry.index_select(0, index) for entry in batch]
+    if isinstance(batch, MarkedBatch) and batch.names is not None:
+        sums = None if batch.sums is None else batch.sums[torch.tensor(mine)]
+        marked = MarkedBatch(entries, [batch.names[row] for row in mine], sums)
+        marked[0] = entries[0]  # the names belong to these images
+        entries = marked
+    strategy.mbatch = entries

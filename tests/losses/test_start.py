@@ -1,0 +1,98 @@
+"""The fitted start of FDA's sigmoid, against a general minimiser."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import pytest
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from avalanche_proxyfda.losses import FDALoss
+from avalanche_proxyfda.losses.start import fit_sigmoid
+from tests.losses.common import features
+from tests.losses.test_fda import MODES
+from tests.reference import fda as reference
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("shift", "k"), [(1.5, 3), (2.0, 3), (2.0, 6)])
+def test_the_fit_is_the_minimiser_of_the_loss_on_the_teacher(
+    mode: str, shift: float, k: int
+) -> None:
+    teacher = features(14, 5) + shift  # a shift narrows the cone of the cosines
+    loss = FDALoss(k, negative_weight=mode).double()  # type: ignore[arg-type]
+    assert loss.fit(teacher)
+
+    def value(point: Tensor) -> float:
+        scale, bias = torch.as_tensor(point, dtype=torch.float64)
+        return float(reference.fda(teacher, teacher, k, scale, bias, mode))
+
+    fitted = [float(loss.log_scale.detach().exp()), float(loss.bias.detach())]
+    best = minimize(value, [1.0, 0.0], method="Nelder-Mead", options={"fatol": 1e-12})
+    assert value(torch.tensor(fitted)) <= best.fun + 1e-10
+    torch.testing.assert_close(
+        torch.tensor(fitted), torch.tensor(best.x).float(), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_the_fit_does_not_depend_on_where_scale_and_bias_were() -> None:
+    teacher = features(12, 5) + 1.0
+    one, two = FDALoss(3), FDALoss(3, init_logit_scale=2.0, init_logit_bias=1.0)
+    assert one.fit(teacher) and two.fit(teacher.float())
+    torch.testing.assert_close(one.state_dict(), two.state_dict(), rtol=1e-5, atol=1e-5)
+    first = one.state_dict()["bias"].clone()
+    assert one.fit(teacher) and torch.equal(one.bias, first)  # deterministic
+
+
+def test_the_fit_balances_pull_and_push() -> None:
+    """At the fit, the gradient by scale and bias is zero where the student is the teacher."""
+    teacher = features(16, 6) + 1.0
+    loss = FDALoss(4).double()
+    loss.fit(teacher)
+    slopes = torch.autograd.grad(loss(teacher, teacher), [loss.log_scale, loss.bias])
+    assert all(abs(float(slope)) < 1e-9 for slope in slopes)
+    begun = FDALoss(4).double()
+    assert abs(float(torch.autograd.grad(begun(teacher, teacher), begun.bias)[0])) > 0.01
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        torch.ones(6, 3),  # all cosines are equal
+        torch.eye(6),
+        torch.eye(2).repeat_interleave(3, dim=0),  # K = 2 separates neighbours from others
+        # with negative cosines of non-neighbours, which attract, the best scale is negative
+        features(14, 5).float(),
+        torch.tensor([[1.0, 0.0], [0.0, 1.0], [torch.nan, 1.0]]),
+    ],
+)
+def test_a_degenerate_graph_keeps_the_start_and_warns_once(teacher: Tensor) -> None:
+    loss = FDALoss(2)
+    with pytest.warns(UserWarning, match="the fitted start of the sigmoid has no solution"):
+        assert not loss.fit(teacher)
+    assert float(loss.log_scale.detach()) == pytest.approx(math.log(10))
+    assert float(loss.bias.detach()) == -10
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not loss.fit(teacher)
+
+
+def test_a_scale_below_zero_is_no_fit() -> None:
+    # pairs with a larger cosine have the negative weights
+    cosine, weight = torch.tensor([0.9, 0.8, 0.3, 0.1]), torch.tensor([-1.0, 1.0, -1.0, 1.0])
+    assert fit_sigmoid(cosine, weight) is None
+    assert fit_sigmoid(cosine, -weight) is not None
+    assert fit_sigmoid(cosine[:0], weight[:0]) is None
+
+
+def test_large_batches_are_thinned() -> None:
+    teacher = features(2100, 6).float() + 3.0
+    whole, some = FDALoss(8), FDALoss(8)
+    pairs = FDALoss(8)
+    assert some.fit(teacher)  # 4 million pairs, of which every fourth query counts
+    assert pairs.fit(teacher[:1000]) and whole.fit(teacher[:1000])
+    torch.testing.assert_close(whole.bias, pairs.bias)
+    assert math.isfinite(float(some.bias.detach()))
