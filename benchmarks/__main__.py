@@ -1,4 +1,4 @@
-"""``python -m benchmarks JOB``: demo, run, sweep, board, features, rerun or perf."""
+"""``python -m benchmarks JOB``; the jobs are the keys of :data:`COMMANDS`."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ COMMANDS = {
         "a matrix: streams, methods, seeds and strengths; goes on where it stopped",
     ),
     "board": Command("benchmarks.commands.board", "records as tables, figures and one page"),
+    "published": Command(
+        "benchmarks.commands.published", "figures that papers report, as one page; nothing is run"
+    ),
     "rerun": Command(
         "benchmarks.commands.rerun", "make the run of a record again, and compare number by number"
     ),

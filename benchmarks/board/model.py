@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from benchmarks.board.columns import COLUMNS, KEEPING, LEARNING, Column
 from benchmarks.board.marks import Mark, marks_of
+from benchmarks.board.reported import Reported, reported_beside
 from benchmarks.methods import registry
 from benchmarks.results.files import Collected
 from benchmarks.results.intervals import Interval, interval, paired, pareto
+from benchmarks.results.published import PublishedTable
 from benchmarks.results.record import Record
 from benchmarks.results.settings import (
     Row,
@@ -67,6 +69,8 @@ class Comparison:
         entries: rows of the comparison.
         seeds: number of seeds that a row should have.
         apart: keys in which it differs from comparisons of the same stream and backbone.
+        reported: published figures of the stream and the backbone; no other attribute depends on
+            them.
     """
 
     number: int
@@ -79,6 +83,7 @@ class Comparison:
     entries: tuple[Entry, ...]
     seeds: int
     apart: dict[str, str]
+    reported: tuple[Reported, ...] = ()
 
     @property
     def keeping(self) -> str:
@@ -103,13 +108,20 @@ class Board:
     records: tuple[Record, ...]
 
 
-def make_board(collected: Collected, current: Mapping[str, int], seeds: int | None = None) -> Board:
+def make_board(
+    collected: Collected,
+    current: Mapping[str, int],
+    seeds: int | None = None,
+    published: Sequence[PublishedTable] = (),
+) -> Board:
     """Return the board of records, which does not depend on their order.
 
     Args:
         collected: records, and files that are not used.
         current: present version of each method; records of another version are stale.
         seeds: number of seeds that a row should have; None takes the largest number of a row.
+        published: tables of papers, of which each comparison shows those of its stream and
+            backbone.
     """
     groups: dict[str, list[Row]] = {}
     for row in rows_of(collected.records):
@@ -119,9 +131,16 @@ def make_board(collected: Collected, current: Mapping[str, int], seeds: int | No
     comparisons = [
         _comparison(n, groups[k], current, seeds, apart[k]) for n, k in enumerate(keys, 1)
     ]
+    comparisons = [
+        replace(c, reported=reported_beside(_finished(c), published)) for c in comparisons
+    ]
     failed = tuple(r for rows in groups.values() for row in rows for r in row.failed)
     refused = dict(sorted(collected.refused.items()))
     return Board(tuple(comparisons), failed, refused, collected.records)
+
+
+def _finished(comparison: Comparison) -> Iterator[Record]:
+    return (record for entry in comparison.entries for record in entry.row.finished)
 
 
 def _apart(keys: Sequence[str]) -> dict[str, dict[str, str]]:

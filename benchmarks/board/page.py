@@ -16,6 +16,8 @@ from benchmarks.board.draw import scatter, strips
 from benchmarks.board.looks import class_of, style
 from benchmarks.board.measures import measure_texts
 from benchmarks.board.model import Board, Comparison, Entry
+from benchmarks.board.reported import Reported
+from benchmarks.board.reported_text import heading, reported_facts, reported_lines
 from benchmarks.board.words import (
     data_sets,
     difference,
@@ -98,6 +100,18 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "front": sum(entry.front for entry in comparison.entries) > 1,
         "findings": findings(comparison),
         "rows": [_row(entry, columns, dots) for entry in comparison.entries],
+        "reported": [_reported(part) for part in comparison.reported],
+    }
+
+
+def _reported(reported: Reported) -> dict[str, Any]:
+    head, *lines = reported_lines(reported)
+    return {
+        "heading": heading(reported.table),
+        "paper": reported.table.paper,
+        "head": head,
+        "lines": lines,
+        "facts": reported_facts(reported),
     }
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable
-
+from benchmarks.board.cells import csv_text, markdown_cell, markdown_table
 from benchmarks.board.columns import COLUMNS
 from benchmarks.board.model import Board, Comparison, Entry
+from benchmarks.board.reported_text import reported_markdown
 from benchmarks.board.words import (
-    MINUS,
     data_sets,
     entry_name,
     findings,
@@ -22,18 +19,6 @@ from benchmarks.results.scores import SCORES
 _ARROW = {"better": " ▲", "worse": " ▼", "": ""}
 
 
-def _cell(text: str) -> str:
-    """Escape text, so that it is no markup and does not end a cell of a Markdown table."""
-    for sign in "\\|<>*_`[]":
-        text = text.replace(sign, f"\\{sign}" if sign not in "<>" else f"&#{ord(sign)};")
-    return " ".join(text.split())
-
-
-def _table(lines: Iterable[list[str]]) -> list[str]:
-    head, *body = lines
-    return ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]]
-
-
 def markdown(board: Board) -> str:
     """Return a table for each comparison, then failed runs and files that are not used."""
     parts = ["# Learning and keeping", ""]
@@ -41,10 +26,14 @@ def markdown(board: Board) -> str:
         parts += [*_comparison(comparison), ""]
     if board.failed:
         parts += ["## Failed runs", ""]
-        parts += [f"- {_cell(r.label)}: {_cell(r.reason or '')}" for r in board.failed] + [""]
+        parts += [
+            f"- {markdown_cell(r.label)}: {markdown_cell(r.reason or '')}" for r in board.failed
+        ] + [""]
     if board.refused:
         parts += ["## Files that are not used", ""]
-        parts += [f"- {_cell(n)}: {_cell(reason)}" for n, reason in board.refused.items()] + [""]
+        parts += [
+            f"- {markdown_cell(n)}: {markdown_cell(reason)}" for n, reason in board.refused.items()
+        ] + [""]
     return "\n".join(parts)
 
 
@@ -53,29 +42,31 @@ def _comparison(comparison: Comparison) -> list[str]:
     head = ["method"]
     for column in columns:
         unit = unit_name(column.unit)
-        head.append(f"{_cell(column.title)} ({unit})" if unit else _cell(column.title))
+        head.append(
+            f"{markdown_cell(column.title)} ({unit})" if unit else markdown_cell(column.title)
+        )
     lines = [[*head, "seeds", "notes"]]
     for entry in comparison.entries:
         cells = []
         for column in columns:
             arrow = _ARROW[verdict(entry.differences.get(column.key), column)]
             cells.append(with_spread(entry.cells[column.key], column.unit) + arrow)
-        name = _cell(entry_name(entry))
+        name = markdown_cell(entry_name(entry))
         lines.append(
             [
                 f"**{name}**" if entry.row.chosen else name,
                 *cells,
                 str(len(entry.row.finished)),
-                _cell(_notes(entry)),
+                markdown_cell(_notes(entry)),
             ]
         )
     base = comparison.baseline
     keys = ", ".join(f"{key}={value}" for key, value in comparison.apart.items())
-    apart = [f"Apart from the others by {_cell(keys)}.", ""] if keys else []
+    apart = [f"Apart from the others by {markdown_cell(keys)}.", ""] if keys else []
     about = [
-        f"Learnt in order: {_cell(data_sets(comparison.experiences))}. "
+        f"Learnt in order: {markdown_cell(data_sets(comparison.experiences))}. "
         + (
-            f"Panel, never tuned on: {_cell(', '.join(comparison.panel))}. "
+            f"Panel, never tuned on: {markdown_cell(', '.join(comparison.panel))}. "
             if comparison.panel
             else ""
         )
@@ -84,45 +75,33 @@ def _comparison(comparison: Comparison) -> list[str]:
         "Mean ± half of the 95 % interval over seeds (Student's t). Bold: chosen on validation "
         "data. "
         + (
-            f"▲ ▼: better or worse than {_cell(base.label)}, plain fine-tuning, by an interval of "
-            "paired differences without 0."
+            f"▲ ▼: better or worse than {markdown_cell(base.label)}, plain fine-tuning, by an "
+            "interval of paired differences without 0."
             if base
             else "No plain fine-tuning to compare with."
         ),
     ]
-    lead = f"Compared with {_cell(base.label)}, on the seeds that both have:" if base else ""
+    lead = (
+        f"Compared with {markdown_cell(base.label)}, on the seeds that both have:" if base else ""
+    )
     return [
-        f"## {_cell(comparison.stream)} on {_cell(comparison.backbone)}",
+        f"## {markdown_cell(comparison.stream)} on {markdown_cell(comparison.backbone)}",
         "",
         *apart,
         *about,
         "",
-        *_table(lines),
+        *markdown_table(lines),
         "",
         lead,
         "",
-        *(f"- {_cell(text)}" for _, text in findings(comparison)),
+        *(f"- {markdown_cell(text)}" for _, text in findings(comparison)),
+        *(line for part in comparison.reported for line in ("", *reported_markdown(part))),
     ]
 
 
 def _notes(entry: Entry) -> str:
     words = ["front"] if entry.front else []
     return ", ".join(words + [mark.word for mark in entry.marks])
-
-
-def _csv(lines: Iterable[Iterable[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for line in lines:
-        writer.writerow(["" if value is None else _safe(value) for value in line])
-    return text.getvalue()
-
-
-def _safe(value: object) -> object:
-    """Quote text that a spreadsheet would read as a formula."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", MINUS, "\t", "\r"):
-        return f"'{value}"
-    return value
 
 
 def rows_csv(board: Board) -> str:
@@ -172,7 +151,7 @@ def rows_csv(board: Board) -> str:
                 for value in intervals:
                     line += [value and value.mean, value and value.half]
             lines.append(line)
-    return _csv(lines)
+    return csv_text(lines)
 
 
 def runs_csv(board: Board) -> str:
@@ -209,4 +188,4 @@ def runs_csv(board: Board) -> str:
                         *(scores.get(name) for name in SCORES),
                     ]
                 )
-    return _csv(lines)
+    return csv_text(lines)

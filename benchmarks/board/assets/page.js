@@ -58,7 +58,7 @@
       const off = (stream && stream.value && section.dataset.stream !== stream.value)
         || (backbone && backbone.value && section.dataset.backbone !== backbone.value);
       section.classList.toggle("off", Boolean(off));
-      for (const body of all("tbody", section)) {
+      for (const body of all(".board tbody", section)) {
         const hidden = !methods.has(body.dataset.method)
           || (settings.value === "chosen" && body.dataset.chosen !== "yes");
         body.classList.toggle("off", hidden);
@@ -70,7 +70,7 @@
       for (const line of all(".plot .front", section)) {  // it is of all methods
         line.classList.toggle("gone", drawnMethods.some((group) => !methods.has(group.dataset.method)));
       }
-      section.querySelector(".none").hidden = all("tbody:not(.off)", section).length > 0;
+      section.querySelector(".none").hidden = all(".board tbody:not(.off)", section).length > 0;
       for (const group of drawnMethods) {
         group.classList.toggle("off", !methods.has(group.dataset.method));
       }

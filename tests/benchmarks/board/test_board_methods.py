@@ -136,6 +136,6 @@ def test_help_lists_the_jobs_without_importing_any() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.endswith("loaded:\n"), done.stderr
-    for name in ("demo", "run", "sweep", "board", "rerun", "features", "perf"):
+    for name in ("demo", "run", "sweep", "board", "published", "rerun", "features", "perf"):
         assert f"\n    {name} " in done.stdout
     assert "records as tables, figures and one page" in done.stdout

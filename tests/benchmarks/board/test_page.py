@@ -18,6 +18,7 @@ from benchmarks.board.write import current_versions
 from benchmarks.methods import registry
 from benchmarks.results.files import Collected, collect, read_record
 from tests.benchmarks.board.board_records import HOSTILE, many_methods, records_of, troubled
+from tests.benchmarks.board.reported_records import TABLES, sequence
 
 SHOTS = Path(__file__).parents[3] / "build" / "screenshots"
 FLAGS = [
@@ -152,6 +153,27 @@ def test_filters(browser: Any, file: Path) -> None:
         page.select_option("#stream", HOSTILE)
         assert page.locator("section.comparison:visible").count() == 1
         assert section(page).is_hidden()
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+def test_reported_figures_are_below_and_no_filter_hides_them(
+    browser: Any, tmp_path: Path, width: int
+) -> None:
+    records = [sequence(method) for method in ("lp-ft", "fda")]
+    made = make_board(Collected(tuple(records), {}), current_versions(), published=TABLES)
+    path = tmp_path / "index.html"
+    path.write_text(render(made), encoding="utf-8")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with Visit(browser, path, viewport={"width": width, "height": 800}) as page:
+        reported = page.get_by_role("complementary", name="Reported, not run here")
+        assert reported.count() == 2
+        for method in ("lp-ft", "fda"):
+            assert page.locator("#shown").inner_text().endswith("of 2 rows shown.")
+            page.get_by_role("checkbox", name=method, exact=True).uncheck()
+        assert page.locator("p.none").is_visible()  # no measured row is left
+        assert reported.last.locator("tr", has_text="ZSCL").is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.screenshot(path=SHOTS / f"reported-{width}.png", full_page=True)
 
 
 def test_a_run_by_keyboard_alone(browser: Any, file: Path) -> None:
