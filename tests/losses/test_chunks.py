@@ -163,10 +163,22 @@ def test_a_small_batch_of_proxy_fda_is_saved_whole() -> None:
 
 # ---- launches ---------------------------------------------------------------------------
 
-VIEWS = (
-    "alias as_strided detach expand permute select slice split squeeze t transpose unsqueeze "
-    "_unsafe_view view"
-).split()
+VIEWS = [
+    "alias",
+    "as_strided",
+    "detach",
+    "expand",
+    "permute",
+    "select",
+    "slice",
+    "split",
+    "squeeze",
+    "t",
+    "transpose",
+    "unsqueeze",
+    "_unsafe_view",
+    "view",
+]
 
 
 class Launches(TorchDispatchMode):
@@ -182,9 +194,7 @@ class Launches(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("batch", [64, 256])
-def test_proxy_fda_launches_few_operations(
-    batch: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_proxy_fda_launches_few_operations(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most 600 a step, forward, backward and optimizer; the memory is that of a GPU."""
     monkeypatch.setattr(chunks, "block_bytes", lambda device: 320 * MIB)
     student, teacher = batch_of(batch, 512)

@@ -1,0 +1,221 @@
+"""Options of FDA and Proxy-FDA: K, the start of the sigmoid, and the paper's preset."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from avalanche.training.plugins import SupervisedPlugin
+
+from avalanche_proxyfda import FDALoss, FDAPlugin, ProxyFDAPlugin
+from avalanche_proxyfda.plugins.base.graph import PAPER, GraphPlugin
+from tests.plugins.toys import Plain, classic, learn, strategy
+
+BOTH = pytest.mark.parametrize("kind", [FDAPlugin, ProxyFDAPlugin])
+
+
+class Values(SupervisedPlugin[Any]):
+    """Records K, scale and bias after each step."""
+
+    def __init__(self, own: GraphPlugin[Any]) -> None:
+        super().__init__()
+        self.own = own
+        self.neighbors: list[int] = []
+        self.scales: list[float] = []
+        self.biases: list[float] = []
+
+    def after_forward(self, strategy: Any, **kwargs: Any) -> None:
+        if self.own.loss is not None:
+            self._keep()
+
+    def after_backward(self, strategy: Any, **kwargs: Any) -> None:
+        self._keep()
+
+    def _keep(self) -> None:
+        loss = self.own.loss
+        assert loss is not None
+        self.neighbors.append(loss.num_neighbors)
+        self.scales.append(float(loss.log_scale.detach().exp()))
+        self.biases.append(float(loss.bias.detach()))
+
+
+def watched(own: Any, experiences: int = 2, **options: Any) -> Values:
+    values = Values(own)
+    learn(strategy(Plain(), own, values, **options), classic(experiences))
+    return values
+
+
+# ---- K ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "batch", "neighbors"),
+    [
+        ({"classes_per_batch": 6, "samples_per_class": 2}, 12, 4),
+        ({"classes_per_batch": 6}, 24, 8),
+        ({"classes_per_batch": 2, "samples_per_class": 6}, 12, 5),  # half of the other 11
+        ({"hard_class_batches": False}, 24, 8),  # twice the paper's n
+        ({"hard_class_batches": False, "samples_per_class": 3}, 24, 6),
+        ({"hard_class_batches": False}, 3, 1),
+        ({"num_neighbors": 7}, 24, 7),
+    ],
+)
+@BOTH
+def test_k_is_twice_the_samples_of_a_class(
+    kind: Any, options: dict[str, Any], batch: int, neighbors: int
+) -> None:
+    values = watched(kind(**options), experiences=1, train_mb_size=batch)
+    assert set(values.neighbors) == {neighbors}
+
+
+def test_k_follows_the_batches_of_each_experience() -> None:
+    own = FDAPlugin(classes_per_batch=4)
+    values = Values(own)
+    run = strategy(Plain(), own, values, train_mb_size=24)
+    learn(run, classic(1))  # 4 classes of 6
+    assert values.neighbors[-1] == 11  # twice 6, but half of the other 23
+    learn(run, classic(2))  # 3 classes, 8 samples of each
+    assert values.neighbors[-1] == 11
+    run.train_mb_size = 12
+    learn(run, classic(2))  # 3 classes, 4 samples of each
+    assert values.neighbors[-1] == 5
+
+
+# ---- the start ------------------------------------------------------------------------------
+
+
+@BOTH
+def test_the_fitted_start_is_that_of_the_first_batch_of_each_experience(kind: Any) -> None:
+    firsts: list[torch.Tensor] = []
+
+    class Recorded(kind):  # type: ignore[misc]
+        def compare(self, student: torch.Tensor, teacher: torch.Tensor) -> Any:
+            terms = super().compare(student, teacher)
+            if len(firsts) < 2 and self._new:
+                self._new = False
+                fitted = FDALoss(4, negative_weight="clamped")
+                assert fitted.fit(teacher)
+                torch.testing.assert_close(self.loss.log_scale, fitted.log_scale)
+                torch.testing.assert_close(self.loss.bias, fitted.bias)
+                firsts.append(fitted.bias.detach())
+            return terms
+
+        def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+            super().before_training_exp(strategy, **kwargs)
+            self._new = True
+
+    own = Recorded(num_neighbors=4, negative_weight="clamped", name="own")
+    values = watched(own)
+    assert len(firsts) == 2 and not torch.equal(*firsts)
+    assert len(set(values.biases)) > 2  # both learn from there
+
+
+def test_siglips_start_is_a_half_of_twenty_and_goes_on() -> None:
+    own = FDAPlugin(num_neighbors=4, start="siglip", learnable=False)
+    values = watched(own)
+    assert set(values.biases) == {-10.0} and values.scales == pytest.approx([10.0] * 20, rel=1e-6)
+    moved = watched(FDAPlugin(num_neighbors=4, start="siglip"))
+    assert moved.biases[0] == -10.0 and len(set(moved.biases)) > 5
+
+
+def test_refit_solves_at_every_step_and_learns_nothing() -> None:
+    own = FDAPlugin(num_neighbors=4, start="refit", negative_weight="clamped")
+    values = watched(own)
+    assert own.optimizer is None and own.learned() == []
+    assert len(set(values.biases)) > 5
+
+
+def test_a_degenerate_graph_warns_once_and_keeps_the_start() -> None:
+    model = Plain(dropout=0.0)
+    with torch.no_grad():
+        for parameter in model.backbone[-1].parameters():
+            parameter.fill_(1.0)  # all features are parallel
+    own = FDAPlugin(num_neighbors=4, learnable=False)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        values = watched_model(model, own)
+    assert sum("fitted start of the sigmoid" in str(w.message) for w in seen) == 1
+    assert values.biases[0] == -10.0
+
+
+def watched_model(model: Plain, own: Any) -> Values:
+    values = Values(own)
+    learn(strategy(model, own, values), classic(1))
+    return values
+
+
+# ---- the preset -----------------------------------------------------------------------------
+
+
+@BOTH
+def test_the_preset_is_the_letter_of_the_paper(kind: Any) -> None:
+    own = kind(preset="paper")
+    assert own._batches.mining == "online"
+    assert (own._batches.classes_per_batch, own._batches.samples_per_class) == (16, 4)
+    assert own.start == "siglip" and own.num_neighbors is None
+    assert own.loss_options == {
+        "num_neighbors": 8,  # 2 n
+        "negative_weight": "similarity",  # not clamped
+        "init_logit_scale": 10.0,
+        "init_logit_bias": -10.0,
+        "learnable": True,
+        "chunk_size": "auto",
+    }
+    if kind is ProxyFDAPlugin:
+        assert own.proxy_options["proxy_ratio"] == 0.4
+        assert own.proxy_options["variance_weight"] == 5.0
+        assert own.proxy_options["attention"] is True
+
+
+def test_defaults_differ_from_the_letter_only_where_the_docs_say_so() -> None:
+    plain, letter = FDAPlugin(), FDAPlugin(preset="paper")
+    assert plain.loss_options == letter.loss_options
+    assert plain._batches is not None and letter._batches is not None
+    assert (plain.start, plain._batches.mining) == ("fitted", "bank")
+    assert plain._batches.samples_per_class is None
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("start", "fitted"),
+        ("mining", "bank"),
+        ("num_neighbors", 16),
+        ("samples_per_class", 8),
+        ("classes_per_batch", 8),
+        ("negative_weight", "clamped"),
+        ("hard_class_batches", False),
+        ("init_logit_bias", -5.0),
+    ],
+)
+def test_an_option_that_contradicts_the_preset_is_refused(kind: Any, name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name}=.*contradicts preset='paper', which fixes"):
+        kind(preset="paper", **{name: value})
+    assert kind(preset="paper", **{name: PAPER[name]}).preset == "paper"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("proxy_ratio", 0.5), ("variance_weight", 1.0), ("attention", False)]
+)
+def test_proxy_options_that_contradict_the_preset_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name}=.*contradicts preset='paper'"):
+        ProxyFDAPlugin(preset="paper", **{name: value})
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"preset": "icml"}, "preset='icml' is unknown"),
+        ({"start": "warm"}, "start='warm' is unknown"),
+        ({"mining": "hard"}, "mining='hard' is unknown"),
+        ({"candidates": 8}, "candidates=8 is below classes_per_batch=16"),
+        ({"num_neighbors": 0}, "num_neighbors=0 must be at least 1"),
+    ],
+)
+def test_bad_options(kind: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        kind(**options)
