@@ -10,7 +10,7 @@ from avalanche.models import IncrementalClassifier
 from torch import nn
 
 from avalanche_proxyfda.models import Backbone, TaskHeads, TextHead, TextHeads, text_head
-from benchmarks.config import Config
+from benchmarks.config import Config, Train
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.words import class_names
 
@@ -54,7 +54,7 @@ def _text_head(config: Config, backbone: Backbone, names: tuple[str, ...]) -> Te
 
 
 def build_optimizer(config: Config, model: Any) -> torch.optim.Optimizer:
-    """Build AdamW with one parameter group, or with two if ``train.head_lr`` is set.
+    """Build ``train.optimizer`` with one parameter group, or with two if the head has a rate.
 
     A rate of 0 freezes the tower. Each group has the parameters of whole modules, so Avalanche
     can update the groups when heads grow.
@@ -79,4 +79,12 @@ def build_optimizer(config: Config, model: Any) -> torch.optim.Optimizer:
             raise ValueError("train.lr=0 freezes the tower: say the head's rate, train.head_lr=…")
         groups = [{"params": tower, "lr": train.lr}, {"params": head, "lr": rate}]
         groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, weight_decay=train.weight_decay)
+    return _optimizer(train, groups)
+
+
+def _optimizer(train: Train, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Build the optimizer; the weight decay of Adam and SGD is an L2 term of the gradient."""
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=train.momentum, weight_decay=train.weight_decay)
+    kind = torch.optim.Adam if train.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, betas=train.betas, weight_decay=train.weight_decay)

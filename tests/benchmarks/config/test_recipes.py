@@ -138,6 +138,21 @@ def planned(path: Path) -> Config:
         ("method: lp-ft\nhead: {kind: random}", "head.kind='random': lp-ft begins with a probe"),
         ("train: {lr: -1}", "train.lr=-1: Input should be greater than or equal to 0"),
         ("train: {epochs: [1, 0]}", "train.epochs"),
+        (
+            "train: {momentum: 0.9}",
+            "train.momentum=0.9: train.optimizer=adamw has none; leave it out, "
+            "or set train.optimizer=sgd",
+        ),
+        ("train: {optimizer: adam, momentum: 0.9}", "train.optimizer=adam has none"),
+        (
+            "train: {optimizer: sgd, betas: [0.9, 0.98]}",
+            r"train.betas=\(0.9, 0.98\): train.optimizer=sgd has none; leave it out, "
+            "or set train.optimizer=adamw or adam",
+        ),
+        ("train: {optimizer: rmsprop}", "train.optimizer='rmsprop': Input should be 'adamw'"),
+        ("train: {betas: [0.9, 1]}", "train.betas.1=1: Input should be less than 1"),
+        ("train: {betas: [0.9]}", "train.betas"),
+        ("train: {optimizer: sgd, momentum: 1}", "train.momentum=1: Input should be less than 1"),
         ("seed: one\ntrain: {batch: 1}", "seed='one': Input.*train.batch=1: Input"),
         ("base: nowhere.yaml", "base='nowhere.yaml' is no file"),
         ("base: x.yaml", "x.yaml: it is its own base"),

@@ -262,14 +262,20 @@ def test_later_keys_do_not_count_at_their_defaults() -> None:
     config = recipe("fda", strength=1.0)
     assert plain_config(config)["train"]["accumulate"] == 1
     before = plain_config(config)
-    del before["train"]["precision"], before["train"]["accumulate"]
+    for key in LATER_KEYS:
+        part, _, name = key.partition(".")
+        del before[part][name]
     assert run_id_of(before) == config.identity
     others = [
         recipe("fda", strength=1.0, train__accumulate=2),
         recipe("fda", strength=1.0, train__precision="bf16"),
         recipe("fda", strength=1.0, train__precision="fp16"),
+        recipe("fda", strength=1.0, train__optimizer="adam"),
+        recipe("fda", strength=1.0, train__optimizer="sgd"),
+        recipe("fda", strength=1.0, train__optimizer="sgd", train__momentum=0.9),
+        recipe("fda", strength=1.0, train__betas=[0.9, 0.98]),
     ]
-    assert len({config.identity, *(other.identity for other in others)}) == 4
+    assert len({config.identity, *(other.identity for other in others)}) == 8
     assert (
         setting_of(before)
         == setting_of(plain_config(config))
