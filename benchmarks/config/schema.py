@@ -74,6 +74,11 @@ class Config:
         knob = METHODS[self.method].knob
         return self.method if knob is None else f"{self.method}, {knob} = {self.strength:g}"
 
+    @property
+    def trains_tower(self) -> bool:
+        """False if the tower stays as it is, by the method or by ``train.lr`` = 0."""
+        return METHODS[self.method].trains_tower and self.train.lr > 0
+
     def at(self, name: str) -> Path:
         """Return a path of the configuration; a relative path lies in ``where.data``."""
         return Path(self.where.data).expanduser() / Path(name).expanduser()

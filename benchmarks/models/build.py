@@ -56,29 +56,28 @@ def _text_head(config: Config, backbone: Backbone, names: tuple[str, ...]) -> Te
 def build_optimizer(config: Config, model: Any) -> torch.optim.Optimizer:
     """Build ``train.optimizer`` with one parameter group, or with two if the head has a rate.
 
-    A rate of 0 freezes the tower. Each group has the parameters of whole modules, so Avalanche
-    can update the groups when heads grow.
+    A rate of 0, or a method that does not train the tower, freezes the tower. Each group has the
+    parameters of whole modules, so Avalanche can update the groups when heads grow.
 
     Raises:
         ValueError: if no parameter is left to train, or the rate of the head is missing.
     """
-    train = config.train
-    if train.lr == 0:
+    train, rate = config.train, config.train.head_lr
+    if not config.trains_tower:
         model.tower.requires_grad_(False)
     head = [p for p in model.head.parameters() if p.requires_grad]
     tower = [p for p in model.tower.parameters() if p.requires_grad]
     if not head and not tower:
         raise ValueError(
-            "train.lr=0 and a zero-shot head: nothing is left to be trained; "
-            "set train.lr above 0, or head.kind=probe"
+            "a frozen tower and a zero-shot head: nothing is left to be trained; "
+            "set head.kind=probe, or train the tower"
         )
-    groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "lr": train.lr}]
-    if train.head_lr is not None or train.lr == 0:
-        rate = train.head_lr
-        if rate is None and head:
-            raise ValueError("train.lr=0 freezes the tower: say the head's rate, train.head_lr=…")
-        groups = [{"params": tower, "lr": train.lr}, {"params": head, "lr": rate}]
-        groups = [group for group in groups if group["params"]]
+    if head and rate is None and train.lr == 0:
+        raise ValueError("train.lr=0 freezes the tower: say the head's rate, train.head_lr=…")
+    if rate is None and config.trains_tower:
+        return _optimizer(train, [{"params": list(model.parameters()), "lr": train.lr}])
+    rates = ((tower, train.lr), (head, train.lr if rate is None else rate))
+    groups = [{"params": part, "lr": lr} for part, lr in rates if part]
     return _optimizer(train, groups)
 
 

@@ -124,7 +124,7 @@ def planned(path: Path) -> Config:
             "options.samples_per_class: every method has the same batches; set train.samples",
         ),
         ("method: fda\noptions: {num_neighbors: x}", "num_neighbors='x' must be an int"),
-        ("options: {weight: 3}", "plain fine-tuning has none"),
+        ("options: {weight: 3}", "finetune has no plugin, and so none"),
         ("stream: {sets: [a]}", "stream.kind=None must be one of [^;]*$"),
         (
             "stream: {kind: concept}",
