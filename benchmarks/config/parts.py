@@ -38,13 +38,13 @@ class Head:
     """The layer that makes logits of embeddings."""
 
     kind: Annotated[
-        Literal["probe", "random", "zero-shot"],
-        key("linear, fitted before training; linear, random; texts of the classes"),
+        Literal["probe", "random", "zero-shot", "text-start"],
+        key("linear, fitted before training; linear, random; texts, fixed; linear, from texts"),
     ] = "probe"
     l2: Annotated[
         float | None, key("penalty of the probe; null: chosen on a fifth of the images", gt=0)
     ] = None
-    templates: Annotated[tuple[str, ...], key("prompts of the zero-shot head")] = TEMPLATES
+    templates: Annotated[tuple[str, ...], key("prompts of the classes' texts")] = TEMPLATES
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -9,7 +9,17 @@ import torch
 from avalanche.models import IncrementalClassifier
 from torch import nn
 
-from avalanche_proxyfda.models import Backbone, TaskHeads, TextHead, TextHeads, text_head
+from avalanche_proxyfda.models import (
+    Backbone,
+    GrowingTextHead,
+    TaskHeads,
+    TextHead,
+    TextHeads,
+    UnitHeads,
+    UnitLinear,
+    start_from_texts,
+    text_head,
+)
 from benchmarks.config import Config, Train
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.words import class_names
@@ -23,21 +33,45 @@ def build_model(config: Config, backbone: Backbone, stream: Stream) -> nn.Module
     all classes from the start.
 
     Raises:
-        ValueError: if ``head.kind`` is zero-shot and the backbone has no text tower, or the
+        ValueError: if ``head.kind`` needs texts and the backbone has no text tower, or the
             classes have no words.
     """
     tower, dim = backbone.tower, backbone.dim
     sizes = [len(names) for names in stream.classes]
-    if config.head.kind == "zero-shot":
+    if config.head.kind in ("zero-shot", "text-start"):
         texts = [_text_head(config, backbone, names) for names in class_names(stream)]
-        if stream.tasks:
-            return TaskHeads(tower, dim, sizes, TextHeads(texts))
-        return _joined(tower, texts[0])
+        build = _with_texts if config.head.kind == "zero-shot" else _from_texts
+        return build(tower, dim, texts, stream)
     if stream.tasks:
         return TaskHeads(tower, dim, sizes)
     if stream.grows:
         return _joined(tower, IncrementalClassifier(dim))
     return _joined(tower, nn.Linear(dim, sizes[0]))
+
+
+def _with_texts(tower: nn.Module, dim: int, texts: list[TextHead], stream: Stream) -> nn.Module:
+    """Build a model with zero-shot heads, which are not trained."""
+    if stream.tasks:
+        return TaskHeads(tower, dim, _sizes(texts), TextHeads(texts))
+    return _joined(tower, texts[0])
+
+
+def _from_texts(tower: nn.Module, dim: int, texts: list[TextHead], stream: Stream) -> nn.Module:
+    """Build a model with linear heads that start as zero-shot heads and are trained."""
+    if stream.grows:
+        return _joined(tower, GrowingTextHead(texts[0]))
+    if stream.tasks:
+        heads = UnitHeads(dim, _sizes(texts))
+        for layer, text in zip(heads.heads, texts, strict=True):
+            start_from_texts(layer, text)
+        return TaskHeads(tower, dim, _sizes(texts), heads)
+    head = UnitLinear(dim, len(texts[0].weight))
+    start_from_texts(head, texts[0])
+    return _joined(tower, head)
+
+
+def _sizes(texts: list[TextHead]) -> list[int]:
+    return [len(text.weight) for text in texts]
 
 
 def _joined(tower: nn.Module, head: nn.Module) -> nn.Module:
@@ -47,8 +81,8 @@ def _joined(tower: nn.Module, head: nn.Module) -> nn.Module:
 def _text_head(config: Config, backbone: Backbone, names: tuple[str, ...]) -> TextHead:
     if backbone.clip is None or backbone.tokenizer is None:
         raise ValueError(
-            f"head.kind='zero-shot': {backbone.name} has no text tower; set backbone.name "
-            "to an open_clip backbone, or head.kind=probe"
+            f"head.kind={config.head.kind!r}: {backbone.name} has no text tower; set "
+            "backbone.name to an open_clip backbone, or head.kind=probe or random"
         )
     return text_head(backbone.clip, backbone.tokenizer, names, config.head.templates)
 
