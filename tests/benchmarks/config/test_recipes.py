@@ -48,7 +48,9 @@ def test_every_method_has_a_recipe_on_every_stream(stream: str, method: str) -> 
         assert config.strength in made.grid and set(made.coarse) <= set(made.grid)
         if knob != "mu":
             assert getattr(plugins_of(config)[0], knob) == config.strength
-    assert config.head.kind == ("random" if method == "finetune" else "probe")
+    with_texts = config.backbone.name.startswith("open_clip:")
+    plain_head = "text-start" if with_texts else "random"
+    assert config.head.kind == (plain_head if method == "finetune" else "probe")
 
 
 def test_shipped_runs_keep_their_identities() -> None:
