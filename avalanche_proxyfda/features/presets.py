@@ -71,6 +71,12 @@ def _whole_or(name: str, model: nn.Module, source: FeatureSource | None) -> Feat
     return FeatureSource(name) if weighted & set(names[last + 1 :]) else source
 
 
+def _is_dynamic_head(module: nn.Module) -> bool:
+    """Return True for Avalanche's growing and multi heads, and for heads derived from them."""
+    names = {kind.__name__ for kind in type(module).__mro__}
+    return not names.isdisjoint({"MultiHeadClassifier", "IncrementalClassifier"})
+
+
 def _candidates(model: nn.Module) -> Iterator[FeatureSource | None]:
     modules = list(model.named_modules())
     yield from (FeatureSource(n) for n, m in modules if n and is_image_tower(m))
@@ -79,8 +85,7 @@ def _candidates(model: nn.Module) -> Iterator[FeatureSource | None]:
         for n, m in modules
         if type(m).__module__.startswith("timm.")
     )
-    dynamic = ("MultiHeadClassifier", "IncrementalClassifier")
-    yield from (FeatureSource(n, True) for n, m in modules if n and type(m).__name__ in dynamic)
+    yield from (FeatureSource(n, True) for n, m in modules if n and _is_dynamic_head(m))
     families = ("torchvision.models", "avalanche.models")
     yield from (
         _whole_or(n, model, _by_head_name(n, m))

@@ -3,17 +3,21 @@
 from avalanche_proxyfda.models.backbones import Backbone, load_backbone
 from avalanche_proxyfda.models.heads import TaskHeads, TextHeads, UnitHeads
 from avalanche_proxyfda.models.text_head import TEMPLATES, TextHead, text_head
+from avalanche_proxyfda.models.text_start import GrowingTextHead, UnitLinear, start_from_texts
 from avalanche_proxyfda.models.weight_files import parse_weights, read_weights
 
 __all__ = [
     "TEMPLATES",
     "Backbone",
+    "GrowingTextHead",
     "TaskHeads",
     "TextHead",
     "TextHeads",
     "UnitHeads",
+    "UnitLinear",
     "load_backbone",
     "parse_weights",
     "read_weights",
+    "start_from_texts",
     "text_head",
 ]

@@ -18,6 +18,7 @@ from avalanche_proxyfda.streams.imagenet_r_splits import (
     CODA_COUNTS,
     IMAGES,
     Lists,
+    check_lists,
     class_folders,
     coda,
     hash80,
@@ -167,13 +168,16 @@ def split_imagenet_r(
         raise ValueError(f"on_corrupt={on_corrupt!r} is unknown; choose 'raise' or 'drop'")
     if not 0 <= validation_share <= 0.5:
         raise ValueError(f"validation_share={validation_share} must lie in [0, 0.5]")
+    paths = (Path(lists[0]), Path(lists[1])) if lists is not None else None
+    if split == "coda":
+        if paths is None:
+            raise ValueError("split='coda' needs lists=(TRAIN.yaml, TEST.yaml), CODA-Prompt's own")
+        check_lists(paths)  # before an archive is extracted
     folder = find_root(root)
     split = split or ("presplit" if is_split(folder) else "hash80")
-    if split == "coda":
-        if lists is None:
-            raise ValueError("split='coda' needs lists=(TRAIN.yaml, TEST.yaml), CODA-Prompt's own")
+    if split == "coda" and paths is not None:
         counts = CODA_COUNTS if classes == CLASSES else None
-        files = coda(folder, (Path(lists[0]), Path(lists[1])), classes, counts)
+        files = coda(folder, paths, classes, counts)
     elif split == "presplit":
         if not is_split(folder):
             raise ValueError(f"split='presplit' needs train/ and test/ in {folder}")

@@ -148,6 +148,25 @@ def presplit(root: Path, classes: int = CLASSES) -> Lists:
     return _without_overlap(Lists(tuple(wnids), train, test))
 
 
+def check_lists(lists: tuple[Path, Path]) -> None:
+    """Refuse lists of CODA-Prompt that are not there.
+
+    Args:
+        lists: YAML files of train and test.
+
+    Raises:
+        FileNotFoundError: names the missing file, its source and its place.
+    """
+    for file in lists:
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{file} does not exist: split='coda' needs the two lists of CODA-Prompt, "
+                "imagenet-r_train.yaml and imagenet-r_test.yaml, from the folder "
+                f"dataloaders/splits of github.com/GT-RIPL/CODA-Prompt; put both into "
+                f"{file.parent}, or choose split='hash80'"
+            )
+
+
 def coda(
     root: Path,
     lists: tuple[Path, Path],
@@ -163,9 +182,11 @@ def coda(
         counts: required number of images in each list; None skips the check.
 
     Raises:
+        FileNotFoundError: if a list does not exist, see :func:`check_lists`.
         ValueError: if counts, classes or labels differ, a file is missing, or a file is on both
             lists.
     """
+    check_lists(lists)
     wnids = class_folders(root)
     _check_classes(wnids, root, classes)
     place = {wnid: k for k, wnid in enumerate(wnids)}

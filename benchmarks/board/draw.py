@@ -73,7 +73,11 @@ def _padded(values: Sequence[float]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def drawn(comparison: Comparison) -> list[tuple[Entry, float, float]]:
+Point = tuple[Entry, float, float]
+"""A row of the plot, with its values of learning and keeping."""
+
+
+def drawn(comparison: Comparison) -> list[Point]:
     """Return the entries of the plot, with their values of learning and keeping."""
     points = []
     for entry in comparison.entries:
@@ -81,6 +85,14 @@ def drawn(comparison: Comparison) -> list[tuple[Entry, float, float]]:
         if x is not None and y is not None:
             points.append((entry, x.mean, y.mean))
     return points
+
+
+def joined_points(points: Sequence[Point]) -> list[list[Point]]:
+    """Return the points that a line joins: those of one path, where there are two or more."""
+    paths: dict[tuple[str, ...], list[Point]] = {}
+    for point in points:
+        paths.setdefault(point[0].path, []).append(point)
+    return [path for path in paths.values() if len(path) > 1]
 
 
 def scatter(comparison: Comparison) -> Markup:
@@ -165,7 +177,7 @@ _PLACES = (
 )
 
 
-def _names(axes: _Axes, points: list[tuple[Entry, float, float]]) -> dict[str, Markup]:
+def _names(axes: _Axes, points: list[Point]) -> dict[str, Markup]:
     """Place the points' names where they overlap nothing; chosen settings come first."""
     at = {e.row.setting: axes.at(x, y) for e, x, y in points}
     taken: list[Box] = [(a - 5, b - 5, a + 5, b + 5) for a, b in at.values()]
@@ -200,12 +212,12 @@ def _path(
     axes: _Axes,
     comparison: Comparison,
     method: str,
-    points: list[tuple[Entry, float, float]],
+    points: list[Point],
     names: dict[str, Markup],
 ) -> Markup:
     parts = []
-    if len(points) > 1:
-        line = " ".join("{},{}".format(*axes.at(x, y)) for _, x, y in points)
+    for joined in joined_points(points):
+        line = " ".join("{},{}".format(*axes.at(x, y)) for _, x, y in joined)
         parts.append(Markup('<polyline class="path" points="{}"/>').format(line))
     for entry, x, y in points:
         parts.append(_point(axes, comparison, entry, x, y))

@@ -10,7 +10,7 @@ import matplotlib.style
 from matplotlib.figure import Figure
 
 from benchmarks.board.columns import COLUMN, COLUMNS, LEARNING
-from benchmarks.board.draw import drawn
+from benchmarks.board.draw import drawn, joined_points
 from benchmarks.board.looks import look_of
 from benchmarks.board.model import Board, Comparison
 from benchmarks.board.words import entry_name
@@ -67,14 +67,15 @@ def paths_figure(comparison: Comparison) -> Figure | None:
     for method in dict.fromkeys(e.row.method for e, _, _ in points):
         colour, marker = look_of(method)
         path = [(e, 100 * x, 100 * y) for e, x, y in points if e.row.method == method]
-        axes.plot(
-            [x for _, x, _ in path],
-            [y for _, _, y in path],
-            color=colour,
-            linewidth=1,
-            alpha=0.6,
-            zorder=2,
-        )
+        for joined in joined_points(path):
+            axes.plot(
+                [x for _, x, _ in joined],
+                [y for _, _, y in joined],
+                color=colour,
+                linewidth=1,
+                alpha=0.6,
+                zorder=2,
+            )
         named = False
         for entry, x, y in path:
             across, up = entry.cells[LEARNING], entry.cells[comparison.keeping]

@@ -34,7 +34,7 @@ class Entry:
         cells: interval by column; None if it is unknown, or the machines are mixed.
         differences: paired difference to plain fine-tuning, by column without cost.
         marks: reasons to read the row with care.
-        distinct: keys in which the row differs from rows of the same method and strength.
+        distinct: keys beside the strength in which the row differs from rows of its method.
         front: True if no other row is better in both learning and keeping.
         headline: True if the row represents its method: the chosen setting, or every setting of
             a method without a chosen one.
@@ -52,6 +52,11 @@ class Entry:
     def ranked(self) -> bool:
         """True if the row may be compared with other rows."""
         return not any(mark.unranked for mark in self.marks)
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The rows with the same path differ in strength alone; a line of the plot joins them."""
+        return self.row.method, *(f"{key}={value}" for key, value in self.distinct.items())
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ _ZERO_SHOT = (
 )
 _PROBE = (
     "With a head of kind probe, heads start as linear probes: lp-ft is plain fine-tuning from "
-    "there."
+    "there, and frozen trains the heads alone."
 )
 
 

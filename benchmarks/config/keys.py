@@ -17,7 +17,10 @@ def keys_help() -> str:
 
 
 def later_keys() -> dict[str, Any]:
-    """Return defaults by dotted name of the keys that are marked ``since_records=False``."""
+    """Return defaults by dotted name of the keys that are marked ``since_records=False``.
+
+    The defaults have JSON's types, as in records.
+    """
     return dict(_marked(Config, ""))
 
 
@@ -43,7 +46,7 @@ def _marked(kind: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _marked(each, f"{path}{field.name}.")
         for note in _notes(kind, field.name):
             if (note.json_schema_extra or {}).get("since_records") is False:
-                yield f"{path}{field.name}", _default(field)
+                yield f"{path}{field.name}", _listed(_default(field))
 
 
 def _nested(annotation: Any) -> list[Any]:
@@ -68,6 +71,10 @@ def _written(field: Field[Any]) -> str:
     value = _default(field)
     if value is MISSING:
         return "(needed)"
-    value = list(value) if isinstance(value, tuple) else value
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=1000)
+    text: str = yaml.safe_dump(_listed(value), default_flow_style=True, width=1000)
     return text.strip().removesuffix("...").strip()
+
+
+def _listed(value: Any) -> Any:
+    """Return a tuple as a list, and any other value as it is."""
+    return list(value) if isinstance(value, tuple) else value

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from benchmarks.config.fields import STRICT, key
 
 Colour = tuple[float, float, float]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 TEMPLATES = ("a photo of a {}.", "an image of a {}.", "a drawing of a {}.", "a {}.")
 """The usual prompts of the zero-shot head, equal to those of the package."""
 
@@ -37,13 +38,13 @@ class Head:
     """The layer that makes logits of embeddings."""
 
     kind: Annotated[
-        Literal["probe", "random", "zero-shot"],
-        key("linear, fitted before training; linear, random; texts of the classes"),
+        Literal["probe", "random", "zero-shot", "text-start"],
+        key("linear, fitted before training; linear, random; texts, fixed; linear, from texts"),
     ] = "probe"
     l2: Annotated[
         float | None, key("penalty of the probe; null: chosen on a fifth of the images", gt=0)
     ] = None
-    templates: Annotated[tuple[str, ...], key("prompts of the zero-shot head")] = TEMPLATES
+    templates: Annotated[tuple[str, ...], key("prompts of the classes' texts")] = TEMPLATES
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -63,11 +64,21 @@ class Panel:
 
 @dataclass(frozen=True, config=STRICT)
 class Train:
-    """Training of every method: AdamW, warm-up, cosine decay."""
+    """Training of every method: one optimizer, warm-up, cosine decay, clipped gradients."""
 
     lr: Annotated[float, key("peak rate of the tower; 0 freezes it", ge=0)] = 1e-5
     head_lr: Annotated[float | None, key("peak rate of the head; null: the tower's", gt=0)] = None
-    weight_decay: Annotated[float, key("weight decay of AdamW", ge=0)] = 0.1
+    optimizer: Annotated[
+        Literal["adamw", "adam", "sgd"],
+        key("optimizer of tower and head, as torch has it", since_records=False),
+    ] = "adamw"
+    betas: Annotated[
+        tuple[Decay, Decay], key("decay rates of the means of AdamW and Adam", since_records=False)
+    ] = (0.9, 0.999)
+    momentum: Annotated[float, key("momentum of SGD", since_records=False, ge=0, lt=1)] = 0.0
+    weight_decay: Annotated[
+        float, key("AdamW: decay of the weights; Adam and SGD: L2, within the gradient", ge=0)
+    ] = 0.1
     epochs: Annotated[
         Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...],
         key("epochs of every experience, or one number for each"),
@@ -118,6 +129,25 @@ class Train:
         Literal["none", "crop", "flip-crop", "library"],
         key("crop: 90 % of the image or more; flip-crop: 8 % or more, mirrored at random"),
     ] = "none"
+
+
+_OWNERS = {"betas": ("adamw", "adam"), "momentum": ("sgd",)}
+"""Keys of ``train`` that some optimizers do not have, with those that have them."""
+
+
+def check_optimizer(train: Train) -> None:
+    """Refuse a key that the optimizer of ``train`` does not have, unless it has its default.
+
+    Raises:
+        ValueError: names the key and the optimizers that have it.
+    """
+    for name, owners in _OWNERS.items():
+        value = getattr(train, name)
+        if train.optimizer not in owners and value != getattr(Train(), name):
+            raise ValueError(
+                f"train.{name}={value}: train.optimizer={train.optimizer} has none; leave it out, "
+                f"or set train.optimizer={' or '.join(owners)}"
+            )
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from benchmarks.config.complaints import complaint
 from benchmarks.config.fields import STRICT, key
-from benchmarks.config.parts import Backbone, Head, Panel, Train, Where
+from benchmarks.config.parts import Backbone, Head, Panel, Train, Where, check_optimizer
 from benchmarks.config.streams import AnyStream, Concepts
 from benchmarks.methods.registry import METHODS, check_method
 from benchmarks.results.identity import label_of, run_id_of
@@ -50,6 +50,7 @@ class Config:
             )
         if self.method == "lp-ft" and self.head.kind != "probe":
             raise ValueError(f"head.kind={self.head.kind!r}: lp-ft begins with a probe")
+        check_optimizer(self.train)
         sets = getattr(self.stream, "sets", ())
         if hasattr(self.stream, "sets") and not sets:
             raise ValueError("stream.sets needs at least one data set")
@@ -72,6 +73,11 @@ class Config:
         """Method and strength, for people."""
         knob = METHODS[self.method].knob
         return self.method if knob is None else f"{self.method}, {knob} = {self.strength:g}"
+
+    @property
+    def trains_tower(self) -> bool:
+        """False if the tower stays as it is, by the method or by ``train.lr`` = 0."""
+        return METHODS[self.method].trains_tower and self.train.lr > 0
 
     def at(self, name: str) -> Path:
         """Return a path of the configuration; a relative path lies in ``where.data``."""

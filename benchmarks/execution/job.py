@@ -22,12 +22,14 @@ class Job:
         folder: folder of the record and of the run's own folder.
         selection: how the run's setting is chosen.
         steps: training steps of the run, for progress; 0 where they are not known.
+        variant: keys in which a sweep's matrix changes the recipe for this run, to read.
     """
 
     config: Config
     folder: Path
     selection: Selection = GIVEN
     steps: int = 0
+    variant: str = ""
 
     @property
     def file(self) -> Path:
@@ -46,8 +48,9 @@ class Job:
 
     @property
     def about(self) -> str:
-        """Method, strength and seed, to read."""
-        return f"{self.config.about}, seed {self.config.seed}"
+        """Method, strength, variant and seed, to read."""
+        parts = (self.config.about, self.variant, f"seed {self.config.seed}")
+        return ", ".join(part for part in parts if part)
 
     def record(self) -> Record | None:
         """The record of this run; None where there is no file.

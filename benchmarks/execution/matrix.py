@@ -1,7 +1,10 @@
-"""The matrix of a sweep: a YAML file of streams, methods, seeds and strengths."""
+"""The matrix of a sweep: a YAML file of streams, methods, variants, seeds and strengths."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from avalanche_proxyfda._yaml import read_yaml
-from benchmarks.config import complaint, find_recipe, load_recipe, unknown_key
+from benchmarks.config import Recipe, complaint, find_recipe, load_recipe, unknown_key
 from benchmarks.execution.job import Job
 from benchmarks.execution.recipe_jobs import Strengths, method_jobs
 from benchmarks.methods.registry import check_method
@@ -18,11 +21,14 @@ FOLDER = Path(__file__).parents[1] / "sweeps"
 _STRICT = ConfigDict(extra="forbid")
 _SAID = {"method": "methods", "seed": "seeds", "strength": "strengths"}
 Grid = Annotated[tuple[float, ...], Field(min_length=1)]
+Settings = dict[str, Any]
+"""Keys of the configuration to change, such as ``{"options.num_neighbors": 8}``."""
+Variants = Annotated[tuple[Settings, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Matrix:
-    """The runs of a sweep: every method of every stream, at every strength, with every seed.
+    """The runs of a sweep: every variant of every method on every stream, strength and seed.
 
     Attributes:
         streams: recipes of streams.
@@ -30,7 +36,11 @@ class Matrix:
         seeds: seeds of every setting.
         strengths: the recipes' ``grid``, their ``coarse`` one, the ``recipe``'s own value, or
             numbers: for all methods, or by method (others then take the grid).
-        set: keys of the configuration to change, as ``train.epochs: 1``.
+        variants: settings to compare, each a mapping of keys to change, such as
+            ``options.num_neighbors: 8``; ``{}`` is the recipe as it is. A list is for all
+            methods; a mapping has a list by method, and other methods run as the recipe says.
+        set: keys of the configuration to change in all runs, as ``train.epochs: 1``; a variant
+            wins over it.
         cpus: cores of one run.
         gpus: GPUs of one run; a fraction shares one.
     """
@@ -39,27 +49,49 @@ class Matrix:
     methods: tuple[str, ...] | None = None
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     strengths: Literal["grid", "coarse", "recipe"] | Grid | dict[str, Grid] = "grid"
-    set: dict[str, Any] = Field(default_factory=dict)
+    variants: Variants | dict[str, Variants] = ({},)
+    set: Settings = Field(default_factory=dict)
     cpus: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0)] = 0
 
     def __post_init__(self) -> None:
-        by_method = self.strengths if isinstance(self.strengths, dict) else {}
-        for method in (*(self.methods or ()), *by_method):
+        by_method = [v for v in (self.strengths, self.variants) if isinstance(v, dict)]
+        for method in (*(self.methods or ()), *(name for names in by_method for name in names)):
             check_method(method)
-        for key in ("method", "seed", "strength"):
-            if key in self.set:
-                raise ValueError(f"set.{key}: say it by the matrix's {_SAID[key]}")
+        for name, settings in self._settings():
+            for key in settings:
+                if key in _SAID:
+                    raise ValueError(f"{name}.{key}: say it by the matrix's {_SAID[key]}")
         for name in ("streams", "methods", "seeds"):
             values = getattr(self, name) or ()
             if len(set(values)) < len(values):
                 raise ValueError(f"{name}={list(values)}: each may be given once")
+
+    def _settings(self) -> Iterator[tuple[str, Settings]]:
+        """Yield ``set`` and every variant, with the name of the key that holds them.
+
+        Raises:
+            ValueError: when a variant is there twice.
+        """
+        yield "set", self.set
+        lists = self.variants.values() if isinstance(self.variants, dict) else (self.variants,)
+        for variants in lists:
+            for number, variant in enumerate(variants):
+                if variant in variants[:number]:
+                    raise ValueError(f"variants: {variant} may be given once")
+                yield "variants", variant
 
     def strengths_of(self, method: str) -> Strengths:
         """Strengths of one method."""
         if isinstance(self.strengths, dict):
             return self.strengths.get(method, "grid")
         return self.strengths
+
+    def variants_of(self, method: str) -> tuple[Settings, ...]:
+        """Variants of one method; the recipe as it is, where the matrix has none of the method."""
+        if isinstance(self.variants, dict):
+            return self.variants.get(method, ({},))
+        return self.variants
 
 
 _ADAPTER: TypeAdapter[Matrix] = TypeAdapter(Matrix)
@@ -99,16 +131,48 @@ def jobs_of(matrix: Matrix, out: Path) -> list[Job]:
     Raises:
         FileNotFoundError, ValueError: for recipes that are not there, or settings that do not fit.
     """
-    jobs = []
+    jobs: list[Job] = []
     recipes = [load_recipe(find_recipe(name)) for name in matrix.streams]
     for seed in matrix.seeds:
         for recipe in recipes:
             for method in matrix.methods or recipe.compare:
-                changes = {**matrix.set, "seed": seed}
-                folder, strengths = out / recipe.stream, matrix.strengths_of(method)
-                jobs += method_jobs(recipe, folder, method, strengths, changes)
+                jobs += _variant_jobs(matrix, recipe, out / recipe.stream, method, seed)
     if not jobs:
         raise ValueError(f"streams={list(matrix.streams)} list no methods: say methods=…")
+    varied = set(matrix.variants) if isinstance(matrix.variants, dict) else set()
+    unused = varied - {job.config.method for job in jobs}
+    if unused:
+        raise ValueError(f"variants: {sorted(unused)} are not among the methods of the sweep")
     if len({job.file for job in jobs}) < len(jobs):
         raise ValueError(f"streams={list(matrix.streams)}: two of them are the same recipe")
     return jobs
+
+
+def _variant_jobs(
+    matrix: Matrix, recipe: Recipe, folder: Path, method: str, seed: int
+) -> list[Job]:
+    """Jobs of one method and seed: each variant at each strength.
+
+    Raises:
+        ValueError: when a setting does not fit, or two variants are the same run.
+    """
+    jobs: dict[Path, Job] = {}
+    strengths, variants = matrix.strengths_of(method), matrix.variants_of(method)
+    for variant in variants:
+        changes = {**matrix.set, **variant, "seed": seed}
+        for job in method_jobs(recipe, folder, method, strengths, changes):
+            job = replace(job, variant=_words(variant))
+            if job.selection.data == "validation":
+                tried = job.selection.settings * len(variants)
+                job = replace(job, selection=replace(job.selection, settings=tried))
+            if job.file in jobs:
+                both = f"{{{jobs[job.file].variant}}} and {{{job.variant}}}"
+                raise ValueError(f"variants: {both} are the same run of {method}")
+            jobs[job.file] = job
+    return list(jobs.values())
+
+
+def _words(variant: Mapping[str, Any]) -> str:
+    """Return a variant as text, such as ``options.num_neighbors=8``."""
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in variant.items()}
+    return ", ".join(f"{key}={text}" for key, text in texts.items())

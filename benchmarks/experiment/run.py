@@ -80,7 +80,9 @@ class _Accuracies:
     def __init__(self, config: Config, prepared: Prepared) -> None:
         self._config, self._prepared = config, prepared
         stream = prepared.stream
-        self._heads_exist = config.head.kind == "zero-shot" or not (stream.tasks or stream.grows)
+        with_words = ("zero-shot",) if stream.grows else ("zero-shot", "text-start")
+        one_for_all = not (stream.tasks or stream.grows)
+        self._heads_exist = one_for_all or config.head.kind in with_words
 
     def _on(self, experience: Any) -> float:
         prepared = self._prepared

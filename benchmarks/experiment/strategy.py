@@ -35,8 +35,8 @@ def build_strategy(
     if train.batches == "balanced" and "mining" not in arguments_of(config.method):
         size = train.classes_per_batch, train.samples_per_class
         shared.append(BalancedBatches(prepared.model.tower, *size, config.seed))
-    if train.lr == 0 or train.batch_norm == "frozen":
-        shared.append(KeptInEval(all_of_it=train.lr == 0))
+    if train.batch_norm == "frozen" or not config.trains_tower:
+        shared.append(KeptInEval(all_of_it=not config.trains_tower))
     if config.head.kind == "probe":
         shared.append(LPFTPlugin(l2=config.head.l2, refit=False))
     kind: Any = Naive

@@ -44,7 +44,7 @@ def make_plugins(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> list[Any]:
-    """Return the plugin of a method in a list, which is empty for plain fine-tuning.
+    """Return the plugin of a method in a list, which is empty for a method without a plugin.
 
     Args:
         method: one of :data:`~benchmarks.methods.registry.METHODS`.
@@ -60,7 +60,7 @@ def make_plugins(
     known, options = METHODS[check_method(method)], options or {}
     if known.plugin is None or known.knob is None:
         if options:
-            raise ValueError(f"options={dict(options)}: plain fine-tuning has none")
+            raise ValueError(f"options={dict(options)}: {method} has no plugin, and so none")
         return []
     names = arguments_of(method)
     given: dict[str, Any] = {known.knob: strength}
@@ -78,7 +78,7 @@ def make_plugins(
 
 
 def plugins_of(config: Config) -> list[Any]:
-    """Return the plugin of a run in a list, which is empty for plain fine-tuning.
+    """Return the plugin of a run in a list, which is empty for a method without a plugin.
 
     Every method learns from the batches that ``train`` describes. A plugin with the option
     ``hard_class_batches`` gets the sizes of balanced batches; shuffled batches turn the option

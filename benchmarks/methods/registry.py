@@ -33,6 +33,7 @@ class Method:
         strength: the usual value of the knob, where a recipe gives none.
         grid: the usual strengths to choose from, in ascending order.
         weakens: a larger strength means less of the method.
+        trains_tower: False leaves the tower as it is, whatever ``train.lr`` says; the heads train.
         settings: keys of a run's configuration that the method needs, below the recipe's own.
     """
 
@@ -46,6 +47,7 @@ class Method:
     strength: float | None = None
     grid: tuple[float, ...] = ()
     weakens: bool = False
+    trains_tower: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -85,6 +87,14 @@ METHODS: dict[str, Method] = {
         colour="#24292f",
         dark_colour="#f0f6fc",
         marker="X",
+    ),
+    "frozen": Method(
+        about="the tower stays as it is; heads are fitted by a linear probe, then trained",
+        version=1,
+        colour="#3730a3",
+        dark_colour="#a5b4fc",
+        marker="d",
+        trains_tower=False,
     ),
     "l2sp": Method(
         about="L2-SP: pulls the weights back to where they were; the number is λ",

@@ -9,8 +9,18 @@ import torch
 from avalanche.models import IncrementalClassifier
 from torch import nn
 
-from avalanche_proxyfda.models import Backbone, TaskHeads, TextHead, TextHeads, text_head
-from benchmarks.config import Config
+from avalanche_proxyfda.models import (
+    Backbone,
+    GrowingTextHead,
+    TaskHeads,
+    TextHead,
+    TextHeads,
+    UnitHeads,
+    UnitLinear,
+    start_from_texts,
+    text_head,
+)
+from benchmarks.config import Config, Train
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.words import class_names
 
@@ -23,21 +33,45 @@ def build_model(config: Config, backbone: Backbone, stream: Stream) -> nn.Module
     all classes from the start.
 
     Raises:
-        ValueError: if ``head.kind`` is zero-shot and the backbone has no text tower, or the
+        ValueError: if ``head.kind`` needs texts and the backbone has no text tower, or the
             classes have no words.
     """
     tower, dim = backbone.tower, backbone.dim
     sizes = [len(names) for names in stream.classes]
-    if config.head.kind == "zero-shot":
+    if config.head.kind in ("zero-shot", "text-start"):
         texts = [_text_head(config, backbone, names) for names in class_names(stream)]
-        if stream.tasks:
-            return TaskHeads(tower, dim, sizes, TextHeads(texts))
-        return _joined(tower, texts[0])
+        build = _with_texts if config.head.kind == "zero-shot" else _from_texts
+        return build(tower, dim, texts, stream)
     if stream.tasks:
         return TaskHeads(tower, dim, sizes)
     if stream.grows:
         return _joined(tower, IncrementalClassifier(dim))
     return _joined(tower, nn.Linear(dim, sizes[0]))
+
+
+def _with_texts(tower: nn.Module, dim: int, texts: list[TextHead], stream: Stream) -> nn.Module:
+    """Build a model with zero-shot heads, which are not trained."""
+    if stream.tasks:
+        return TaskHeads(tower, dim, _sizes(texts), TextHeads(texts))
+    return _joined(tower, texts[0])
+
+
+def _from_texts(tower: nn.Module, dim: int, texts: list[TextHead], stream: Stream) -> nn.Module:
+    """Build a model with linear heads that start as zero-shot heads and are trained."""
+    if stream.grows:
+        return _joined(tower, GrowingTextHead(texts[0]))
+    if stream.tasks:
+        heads = UnitHeads(dim, _sizes(texts))
+        for layer, text in zip(heads.heads, texts, strict=True):
+            start_from_texts(layer, text)
+        return TaskHeads(tower, dim, _sizes(texts), heads)
+    head = UnitLinear(dim, len(texts[0].weight))
+    start_from_texts(head, texts[0])
+    return _joined(tower, head)
+
+
+def _sizes(texts: list[TextHead]) -> list[int]:
+    return [len(text.weight) for text in texts]
 
 
 def _joined(tower: nn.Module, head: nn.Module) -> nn.Module:
@@ -47,36 +81,43 @@ def _joined(tower: nn.Module, head: nn.Module) -> nn.Module:
 def _text_head(config: Config, backbone: Backbone, names: tuple[str, ...]) -> TextHead:
     if backbone.clip is None or backbone.tokenizer is None:
         raise ValueError(
-            f"head.kind='zero-shot': {backbone.name} has no text tower; set backbone.name "
-            "to an open_clip backbone, or head.kind=probe"
+            f"head.kind={config.head.kind!r}: {backbone.name} has no text tower; set "
+            "backbone.name to an open_clip backbone, or head.kind=probe or random"
         )
     return text_head(backbone.clip, backbone.tokenizer, names, config.head.templates)
 
 
 def build_optimizer(config: Config, model: Any) -> torch.optim.Optimizer:
-    """Build AdamW with one parameter group, or with two if ``train.head_lr`` is set.
+    """Build ``train.optimizer`` with one parameter group, or with two if the head has a rate.
 
-    A rate of 0 freezes the tower. Each group has the parameters of whole modules, so Avalanche
-    can update the groups when heads grow.
+    A rate of 0, or a method that does not train the tower, freezes the tower. Each group has the
+    parameters of whole modules, so Avalanche can update the groups when heads grow.
 
     Raises:
         ValueError: if no parameter is left to train, or the rate of the head is missing.
     """
-    train = config.train
-    if train.lr == 0:
+    train, rate = config.train, config.train.head_lr
+    if not config.trains_tower:
         model.tower.requires_grad_(False)
     head = [p for p in model.head.parameters() if p.requires_grad]
     tower = [p for p in model.tower.parameters() if p.requires_grad]
     if not head and not tower:
         raise ValueError(
-            "train.lr=0 and a zero-shot head: nothing is left to be trained; "
-            "set train.lr above 0, or head.kind=probe"
+            "a frozen tower and a zero-shot head: nothing is left to be trained; "
+            "set head.kind=probe, or train the tower"
         )
-    groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "lr": train.lr}]
-    if train.head_lr is not None or train.lr == 0:
-        rate = train.head_lr
-        if rate is None and head:
-            raise ValueError("train.lr=0 freezes the tower: say the head's rate, train.head_lr=…")
-        groups = [{"params": tower, "lr": train.lr}, {"params": head, "lr": rate}]
-        groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, weight_decay=train.weight_decay)
+    if head and rate is None and train.lr == 0:
+        raise ValueError("train.lr=0 freezes the tower: say the head's rate, train.head_lr=…")
+    if rate is None and config.trains_tower:
+        return _optimizer(train, [{"params": list(model.parameters()), "lr": train.lr}])
+    rates = ((tower, train.lr), (head, train.lr if rate is None else rate))
+    groups = [{"params": part, "lr": lr} for part, lr in rates if part]
+    return _optimizer(train, groups)
+
+
+def _optimizer(train: Train, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Build the optimizer; the weight decay of Adam and SGD is an L2 term of the gradient."""
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=train.momentum, weight_decay=train.weight_decay)
+    kind = torch.optim.Adam if train.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, betas=train.betas, weight_decay=train.weight_decay)

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from avalanche_proxyfda import EfficientNaive, LPFTPlugin
 from avalanche_proxyfda.models import load_backbone
+from benchmarks.experiment.training import KeptInEval
 from benchmarks.methods.plugins import arguments_of, make_plugins
 from benchmarks.methods.registry import METHODS
 from benchmarks.models import tiny_clip
@@ -178,8 +179,12 @@ class Bench:
             last: plugins after the method's plugin.
             first: plugins before the method's plugin.
         """
-        setting, model = self.setting, copy.deepcopy(self.model)
+        setting = self.setting
+        model: Any = copy.deepcopy(self.model)
         plugins: list[Any] = [*first, *([LPFTPlugin()] if arm.method == "lp-ft" else [])]
+        if not METHODS[arm.method].trains_tower:
+            model.tower.requires_grad_(False)
+            plugins.append(KeptInEval(all_of_it=True))
         plugins += make_plugins(
             arm.method, strength_of(arm.method), "previous", setting.seed, arm.options
         )

@@ -22,7 +22,7 @@ CONTROL = f"{PLAIN} again"
 """Plain fine-tuning once more: the deviation of its ratio from 1 is chance."""
 
 _SECOND = ("fda", "proxy-fda", "ldifs", "rkd", "lwf")
-_THIRD = ("rift", "l2sp", "digrap", "lp-ft", "wise-ft")
+_THIRD = ("rift", "l2sp", "digrap", "lp-ft", "wise-ft", "frozen")
 _OTHERS = tuple(name for name in METHODS if name not in (PLAIN, *_SECOND, *_THIRD))
 
 HEATS: tuple[tuple[float, tuple[str, ...]], ...] = (

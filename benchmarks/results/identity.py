@@ -10,8 +10,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-LATER_KEYS: Mapping[str, Any] = {"train.precision": "float32", "train.accumulate": 1}
-"""Keys that are younger than the first records, with their defaults.
+LATER_KEYS: Mapping[str, Any] = {
+    "train.optimizer": "adamw",
+    "train.betas": [0.9, 0.999],
+    "train.momentum": 0.0,
+    "train.precision": "float32",
+    "train.accumulate": 1,
+}
+"""Keys that are younger than the first records, with their defaults in JSON's types.
 
 Each default gives the numbers that runs gave before the key existed. The schema marks the same
 keys with ``since_records=False``.

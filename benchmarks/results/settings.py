@@ -195,11 +195,11 @@ def leaves(config: dict[str, Any]) -> dict[str, str]:
 
 
 def distinctions(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
-    """Return by setting the values in which rows of one method and strength differ."""
+    """Return by setting the values in which rows of one method differ, beside the strength."""
     differing: dict[str, dict[str, str]] = {row.setting: {} for row in rows}
-    groups: dict[tuple[str, str], list[Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.method, f"{row.strength}"), []).append(row)
+        groups.setdefault(row.method, []).append(row)
     for same in groups.values():
         by_setting = {row.setting: row.leaves for row in same}
         keys = sorted({key for values in by_setting.values() for key in values})

@@ -13,6 +13,7 @@ from avalanche.training.plugins import SupervisedPlugin
 from torch import nn
 
 from avalanche_proxyfda import LPFTPlugin
+from benchmarks.experiment.training import KeptInEval
 from benchmarks.methods.registry import METHODS
 from tests.methods import accepted, toy_plugin
 from tests.plugins.toys import classic, strategy
@@ -99,8 +100,9 @@ def plugins_of(method: str, factor: float = 1.0) -> list[Any]:
         factor: multiplies the method's usual strength.
     """
     known = METHODS[method]
+    still = [] if known.trains_tower else [KeptInEval(all_of_it=True)]
     head = known.settings.get("head", {}).get("kind", "probe")
-    probe = [LPFTPlugin(l2=0.01, refit=False)] if head == "probe" else []
+    probe = [*still, *([LPFTPlugin(l2=0.01, refit=False)] if head == "probe" else [])]
     if known.strength is None:
         return probe
     strength = known.strength * factor
@@ -111,6 +113,7 @@ def toy_run(method: str, factor: float = 1.0) -> Numbers:
     """Train the toy model by ``method``; ``factor`` multiplies its usual strength."""
     with one_thread_in_float64(seed=0):
         model, recorder = toy_model(), LossRecorder()
+        model.tower.requires_grad_(METHODS[method].trains_tower)
         plugins = [*plugins_of(method, factor), recorder]
         trained = strategy(model, *plugins, adam=True, train_mb_size=BATCH, train_epochs=EPOCHS)
         for experience in classic(EXPERIENCES, count=SAMPLES).train_stream:

@@ -150,6 +150,15 @@ def test_codas_lists_and_orders(tree: Path, lists: tuple[Path, Path]) -> None:
         split_imagenet_r(tree, 10, split="coda")
     with pytest.raises(ValueError, match="use split='coda'"):
         split_imagenet_r(tree, 10, order="coda-1")
+    for absent in ((tree / "no.yaml", lists[1]), (lists[0], tree / "no.yaml")):
+        words = (
+            r"no\.yaml does not exist: .* imagenet-r_train\.yaml and imagenet-r_test\.yaml, from "
+            rf"the folder dataloaders/splits of .*CODA-Prompt; put both into {tree}, or choose"
+        )
+        with pytest.raises(FileNotFoundError, match=words):
+            coda(tree, absent)
+        with pytest.raises(FileNotFoundError, match=words):  # whether or not there are images
+            split_imagenet_r(tree / "nowhere", 10, split="coda", lists=absent)
 
 
 def test_bad_lists_of_coda(tree: Path, lists: tuple[Path, Path], tmp_path: Path) -> None:

@@ -163,6 +163,19 @@ def test_a_row_that_was_trained_otherwise_says_so(tmp_path: Path) -> None:
     assert "train.epochs=50 in place of 2" in page(made)
 
 
+def test_a_frozen_tower_is_a_row_like_any_other(tmp_path: Path) -> None:
+    frozen = [run_of(recipe("frozen", seed=s), 0.641, 0.0) for s in (0, 1)]
+    made = board([*paths(2), *frozen], tmp_path)
+    entry, (comparison,) = entries(made)["frozen"], made.comparisons
+    assert comparison.baseline is not None and comparison.baseline.method == "lp-ft"
+    assert entry.ranked and entry.headline and not entry.marks and not entry.distinct
+    assert all(entry.differences[key] for key in ("last", "delta_lp", "forgetting_first"))
+    assert any(text.startswith("frozen: ") for _, text in findings(comparison))
+    assert "| **frozen** |" in markdown(made) and 'data-method="frozen"' in page(made)
+    alone = board(frozen, tmp_path / "alone").comparisons[0]
+    assert alone.baseline is None  # frozen is no plain fine-tuning
+
+
 def test_comparisons_of_one_name_are_told_apart(tmp_path: Path) -> None:
     made = board([*paths(1), *paths(1, panel__train=50)], tmp_path)
     assert sorted(c.apart["panel.train"] for c in made.comparisons) == ["50", "null"]

@@ -48,7 +48,9 @@ def test_every_method_has_a_recipe_on_every_stream(stream: str, method: str) -> 
         assert config.strength in made.grid and set(made.coarse) <= set(made.grid)
         if knob != "mu":
             assert getattr(plugins_of(config)[0], knob) == config.strength
-    assert config.head.kind == ("random" if method == "finetune" else "probe")
+    with_texts = config.backbone.name.startswith("open_clip:")
+    plain_head = "text-start" if with_texts else "random"
+    assert config.head.kind == (plain_head if method == "finetune" else "probe")
 
 
 def test_shipped_runs_keep_their_identities() -> None:
@@ -124,7 +126,7 @@ def planned(path: Path) -> Config:
             "options.samples_per_class: every method has the same batches; set train.samples",
         ),
         ("method: fda\noptions: {num_neighbors: x}", "num_neighbors='x' must be an int"),
-        ("options: {weight: 3}", "plain fine-tuning has none"),
+        ("options: {weight: 3}", "finetune has no plugin, and so none"),
         ("stream: {sets: [a]}", "stream.kind=None must be one of [^;]*$"),
         (
             "stream: {kind: concept}",
@@ -138,6 +140,21 @@ def planned(path: Path) -> Config:
         ("method: lp-ft\nhead: {kind: random}", "head.kind='random': lp-ft begins with a probe"),
         ("train: {lr: -1}", "train.lr=-1: Input should be greater than or equal to 0"),
         ("train: {epochs: [1, 0]}", "train.epochs"),
+        (
+            "train: {momentum: 0.9}",
+            "train.momentum=0.9: train.optimizer=adamw has none; leave it out, "
+            "or set train.optimizer=sgd",
+        ),
+        ("train: {optimizer: adam, momentum: 0.9}", "train.optimizer=adam has none"),
+        (
+            "train: {optimizer: sgd, betas: [0.9, 0.98]}",
+            r"train.betas=\(0.9, 0.98\): train.optimizer=sgd has none; leave it out, "
+            "or set train.optimizer=adamw or adam",
+        ),
+        ("train: {optimizer: rmsprop}", "train.optimizer='rmsprop': Input should be 'adamw'"),
+        ("train: {betas: [0.9, 1]}", "train.betas.1=1: Input should be less than 1"),
+        ("train: {betas: [0.9]}", "train.betas"),
+        ("train: {optimizer: sgd, momentum: 1}", "train.momentum=1: Input should be less than 1"),
         ("seed: one\ntrain: {batch: 1}", "seed='one': Input.*train.batch=1: Input"),
         ("base: nowhere.yaml", "base='nowhere.yaml' is no file"),
         ("base: x.yaml", "x.yaml: it is its own base"),

@@ -23,13 +23,13 @@ def test_a_matrix_is_every_method_at_every_strength_with_every_seed(tmp_path: Pa
         assert len(small_jobs(tmp_path, strengths=asked)) == count
     both = ["concepts.yaml", "pacs_mobilenet.yaml"]
     jobs = small_jobs(tmp_path, streams=both, methods=None, strengths="recipe", set={})
-    assert {job.folder.name for job in jobs} == {"concepts", "pacs_mobilenet"} and len(jobs) == 18
+    assert {job.folder.name for job in jobs} == {"concepts", "pacs_mobilenet"} and len(jobs) == 22
 
 
 def test_the_shipped_matrices_load(tmp_path: Path) -> None:
     for path in FOLDER.glob("*.yaml"):
         assert jobs_of(load_matrix(path.name), tmp_path)
-    assert len(jobs_of(load_matrix("concepts.yaml"), tmp_path)) == 105
+    assert len(jobs_of(load_matrix("concepts.yaml"), tmp_path)) == 110
 
 
 @pytest.mark.parametrize(

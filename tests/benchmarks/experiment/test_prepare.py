@@ -192,6 +192,10 @@ def test_words_for_classes(data: Path) -> None:
     assert class_names(named) == (("apple pie", "soup"),)
     digits = replace(stream, classes=(tuple(map(str, range(10))),))
     assert class_names(digits)[0][3] == "3"
+    wnids = ("n03773504", "n04008634", "n01440764")
+    assert class_names(replace(stream, classes=(wnids[:1] + wnids[2:],)))[0][0] == "missile"
+    both = class_names(replace(stream, classes=(wnids,)))[0]  # one name for two classes
+    assert both == ("missile", "projectile, missile", "tench")
     with pytest.raises(ValueError, match="the 43 classes have numbers for names"):
         class_names(replace(stream, classes=(tuple(map(str, range(43))),)))
 
