@@ -126,6 +126,8 @@ class GraphLoss(nn.Module):
 
         The fit is ours, see :func:`~avalanche_proxyfda.losses.start.fit_sigmoid`. It uses at
         most about a million pairs, of evenly spaced queries, and synchronises with the device.
+        A fit is used if it centres the sigmoid on the graph: the cosine where the sigmoid is a
+        half, -b / a, lies between the mean cosine of non-neighbours and that of neighbours.
 
         Args:
             teacher: [B, D'], the teacher's features of a batch.
@@ -138,15 +140,22 @@ class GraphLoss(nn.Module):
         weight = edge_weight(graph.similarity, graph.is_neighbor(), self.negative_weight)
         queries = some_queries(len(rows))
         pairs = ~graph.itself[queries]
-        fitted = fit_sigmoid(graph.similarity[queries][pairs], weight[queries][pairs])
+        cosine, weight = graph.similarity[queries][pairs], weight[queries][pairs]
+        fitted = fit_sigmoid(cosine, weight)
+        if fitted is not None:
+            near = graph.is_neighbor()[queries][pairs]
+            low, high = float(cosine[~near].mean()), float(cosine[near].mean())
+            if not low < -fitted[1] / fitted[0] < high:
+                fitted = None
         if fitted is None:
             if not self._fit_warned:
                 self._fit_warned = True
                 warn(
-                    "the fitted start of the sigmoid has no solution on a teacher's graph (its "
-                    "cosines are equal or not finite, they separate neighbours from others, or "
-                    "the best scale is not positive), so scale and bias stay as they are (this "
-                    "warning comes once): start='siglip' skips the fit"
+                    "no scale and bias centre the sigmoid on a teacher's graph, so both stay as "
+                    "they are (this warning comes once). All cosines may be equal or not finite, "
+                    "or they separate neighbours from others, or non-neighbours with negative "
+                    "cosines attract: pass negative_weight='clamped' against the last, or "
+                    "start='siglip' to skip the fit"
                 )
             return False
         self.log_scale.fill_(math.log(fitted[0]))

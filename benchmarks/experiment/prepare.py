@@ -129,8 +129,8 @@ def check_batches(config: Config, stream: Stream) -> None:
     """
     sizes = batch_sizes(config, stream)
     for plugin in plugins_of(config):
-        neighbors = getattr(plugin, "loss_options", {}).get("num_neighbors", 0)
-        if neighbors >= min(sizes):
+        neighbors = getattr(plugin, "num_neighbors", None)
+        if neighbors is not None and neighbors >= min(sizes):
             raise ValueError(
                 f"options.num_neighbors={neighbors} must be below the {min(sizes)} samples of a "
                 f"batch of experience {sizes.index(min(sizes))}: lower it, or raise train.batch"

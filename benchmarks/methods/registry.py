@@ -70,7 +70,7 @@ class Method:
             raise ValueError(f"grid={self.grid} must hold different numbers in ascending order")
 
 
-_ON_BATCHES = {"options": {"feature_module": "tower", "num_neighbors": 16}}
+_ON_BATCHES = {"options": {"feature_module": "tower"}}
 
 METHODS: dict[str, Method] = {
     "finetune": Method(
@@ -178,7 +178,7 @@ METHODS: dict[str, Method] = {
     "fda": Method(
         about="FDA: keeps who is near whom, and how near, in the features of a batch; "
         "the number is λ",
-        version=1,
+        version=2,
         colour="#0e7490",
         dark_colour="#5fd0e6",
         marker="p",
@@ -191,7 +191,7 @@ METHODS: dict[str, Method] = {
     "proxy-fda": Method(
         about="Proxy-FDA: FDA with generated features (proxies) among the neighbours; "
         "the number is λ",
-        version=1,
+        version=2,
         colour="#cf222e",
         dark_colour="#ff7b72",
         marker="h",

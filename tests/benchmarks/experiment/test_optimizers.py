@@ -69,7 +69,7 @@ def trained(**train: Any) -> float:
         ({"optimizer": "sgd"}, lambda: sgd(SLOPES, 0.0)),
         ({"optimizer": "sgd", "momentum": 0.9}, lambda: sgd(SLOPES, 0.9)),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "formula",
 )
 def test_steps_follow_the_formulas(train: dict[str, Any], expected: Callable[[], float]) -> None:
     assert trained(**train) == pytest.approx(expected(), rel=1e-12)
