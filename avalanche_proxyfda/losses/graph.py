@@ -14,7 +14,7 @@ from avalanche_proxyfda._checks import check_amount, check_count
 from avalanche_proxyfda._tensors import check_matrices, full_precision, unit_rows
 from avalanche_proxyfda.losses.chunks import ChunkSize, check_chunk_size
 from avalanche_proxyfda.losses.neighbors import NeighborGraph
-from avalanche_proxyfda.losses.start import fit_sigmoid, some_queries
+from avalanche_proxyfda.losses.start import fit_centred, some_queries
 
 NegativeWeight = Literal["similarity", "clamped", "one-minus", "unit"]
 
@@ -124,10 +124,11 @@ class GraphLoss(nn.Module):
     def fit(self, teacher: Tensor) -> bool:
         """Set scale and bias to the minimiser of FDA's loss with the teacher as the student.
 
-        The fit is ours, see :func:`~avalanche_proxyfda.losses.start.fit_sigmoid`. It uses at
+        The fit is ours, see :func:`~avalanche_proxyfda.losses.start.fit_centred`. It uses at
         most about a million pairs, of evenly spaced queries, and synchronises with the device.
-        A fit is used if it centres the sigmoid on the graph: the cosine where the sigmoid is a
-        half, -b / a, lies between the mean cosine of non-neighbours and that of neighbours.
+        Where the weights of the loss have no usable fit, unit weights take their place: with
+        the weights of the paper, non-neighbours with negative cosines attract, and the least
+        loss can lie at a scale below zero.
 
         Args:
             teacher: [B, D'], the teacher's features of a batch.
@@ -137,25 +138,20 @@ class GraphLoss(nn.Module):
         """
         rows = unit_rows(full_precision(teacher.detach()))
         graph = NeighborGraph.of_units(rows, self.num_neighbors)
-        weight = edge_weight(graph.similarity, graph.is_neighbor(), self.negative_weight)
         queries = some_queries(len(rows))
         pairs = ~graph.itself[queries]
-        cosine, weight = graph.similarity[queries][pairs], weight[queries][pairs]
-        fitted = fit_sigmoid(cosine, weight)
-        if fitted is not None:
-            near = graph.is_neighbor()[queries][pairs]
-            low, high = float(cosine[~near].mean()), float(cosine[near].mean())
-            if not low < -fitted[1] / fitted[0] < high:
-                fitted = None
+        cosine, neighbor = graph.similarity[queries][pairs], graph.is_neighbor()[queries][pairs]
+        modes: list[NegativeWeight] = [self.negative_weight, "unit"]
+        fits = (fit_centred(cosine, neighbor, edge_weight(cosine, neighbor, m)) for m in modes)
+        fitted = next((fit for fit in fits if fit is not None), None)
         if fitted is None:
             if not self._fit_warned:
                 self._fit_warned = True
                 warn(
-                    "no scale and bias centre the sigmoid on a teacher's graph, so both stay as "
-                    "they are (this warning comes once). All cosines may be equal or not finite, "
-                    "or they separate neighbours from others, or non-neighbours with negative "
-                    "cosines attract: pass negative_weight='clamped' against the last, or "
-                    "start='siglip' to skip the fit"
+                    "no scale and bias centre the sigmoid on a teacher's graph: all cosines are "
+                    "equal or not finite, or they separate neighbours from others. Scale and "
+                    "bias stay as they are (this warning comes once); start='siglip' skips the "
+                    "fit"
                 )
             return False
         self.log_scale.fill_(math.log(fitted[0]))

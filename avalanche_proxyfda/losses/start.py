@@ -77,6 +77,24 @@ def fit_sigmoid(cosine: Tensor, weight: Tensor) -> tuple[float, float] | None:
     return None
 
 
+def fit_centred(cosine: Tensor, neighbor: Tensor, weight: Tensor) -> tuple[float, float] | None:
+    """Return :func:`fit_sigmoid`, or None if the fit does not centre the sigmoid on the graph.
+
+    The fit is centred if the cosine where the sigmoid is a half, -b / a, lies between the mean
+    cosine of non-neighbours and that of neighbours.
+
+    Args:
+        cosine: [N], cosines of pairs.
+        neighbor: [N] bool, True for pairs of neighbours.
+        weight: [N], signed weights of the pairs.
+    """
+    fitted = fit_sigmoid(cosine, weight)
+    if fitted is None:
+        return None
+    low, high = float(cosine[~neighbor].mean()), float(cosine[neighbor].mean())
+    return fitted if low < -fitted[1] / fitted[0] < high else None
+
+
 def some_queries(batch: int) -> slice:
     """Return evenly spaced queries of a batch, with at most about a million pairs."""
     return slice(None, None, max(1, batch * batch // _MOST_PAIRS))

@@ -10,8 +10,9 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from avalanche_proxyfda.losses import FDALoss
-from avalanche_proxyfda.losses.start import fit_sigmoid
+from avalanche_proxyfda.losses import FDALoss, NeighborGraph
+from avalanche_proxyfda.losses.graph import edge_weight
+from avalanche_proxyfda.losses.start import fit_centred, fit_sigmoid
 from tests.losses.common import features
 from tests.losses.test_fda import MODES
 from tests.reference import fda as reference
@@ -64,8 +65,6 @@ def test_the_fit_balances_pull_and_push() -> None:
         torch.ones(6, 3),  # all cosines are equal
         torch.eye(6),
         torch.eye(2).repeat_interleave(3, dim=0),  # K = 2 separates neighbours from others
-        # with negative cosines of non-neighbours, which attract, the best scale is negative
-        features(14, 5).float(),
         torch.tensor([[1.0, 0.0], [0.0, 1.0], [torch.nan, 1.0]]),
     ],
 )
@@ -80,6 +79,32 @@ def test_a_degenerate_graph_keeps_the_start_and_warns_once(teacher: Tensor) -> N
         assert not loss.fit(teacher)
 
 
+def test_unit_weights_stand_in_where_non_neighbours_attract() -> None:
+    """With the paper's weights on wide cosines, the loss is least at a scale below zero."""
+    teacher = features(14, 5)
+    graph = NeighborGraph.of(teacher, 3)
+    pairs, neighbor = ~graph.itself, graph.is_neighbor()
+    letter = edge_weight(graph.similarity, neighbor, "similarity")
+    assert fit_sigmoid(graph.similarity[pairs], letter[pairs]) is None
+    loss, unit = FDALoss(3).double(), FDALoss(3, negative_weight="unit").double()
+    assert loss.fit(teacher) and unit.fit(teacher)
+    assert torch.equal(loss.bias, unit.bias) and torch.equal(loss.log_scale, unit.log_scale)
+    clamped = FDALoss(3, negative_weight="clamped").double()
+    assert clamped.fit(teacher) and not torch.allclose(clamped.bias, unit.bias)
+
+
+def test_a_fit_outside_of_the_graphs_cosines_is_not_used() -> None:
+    cosine = torch.tensor([0.9, 0.8, 0.3, 0.1, 0.2])
+    neighbor = torch.tensor([True, True, False, False, False])
+    assert fit_centred(cosine, neighbor, torch.where(neighbor, 1.0, -1.0)) is None  # separable
+    mixed = torch.tensor([0.9, 0.2, 0.3, 0.1, 0.25])
+    fitted = fit_centred(mixed, neighbor, torch.where(neighbor, 1.0, -1.0))
+    assert fitted is not None and 0.2 < -fitted[1] / fitted[0] < 0.55
+    tilted = torch.tensor([9.0, 9.0, -0.1, -0.1, -0.1])  # the best centre lies below all cosines
+    assert fit_sigmoid(mixed, tilted) is not None
+    assert fit_centred(mixed, neighbor, tilted) is None
+
+
 def test_a_scale_below_zero_is_no_fit() -> None:
     # pairs with a larger cosine have the negative weights
     cosine, weight = torch.tensor([0.9, 0.8, 0.3, 0.1]), torch.tensor([-1.0, 1.0, -1.0, 1.0])
@@ -90,8 +115,7 @@ def test_a_scale_below_zero_is_no_fit() -> None:
 
 def test_large_batches_are_thinned() -> None:
     teacher = features(2100, 6).float() + 3.0
-    whole, some = FDALoss(8), FDALoss(8)
-    pairs = FDALoss(8)
+    whole, some, pairs = FDALoss(500), FDALoss(500), FDALoss(500)
     assert some.fit(teacher)  # 4 million pairs, of which every fourth query counts
     assert pairs.fit(teacher[:1000]) and whole.fit(teacher[:1000])
     torch.testing.assert_close(whole.bias, pairs.bias)

@@ -117,8 +117,8 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
             both begin at ``init_logit_scale`` and ``init_logit_bias`` in the first experience.
             ``"fitted"`` (ours) sets both before the first step of an experience, to the
             minimiser of the loss of its first batch with the teacher in the student's place.
-            ``"refit"`` (ours) fits both at every step. Features with wide cosines need a fit,
-            and then ``negative_weight="clamped"``: see docs/fidelity.md.
+            ``"refit"`` (ours) fits both at every step. Features with wide cosines need a fit:
+            see docs/fidelity.md.
         negative_weight, init_logit_scale, init_logit_bias, chunk_size: see
             :class:`~avalanche_proxyfda.losses.graph.GraphLoss`.
         learnable: True learns scale and bias in training, unless ``start`` is ``"refit"``.
