@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import Unpack
 
-from avalanche_proxyfda._checks import check_amount, check_count
+from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda._protocols import AccumulatingStrategy, Strategy
 from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.losses.chunks import ChunkSize
 from avalanche_proxyfda.losses.fda import FDALoss
 from avalanche_proxyfda.losses.graph import NegativeWeight
-from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions, EmbeddingPlugin
+from avalanche_proxyfda.plugins.base.learned import LearnedLossOptions, LearnedLossPlugin
 
 L = TypeVar("L", bound=nn.Module)
 
 
-class GraphOptions(EmbeddingOptions, total=False):
+class GraphOptions(LearnedLossOptions, total=False):
     """Keyword arguments of the plugins on the neighbour graph; see :class:`GraphPlugin`."""
 
     num_neighbors: int
@@ -33,11 +31,10 @@ class GraphOptions(EmbeddingOptions, total=False):
     chunk_size: ChunkSize
     classes_per_batch: int
     samples_per_class: int | None
-    learning_rate: float
     seed: int
 
 
-class GraphPlugin(EmbeddingPlugin, Generic[L]):
+class GraphPlugin(LearnedLossPlugin[L]):
     """Transfers the teacher's neighbour graph of each batch.
 
     A method implements :meth:`build_loss`, and :meth:`compare` with :meth:`loss_for`.
@@ -51,9 +48,8 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
         classes_per_batch: m, classes in a hard-class batch.
         samples_per_class: n, samples of each of them; None fills the strategy's
             ``train_mb_size``.
-        learning_rate: AdamW's learning rate for the loss's parameters, without weight decay.
         seed: seed of the plugin's random streams; global streams are not used.
-        options: see :class:`EmbeddingPlugin`.
+        options: see :class:`LearnedLossPlugin`.
     """
 
     def __init__(
@@ -69,12 +65,10 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
         chunk_size: ChunkSize = "auto",
         classes_per_batch: int = 16,
         samples_per_class: int | None = None,
-        learning_rate: float = 1e-3,
         seed: int = 0,
-        **options: Unpack[EmbeddingOptions],
+        **options: Unpack[LearnedLossOptions],
     ) -> None:
         super().__init__(weight, **options)
-        self.learning_rate = check_amount("learning_rate", learning_rate)
         self.seed = check_count("seed", seed, 0)
         check_count("classes_per_batch", classes_per_batch, 2)
         if samples_per_class is not None:
@@ -93,42 +87,6 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
             "chunk_size": chunk_size,
         }
         FDALoss(**self.loss_options)  # refuses bad options now, not at the first batch
-        self.loss: L | None = None
-        self.optimizer: torch.optim.Optimizer | None = None
-
-    # ---- the loss ---------------------------------------------------------------------
-
-    @abstractmethod
-    def build_loss(self, dim: int, batch: int) -> L:
-        """Return the loss for features [B, ``dim``] and batches of about ``batch`` samples."""
-
-    def loss_shape(self) -> tuple[int, int]:
-        """Return (dim, batch), with which :meth:`build_loss` builds the same loss again."""
-        return (1, 2)
-
-    def loss_for(self, rows: Tensor) -> L:
-        """Return the loss; the first batch, ``rows`` [B, D], builds it."""
-        if self.loss is None:
-            self.loss = self.build_loss(rows.shape[1], len(rows))
-            self._place(rows.device)
-        return self.loss
-
-    def learned(self) -> list[nn.Parameter]:
-        """Return the loss's parameters."""
-        return [p for p in self.loss.parameters() if p.requires_grad] if self.loss else []
-
-    def _place(self, device: torch.device) -> None:
-        """Move the loss to ``device``, and build its optimizer there with the same state."""
-        assert self.loss is not None
-        self.loss.to(device)
-        parameters = self.learned()
-        state = self.optimizer.state_dict() if self.optimizer else None
-        if parameters:
-            self.optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=0.0)
-            if state is not None:
-                self.optimizer.load_state_dict(state)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = self.learning_rate
 
     # ---- an experience ----------------------------------------------------------------
 
@@ -154,23 +112,13 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
                 f"num_neighbors={num_neighbors} must be below the training batch, "
                 f"which holds {size} samples: lower num_neighbors or raise train_mb_size"
             )
-        if self.loss is not None:
-            self._place(strategy.device)
-        if self.optimizer is not None:
-            self.optimizer.zero_grad()  # an exception may have ended a step
+        super().prepare(strategy, state, new, loading)
 
     def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Set the epoch of the hard-class batches."""
         if self._batches is not None:
             self._batches.start_epoch(strategy)
         super().before_training_epoch(strategy, **kwargs)
-
-    def before_update(self, strategy: Strategy, **kwargs: Any) -> None:
-        """Step the optimizer of the loss's parameters."""
-        if self.optimizer is not None:
-            self.optimizer.step()
-            # not before each batch: a strategy may accumulate or skip batches
-            self.optimizer.zero_grad()
 
     def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Forget the batch, and count it."""
@@ -187,23 +135,6 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
     # ---- saved state ------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the base, the loss, its optimizer, and the sampler."""
+        """Return the state of the base and of the sampler."""
         batches = self._batches.state_dict() if self._batches else None
-        return {
-            **super().state_dict(),
-            "shape": self.loss_shape() if self.loss else None,
-            "loss": self.loss.state_dict() if self.loss else None,
-            "optimizer": self.optimizer.state_dict() if self.optimizer else None,
-            "sampler": batches or self.pending.get("sampler"),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
-        super().load_state_dict(state)
-        self.loss = self.optimizer = None
-        if state["shape"] is not None:
-            self.loss = self.build_loss(*state["shape"])
-            self.loss.load_state_dict(state["loss"])
-            self._place(torch.device("cpu"))
-            if state["optimizer"] is not None and self.optimizer is not None:
-                self.optimizer.load_state_dict(state["optimizer"])
+        return {**super().state_dict(), "sampler": batches or self.pending.get("sampler")}
