@@ -111,7 +111,7 @@ METHODS: dict[str, Method] = {
     "digrap": Method(
         about="DiGraP: takes out of gradients what leads away from the old weights; "
         "the number is μ",
-        version=1,
+        version=2,  # 2: no ε in the projection, Adam's count, the head is projected too
         colour="#8250df",
         dark_colour="#c9a6ff",
         marker="v",
