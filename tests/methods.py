@@ -16,6 +16,7 @@ from avalanche_proxyfda import plugins
 from avalanche_proxyfda.plugins.base.anchored import AnchorPlugin
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingPlugin
 from avalanche_proxyfda.plugins.base.graph import GraphPlugin
+from avalanche_proxyfda.plugins.base.learned import LearnedLossPlugin
 from benchmarks.methods.plugins import REFERENCES, arguments_of
 from benchmarks.methods.registry import METHODS
 
@@ -43,6 +44,8 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "rift-identity": ("rift", {"mean_weight": 0.5}),
     "rift-spectrum": ("rift", {"q": "spectrum"}),
     "rift-procrustes": ("rift", {"q": "procrustes"}),
+    "rift-learned": ("rift", {"q": "learned", "mean_weight": 0.5}),
+    "rift-uncentered": ("rift", {"centered": False}),
 }
 """Other settings of a method, by a name of their own: the method, and its options."""
 
@@ -141,6 +144,6 @@ def toy_loss(name: str, dim: int, batch: int = 2, /, **options: Any) -> nn.Modul
         options: see :func:`toy_plugin`.
     """
     plugin = toy_plugin(name, **options)
-    on_graph = isinstance(plugin, GraphPlugin)
-    loss: nn.Module = plugin.build_loss(dim, batch) if on_graph else plugin.loss
+    learns = isinstance(plugin, LearnedLossPlugin)
+    loss: nn.Module = plugin.build_loss(dim, batch) if learns else plugin.loss
     return loss

@@ -1,4 +1,4 @@
-"""RIFT: keeps the covariance of features, with or without a free rotation."""
+"""RIFT: keeps the covariance of features, with or without a rotation."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._checks import check_amount, check_count, check_flag
 from avalanche_proxyfda._tensors import check_matrices, full_precision, without_autocast
 
-Rotation = Literal["identity", "spectrum", "procrustes"]
+Rotation = Literal["identity", "spectrum", "procrustes", "learned"]
 _TINY = 1e-30
 
 
@@ -25,29 +25,73 @@ class RIFTLoss(nn.Module):
                      squared distance of the sorted eigenvalues over |C0|^2
         procrustes   min over rotations Q of |X - X0 Q|^2 / |X0|^2, which compares paired
                      features in place of covariances
+        learned      |C - Q C0 Q^T|^2 / |C0|^2 with the Q of :meth:`rotation`
 
     The loss adds ``mean_weight`` |mean - mean0|^2 / tr(C0). It is zero where student and
-    teacher agree. A rotation of the student changes ``identity`` and the term of the means,
-    and changes neither ``spectrum`` nor ``procrustes``. The divisors |X0|^2 and tr(C0) are
-    ours: with them no option depends on the scale of the features.
+    teacher agree, for ``learned`` as long as Q = 1. A rotation of the student changes
+    ``identity``, ``learned`` and the term of the means, and changes neither ``spectrum`` nor
+    ``procrustes``. The divisors |C0|^2, |X0|^2 and tr(C0) are ours: with them no option depends
+    on the scale of the features.
 
     ``spectrum`` and ``procrustes`` decompose a matrix in each step. On CUDA the decomposition
     synchronises host and device; ``identity`` does not.
 
     Args:
-        q: ``"identity"``, ``"spectrum"`` or ``"procrustes"``.
+        q: ``"identity"``, ``"spectrum"``, ``"procrustes"`` or ``"learned"``.
         mean_weight: weight of the term of the means; 0 skips it.
+        centered: False takes X and X0 as they are, and second moments in place of covariances.
+        dim: D, the width of the features, for ``"learned"`` alone.
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
+
+    Example:
+        >>> student = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+        >>> RIFTLoss()(student, student.flip(1)), RIFTLoss("spectrum")(student, student.flip(1))
+        (tensor(2.), tensor(0.))
     """
 
-    def __init__(self, q: Rotation = "identity", mean_weight: float = 0.0) -> None:
+    def __init__(
+        self,
+        q: Rotation = "identity",
+        mean_weight: float = 0.0,
+        centered: bool = True,
+        dim: int | None = None,
+    ) -> None:
         super().__init__()
         if q not in get_args(Rotation):
             raise ValueError(f"q={q!r} is unknown; choose one of {get_args(Rotation)}")
         self.q: Rotation = q
         self.mean_weight = check_amount("mean_weight", mean_weight)
+        self.centered = check_flag("centered", centered)
+        if (dim is None) == (q == "learned"):
+            raise ValueError(
+                f"q={q!r} with dim={dim}: 'learned' needs dim, the width of the features, and "
+                "the other choices of q take none"
+            )
+        self.dim = dim
+        if dim is not None:
+            check_count("dim", dim, 1)
+            self.skew = nn.Parameter(torch.zeros(dim, dim))
+            """A is the part below the diagonal, less its transpose."""
+
+    def rotation(self) -> Tensor:
+        """Return the learned Q, [D, D], by Cayley's formula Q = (1 - A/2)^-1 (1 + A/2).
+
+        A is skew-symmetric, so Q is orthogonal, with determinant 1 and without the eigenvalue
+        -1. A = 0 at the start, so Q = 1.
+
+        Raises:
+            ValueError: if ``q`` is not ``"learned"``.
+
+        Example:
+            >>> RIFTLoss("learned", dim=2).rotation().detach()
+            tensor([[1., 0.],
+                    [0., 1.]])
+        """
+        if self.q != "learned":
+            raise ValueError(f"q={self.q!r} learns no rotation; q='learned' does")
+        return _cayley(self.skew)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the loss of one batch.
@@ -60,16 +104,25 @@ class RIFTLoss(nn.Module):
             A scalar, float32 (float64 for a float64 student).
 
         Raises:
-            TypeError, ValueError: for inputs that are not two float matrices of the same shape.
+            TypeError, ValueError: for inputs that are not two float matrices of the same shape,
+                of the width of a learned Q.
         """
         check_matrices(student, teacher, same_width=True)
+        if self.dim is not None and student.shape[1] != self.dim:
+            raise ValueError(
+                f"the features have {student.shape[1]} columns, but dim={self.dim} is the width "
+                "of the learned Q: make a loss for these features"
+            )
         with without_autocast(student):
             x, x0 = full_precision(student), full_precision(teacher.detach()).to(student.device)
-            if len(x) < 2:
+            if len(x) < (2 if self.centered else 1):
                 return x.sum() * 0.0
             mean, mean0 = x.mean(dim=0), x0.mean(dim=0)
-            x, x0 = x - mean, x0 - mean0
-            loss = _DISTANCES[self.q](x, x0)
+            if self.centered:
+                x, x0 = x - mean, x0 - mean0
+            # rows are turned in place of C0: with Q = 1 both moments come out in the same bits
+            turned = x0 @ _cayley(self.skew.to(x)).T if self.q == "learned" else x0
+            loss = _DISTANCES[self.q](x, turned)
             if self.mean_weight:
                 shift = _ratio((mean - mean0).square().sum(), x0.square().sum() / len(x0))
                 loss = loss + self.mean_weight * shift
@@ -81,9 +134,20 @@ def _ratio(part: Tensor, whole: Tensor) -> Tensor:
     return part / torch.where(whole > _TINY, whole, 1.0)
 
 
+def _cayley(skew: Tensor) -> Tensor:
+    """Return (1 - A/2)^-1 (1 + A/2), where A is ``skew`` below the diagonal, less its transpose."""
+    lower = skew.tril(-1)
+    half = (lower - lower.T) / 2
+    one = torch.eye(len(skew), dtype=skew.dtype, device=skew.device)
+    # 1 - A/2 always has an inverse, so nothing needs to be checked
+    q: Tensor = torch.linalg.solve_ex(one - half, one + half).result
+    return q
+
+
 def _identity(x: Tensor, x0: Tensor) -> Tensor:
     c, c0 = x.T @ x / len(x), x0.T @ x0 / len(x0)
-    return _ratio((c - c0).square().sum(), c0.square().sum())
+    # a rotation of x0 does not change |C0|, so no gradient passes through it
+    return _ratio((c - c0).square().sum(), c0.detach().square().sum())
 
 
 def _spectrum(x: Tensor, x0: Tensor) -> Tensor:
@@ -110,4 +174,9 @@ def _procrustes(x: Tensor, x0: Tensor) -> Tensor:
     return _ratio(best, x0.square().sum())
 
 
-_DISTANCES = {"identity": _identity, "spectrum": _spectrum, "procrustes": _procrustes}
+_DISTANCES = {
+    "identity": _identity,
+    "spectrum": _spectrum,
+    "procrustes": _procrustes,
+    "learned": _identity,
+}

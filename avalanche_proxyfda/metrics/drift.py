@@ -105,9 +105,10 @@ MEASURES: dict[str, Measure] = {
     "neighbors": Measure(
         lambda before, after, labels, k: neighbor_overlap(before, after, k), "_Neighbors"
     ),
-    "otdd": Measure(
+    # records from before k-means hold OTDD of the class labels as "otdd": another quantity
+    "otdd-kmeans": Measure(
         lambda before, after, labels, k: otdd(before, labels, after, labels),
-        "_OTDD",
+        "_OTDD_KMeans",
         optional=True,
     ),
 }

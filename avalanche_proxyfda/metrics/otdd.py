@@ -8,6 +8,7 @@ from torch import Tensor
 from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda._random import generator
 from avalanche_proxyfda._tensors import unit_rows
+from avalanche_proxyfda.metrics.pseudo_labels import pseudo_labels
 
 
 def otdd(
@@ -16,13 +17,19 @@ def otdd(
     after: Tensor,
     after_labels: Tensor,
     max_points: int = 2000,
+    clusters_per_class: int = 4,
 ) -> float:
     """OTDD of two labelled sets of features (Alvarez-Melis and Fusi, NeurIPS 2020), p = 2.
 
-    Moving one point to another costs their squared distance plus the squared 2-Wasserstein
-    distance between the Gaussians of their classes. The result is the square root of the
-    cheapest transport's cost. Features are normalised to unit norm. The distance is symmetric,
-    and 0 for equal sets.
+    As in Proxy-FDA (arXiv 2505.24088), pseudo-labels take the place of the labels: k-means
+    splits each class, in each set by itself, into at most ``clusters_per_class`` clusters, see
+    :func:`~avalanche_proxyfda.metrics.pseudo_labels.pseudo_labels`. Moving one point to another
+    costs their squared distance plus the squared 2-Wasserstein distance between the Gaussians
+    of their clusters. The result is the square root of the cheapest transport's cost. Features
+    are normalised to unit norm. The distance is symmetric, and 0 for equal sets.
+
+    The order of the samples changes nothing in sets of at most ``max_points``. In larger sets,
+    the places of the samples that stay are fixed, so the order decides which samples stay.
 
     Args:
         before: [N, D] features of the first set.
@@ -30,9 +37,12 @@ def otdd(
         after: [M, D] features of the second set.
         after_labels: [M] labels of the second set.
         max_points: a larger set is subsampled to this many points, with a fixed seed.
+        clusters_per_class: the most clusters of a class; 1 takes the labels themselves.
 
     Raises:
-        ValueError: when shapes do not fit, a set is empty, or a feature is not finite.
+        TypeError: when ``max_points`` or ``clusters_per_class`` is no int.
+        ValueError: when one of the two is too small, shapes do not fit, a set is empty, or a
+            feature is not finite.
         ImportError: when POT is not installed.
     """
     try:
@@ -40,16 +50,20 @@ def otdd(
     except ImportError as error:
         raise ImportError("otdd needs POT: pip install 'avalanche-proxyfda[ot]'") from error
     check_count("max_points", max_points, 2)
-    sets = [
+    check_count("clusters_per_class", clusters_per_class, 1)
+    (first, first_labels), (second, second_labels) = (
         _thinned(*_checked(name, x, y), max_points)
         for name, x, y in (("before", before, before_labels), ("after", after, after_labels))
-    ]
-    (first, first_classes), (second, second_classes) = sets
+    )
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"before has width {first.shape[1]}, after {second.shape[1]}")
-    label_costs = _gaussian_costs(_factors(first, first_classes), _factors(second, second_classes))
+    clusters, others = (
+        pseudo_labels(x, y, clusters_per_class)
+        for x, y in ((first, first_labels), (second, second_labels))
+    )
+    label_costs = _gaussian_costs(_factors(first, clusters), _factors(second, others))
     costs = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist").square()
-    costs = costs + label_costs[first_classes][:, second_classes]
+    costs = costs + label_costs[clusters][:, others]
     masses = [torch.full((len(x),), 1 / len(x), dtype=torch.float64) for x in (first, second)]
     value = ot.emd2(masses[0].numpy(), masses[1].numpy(), costs.numpy(), numItermax=10_000_000)
     return float(max(float(value), 0.0) ** 0.5)
@@ -69,18 +83,18 @@ def _checked(name: str, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _thinned(rows: Tensor, labels: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """At most ``most`` points, and their classes renumbered from 0 without gaps."""
+    """At most ``most`` points and their labels."""
     if len(rows) > most:
         kept = torch.randperm(len(rows), generator=generator("otdd"))[:most].sort().values
         rows, labels = rows[kept], labels[kept]
-    return rows, torch.unique(labels, return_inverse=True)[1]
+    return rows, labels
 
 
-def _factors(rows: Tensor, classes: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Mean [D] and factor A [n, D] of each class; its covariance is A^T A."""
+def _factors(rows: Tensor, clusters: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Mean [D] and factor A [n, D] of each cluster; its covariance is A^T A."""
     factors = []
-    for c in range(int(classes.max()) + 1):
-        members = rows[classes == c]
+    for c in range(int(clusters.max()) + 1):
+        members = rows[clusters == c]
         mean = members.mean(dim=0)
         factors.append((mean, (members - mean) / len(members) ** 0.5))
     return factors
@@ -92,12 +106,23 @@ def _gaussian_costs(
     """[C, C'] squared Bures-Wasserstein distances.
 
     The distance holds the trace of a matrix square root. This trace is the nuclear norm of
-    A B^T, so no D x D matrix is decomposed.
+    A B^T, so no D x D matrix is decomposed. Clusters of the same size are decomposed at once.
     """
-    costs = torch.zeros(len(first), len(second), dtype=torch.float64)
-    for i, (mean, factor) in enumerate(first):
-        for j, (other_mean, other) in enumerate(second):
-            spread = factor.square().sum() + other.square().sum()
-            shared = torch.linalg.svdvals(factor @ other.T).sum()
-            costs[i, j] = (mean - other_mean).square().sum() + (spread - 2 * shared).clamp(min=0)
-    return costs
+    means, others = (torch.stack([mean for mean, _ in side]) for side in (first, second))
+    spreads, other_spreads = (
+        torch.stack([factor.square().sum() for _, factor in side]) for side in (first, second)
+    )
+    shared = torch.zeros(len(first), len(second), dtype=torch.float64)
+    for rows, left in _by_size(first):
+        for columns, right in _by_size(second):
+            products = torch.einsum("and,bmd->abnm", left, right)
+            shared[rows[:, None], columns] = torch.linalg.svdvals(products).sum(dim=-1)
+    gaps = torch.cdist(means, others, compute_mode="donot_use_mm_for_euclid_dist").square()
+    return gaps + (spreads[:, None] + other_spreads - 2 * shared).clamp(min=0)
+
+
+def _by_size(side: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """Places [k] and factors [k, n, D] of the clusters of each size n."""
+    sizes = [len(factor) for _, factor in side]
+    groups = [[k for k, size in enumerate(sizes) if size == n] for n in sorted(set(sizes))]
+    return [(torch.tensor(ks), torch.stack([side[k][1] for k in ks])) for ks in groups]

@@ -21,4 +21,4 @@ class FDAPlugin(GraphPlugin[FDALoss], supports_distributed=True):
 
     def compare(self, student: Tensor, teacher: Tensor) -> Terms:
         """Return the term ``alignment``; both inputs are [B, D]."""
-        return {"alignment": (self.weight, self.loss_for(student, teacher)(student, teacher))}
+        return {"alignment": (self.weight, self.graph_loss(student, teacher)(student, teacher))}

@@ -89,7 +89,7 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
 
     def compare(self, student: Tensor, teacher: Tensor) -> Terms:
         """Return the terms ``alignment`` and ``generator``; both inputs are [B, D]."""
-        terms = self.loss_for(student, teacher)(student, teacher)
+        terms = self.graph_loss(student, teacher)(student, teacher)
         return {
             "alignment": (self.weight, terms.alignment),
             "generator": (1.0, terms.generator),

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 from typing_extensions import Unpack
 
+from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.losses.rift import RIFTLoss, Rotation
-from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions, EmbeddingPlugin
+from avalanche_proxyfda.plugins.base.learned import LearnedLossOptions, LearnedLossPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
 
 
-class RIFTPlugin(EmbeddingPlugin, supports_distributed=True):
+class RIFTPlugin(LearnedLossPlugin[RIFTLoss], supports_distributed=True):
     """Keeps the covariance of the embeddings of each batch (arXiv 2503.07399).
 
-    Metric: ``RIFT_covariance``.
+    With ``q="learned"``, the rotation Q descends the same term as the model. Q begins at the
+    identity with each new teacher: in every experience with ``teacher="previous"``, and once
+    with ``teacher="initial"``. Metric: ``RIFT_covariance``.
 
     Args:
-        weight: coefficient of the loss; the authors' grid is 0.01 to 10.
-        q, mean_weight: see :class:`~avalanche_proxyfda.losses.rift.RIFTLoss`.
-        options: see :class:`EmbeddingPlugin`.
+        weight: coefficient of the loss; the authors choose theirs on a grid of unknown values.
+        q, mean_weight, centered: see :class:`~avalanche_proxyfda.losses.rift.RIFTLoss`.
+        options: see :class:`LearnedLossPlugin`; ``learning_rate`` is that of the learned Q.
     """
 
     def __init__(
@@ -27,11 +33,40 @@ class RIFTPlugin(EmbeddingPlugin, supports_distributed=True):
         *,
         q: Rotation = "identity",
         mean_weight: float = 0.0,
-        **options: Unpack[EmbeddingOptions],
+        centered: bool = True,
+        **options: Unpack[LearnedLossOptions],
     ) -> None:
         super().__init__(weight, **options)
-        self.loss = RIFTLoss(q, mean_weight)
+        self.q: Rotation = q
+        self.loss_options: dict[str, Any] = {
+            "q": q,
+            "mean_weight": mean_weight,
+            "centered": centered,
+        }
+        self.build_loss(1, 2)  # refuses bad options now, not at the first batch
+
+    def build_loss(self, dim: int, batch: int) -> RIFTLoss:
+        """Return RIFT's loss, which takes any ``batch``; only a learned Q depends on ``dim``."""
+        return RIFTLoss(**self.loss_options, dim=dim if self.q == "learned" else None)
+
+    def loss_shape(self) -> tuple[int, int]:
+        """Return the width of a learned Q, and the smallest batch."""
+        return ((self.loss.dim if self.loss else None) or 1, 2)
+
+    def prepare(
+        self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+    ) -> None:
+        """Forget Q and its optimizer if the experience has a new teacher."""
+        if new and self.choice == "previous":
+            self.loss = self.optimizer = None
+        super().prepare(strategy, state, new, loading)
 
     def compare(self, student: Tensor, teacher: Tensor) -> Terms:
         """Return the term ``covariance``; both inputs are [B, D]."""
-        return {"covariance": (self.weight, self.loss(student, teacher))}
+        return {"covariance": (self.weight, self.loss_for(student)(student, teacher))}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
+        if self.q != "learned":  # states from before there was a learned Q hold no loss
+            state = {"shape": None, "loss": None, "optimizer": None, **state}
+        super().load_state_dict(state)

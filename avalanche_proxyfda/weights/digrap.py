@@ -49,9 +49,10 @@ def project(
     With Delta = theta - anchor, a descent step leads away if g . Delta < 0. Such a gradient
     becomes::
 
-        g <- g - omega (g . Delta) / (|Delta|^2 + 1e-8) Delta
+        g <- g - omega (g . Delta) / |Delta|^2 Delta
 
-    With omega = 1, the step has no component along Delta.
+    With omega = 1, the step has no component along Delta. A gradient stays as it is where
+    |Delta|^2 is zero.
 
     Args:
         gradients: P tensors g.
@@ -59,8 +60,8 @@ def project(
         omega: strength of the projection for each tensor, [P], in [0, 1].
 
     Returns:
-        The coefficients (g . Delta) / (|Delta|^2 + 1e-8), [P], and a mask of the projected
-        gradients, [P] bool.
+        The coefficients (g . Delta) / (|Delta|^2 + 1e-8) of c, which the next step needs, [P],
+        and a mask of the projected gradients, [P] bool.
 
     Example:
         >>> gradient = torch.tensor([-1.0, 1.0])
@@ -68,12 +69,11 @@ def project(
         >>> conflict, gradient
         (tensor([True]), tensor([0., 1.]))
     """
-    along = dots(gradients, differences)
-    coefficient = along / (norms(differences).square() + _EPSILON)
-    conflict = along < 0
-    factor = torch.where(conflict, omega * coefficient, 0.0)
+    along, square = dots(gradients, differences), norms(differences).square()
+    conflict = (along < 0) & (square > 0)
+    factor = torch.where(conflict, omega * (along / square), 0.0)
     torch._foreach_sub_(list(gradients), torch._foreach_mul(list(differences), factor.unbind()))
-    return coefficient, conflict
+    return along / (square + _EPSILON), conflict
 
 
 class GradientProjection:
@@ -83,13 +83,14 @@ class GradientProjection:
     the cosine h between the present gradient g_t and c_{t-1}, the component along Delta of the
     previous gradient. Adam's update rule turns h into a step::
 
-        step 1:  omega = 0
-        later:   omega <- clip(omega - mu AdamStep(h), 0, 1),  h = cos(g_t, c_{t-1})
+        t = 1:   omega = 0
+        later:   omega <- clip(omega - mu AdamStep(h, t), 0, 1),  h = cos(g_t, c_{t-1})
 
-    Then :func:`project` changes the gradients. A step calls a constant number of
-    ``torch._foreach`` operations for any number of tensors, and does not synchronise the
-    device. It stores one copy of the weights (the previous Delta) beside the anchors, and about
-    two more copies while it runs.
+    As in the authors' code, t counts the steps of training, so Adam's bias correction has t = 2
+    at the first update of omega. Then :func:`project` changes the gradients. A step calls a
+    constant number of ``torch._foreach`` operations for any number of tensors, and does not
+    synchronise the device. It stores one copy of the weights (the previous Delta) beside the
+    anchors, and about two more copies while it runs.
 
     Args:
         mu: learning rate of omega; with 0, gradients stay as they are.
@@ -118,6 +119,34 @@ class GradientProjection:
         self.omega = self._mean = self._square = self._coefficient = self._differences = None
         self._rows = None
 
+    def carry(self, weights: Sequence[Tensor], sources: Sequence[int | None]) -> None:
+        """Continue the recursion with another list of weights.
+
+        Args:
+            weights: the parameters of the next steps.
+            sources: place of each of them among the weights so far; None for a new one, whose
+                omega begins at 0.
+        """
+        if self.omega is None or self._differences is None:
+            return
+        known = [k for k, source in enumerate(sources) if source is not None]
+        old = [source for source in sources if source is not None]
+
+        def moved(vector: Tensor | None) -> Tensor:
+            assert vector is not None
+            rows = torch.zeros(len(weights), dtype=vector.dtype, device=vector.device)
+            rows[known] = vector[old]
+            return rows
+
+        self.omega, self._mean, self._square, self._coefficient = (
+            moved(v) for v in (self.omega, self._mean, self._square, self._coefficient)
+        )
+        self._differences = [
+            torch.zeros_like(weight) if source is None else self._differences[source]
+            for weight, source in zip(weights, sources, strict=True)
+        ]
+        self._rows = None
+
     @torch.no_grad()
     def step(self, weights: Sequence[Tensor], anchors: Sequence[Tensor]) -> dict[str, Tensor]:
         """Project the gradients of ``weights`` in place, before the optimizer's step.
@@ -125,7 +154,7 @@ class GradientProjection:
         The step skips a tensor without gradient and does not change the tensor's omega.
 
         Args:
-            weights: P parameters, the same ones at each step.
+            weights: P parameters, the same ones at each step; :meth:`carry` changes the list.
             anchors: anchors of ``weights``, P tensors.
 
         Returns:
@@ -173,7 +202,8 @@ class GradientProjection:
         cosine = dots(gradients, before) * coefficient / size
         mean = _BETAS[0] * old_mean + (1 - _BETAS[0]) * cosine
         square = _BETAS[1] * old_square + (1 - _BETAS[1]) * cosine.square()
-        first, second = 1 - _BETAS[0] ** self.steps, 1 - _BETAS[1] ** self.steps
+        count = self.steps + 1  # with this step
+        first, second = 1 - _BETAS[0] ** count, 1 - _BETAS[1] ** count
         direction = (mean / first) / ((square / second).sqrt() + _EPSILON)
         omega = (omega - self.mu * direction).clamp(0, 1)
         self.omega = _changed(self.omega, rows, omega)

@@ -24,7 +24,8 @@ MEASURE_TEXTS: dict[str, MeasureText] = {
     "l2": MeasureText("L2", "0"),
     "cka": MeasureText("CKA", "1"),
     "neighbors": MeasureText("neighbours kept", "1"),
-    "otdd": MeasureText("OTDD", "0"),
+    "otdd-kmeans": MeasureText("OTDD", "0"),
+    "otdd": MeasureText("OTDD of class labels", "0"),  # in records from before k-means
 }
 """Known measures by their key in records, in the order of the page."""
 

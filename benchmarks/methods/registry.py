@@ -121,7 +121,7 @@ METHODS: dict[str, Method] = {
     "digrap": Method(
         about="DiGraP: takes out of gradients what leads away from the old weights; "
         "the number is μ",
-        version=1,
+        version=2,  # 2: no ε in the projection, Adam's count, the head is projected too
         colour="#8250df",
         dark_colour="#c9a6ff",
         marker="v",
@@ -131,7 +131,7 @@ METHODS: dict[str, Method] = {
         grid=(0.01, 0.1, 0.5, 1, 10),  # strength and grid are those of the authors (2025)
     ),
     "rift": Method(
-        about="RIFT: holds means and covariances of features near the old model's; the number is λ",
+        about="RIFT: holds covariances of features near the old model's; the number is λ",
         version=1,
         colour="#1a7f64",
         dark_colour="#4cc9a4",

@@ -66,7 +66,7 @@ def finished(
         }
         for k, when in enumerate(("before", "after"))
     }
-    drift: Any = {n: {"l2": 0.2, "cka": 0.9, "neighbors": 0.6, "otdd": None} for n in sets}
+    drift: Any = {n: {"l2": 0.2, "cka": 0.9, "neighbors": 0.6, "otdd-kmeans": None} for n in sets}
     return Record(
         schema_version=1,
         run_id=config.identity,

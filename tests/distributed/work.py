@@ -20,6 +20,7 @@ from avalanche.training import Naive
 from avalanche.training.plugins import EvaluationPlugin, SupervisedPlugin
 from torch import Tensor, nn
 
+from avalanche_proxyfda import RIFTLoss, RIFTPlugin
 from avalanche_proxyfda.distributed import DistributedTraining
 from tests.methods import PLUGINS, toy_plugin
 from tests.plugins import toys
@@ -108,11 +109,20 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 """Strengths above the toy values, and options that add a term or frozen steps."""
 ALL = ("lp-ft", "fda", "ldifs", "lwf", "l2sp", "digrap")
-METHODS = ("plain", *PLUGINS, "fda-shuffled", "all")
+METHODS = ("plain", *PLUGINS, "fda-shuffled", "rift-learned", "all")
+
+
+class WideRotation(RIFTPlugin, supports_distributed=True):
+    """RIFT with Q in float64: AdamW's first steps scale up the rounding of small gradients."""
+
+    def build_loss(self, dim: int, batch: int) -> RIFTLoss:
+        return super().build_loss(dim, batch).double()
 
 
 def plugins_of(method: str) -> list[Any]:
     """Return the plugins of one of ``METHODS``."""
+    if method == "rift-learned":
+        return [WideRotation(2.0, q="learned", mean_weight=0.5, name="RIFT")]
     if method == "all":
         return [toy_plugin(name) for name in ALL]
     return [] if method == "plain" else [toy_plugin(method, **OPTIONS.get(method, {}))]

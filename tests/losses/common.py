@@ -15,6 +15,8 @@ LOSSES = (
     "rift-identity",  # RIFT, with both of its terms
     "rift-spectrum",
     "rift-procrustes",
+    "rift-learned",
+    "rift-uncentered",
     "fda-chunks",
     "proxy-fda-chunks",
     "proxy-fda-detached",

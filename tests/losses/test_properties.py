@@ -293,6 +293,8 @@ LOOPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "rkd": lambda s, t: rkd_loops(s, t, 1.0, 2.0),
     "rift-identity": lambda s, t: rift_loops.identity(s, t) + 0.5 * rift_loops.mean_term(s, t),
     "rift-procrustes": rift_loops.procrustes,
+    "rift-learned": lambda s, t: rift_loops.identity(s, t) + 0.5 * rift_loops.mean_term(s, t),
+    "rift-uncentered": rift_loops.uncentred_identity,
     "lwf": lambda s, t: distillation_loops(s, t, 2.0),
 }
 

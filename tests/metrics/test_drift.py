@@ -99,21 +99,40 @@ def labelled(count: int, seed: int, classes: int = 3) -> tuple[Tensor, Tensor]:
 def test_otdd_against_matrix_roots_and_an_assignment() -> None:
     pytest.importorskip("ot")
     first, second = labelled(30, 0), labelled(30, 1)
-    value = otdd(*first, *second)
-    expected = judge.otdd(
-        first[0].numpy(), first[1].tolist(), second[0].numpy(), second[1].tolist()
-    )
-    assert value == pytest.approx(expected, rel=1e-6) and value > 0.1
-    assert otdd(*second, *first) == pytest.approx(value, rel=1e-9)
-    turn = rotation(5)
-    assert otdd(first[0] @ turn, first[1], second[0] @ turn, second[1]) == pytest.approx(value)
+    turn, seen = rotation(5), set()
+    for most in (1, 2, 4, 100):
+        value = otdd(*first, *second, clusters_per_class=most)
+        expected = judge.otdd(
+            first[0].numpy(), first[1].tolist(), second[0].numpy(), second[1].tolist(), most
+        )
+        assert value == pytest.approx(expected, rel=1e-6) and value > 0.1
+        assert otdd(*second, *first, clusters_per_class=most) == pytest.approx(value, rel=1e-9)
+        turned = first[0] @ turn, first[1], second[0] @ turn, second[1]
+        assert otdd(*turned, clusters_per_class=most) == pytest.approx(value)
+        seen.add(round(value, 6))
+        assert (most == 4) == (value == otdd(*first, *second))  # the default
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize("most", [1, 4])
+def test_the_order_of_the_samples_does_not_change_otdd(most: int) -> None:
+    pytest.importorskip("ot")
+    first, second = labelled(40, 0), labelled(33, 1)
+    value = otdd(*first, *second, clusters_per_class=most)
+    for seed in range(5):
+        source = torch.Generator().manual_seed(seed)
+        one, other = (torch.randperm(n, generator=source) for n in (40, 33))
+        mixed = first[0][one], first[1][one], second[0][other], second[1][other]
+        assert otdd(*mixed, clusters_per_class=most) == pytest.approx(value, rel=1e-9)
 
 
 def test_otdd_is_zero_on_the_same_set_in_any_order_and_sizes_may_differ() -> None:
     pytest.importorskip("ot")
     rows, labels = labelled(40, 0)
     order = torch.randperm(40, generator=torch.Generator().manual_seed(2))
-    assert otdd(rows, labels, rows[order], labels[order] * 7 + 3) == pytest.approx(0, abs=1e-6)
+    for most in (1, 3, 4):
+        value = otdd(rows, labels, rows[order], labels[order] * 7 + 3, clusters_per_class=most)
+        assert value == pytest.approx(0, abs=1e-6)
     assert otdd(rows, labels, *labelled(25, 1, 5)) > 0
     assert otdd(rows, labels, rows, labels, max_points=15) == pytest.approx(0, abs=1e-6)
     single = torch.ones(1, 5), torch.zeros(1)
@@ -128,11 +147,11 @@ def test_the_table_calls_the_functions() -> None:
         "l2": mean_l2(rows, after),
         "cka": linear_cka(rows, after),
         "neighbors": neighbor_overlap(rows, after, 4),
-        "otdd": otdd(rows, labels, after, labels),
+        "otdd-kmeans": otdd(rows, labels, after, labels),
     }
     assert drift_between(rows, after, labels, measure_names(optional=True), 4) == values
-    assert defined_drift(rows, after, labels, ("otdd", "l2", "l2")) == {
-        name: values[name] for name in ("otdd", "l2")
+    assert defined_drift(rows, after, labels, ("otdd-kmeans", "l2", "l2")) == {
+        name: values[name] for name in ("otdd-kmeans", "l2")
     }
     assert measure_names() == ("l2", "cka", "neighbors")
 
@@ -146,6 +165,8 @@ def test_measures_without_a_meaning_are_none_and_the_others_stay() -> None:
     for function in (drift_between, defined_drift):
         with pytest.raises(ValueError, match="'neighbours' is unknown; did you mean 'neighbors'"):
             function(rows, rows, labels, ("l2", "neighbours"))
+        with pytest.raises(ValueError, match="'otdd' is unknown; did you mean 'otdd-kmeans'"):
+            function(rows, rows, labels, ("otdd",))  # the name of the figure of class labels
 
 
 def test_each_measure_has_a_suffix_and_a_line_in_the_docs() -> None:
@@ -180,9 +201,20 @@ LABELS = torch.zeros(4)
         (lambda: otdd(ONES, LABELS[:2], ONES, LABELS), "before has shape"),
         (lambda: otdd(ONES, LABELS, NAN, LABELS), "after holds NaN or Inf"),
         (lambda: otdd(ONES, LABELS, torch.ones(4, 3), LABELS), "before has width 2, after 3"),
+        (
+            lambda: otdd(ONES, LABELS, ONES, LABELS, clusters_per_class=0),
+            "clusters_per_class=0 must be at least 1",
+        ),
     ],
 )
 def test_bad_features(call: Any, words: str) -> None:
     pytest.importorskip("ot")
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize("most", [2.0, True, None, "4"])
+def test_clusters_are_counted_in_whole_numbers(most: Any) -> None:
+    pytest.importorskip("ot")
+    with pytest.raises(TypeError, match=f"clusters_per_class={most!r} must be an int"):
+        otdd(ONES, LABELS, ONES, LABELS, clusters_per_class=most)

@@ -86,7 +86,7 @@ def trained(build: Any, benchmark: Any, metrics: list[PanelMetric]) -> Any:
 def test_metrics_change_no_weight_and_no_random_stream(model: Any, benchmark: Any) -> None:
     pytest.importorskip("ot")
     own = panel()
-    metrics = panel_metrics(own, True, True, heads(), ("l2", "cka", "neighbors", "otdd"))
+    metrics = panel_metrics(own, True, True, heads(), ("l2", "cka", "neighbors", "otdd-kmeans"))
     with_them = trained(model, benchmark(), metrics)
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
     without = trained(model, benchmark(), [])
@@ -96,7 +96,7 @@ def test_metrics_change_no_weight_and_no_random_stream(model: Any, benchmark: An
     assert own.passes == 3 * 2  # before and after each of two experiences, each set once
     last = with_them.evaluator.get_last_metrics()
     accuracies = "LP/a", "Delta_LP/b", "KNN/a", "Delta_ZS/mean"
-    drifts = "Drift_L2/a", "Drift_OTDD/b", "Drift_CKA/mean", "Drift_Neighbors/b"
+    drifts = "Drift_L2/a", "Drift_OTDD_KMeans/b", "Drift_CKA/mean", "Drift_Neighbors/b"
     for name in accuracies + drifts:
         assert np.isfinite(last[name]), name
     assert "Delta_Drift_L2/a" not in last

@@ -12,6 +12,7 @@ from avalanche_proxyfda.plugins.base.anchored import AnchorPlugin
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingPlugin
 from avalanche_proxyfda.plugins.base.features import FeaturePlugin
 from avalanche_proxyfda.plugins.base.graph import GraphPlugin
+from avalanche_proxyfda.plugins.base.learned import LearnedLossPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin
 from benchmarks.methods.registry import METHODS
 from tests.methods import PLUGINS
@@ -28,6 +29,7 @@ BASES: dict[type, str | None] = {
     AnchorPlugin: None,
     FeaturePlugin: "weight",
     EmbeddingPlugin: "weight",
+    LearnedLossPlugin: "weight",
     GraphPlugin: "weight",
 }
 BY_KEYWORD = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)

@@ -12,14 +12,14 @@ class DiGraP:
         self.mu = mu
         self.omega = 0.0
         self.m = self.v = 0.0
-        self.t = 0
+        self.t = 0  # steps of training
         self.c: list[float] | None = None
 
     def step(self, theta: list[float], anchor: list[float], g: list[float]) -> list[float]:
         """The gradient that the optimizer gets."""
         delta = [a - b for a, b in zip(theta, anchor, strict=True)]
+        self.t += 1
         if self.c is not None:
-            self.t += 1
             h = cosine(g, self.c)
             self.m = 0.9 * self.m + 0.1 * h
             self.v = 0.999 * self.v + 0.001 * h * h
@@ -28,8 +28,8 @@ class DiGraP:
         dot = sum(a * b for a, b in zip(g, delta, strict=True))
         length = sum(d * d for d in delta)
         self.c = [dot / (length + 1e-8) * d for d in delta]
-        if dot < 0:
-            return [a - self.omega * b for a, b in zip(g, self.c, strict=True)]
+        if dot < 0 and length > 0:
+            return [a - self.omega * dot / length * d for a, d in zip(g, delta, strict=True)]
         return list(g)
 
 

@@ -85,12 +85,51 @@ def transport(costs: Rows) -> float:
     return float(costs[rows, columns].mean())
 
 
-def otdd(first: Rows, labels: list[int], second: Rows, others: list[int]) -> float:
+def squared(a: Rows, b: Rows) -> float:
+    return sum((float(x) - float(y)) ** 2 for x, y in zip(a, b, strict=True))
+
+
+def k_means(rows: list[Rows], most: int) -> list[int]:
+    """Cluster of each row of one class: greedy centres, then rounds until nothing changes."""
+    values = sorted({tuple(row.tolist()) for row in rows})
+    if len(values) <= most:
+        return [values.index(tuple(row.tolist())) for row in rows]
+    centres: list[Rows] = []
+    for _ in range(most):
+        totals = [
+            sum(min(squared(row, c) for c in (*centres, np.array(candidate))) for row in rows)
+            for candidate in values
+        ]
+        centres.append(np.array(values[totals.index(min(totals))]))
+    nearest: list[int] = []
+    while True:
+        gaps = [[squared(row, c) for c in centres] for row in rows]
+        now = [gap.index(min(gap)) for gap in gaps]
+        if now == nearest:
+            return now
+        nearest = now
+        for k in set(nearest):
+            own = [row for row, n in zip(rows, nearest, strict=True) if n == k]
+            centres[k] = sum(own[1:], own[0]) / len(own)
+
+
+def clusters(rows: Rows, labels: list[int], most: int) -> list[tuple[int, int]]:
+    """Class and cluster of each row."""
+    found: dict[int, tuple[int, int]] = {}
+    for label in set(labels):
+        places = [i for i, own in enumerate(labels) if own == label]
+        for i, k in zip(places, k_means([rows[i] for i in places], most), strict=True):
+            found[i] = (label, k)
+    return [found[i] for i in range(len(rows))]
+
+
+def otdd(first: Rows, labels: list[int], second: Rows, others: list[int], most: int) -> float:
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (first, second)]
+    own_of, other_of = clusters(unit[0], labels, most), clusters(unit[1], others, most)
     costs = np.zeros((len(first), len(second)))
     for i, a in enumerate(unit[0]):
         for j, b in enumerate(unit[1]):
-            own = unit[0][np.array(labels) == labels[i]]
-            other = unit[1][np.array(others) == others[j]]
+            own = unit[0][[k == own_of[i] for k in own_of]]
+            other = unit[1][[k == other_of[j] for k in other_of]]
             costs[i, j] = float((a - b) @ (a - b)) + gaussian_cost(own, other)
     return math.sqrt(max(transport(costs), 0.0))

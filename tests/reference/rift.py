@@ -12,12 +12,17 @@ def centred(rows: Tensor) -> Tensor:
     return torch.stack([row - mean for row in rows])
 
 
-def covariance(rows: Tensor) -> Tensor:
-    """Mean of outer products of the centred rows, [D, D]."""
+def second_moment(rows: Tensor) -> Tensor:
+    """Mean of outer products of the rows, [D, D]."""
     total = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64)
-    for row in centred(rows):
+    for row in rows:
         total = total + torch.outer(row, row)
     return total / len(rows)
+
+
+def covariance(rows: Tensor) -> Tensor:
+    """Second moment of the centred rows, [D, D]."""
+    return second_moment(centred(rows))
 
 
 def squared(matrix: Tensor) -> Tensor:
@@ -29,6 +34,23 @@ def identity(student: Tensor, teacher: Tensor) -> Tensor:
     """|C - C0|^2 / |C0|^2."""
     c, c0 = covariance(student), covariance(teacher)
     return squared(c - c0) / squared(c0)
+
+
+def uncentred_identity(student: Tensor, teacher: Tensor) -> Tensor:
+    """|M - M0|^2 / |M0|^2 of the second moments."""
+    m, m0 = second_moment(student), second_moment(teacher)
+    return squared(m - m0) / squared(m0)
+
+
+def cayley(lower: Tensor) -> Tensor:
+    """(1 - A/2)^-1 (1 + A/2) for A_ij = lower_ij and A_ji = -lower_ij, i > j."""
+    skew = torch.zeros_like(lower)
+    for i in range(len(lower)):
+        for j in range(i):
+            skew[i, j] = lower[i, j]
+            skew[j, i] = -lower[i, j]
+    one = torch.eye(len(lower), dtype=torch.float64)
+    return torch.linalg.inv(one - skew / 2) @ (one + skew / 2)
 
 
 def turned_covariance(student: Tensor, teacher: Tensor, q: Tensor) -> Tensor:

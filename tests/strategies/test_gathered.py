@@ -18,11 +18,11 @@ from tests.methods import ON_EMBEDDING, PLUGINS, accepted, toy_plugin, toy_plugi
 from tests.plugins.toys import Blobs, same, strategy
 from tests.strategies.common import Smooth, Wide, one_experience, trained
 
-PAIRWISE = (*ON_EMBEDDING, "fda-learns", "proxy-fda-chunks")
+PAIRWISE = (*ON_EMBEDDING, "fda-learns", "proxy-fda-chunks", "rift-learned")
 FIXED = {"fda": {"learnable": False, "weight": 3.0}}
 """FDA without parameters of its own, so that only rounding differs."""
 ROUNDING = {"rtol": 1e-10, "atol": 1e-13}
-SINGLE = {"rtol": 1e-4, "atol": 1e-7}  # τ, b and the generator are float32
+SINGLE = {"rtol": 1e-4, "atol": 1e-7}  # τ, b, the generator and Q are float32
 
 
 def pairwise(name: str, **options: Any) -> Any:
@@ -194,7 +194,7 @@ def test_plugins_share_the_look_ahead_and_others_go_on_as_ever() -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.parametrize("method", ["fda-learns", "proxy-fda", "rkd", "rift"])
+@pytest.mark.parametrize("method", ["fda-learns", "proxy-fda", "rkd", "rift", "rift-learned"])
 def test_lower_precision(method: str, precision: str) -> None:
     own = pairwise(method, graph_from="accumulated")
     made, seen = trained(

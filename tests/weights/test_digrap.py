@@ -94,8 +94,82 @@ def test_at_full_strength_nothing_of_an_sgd_step_is_left_along_delta() -> None:
     torch.optim.SGD(weights, lr=0.1).step()
     moved = [((p - b) * d).sum() for p, b, d in zip(weights, before, deltas, strict=True)]
     assert conflict.tolist() == [True, True, True, False]
-    assert max(abs(float(m)) for m in moved[:3]) < 1e-8
+    assert max(abs(float(m)) for m in moved[:3]) < 1e-14
     assert torch.equal(weights[3].grad, home)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-6])
+def test_the_projection_does_not_depend_on_the_length_of_delta(scale: float) -> None:
+    delta = features(1, 12, 1).view(3, 4)
+    gradient = features(1, 12, 5).view(3, 4) - delta
+    _, conflict = project([gradient], [scale * delta], torch.ones(1, dtype=torch.float64))
+    left = (gradient * delta).sum() / (gradient.norm() * delta.norm())
+    assert bool(conflict)
+    assert abs(float(left)) < 1e-9
+
+
+@pytest.mark.parametrize("delta", [0.0, 1e-30], ids=["none", "its square underflows"])
+def test_without_a_difference_there_is_no_projection(delta: float) -> None:
+    gradient = torch.tensor([-1.0, 0.5, 0.0])
+    found = gradient.clone()
+    coefficient, conflict = project([found], [torch.full((3,), delta)], torch.ones(1))
+    assert torch.equal(found, gradient) and not conflict and coefficient.isfinite()
+    weight, projection = nn.Parameter(torch.zeros(3)), GradientProjection(10.0)
+    for _ in range(4):  # the weight never moves
+        weight.grad = gradient.clone()
+        terms = projection.step([weight], [torch.full((3,), -delta)])
+        assert torch.equal(weight.grad, gradient)
+        assert terms["omega"] == 0 and terms["conflict"] == 0
+
+
+@pytest.mark.parametrize(("turns_at", "expected"), [(3, 0.63881), (4, 0.58112)])
+def test_adam_counts_the_steps_of_training(turns_at: int, expected: float) -> None:
+    """The first cosine that is not 0 comes in step 3 or later; t = 1 would give a step of 1."""
+    weight, projection = nn.Parameter(torch.zeros(1, dtype=torch.float64)), GradientProjection(0.5)
+    anchor = [torch.zeros(1, dtype=torch.float64)]
+    for step in range(1, turns_at + 1):
+        weight.grad = torch.full_like(weight, 1.0 if step == turns_at else -1.0)
+        projection.step([weight], anchor)
+        with torch.no_grad():
+            weight += 0.1 if step >= turns_at - 2 else 0.0
+    assert projection.omega is not None
+    assert float(projection.omega) == pytest.approx(0.5 * expected, abs=1e-5)
+
+
+def test_another_list_of_weights_carries_the_state_of_the_known_ones() -> None:
+    def stepped(weights: list[nn.Parameter], step: int, moved: GradientProjection) -> None:
+        for k, p in enumerate(weights):
+            p.grad = features(1, p.numel(), 31 * step + k).view(p.shape) - 0.8
+        moved.step(weights, [torch.zeros_like(p) for p in weights])
+        torch.optim.SGD(weights, lr=0.1).step()
+
+    whole, part = parameters(), parameters()
+    one, other = GradientProjection(2.0), GradientProjection(2.0)
+    for step in range(6):
+        stepped(whole, step, one)
+        stepped(part, step, other)
+    new = nn.Parameter(features(1, 5, 8))
+    other.carry([part[3], new, part[0]], [3, None, 0])
+    assert one.omega is not None and other.omega is not None
+    assert other.omega.tolist() == [one.omega[3], 0.0, one.omega[0]] and one.omega.max() > 0
+    for step in range(6, 12):
+        for p, q in ((part[3], whole[3]), (part[0], whole[0]), (new, whole[1])):
+            p.grad = q.grad = None
+            shared = features(1, p.numel(), 57 * step).view(p.shape) - 0.5
+            p.grad = shared.clone()
+            if p is not new:
+                q.grad = shared.clone()
+        whole[2].grad = whole[1].grad = None
+        one.step(whole, [torch.zeros_like(p) for p in whole])
+        other.step([part[3], new, part[0]], [torch.zeros_like(p) for p in (part[3], new, part[0])])
+        for p, q in ((part[3], whole[3]), (part[0], whole[0])):
+            assert p.grad is not None and q.grad is not None and torch.equal(p.grad, q.grad)
+        torch.optim.SGD([part[3], new, part[0]], lr=0.1).step()
+        torch.optim.SGD([whole[3], whole[0]], lr=0.1).step()
+        assert torch.equal(other.omega[[0, 2]], one.omega[[3, 0]])
+    empty = GradientProjection()
+    empty.carry(parameters(), [None] * 4)
+    assert empty.omega is None
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)

@@ -34,6 +34,8 @@ class AnchorPlugin(ReferencePlugin[WeightAnchor]):
         name: str | None = None,
     ) -> None:
         super().__init__(choice=anchor, feature_module=feature_module, name=name)
+        self.names: list[str] = []
+        """Names of :attr:`weights`, in the same order."""
         self.weights: list[nn.Parameter] = []
         """The encoder's trainable parameters that have an anchor, during an experience."""
         self.anchors: list[Tensor] = []
@@ -82,9 +84,9 @@ class AnchorPlugin(ReferencePlugin[WeightAnchor]):
         matched = self.reference.matched(model, names)
         self.warn_of_missing(set(names) - set(matched))
         parameters = dict(model.named_parameters())
-        matched = [name for name in matched if parameters[name].requires_grad]
-        self.weights = [parameters[name] for name in matched]
-        self.anchors = [self.reference.tensors[name] for name in matched]
+        self.names = [name for name in matched if parameters[name].requires_grad]
+        self.weights = [parameters[name] for name in self.names]
+        self.anchors = [self.reference.tensors[name] for name in self.names]
 
     def warn_of_missing(self, names: set[str]) -> None:
         """Warn once if there are ``names`` of weights without an anchor."""
@@ -99,4 +101,4 @@ class AnchorPlugin(ReferencePlugin[WeightAnchor]):
     def stop(self) -> None:
         """End an experience; release the parameters."""
         super().stop()
-        self.weights, self.anchors = [], []
+        self.names, self.weights, self.anchors = [], [], []

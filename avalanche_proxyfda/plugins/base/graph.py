@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import Unpack
 
-from avalanche_proxyfda._checks import check_amount, check_choice, check_count
+from avalanche_proxyfda._checks import check_choice, check_count
 from avalanche_proxyfda._protocols import AccumulatingStrategy, Strategy
 from avalanche_proxyfda._random import preserved_rng
 from avalanche_proxyfda.data.hard_class import SAMPLES_PER_CLASS, HardClassBatches, Mining
@@ -19,7 +18,7 @@ from avalanche_proxyfda.distributed.plugin import shard_of
 from avalanche_proxyfda.losses.chunks import ChunkSize
 from avalanche_proxyfda.losses.fda import FDALoss
 from avalanche_proxyfda.losses.graph import GraphLoss, NegativeWeight
-from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions, EmbeddingPlugin
+from avalanche_proxyfda.plugins.base.learned import LearnedLossOptions, LearnedLossPlugin
 from avalanche_proxyfda.plugins.base.online import in_eval_mode, train_on_hardest
 
 L = TypeVar("L", bound=GraphLoss)
@@ -72,7 +71,7 @@ def under_preset(
     )
 
 
-class GraphOptions(EmbeddingOptions, total=False):
+class GraphOptions(LearnedLossOptions, total=False):
     """Keyword arguments of the plugins on the neighbour graph; see :class:`GraphPlugin`."""
 
     preset: Literal["paper"] | None
@@ -88,14 +87,13 @@ class GraphOptions(EmbeddingOptions, total=False):
     chunk_size: ChunkSize
     classes_per_batch: int
     samples_per_class: int | None
-    learning_rate: float
     seed: int
 
 
-class GraphPlugin(EmbeddingPlugin, Generic[L]):
+class GraphPlugin(LearnedLossPlugin[L]):
     """Transfers the teacher's neighbour graph of each batch.
 
-    A method implements :meth:`build_loss`, and :meth:`compare` with :meth:`loss_for`.
+    A method implements :meth:`build_loss`, and :meth:`compare` with :meth:`graph_loss`.
 
     Args:
         weight: lambda, the coefficient of the alignment.
@@ -125,9 +123,8 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
         classes_per_batch: m, classes in a hard-class batch.
         samples_per_class: n, samples of each of them; None fills the strategy's
             ``train_mb_size``.
-        learning_rate: AdamW's learning rate for the loss's parameters, without weight decay.
         seed: seed of the plugin's random streams; global streams are not used.
-        options: see :class:`EmbeddingPlugin`.
+        options: see :class:`LearnedLossPlugin`.
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range, or one that
@@ -151,9 +148,8 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
         chunk_size: ChunkSize = "auto",
         classes_per_batch: int = 16,
         samples_per_class: int | None = None,
-        learning_rate: float = 1e-3,
         seed: int = 0,
-        **options: Unpack[EmbeddingOptions],
+        **options: Unpack[LearnedLossOptions],
     ) -> None:
         super().__init__(weight, **options)
         check_choice("preset", preset, (None, "paper"))
@@ -171,7 +167,6 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
             ("learnable", learnable),
         ):
             under_preset(preset, name, value)
-        self.learning_rate = check_amount("learning_rate", learning_rate)
         self.seed = check_count("seed", seed, 0)
         check_choice("start", start, get_args(Start))
         check_choice("mining", mining, get_args(Mining))
@@ -201,20 +196,10 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
             "chunk_size": chunk_size,
         }
         FDALoss(**self.loss_options)  # refuses bad options now, not at the first batch
-        self.loss: L | None = None
-        self.optimizer: torch.optim.Optimizer | None = None
 
     # ---- the loss ---------------------------------------------------------------------
 
-    @abstractmethod
-    def build_loss(self, dim: int, batch: int) -> L:
-        """Return the loss for features [B, ``dim``] and batches of about ``batch`` samples."""
-
-    def loss_shape(self) -> tuple[int, int]:
-        """Return (dim, batch), with which :meth:`build_loss` builds the same loss again."""
-        return (1, 2)
-
-    def loss_for(self, student: Tensor, teacher: Tensor) -> L:
+    def graph_loss(self, student: Tensor, teacher: Tensor) -> L:
         """Return the loss of a batch, and keep the student's features for mining.
 
         The first batch builds the loss. The first batch of an experience fits scale and bias,
@@ -224,18 +209,16 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
             student: [B, D], features of the whole batch.
             teacher: [B, D'], the teacher's features of the same batch.
         """
-        if self.loss is None:
-            self.loss = self.build_loss(student.shape[1], len(student))
-            self._place(student.device)
+        loss = self.loss_for(student)
         if self._batches is not None:
             self._batches.keep(student)
         if self.start == "refit" or (self.start == "fitted" and not self._started):
-            self.loss.fit(teacher)
+            loss.fit(teacher)
             if self.optimizer is not None:
-                for parameter in (self.loss.log_scale, self.loss.bias):
+                for parameter in (loss.log_scale, loss.bias):
                     self.optimizer.state.pop(parameter, None)  # moments of other values
         self._started = True
-        return self.loss
+        return loss
 
     def sigmoid(self) -> SigmoidValues:
         """Return scale, bias and weights of Eq. 2 as they are now, for mining."""
@@ -244,23 +227,6 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
         if self.loss is not None:
             scale, bias = self.loss.log_scale.detach().exp(), self.loss.bias.detach()
         return SigmoidValues(scale, bias, options["negative_weight"])
-
-    def learned(self) -> list[nn.Parameter]:
-        """Return the loss's parameters."""
-        return [p for p in self.loss.parameters() if p.requires_grad] if self.loss else []
-
-    def _place(self, device: torch.device) -> None:
-        """Move the loss to ``device``, and build its optimizer there with the same state."""
-        assert self.loss is not None
-        self.loss.to(device)
-        parameters = self.learned()
-        state = self.optimizer.state_dict() if self.optimizer else None
-        if parameters:
-            self.optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=0.0)
-            if state is not None:
-                self.optimizer.load_state_dict(state)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = self.learning_rate
 
     # ---- an experience ----------------------------------------------------------------
 
@@ -284,10 +250,7 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
             size *= cast("AccumulatingStrategy", strategy).accumulate
         self._started = bool(state.get("started", self._started and not new))
         self._set_neighbors(size, each)
-        if self.loss is not None:
-            self._place(strategy.device)
-        if self.optimizer is not None:
-            self.optimizer.zero_grad()  # an exception may have ended a step
+        super().prepare(strategy, state, new, loading)
 
     def _set_neighbors(self, size: int, each: int) -> None:
         """Set K for batches of ``size`` samples with ``each`` samples of a class."""
@@ -327,13 +290,6 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
         self._shard = shard_of(strategy)
         return self.read(student), self.read(self.ask(strategy))
 
-    def before_update(self, strategy: Strategy, **kwargs: Any) -> None:
-        """Step the optimizer of the loss's parameters."""
-        if self.optimizer is not None:
-            self.optimizer.step()
-            # not before each batch: a strategy may accumulate or skip batches
-            self.optimizer.zero_grad()
-
     def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Forget the batch, and count it."""
         super().after_training_iteration(strategy, **kwargs)
@@ -349,13 +305,10 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
     # ---- saved state ------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the base, the loss, its optimizer, and the sampler."""
+        """Return the state of the base and of the sampler."""
         batches = self._batches.state_dict() if self._batches else None
         return {
             **super().state_dict(),
-            "shape": self.loss_shape() if self.loss else None,
-            "loss": self.loss.state_dict() if self.loss else None,
-            "optimizer": self.optimizer.state_dict() if self.optimizer else None,
             "sampler": batches or self.pending.get("sampler"),
             "started": self.pending.get("started", self._started),
             "mining_forwards": self.mining_forwards,
@@ -364,11 +317,4 @@ class GraphPlugin(EmbeddingPlugin, Generic[L]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
         super().load_state_dict(state)
-        self.loss = self.optimizer = None
         self.mining_forwards = state.get("mining_forwards", 0)
-        if state["shape"] is not None:
-            self.loss = self.build_loss(*state["shape"])
-            self.loss.load_state_dict(state["loss"])
-            self._place(torch.device("cpu"))
-            if state["optimizer"] is not None and self.optimizer is not None:
-                self.optimizer.load_state_dict(state["optimizer"])

@@ -230,7 +230,8 @@ def test_a_run_lists_every_measure_of_drift(browser: Any, tmp_path: Path) -> Non
     (record,) = records_of(["fda"], 1)
     assert record.outcome is not None
     *early, last = record.outcome.panel
-    drift = {name: {"twist": 0.25, "otdd": None, "l2": 0.5} for name in last.drift}
+    held = {"twist": 0.25, "otdd-kmeans": None, "otdd": 0.125, "l2": 0.5}
+    drift = dict.fromkeys(last.drift, held)
     outcome = replace(record.outcome, panel=(*early, replace(last, drift=drift)))
     made = make_board(Collected((replace(record, outcome=outcome),), {}), current_versions())
     path = tmp_path / "index.html"
@@ -238,9 +239,11 @@ def test_a_run_lists_every_measure_of_drift(browser: Any, tmp_path: Path) -> Non
     with Visit(browser, path, f"#run-{record.run_id}") as page:
         table = page.get_by_role("dialog").locator("table", has_text="since pre-training")
         caption = table.locator("caption").inner_text()
-        assert caption == "At the end, since pre-training; where nothing moved: L2 0, OTDD 0"
-        assert table.locator("thead th").all_inner_texts() == ["", "L2", "OTDD", "twist"]
-        assert table.locator("td").all_inner_texts()[:3] == ["0.500", "–", "0.250"]
+        unmoved = "L2 0, OTDD 0, OTDD of class labels 0"
+        assert caption == f"At the end, since pre-training; where nothing moved: {unmoved}"
+        titles = ["", "L2", "OTDD", "OTDD of class labels", "twist"]  # two quantities, two columns
+        assert table.locator("thead th").all_inner_texts() == titles
+        assert table.locator("td").all_inner_texts()[:4] == ["0.500", "–", "0.125", "0.250"]
 
 
 def test_links_to_a_row_and_to_a_run(browser: Any, file: Path) -> None:

@@ -152,7 +152,8 @@ def test_sets_of_other_sizes_and_channels_keep_their_labels_apart(data: Path) ->
     for moment in (first, last):
         drift = moment.drift["photo"]
         assert 0 < drift["l2"] < 2 and 0 < drift["cka"] < 1 and 0 < drift["neighbors"] <= 1
-    assert "otdd" not in first.drift["photo"] and last.drift["photo"]["otdd"] > 0
+    assert "otdd-kmeans" not in first.drift["photo"]
+    assert last.drift["photo"]["otdd-kmeans"] > 0 and "otdd" not in last.drift["photo"]
     matrix = record.outcome.accuracy
     assert matrix[1][1] is None and matrix[2][0] > 0.6 and matrix[2][1] > 0.6
     assert record.stream.weighted_by == "experience"

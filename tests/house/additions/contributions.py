@@ -158,10 +158,10 @@ def add_measure(tree: Path) -> None:
     insert(
         test,
         '        "cosine": drift.mean_cosine(rows, after),\n',
-        before='        "otdd": otdd(rows, labels, after, labels),\n',
+        before='        "otdd-kmeans": otdd(rows, labels, after, labels),\n',
     )
     insert(test, ', "cosine"', before=")\n\n\ndef test_measures_without_a_meaning")
-    insert(tree / "docs/metrics.md", MEASURE_LINE, before="| `otdd` | ")
+    insert(tree / "docs/metrics.md", MEASURE_LINE, before="| `otdd-kmeans` | ")
 
 
 def add_stream(tree: Path) -> None:
