@@ -38,6 +38,9 @@ STRENGTHS = {"ldifs": 0.5, "rift": 0.1}
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "fda-shuffled": ("fda", {"hard_class_batches": False}),
     "fda-learns": ("fda", {"learnable": True}),
+    "fda-bank": ("fda", {"classes_per_batch": 2}),
+    "fda-online": ("fda", {"classes_per_batch": 2, "mining": "online"}),
+    "fda-fitted": ("fda", {"start": "fitted", "negative_weight": "clamped"}),
     "fda-chunks": ("fda", {"negative_weight": "one-minus", "chunk_size": 5}),
     "proxy-fda-chunks": ("proxy-fda", {"chunk_size": 7}),
     "proxy-fda-detached": ("proxy-fda", {"detach_proxies": True}),

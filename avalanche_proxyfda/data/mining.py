@@ -36,7 +36,7 @@ Sigmoid = Callable[[], SigmoidValues]
 def hardest_classes(
     student: Tensor, teacher: Tensor, first: int, count: int, sigmoid: SigmoidValues
 ) -> list[int]:
-    """Choose the classes of a batch by hard class mining (Huang et al., 2025, section 3.1).
+    """Choose the classes of a batch by hard class mining (Huang et al., ICML 2025).
 
     The batch starts with the class ``first``. The rule adds again and again the class with the
     largest loss sum_i L_FDA^i over its n samples i. L_FDA^i is Eq. 2 on the samples of the

@@ -75,7 +75,7 @@ class PoolingHead(nn.Module):
 class ProxyGenerator(nn.Module):
     """Learns the pooling weights that turn a set of features into proxies of that set.
 
-    The generator follows section 3.2 of the paper. Self-attention relates the members X of a
+    The generator is that of the paper (Huang et al., ICML 2025). Self-attention relates the members X of a
     set and gives X' = A X. A head of two convolutions over the members, sorted from the nearest
     to the farthest, gives one logit for each proxy and member. A softmax over the members gives
     S, and the proxies are S X'. Neighbours and non-neighbours have separate heads and separate
@@ -199,7 +199,7 @@ class ProxyGenerator(nn.Module):
 def spread_hinge(proxies: Tensor) -> Tensor:
     """Return the variance term of each set, which is large where its proxies are close.
 
-    L_var = 1/D sum over dimensions of max(0, 1 - sqrt(Var + 1e-4)), as in the paper (after Eq. 3)
+    L_var = 1/D sum over dimensions of max(0, 1 - sqrt(Var + 1e-4)), as in the paper (Eq. 3 and 4)
     and in VICReg (Bardes et al., 2022). Var is the unbiased variance over the proxies of a set.
     The coordinates of unit rows have deviations of about 1/sqrt(D), so the term never saturates.
 

@@ -27,7 +27,7 @@ class ProxyFDATerms(NamedTuple):
 
 
 class ProxyFDALoss(GraphLoss):
-    """Proxy-FDA (Huang et al., ICML 2025, section 3.2 and appendix B).
+    """Proxy-FDA (Huang et al., ICML 2025, Eq. 2 to 5).
 
     Each query has two sets: its neighbours and the other rows. The generator pools
     ``proxy_ratio`` x |set| proxies from each set, and pools the teacher's similarities with the

@@ -165,7 +165,9 @@ def _cost(trained: Trained) -> Cost:
         seconds_per_step=statistics.median(timer.seconds),
         steps=len(timer.seconds),
         samples=timer.samples,
-        student_forwards=timer.forwards + getattr(trained.strategy, "extra_forwards", 0),
+        student_forwards=timer.forwards
+        + getattr(trained.strategy, "extra_forwards", 0)
+        + sum(getattr(p, "mining_forwards", 0) for p in with_teacher),
         teacher_forwards=sum(p.teacher_forwards for p in with_teacher),
         peak_rss_bytes=timer.peak_rss,
         peak_gpu_bytes=torch.cuda.max_memory_allocated(device) if cuda else None,

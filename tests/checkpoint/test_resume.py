@@ -24,12 +24,18 @@ from tests.plugins.toys import Blobs, Growing, Multi, Plain, classic, modern
 TOGETHER: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "none": {},
     "proxy-fda": {"proxy-fda": {"reference": "initial"}},
+    "bank": {"fda": {"classes_per_batch": 2, "start": "fitted"}},
+    "online": {"fda": {"classes_per_batch": 2, "mining": "online"}},
     "unbalanced": {"proxy-fda": {"hard_class_batches": False}},
     "lwf": {"lp-ft": {"refit": False}, "lwf": {}},
     "weights": {"l2sp": {}, "wise-ft": {"reference": "initial"}},
 }
 """Several methods at once, and methods with options, by a name of their own."""
-ALONE = [method for method in PLUGINS if not any(method in case for case in TOGETHER.values())]
+ALONE = [
+    method
+    for method in PLUGINS
+    if method == "fda" or not any(method in case for case in TOGETHER.values())
+]
 CASES = {**{method: {method: {}} for method in ALONE}, **TOGETHER}
 BENCHMARKS: dict[str, Any] = {
     "static": (Plain, lambda: classic(2)),

@@ -28,8 +28,17 @@ def build(dim: int, k: int, **options: object) -> ProxyFDALoss:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("batch", "k", "ratio"), [(8, 3, 0.4), (5, 4, 0.6), (6, 2, 1.0)])
 def test_values_and_gradients_equal_the_loops(mode: str, batch: int, k: int, ratio: float) -> None:
+    equal_the_loops(mode, batch, k, ratio)
+
+
+def test_without_attention_values_equal_the_loops() -> None:
+    equal_the_loops("similarity", 8, 3, 0.6, attention=False)
+
+
+def equal_the_loops(mode: str, batch: int, k: int, ratio: float, attention: bool = True) -> None:
     student, teacher = features(batch, 6).requires_grad_(), features(batch, 4, seed=1)
-    loss = build(6, k, negative_weight=mode, proxy_ratio=ratio, variance_weight=0.7)
+    options = {"proxy_ratio": ratio, "variance_weight": 0.7, "attention": attention}
+    loss = build(6, k, negative_weight=mode, **options)
     layers = dict(loss.generator.named_parameters())
     ours = loss(student, teacher)
     theirs = proxy_fda(
@@ -38,9 +47,9 @@ def test_values_and_gradients_equal_the_loops(mode: str, batch: int, k: int, rat
     inputs = {"student": student, **dict(loss.named_parameters())}
     for own, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-11, atol=1e-12)
-        options = {"allow_unused": True, "retain_graph": True, "materialize_grads": True}
-        found = torch.autograd.grad(own, list(inputs.values()), **options)
-        expected = torch.autograd.grad(other, list(inputs.values()), **options)
+        how = {"allow_unused": True, "retain_graph": True, "materialize_grads": True}
+        found = torch.autograd.grad(own, list(inputs.values()), **how)
+        expected = torch.autograd.grad(other, list(inputs.values()), **how)
         for name, a, b in zip(inputs, found, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12, msg=name)
 

@@ -67,7 +67,11 @@ def test_the_sequences_are_the_papers(recipe: str) -> None:
         assert made.train.epochs == tuple(EPOCHS[name] for name in stream.sets)
         assert {*stream.sets, *made.panel.sets} == TEN  # none of them is SUN397
         assert made.backbone.name == "open_clip:ViT-B-32/openai"
-        assert (made.train.lr, made.train.head_lr, made.train.batch) == (1e-5, None, 128)
+        mined = method in ("fda", "proxy-fda")  # batches of 16 classes x 4 images
+        batch = (64, "balanced", 16) if mined else (128, "shuffled", 16)
+        train = made.train
+        assert (train.batch, train.batches, train.classes_per_batch) == batch
+        assert (made.train.lr, made.train.head_lr) == (1e-5, None)
         assert (made.train.optimizer, made.train.weight_decay) == ("adamw", 0.1)
 
 
@@ -108,9 +112,15 @@ def test_the_sequences_build(recipe: str, sets: Path, monkeypatch: pytest.Monkey
     jobs, summary = dry(recipe, sets, {"backbone.name": "tiny-clip"})
     assert [job.config.method for job in jobs] == list(ROWS)
     images = [entry["train"] for entry in summary["sets"]]
-    steps = sum(EPOCHS[n] * math.ceil(k / 128) for n, k in zip(LEARNT[recipe], images, strict=True))
-    assert {job.steps for job in jobs} == {steps}
     plain = prepare(jobs[0].config)
+    for job in jobs:
+        sizes = batch_sizes(job.config, plain.stream)
+        if job.config.method in ("fda", "proxy-fda"):
+            assert all(56 <= size <= 64 for size in sizes)  # up to 16 classes in equal parts
+        else:
+            assert sizes == [128] * 3
+        parts = zip(LEARNT[recipe], images, sizes, strict=True)
+        assert job.steps == sum(EPOCHS[n] * math.ceil(k / size) for n, k, size in parts)
     assert isinstance(plain.model.head, UnitHeads)  # which build_model started from texts
     heads, wordless = panel_heads(jobs[0].config, plain.backbone, plain.panel)
     assert set(wordless) == {"GTSRB"} and "ImageNet" in (heads or {})

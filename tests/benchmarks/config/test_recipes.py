@@ -218,7 +218,7 @@ def test_each_layer_of_a_method_wins_over_the_one_beneath(tmp_path: Path) -> Non
     assert recipe.of_method("rkd").config.strength == METHODS["rkd"].strength
     finetune = recipe.of_method("finetune").config
     assert (finetune.head.kind, finetune.head.l2) == ("random", 1.0)
-    assert METHODS["fda"].settings["options"]["num_neighbors"] == 16  # no layer is changed
+    assert METHODS["fda"].settings["options"] == {"feature_module": "tower"}  # no layer is changed
 
 
 def test_an_own_recipe_builds_on_a_shipped_one(tmp_path: Path) -> None:
@@ -228,20 +228,20 @@ def test_an_own_recipe_builds_on_a_shipped_one(tmp_path: Path) -> None:
     assert (fda.config.train.lr, fda.config.strength, fda.coarse) == (0.5, 0.3, (0.3, 1.0))
     text = "base: ldifs.yaml\nmethods: {fda: {strength: 7}, proxy-fda: null}"
     own = load_recipe(write(tmp_path, text, "y.yaml"))
-    options = own.of_method("fda").config.options
-    assert options["num_neighbors"] == 32 and own.of_method("fda").config.strength == 7.0
-    assert own.of_method("proxy-fda").config.options["num_neighbors"] == 16  # the registry's
+    fda = own.of_method("fda").config
+    assert (fda.train.batch, fda.train.batches, fda.strength) == (64, "balanced", 7.0)
+    assert own.of_method("proxy-fda").config.train.batches == "shuffled"  # the stream's
 
 
 def test_an_own_recipe_may_be_of_one_method(tmp_path: Path) -> None:
     one = load_recipe(write(tmp_path, "base: concepts.yaml\nmethod: fda\ntrain: {lr: 0.5}"))
     assert (one.method, one.compare, one.config.train.lr) == ("fda", (), 0.5)
     assert (one.config.strength, one.alone.grid[0], one.alone.coarse) == (0.3, 0.03, (0.3, 1.0))
-    assert one.config.options == {"feature_module": "tower", "num_neighbors": 16}
+    assert one.config.options == {"feature_module": "tower"}
     text = "base: ldifs.yaml\nmethod: fda\nstrength: 2\noptions: {feature_module: null}"
     one = load_recipe(write(tmp_path, text))
     assert one.config.strength == 2.0 and one.alone.grid == METHODS["fda"].grid
-    assert one.config.options == {"feature_module": None, "num_neighbors": 32}
+    assert one.config.options == {"feature_module": None}
     assert load_recipe(write(tmp_path, "method: finetune")).config.head.kind == "random"
     with pytest.raises(ValueError, match=r"x\.yaml is the recipe of one method already"):
         one.of_method("rkd")
