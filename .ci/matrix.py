@@ -61,20 +61,23 @@ class Result:
 def lower_bounds(text: str) -> list[str]:
     """Pins of every requirement of a setup.cfg, extras included, at its lower bound.
 
+    A requirement that several extras name has one pin.
+
     Raises:
-        ValueError: for a requirement that has another form than ``name>=version``.
+        ValueError: for a requirement that has another form than ``name>=version``, or has
+            two lower bounds.
     """
     setup = configparser.ConfigParser()
     setup.read_string(text)
     blocks = [setup["options"]["install_requires"], *setup["options.extras_require"].values()]
-    pins = []
+    pins: dict[str, str] = {}
     for line in (line.strip() for block in blocks for line in block.splitlines()):
         found = _BOUND.fullmatch(line)
         if line and found is None:
             raise ValueError(f"setup.cfg: {line!r} has no lower bound; write name>=version")
-        if found:
-            pins.append(f"{found[1]}=={found[2]}")
-    return pins
+        if found and pins.setdefault(found[1], found[2]) != found[2]:
+            raise ValueError(f"setup.cfg: {found[1]!r} has two lower bounds; give it one")
+    return [f"{name}=={version}" for name, version in pins.items()]
 
 
 def find_python(version: str) -> str | None:

@@ -40,7 +40,9 @@ def test_files_and_tests_exist() -> None:
 
 
 def test_options_exist() -> None:
-    config = load_recipe(ROOT / "benchmarks" / "recipes" / "imagenet_r.yaml").of_method("fda").config
+    config = (
+        load_recipe(ROOT / "benchmarks" / "recipes" / "imagenet_r.yaml").of_method("fda").config
+    )
     known = {*arguments("fda"), *arguments("proxy-fda"), "clusters_per_class", "max_points"}
     for *_, option in rows("What the paper does not say"):
         for name in re.findall(r"`([^`]+)`", option):

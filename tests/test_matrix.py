@@ -50,6 +50,9 @@ def test_every_requirement_has_a_lower_bound_that_can_be_pinned(matrix: ModuleTy
     assert matrix.lower_bounds(head.format("")) == ["torch==2.4"]
     with pytest.raises(ValueError, match="'numpy' has no lower bound"):
         matrix.lower_bounds(head.format("    numpy\n"))
+    assert matrix.lower_bounds(head.format("    torch>=2.4\n")) == ["torch==2.4"]
+    with pytest.raises(ValueError, match="'torch' has two lower bounds"):
+        matrix.lower_bounds(head.format("    torch>=2.5\n"))
 
 
 def test_the_oldest_python_of_the_metadata_is_run(matrix: ModuleType) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
@@ -32,6 +34,11 @@ def _is_default(loader: Any, strategy: Strategy) -> bool:
         return True
     same_data = getattr(loader, "dataset", None) is strategy.adapted_dataset
     return type(loader) is DataLoader and same_data and loader.batch_size == strategy.train_mb_size
+
+
+def fingerprint(keys: Tensor) -> str:
+    """Return the SHA-256 of the class of each sample, [N] int64."""
+    return hashlib.sha256(keys.numpy().tobytes()).hexdigest()
 
 
 class HardClassBatches:
@@ -79,9 +86,10 @@ class HardClassBatches:
         self.sampler: HardClassBatchSampler | None = None
         self.bank: FeatureBank | None = None
         """Features of the experience's samples, with ``mining="bank"`` and more than m classes."""
-        self.cut: tuple[int, int] | None = None
-        """(m, n) of a batch, if the loader gives candidates that :attr:`sampler` drew."""
-        self._placed: tuple[Tensor, Tensor] | None = None
+        self.chooses = False
+        """True if each batch of the loader holds candidates, of which the plugin chooses."""
+        self._data = ""
+        self._placed: Tensor | None = None  # the sampler's plan, on the bank's device
         # workers prefetch, so the sampler's own position is ahead of training
         self._first_epoch, self._epoch, self._trained = 0, 0, 0
         self._resumed = False
@@ -90,14 +98,12 @@ class HardClassBatches:
     @property
     def batch_size(self) -> int | None:
         """Samples of a training batch; None without a sampler."""
-        if self.sampler is None:
-            return None
-        return self.sampler.batch_size if self.cut is None else self.cut[0] * self.cut[1]
+        return None if self.sampler is None else math.prod(self.sampler.trains)
 
     @property
     def samples_of_class(self) -> int | None:
         """Samples of each class in a training batch; None without a sampler."""
-        return None if self.sampler is None else self.sampler.samples_per_class
+        return None if self.sampler is None else self.sampler.trains[1]
 
     def sizes(self, classes: int, budget: int) -> tuple[int, int]:
         """Return (m, n) for an experience of ``classes`` and batches of at most ``budget``."""
@@ -135,8 +141,7 @@ class HardClassBatches:
         sampler = whole_batches(loader)
         if isinstance(sampler, HardClassBatchSampler):  # of another plugin of this package
             self.sampler = sampler
-            installed = (sampler.classes_per_batch, sampler.samples_per_class, sampler.seed)
-            if (m, n, seed) != installed:
+            if (m, n, seed) != (*sampler.trains, sampler.seed):
                 self._warn_once(
                     "the hard-class batches of the plugin before it, which differ in size or "
                     "seed: give both the same, or"
@@ -179,13 +184,14 @@ class HardClassBatches:
         if classes <= m:  # every class is in every batch, and there is no choice
             pass
         elif self.mining == "online":
-            self.cut = m, n
-            most, length = self.candidates or 3 * m, -(-len(keys) // (m * n))
+            self.chooses = True
+            most = min(self.candidates or 3 * m, classes)
+            length = math.ceil(len(keys) / (m * n))
             return HardClassBatchSampler(
-                keys, None, min(most, classes), n, length=length, seed=seed
+                keys, None, most, n, length=length, trains=(m, n), seed=seed
             )
         elif self.mining == "bank":
-            self.bank = FeatureBank.of(*arguments)
+            self.bank, self._data = FeatureBank.of(*arguments), fingerprint(keys)
             choice = HardestClasses(self.bank, self._sigmoid)
         elif self.mining == "prototypes":
             dataset, *rest = arguments
@@ -201,15 +207,13 @@ class HardClassBatches:
         if self.bank is None or self.sampler is None or self.sampler.plan is None:
             return
         if self._placed is None:
-            plan = self.sampler.plan
-            first = (plan.unsqueeze(2) == plan.unsqueeze(1)).to(torch.uint8).argmax(dim=2)
-            device = self.bank.student.device
-            self._placed = plan.to(device), first.to(device)
-        samples, first = self._placed
-        size, at = samples.shape[1], self._trained
+            self._placed = self.sampler.plan.to(self.bank.student.device)
+        size, at = self._placed.shape[1], self._trained
         for part in torch.split(rows.detach(), size):
+            samples = self._placed[at, : len(part)]
             # a sample that comes twice has two views, of which the bank stores the first
-            self.bank.keep(samples[at, : len(part)], part[first[at, : len(part)]])
+            first = (samples.unsqueeze(1) == samples).to(torch.uint8).argmax(dim=1)
+            self.bank.keep(samples, part[first])
             at += 1
 
     def start_epoch(self, strategy: Strategy) -> None:
@@ -229,7 +233,9 @@ class HardClassBatches:
             self._epoch, self._trained = epoch, 0
         self._placed = None
         if self.bank is not None:
-            self.bank.check(len(strategy.adapted_dataset))
+            keys = class_keys(strategy.adapted_dataset)
+            self.bank.check(len(keys))
+            self._check_data(fingerprint(keys))
         self.sampler.set_epoch(epoch)
 
     def count_step(self) -> None:
@@ -246,6 +252,7 @@ class HardClassBatches:
             "position": self._trained,
             "plan": self.sampler.plan,
             "bank": None if self.bank is None else self.bank.state_dict(),
+            "data": self._data,
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
@@ -263,10 +270,21 @@ class HardClassBatches:
             self._trained = int(state["position"])
             if self.bank is not None and state.get("bank") is not None:
                 self.bank.load_state_dict(state["bank"])
+                self._check_data(state["data"])
+
+    def _check_data(self, data: str) -> None:
+        """Raise ValueError unless ``data`` is the fingerprint of the bank's data."""
+        if data != self._data:
+            raise ValueError(
+                "the training data has other labels than the data of the feature bank: the data "
+                "set changed within the experience; begin the experience anew, or pass "
+                "mining='random'"
+            )
 
     def remove(self) -> None:
         """Release the sampler and the bank."""
-        self.sampler = self.bank = self._placed = self.cut = None
+        self.sampler = self.bank = self._placed = None
+        self.chooses, self._data = False, ""
         self._first_epoch = self._epoch = self._trained = 0
         self._resumed = False
 

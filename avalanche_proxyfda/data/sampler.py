@@ -39,12 +39,14 @@ class HardClassBatchSampler(Sampler[list[int]]):
         classes_per_batch: m; clamped to the number of classes.
         samples_per_class: n.
         length: batches of an epoch; None takes ceil(N / batch_size).
+        trains: (m, n) of the batches that train, if this sampler draws candidates for them.
         seed: seed of the random streams; None draws it from ``generator``, or takes 0 without
             a generator.
         generator: gives the seed if ``seed`` is None.
 
     Attributes:
         classes: the C labels, in ascending order.
+        trains: (m, n) of the batches that train.
         plan: the batches of the epoch, [T, B] int64, if the choice looks at samples; else None.
 
     Raises:
@@ -66,6 +68,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
         samples_per_class: int = 4,
         *,
         length: int | None = None,
+        trains: tuple[int, int] | None = None,
         seed: int | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -97,6 +100,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
         self._length = math.ceil(len(target) / self.batch_size)
         if length is not None:
             self._length = check_count("length", length, 1)
+        self.trains = trains or (self.classes_per_batch, self.samples_per_class)
         self.plan: Tensor | None = None
         self._planned = -1  # the epoch of the plan
         self._epoch = 0

@@ -75,11 +75,11 @@ class PoolingHead(nn.Module):
 class ProxyGenerator(nn.Module):
     """Learns the pooling weights that turn a set of features into proxies of that set.
 
-    The generator is that of the paper (Huang et al., ICML 2025). Self-attention relates the members X of a
-    set and gives X' = A X. A head of two convolutions over the members, sorted from the nearest
-    to the farthest, gives one logit for each proxy and member. A softmax over the members gives
-    S, and the proxies are S X'. Neighbours and non-neighbours have separate heads and separate
-    attention, so neither set sees the other.
+    The generator is that of the paper (Huang et al., ICML 2025). Self-attention relates the
+    members X of a set and gives X' = A X. A head of two convolutions over the members, sorted
+    from the nearest to the farthest, gives one logit for each proxy and member. A softmax over
+    the members gives S, and the proxies are S X'. Neighbours and non-neighbours have separate
+    heads and separate attention, so neither set sees the other.
 
     A proxy lies in the convex hull of its own set, because the values of the attention are the
     features themselves. Queries and keys have 8 channels, and a head has 14 between its

@@ -40,7 +40,7 @@ class Size:
 
 
 def _proxy_fda(size: Size) -> nn.Module:
-    most = max(32, proxy_count(size.batch - 1, 0.4, size.batch))  # the plugin's number
+    most = max(1, proxy_count(size.batch - 1, 0.4, size.batch))  # the plugin's number
     return ProxyFDALoss(size.dim, _k(size), max_proxies=most)
 
 
@@ -101,12 +101,12 @@ class Case:
 @contextmanager
 def kept_whole() -> Iterator[None]:
     """Turn off recomputation in backward within the block, however large the batch."""
-    most = chunks._KEPT
-    chunks._KEPT = 2**62
+    most = chunks._SAVED_WHOLE
+    chunks._SAVED_WHOLE = 2**62
     try:
         yield
     finally:
-        chunks._KEPT = most
+        chunks._SAVED_WHOLE = most
 
 
 def too_long(seconds: float | None, size: Size, last: Size | None, budget: float) -> float | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.config import RECIPES, Config, load_recipe, plain
+from benchmarks.methods.registry import METHODS
 from benchmarks.results.record import (
     Code,
     Cost,
@@ -40,7 +41,7 @@ def finished(
     validation: tuple[float, float] | None = (0.72, -0.02),
     step: float = 0.2,
     split: str = "split",
-    version: int = 1,
+    version: int | None = None,
     machine: str = "one processor",
 ) -> Record:
     """A record of two experiences (or as many as the matrix has) and of a panel of two sets.
@@ -52,7 +53,7 @@ def finished(
         validation: accuracy at the end and the panel's change, both on validation data.
         step: seconds of one training step.
         split: text whose hash identifies the split.
-        version: version of the method.
+        version: version of the method; None takes the present one.
         machine: name of the processor.
     """
     sets = panel or {"shapes": (0.8, 0.77), "colours": (0.9, 0.89)}
@@ -75,7 +76,7 @@ def finished(
         how=How(
             plain(config),
             ("benchmarks", "run"),
-            Code("0" * 40, False, version),
+            Code("0" * 40, False, version or METHODS[config.method].version),
             {"python": "3.11", "torch": "2.15.0"},
             Machine(machine, 2, 1, 1, "cpu", 0, "float32", {"algorithms": False}),
         ),

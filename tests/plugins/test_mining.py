@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
 import torch
+from avalanche.benchmarks import nc_benchmark
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
@@ -163,17 +165,29 @@ def test_accumulated_graphs_fill_the_bank() -> None:
     assert len(set(map(tuple, seen.labels))) > 10
 
 
+@pytest.mark.parametrize("mining", ["bank", "online"])
+def test_a_second_plugin_trains_on_the_batches_of_the_first(mining: str) -> None:
+    first, second, seen = fda(mining=mining), fda(mining=mining, name="second"), Batches()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "hard_class_batches")
+        learn(strategy(Smooth(), first, second, seen, train_mb_size=12), classic(1))
+    assert all(len(labels) == 12 for labels in seen.labels)
+    assert second.mining_forwards == 0 and second.loss is not None
+    assert second.loss.num_neighbors == 5  # of 12, not of the candidates
+
+
 def test_online_mining_of_accumulated_graphs_is_refused() -> None:
     with pytest.raises(ValueError, match="graph_from='accumulated' relates several"):
         fda(mining="online", graph_from="accumulated")
 
 
-def test_a_data_set_that_changes_within_an_experience_is_refused() -> None:
-    class Shrinks(SupervisedPlugin[Any]):
+@pytest.mark.parametrize("samples", [range(30), [*range(1, 120), 0]])
+def test_a_data_set_that_changes_within_an_experience_is_refused(samples: Any) -> None:
+    class Changes(SupervisedPlugin[Any]):
         def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-            strategy.adapted_dataset = strategy.adapted_dataset.subset(range(30))
+            strategy.adapted_dataset = strategy.adapted_dataset.subset(samples)
 
-    run = strategy(Plain(), Shrinks(), fda(), train_epochs=2, train_mb_size=12)
+    run = strategy(Plain(), Changes(), fda(), train_epochs=2, train_mb_size=12)
     with pytest.raises(ValueError, match="the data set changed within the experience"):
         learn(run, classic(1))
 
@@ -187,8 +201,6 @@ class Noisy(Blobs):
 
 
 def test_a_small_class_repeats_samples_in_fresh_views() -> None:
-    from avalanche.benchmarks import nc_benchmark
-
     stream = nc_benchmark(Noisy(12), Blobs(12), 1, task_labels=False)
     seen = Batches()
     run = strategy(Plain(), fda(mining="random"), seen, train_mb_size=12)

@@ -273,9 +273,11 @@ class GraphPlugin(LearnedLossPlugin[L]):
     def before_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Choose the batch among the candidates of the loader, with ``mining="online"``."""
         super().before_training_iteration(strategy, **kwargs)
-        if self._batches is not None and self._batches.cut is not None:
+        if self._batches is not None and self._batches.chooses:
+            assert self._batches.sampler is not None
             student, teacher = self._embed(strategy)
-            train_on_hardest(strategy, student, teacher, self._batches.cut, self.sigmoid())
+            sizes = self._batches.sampler.trains
+            train_on_hardest(strategy, student, teacher, sizes, self.sigmoid())
 
     @torch.no_grad()
     def _embed(self, strategy: Strategy) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from tests.benchmarks.execution.sweeps import call, instead_of_processes, small_
 from tests.benchmarks.records import finished
 
 K = "options.num_neighbors"
-TWO: list[dict[str, Any]] = [{}, {K: 8}]
+TWO: list[dict[str, Any]] = [{K: 16}, {K: 8}]
 
 
 def named(jobs: list[Job]) -> list[tuple[Any, ...]]:
@@ -35,16 +35,18 @@ def test_every_variant_runs_at_every_strength_with_every_seed(tmp_path: Path) ->
     assert named(jobs) == one * 2 and [job.config.seed for job in jobs] == [0] * 4 + [1] * 4
     assert len({job.config.identity for job in jobs}) == len({job.file for job in jobs}) == 8
     assert {job.selection.settings for job in jobs} == {4}  # of the method, variants included
-    assert jobs[0].about == "fda, weight = 0.3, seed 0"
+    assert jobs[0].about == "fda, weight = 0.3, options.num_neighbors=16, seed 0"
     assert jobs[2].about == "fda, weight = 0.3, options.num_neighbors=8, seed 0"
     plain = small_jobs(tmp_path, methods=["fda"])
-    assert [job.config for job in plain[:2]] == [job.config for job in jobs[:2]]
+    again = small_jobs(tmp_path, methods=["fda"], variants=[{}, {K: 8}])
+    assert [job.config for job in plain[:2]] == [job.config for job in again[:2]]
+    assert again[0].about == "fda, weight = 0.3, seed 0"
     given = small_jobs(tmp_path, methods=["fda"], variants=TWO, strengths="recipe")
     assert len(given) == 4 and {job.selection.data for job in given} == {"given"}
 
 
 def test_variants_may_belong_to_one_method(tmp_path: Path) -> None:
-    variants = {"fda": [{}, {K: 8, "reference": "initial"}]}
+    variants = {"fda": [{K: 16}, {K: 8, "reference": "initial"}]}
     jobs = small_jobs(tmp_path, seeds=[0], strengths={"fda": [1]}, variants=variants)
     assert named(jobs) == [("lp-ft", None, None), ("fda", 16, 1.0), ("fda", 8, 1.0)]
     assert jobs[2].about == "fda, weight = 1, options.num_neighbors=8, reference=initial, seed 0"
@@ -70,8 +72,8 @@ def test_a_variant_wins_over_what_is_set_for_all(tmp_path: Path) -> None:
         ([{}, {}], r"variants: \{\} may be given once"),
         ({"fda": [{K: 8}, {K: 8}]}, r"'options.num_neighbors': 8\} may be given once"),
         (
-            {"fda": [{}, {K: 16}]},
-            r"variants: \{\} and \{options\.num_neighbors=16\} are the same run of fda",
+            {"fda": [{}, {"options.feature_module": "tower"}]},
+            r"variants: \{\} and \{options\.feature_module=tower\} are the same run of fda",
         ),
         (TWO, "lp-ft has no plugin, and so none"),
         ({"fda": [{"options.num_neighbor": 1}]}, r"did you mean 'num_neighbors'\?"),
@@ -127,7 +129,7 @@ def test_the_command_lists_and_runs_variants(
     matrix = write(tmp_path, methods=["fda"], seeds=[0], strengths=[1], variants=TWO)
     assert call("--matrix", matrix, "--out", tmp_path / "out", "--list") == 0
     first, second = capsys.readouterr().out.strip().splitlines()
-    assert "fda, weight = 1, seed 0: absent" in first
+    assert "fda, weight = 1, options.num_neighbors=16, seed 0: absent" in first
     assert "fda, weight = 1, options.num_neighbors=8, seed 0: absent" in second
     assert call("--matrix", matrix, "--out", tmp_path / "out") == 0
     assert len(instant.ran) == 2 and len(list((tmp_path / "out/concepts").glob("*.json"))) == 2

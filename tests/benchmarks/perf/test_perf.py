@@ -228,7 +228,7 @@ def test_bytes_on_the_meta_device_are_those_of_the_cpu() -> None:
 
 def test_the_whole_batch_keeps_more_than_chunks() -> None:
     pytest.importorskip("torch", minversion="2.6")
-    case = Case("proxy-fda", Size(128, 16), "meta")
+    case = Case("proxy-fda", Size(192, 16), "meta")
     chunked = saved_bytes(case.compute, case.given)
     with kept_whole():
         assert saved_bytes(case.compute, case.given) > 5 * chunked
