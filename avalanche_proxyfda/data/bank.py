@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from avalanche_proxyfda._tensors import full_precision, unit_rows
-from avalanche_proxyfda.features.passes import feature_batches
 
 
 class FeatureBank:
@@ -38,28 +36,13 @@ class FeatureBank:
         self.student = self.teacher.clone()
 
     @staticmethod
-    def of(
-        dataset: Dataset[Any],
-        features: Callable[[Tensor], Tensor],
-        device: torch.device,
-        batch_size: int = 128,
-        num_workers: int = 0,
-        collate_fn: Callable[[list[Any]], Any] | None = None,
-    ) -> FeatureBank:
-        """Compute the teacher's features in one pass over a data set.
+    def of(batches: Iterable[Tensor]) -> FeatureBank:
+        """Return the bank of the teacher's features that ``batches`` [B, D] give in order.
 
-        Args:
-            dataset: items whose first entry is an image, with the evaluation transform.
-            features: maps images on ``device`` to features [B, D]; called without gradient.
-            device: device of the images and of the bank.
-            batch_size: samples in a batch.
-            num_workers: worker processes of the loader.
-            collate_fn: joins samples to a batch; None takes torch's default.
+        :func:`~avalanche_proxyfda.features.passes.feature_batches` gives such batches. Each of
+        them is halved at once, so the pass needs no more memory than the bank.
         """
-        batches = feature_batches(
-            dataset, features, device, batch_size, num_workers, collate_fn, "feature bank"
-        )
-        return FeatureBank(torch.cat([rows.half() for rows in map(_units, batches)]))
+        return FeatureBank(torch.cat([unit_rows(full_precision(b)).half() for b in batches]))
 
     def check(self, samples: int) -> None:
         """Raise ValueError unless the bank belongs to data of ``samples`` samples."""
@@ -94,7 +77,3 @@ class FeatureBank:
         """
         self.check(len(state["student"]))
         self.student.copy_(state["student"])
-
-
-def _units(rows: Tensor) -> Tensor:
-    return unit_rows(full_precision(rows))

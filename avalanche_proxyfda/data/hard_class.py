@@ -21,6 +21,7 @@ from avalanche_proxyfda.data.labels import class_keys
 from avalanche_proxyfda.data.mining import Sigmoid, SigmoidValues
 from avalanche_proxyfda.data.sampler import HardClassBatchSampler
 from avalanche_proxyfda.distributed.loaders import sliced, whole_batches
+from avalanche_proxyfda.features.passes import feature_batches
 from avalanche_proxyfda.features.prototypes import class_prototypes
 
 SAMPLES_PER_CLASS = 4
@@ -191,7 +192,8 @@ class HardClassBatches:
                 keys, None, most, n, length=length, trains=(m, n), seed=seed
             )
         elif self.mining == "bank":
-            self.bank, self._data = FeatureBank.of(*arguments), fingerprint(keys)
+            self.bank = FeatureBank.of(feature_batches(*arguments, "feature bank"))
+            self._data = fingerprint(keys)
             choice = HardestClasses(self.bank, self._sigmoid)
         elif self.mining == "prototypes":
             dataset, *rest = arguments
