@@ -113,12 +113,12 @@ def test_the_fitted_start_is_that_of_the_first_batch_of_each_experience(kind: An
 
 
 def test_siglips_start_is_ten_and_minus_ten_and_learns_from_there() -> None:
-    own = FDAPlugin(num_neighbors=4, learnable=False)
+    own = FDAPlugin(num_neighbors=4, start="siglip", learnable=False)
     values = watched(own)
     assert set(values.biases) == {-10.0} and min(values.scales) == max(
         values.scales
     ) == pytest.approx(10)
-    moved = watched(FDAPlugin(num_neighbors=4))
+    moved = watched(FDAPlugin(num_neighbors=4, start="siglip"))
     assert moved.biases[0] == -10.0 and len(set(moved.biases)) > 5
 
 
@@ -175,7 +175,7 @@ def test_defaults_differ_from_the_letter_only_where_the_docs_say_so() -> None:
     plain, letter = FDAPlugin(), FDAPlugin(preset="paper")
     assert plain.loss_options == letter.loss_options
     assert plain._batches is not None and letter._batches is not None
-    assert (plain.start, plain._batches.mining) == ("siglip", "bank")
+    assert (plain.start, plain._batches.mining) == ("fitted", "bank")
     assert plain._batches.samples_per_class is None
 
 

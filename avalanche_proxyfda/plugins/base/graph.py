@@ -111,12 +111,11 @@ class GraphPlugin(LearnedLossPlugin[L]):
             nearest mean in the teacher's space. ``"random"`` draws the classes.
         candidates: C of ``"online"``, at least ``classes_per_batch``; None takes three times
             ``classes_per_batch``. The paper does not give C.
-        start: start of scale and bias; None takes ``"siglip"``. ``"siglip"`` is the paper's:
-            both begin at ``init_logit_scale`` and ``init_logit_bias`` in the first experience.
-            ``"fitted"`` (ours) sets both before the first step of an experience, to the
-            minimiser of the loss of its first batch with the teacher in the student's place.
-            ``"refit"`` (ours) fits both at every step. Features with wide cosines need a fit:
-            see docs/fidelity.md.
+        start: start of scale and bias; None takes ``"fitted"``. ``"fitted"`` (ours) sets both
+            before the first step of an experience, to the minimiser of the loss of its first
+            batch with the teacher in the student's place. ``"siglip"`` is the paper's: both
+            begin at ``init_logit_scale`` and ``init_logit_bias`` in the first experience.
+            ``"refit"`` (ours) fits both at every step. docs/fidelity.md compares them.
         negative_weight, init_logit_scale, init_logit_bias, chunk_size: see
             :class:`~avalanche_proxyfda.losses.graph.GraphLoss`.
         learnable: True learns scale and bias in training, unless ``start`` is ``"refit"``.
@@ -155,7 +154,7 @@ class GraphPlugin(LearnedLossPlugin[L]):
         check_choice("preset", preset, (None, "paper"))
         self.preset = preset
         mining = under_preset(preset, "mining", mining, "bank")
-        start = under_preset(preset, "start", start, "siglip")
+        start = under_preset(preset, "start", start, "fitted")
         samples_per_class = under_preset(preset, "samples_per_class", samples_per_class)
         for name, value in (
             ("num_neighbors", num_neighbors),
