@@ -60,6 +60,9 @@ def watched(own: Any, experiences: int = 2, **options: Any) -> Values:
         ({"hard_class_batches": False, "samples_per_class": 3}, 24, 6),
         ({"hard_class_batches": False}, 3, 1),
         ({"num_neighbors": 7}, 24, 7),
+        ({"neighbor_factor": 1, "samples_per_class": 4}, 24, 4),
+        ({"neighbor_factor": 4, "samples_per_class": 2, "classes_per_batch": 6}, 24, 5),
+        ({"neighbor_factor": 3, "hard_class_batches": False}, 64, 12),
     ],
 )
 @BOTH
@@ -216,6 +219,8 @@ def test_proxy_options_that_contradict_the_preset_are_refused(name: str, value: 
         ({"mining": "hard"}, "mining='hard' is unknown"),
         ({"candidates": 8}, "candidates=8 is below classes_per_batch=16"),
         ({"num_neighbors": 0}, "num_neighbors=0 must be at least 1"),
+        ({"neighbor_factor": 0}, "neighbor_factor=0 must be at least 1"),
+        ({"num_neighbors": 8, "neighbor_factor": 1}, "both give K: leave one of them out"),
     ],
 )
 def test_bad_options(kind: Any, options: dict[str, Any], words: str) -> None:

@@ -76,6 +76,7 @@ class GraphOptions(LearnedLossOptions, total=False):
 
     preset: Literal["paper"] | None
     num_neighbors: int | None
+    neighbor_factor: int
     hard_class_batches: bool
     mining: Mining | None
     candidates: int | None
@@ -98,8 +99,10 @@ class GraphPlugin(LearnedLossPlugin[L]):
     Args:
         weight: lambda, the coefficient of the alignment.
         preset: ``"paper"`` fixes the options of :data:`PAPER`, the letter of the paper.
-        num_neighbors: K, below the batch size. None takes the paper's best fixed K, twice the
-            samples of a class in the batch, but at most half of the other samples (ours).
+        num_neighbors: K, below the batch size. None takes ``neighbor_factor`` times the samples
+            of a class in the batch, but at most half of the other samples (ours).
+        neighbor_factor: K / n if ``num_neighbors`` is None. The paper chooses among 1, 2, 3 and
+            4 for each data set, and 2 is its best fixed factor.
         hard_class_batches: True trains on class-balanced batches of classes that are chosen by
             ``mining``.
         mining: the rule that chooses the classes of a batch if an experience has more classes
@@ -136,6 +139,7 @@ class GraphPlugin(LearnedLossPlugin[L]):
         *,
         preset: Literal["paper"] | None = None,
         num_neighbors: int | None = None,
+        neighbor_factor: int = 2,
         hard_class_batches: bool = True,
         mining: Mining | None = None,
         candidates: int | None = None,
@@ -170,8 +174,14 @@ class GraphPlugin(LearnedLossPlugin[L]):
         check_choice("start", start, get_args(Start))
         check_choice("mining", mining, get_args(Mining))
         self.start = start
+        self.neighbor_factor = check_count("neighbor_factor", neighbor_factor, 1)
         if num_neighbors is not None:
             check_count("num_neighbors", num_neighbors, 1)
+            if neighbor_factor != 2:
+                raise ValueError(
+                    f"num_neighbors={num_neighbors} and neighbor_factor={neighbor_factor} both "
+                    "give K: leave one of them out"
+                )
         self.num_neighbors, self.samples_per_class = num_neighbors, samples_per_class
         batches = HardClassBatches(
             classes_per_batch, samples_per_class, seed, mining, candidates, self.sigmoid
@@ -187,7 +197,8 @@ class GraphPlugin(LearnedLossPlugin[L]):
         """Student forwards so far that only choose a batch; 0 unless mining is ``"online"``."""
         self._started = False  # in this experience
         self.loss_options: dict[str, Any] = {
-            "num_neighbors": num_neighbors or 2 * (samples_per_class or SAMPLES_PER_CLASS),
+            "num_neighbors": num_neighbors
+            or neighbor_factor * (samples_per_class or SAMPLES_PER_CLASS),
             "negative_weight": negative_weight,
             "init_logit_scale": init_logit_scale,
             "init_logit_bias": init_logit_bias,
@@ -254,7 +265,8 @@ class GraphPlugin(LearnedLossPlugin[L]):
     def _set_neighbors(self, size: int, each: int) -> None:
         """Set K for batches of ``size`` samples with ``each`` samples of a class."""
         if self.num_neighbors is None:
-            self.loss_options["num_neighbors"] = max(1, min(2 * each, (size - 1) // 2))
+            wanted = self.neighbor_factor * each
+            self.loss_options["num_neighbors"] = max(1, min(wanted, (size - 1) // 2))
         elif self.num_neighbors >= size:
             raise ValueError(
                 f"num_neighbors={self.num_neighbors} must be below the training batch, "
