@@ -32,7 +32,7 @@ def test_every_plugin_stays_finite(method: str, precision: str, accumulate: int)
     assert all(v.isfinite().all() and v.dtype != DTYPES[precision] for v in state.values())
     metrics = made.evaluator.get_last_metrics()
     assert all(value == value for value in metrics.values() if isinstance(value, float))
-    assert made.skipped_updates <= 2  # while the first loss scale, 65536, comes down
+    assert made.skipped_updates <= 3  # while the first loss scale, 65536, comes down
 
 
 @both

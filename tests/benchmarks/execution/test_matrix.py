@@ -29,7 +29,8 @@ def test_a_matrix_is_every_method_at_every_strength_with_every_seed(tmp_path: Pa
 def test_the_shipped_matrices_load(tmp_path: Path) -> None:
     for path in FOLDER.glob("*.yaml"):
         assert jobs_of(load_matrix(path.name), tmp_path)
-    assert len(jobs_of(load_matrix("concepts.yaml"), tmp_path)) == 110
+    assert len(jobs_of(load_matrix("concepts.yaml"), tmp_path)) == 130
+    assert len(jobs_of(load_matrix("ablations.yaml"), tmp_path)) == 42
 
 
 @pytest.mark.parametrize(
