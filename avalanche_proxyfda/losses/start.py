@@ -56,7 +56,10 @@ def fit_sigmoid(cosine: Tensor, weight: Tensor) -> tuple[float, float] | None:
         determinant = float(hessian[0, 0] * hessian[1, 1] - hessian[0, 1].square())
         if not determinant > 1e-300:
             return None
-        step = -torch.linalg.solve(hessian, gradient)
+        solution, singular = torch.linalg.solve_ex(hessian, gradient)
+        if bool(singular) or not bool(solution.isfinite().all()):
+            return None
+        step = -solution
         decrease = float(gradient @ step)
         if -decrease <= 1e-20 * max(1.0, abs(value)):  # half the distance to the least value
             scale, bias = point.tolist()

@@ -113,6 +113,13 @@ def test_a_scale_below_zero_is_no_fit() -> None:
     assert fit_sigmoid(cosine[:0], weight[:0]) is None
 
 
+@pytest.mark.parametrize("gap", [2e-9, 1e-8, 3e-8])
+def test_nearly_equal_cosines_are_no_fit_and_no_error(gap: float) -> None:
+    """The Hessian is singular in float64."""
+    cosine = torch.tensor([0.5, 0.5 + gap, 0.5, 0.5 + gap], dtype=torch.float64)
+    assert fit_sigmoid(cosine, torch.tensor([1.0, 1.0, -1.0, -1.0])) is None
+
+
 def test_large_batches_are_thinned() -> None:
     teacher = features(2100, 6).float() + 3.0
     whole, some, pairs = FDALoss(500), FDALoss(500), FDALoss(500)
