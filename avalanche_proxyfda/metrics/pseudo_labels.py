@@ -43,13 +43,13 @@ def pseudo_labels(rows: Tensor, labels: Tensor, clusters_per_class: int) -> Tens
     classes: Tensor = torch.unique(labels, return_inverse=True)[1]
     if clusters_per_class == 1:
         return classes
-    found, count = torch.zeros_like(classes), 0
+    clusters, count = torch.zeros_like(classes), 0
     for c in range(int(classes.max()) + 1):
         members = classes == c
         own = torch.from_numpy(_clusters(rows[members].numpy(), clusters_per_class))
-        found[members] = own + count
+        clusters[members] = own + count
         count += int(own.max()) + 1
-    return found
+    return clusters
 
 
 def _clusters(rows: Any, most: int) -> Any:
@@ -61,9 +61,9 @@ def _clusters(rows: Any, most: int) -> Any:
     # the order of values in place of the order of samples, so that ties are broken alike
     order = np.argsort(places, kind="stable")
     ordered = rows[order]
-    found = np.empty(len(rows), dtype=np.int64)
-    found[order] = np.unique(_lloyd(ordered, most), return_inverse=True)[1].reshape(-1)
-    return found
+    clusters = np.empty(len(rows), dtype=np.int64)
+    clusters[order] = np.unique(_lloyd(ordered, most), return_inverse=True)[1].reshape(-1)
+    return clusters
 
 
 def _lloyd(rows: Any, count: int) -> Any:

@@ -94,7 +94,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dry(
     recipe: str, data: Path, changes: dict[str, Any], methods: Sequence[str] = ROWS
 ) -> tuple[list[Job], dict[str, Any]]:
-    """What ``run --dry-run`` does, by default with the methods that a recipe compares."""
+    """Jobs and summary of ``run --dry-run``, by default of the methods that a recipe compares."""
     made = load_recipe(RECIPES / f"{recipe}.yaml")
     overrides = {"where.data": str(data), "where.device": "cpu", "train.workers": 0, **changes}
     jobs = recipe_jobs(made, data, methods, (None,), "recipe", overrides)
