@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
@@ -27,13 +29,25 @@ def test_the_fit_is_the_minimiser_of_the_loss_on_the_teacher(
     loss = FDALoss(k, negative_weight=mode).double()  # type: ignore[arg-type]
     assert loss.fit(teacher)
 
-    def value(point: Tensor) -> float:
-        scale, bias = torch.as_tensor(point, dtype=torch.float64)
-        return float(reference.fda(teacher, teacher, k, scale, bias, mode))
+    pairs = [(i, j) for i in range(14) for j in range(14) if i != j]
+    near = [reference.ranked(teacher, i)[:k] for i in range(14)]
+    cosine = [reference.cosine(teacher[i], teacher[j]) for i, j in pairs]
+    weight = [
+        float(reference.weight(c, j in near[i], mode))
+        for c, (i, j) in zip(cosine, pairs, strict=True)
+    ]
+    c, w = np.array([float(value) for value in cosine]), np.array(weight)
 
+    def value(point: Any) -> float:
+        scale, bias = (float(number) for number in point)
+        return float(np.log1p(np.exp(-w * (c * scale + bias))).mean())
+
+    scale, bias = (torch.tensor(number, dtype=torch.float64) for number in (3.0, -2.0))
+    whole = float(reference.fda(teacher, teacher, k, scale, bias, mode))
+    assert value((3.0, -2.0)) == pytest.approx(whole, rel=1e-12)  # the pairs are those of Eq. 2
     fitted = [float(loss.log_scale.detach().exp()), float(loss.bias.detach())]
     best = minimize(value, [1.0, 0.0], method="Nelder-Mead", options={"fatol": 1e-12})
-    assert value(torch.tensor(fitted)) <= best.fun + 1e-10
+    assert value(fitted) <= best.fun + 1e-10
     torch.testing.assert_close(
         torch.tensor(fitted), torch.tensor(best.x).float(), rtol=1e-3, atol=1e-3
     )
