@@ -9,6 +9,7 @@ from pathlib import Path
 from avalanche_proxyfda._files import write_bytes
 from benchmarks.config import Config
 from benchmarks.execution.launcher import check_folder
+from benchmarks.reproduce.compare import Repetition
 from benchmarks.reproduce.feature_report import both_features, report_files
 from benchmarks.reproduce.figure_words import Drawing
 from benchmarks.reproduce.from_record import (
@@ -100,9 +101,13 @@ def _tuned(path: Path, record: Record, config: Config) -> tuple[bytes, Record, s
         return content, record, ""
     print("The run kept no weights (where.keep_weights=true does): training it again.", flush=True)
     content, again = repeated(config, record)
-    if again.reproducible() == record.reproducible():
+    repetition = Repetition.of(record, again)
+    if not repetition.differing:
         print("The run was reproduced: all its numbers are those of the record.")
         return content, record, ""
+    if repetition.holds:
+        print("The run was reproduced within the tolerance for another machine.")
+        return content, again, "Trained again on another machine, within the tolerance. "
     then, now = record.how.machine, again.how.machine
     print(
         "WARNING: THE RUN WAS NOT REPRODUCED: trained again, it gave other numbers than the "

@@ -17,6 +17,7 @@ import torch
 from avalanche_proxyfda import __version__
 from avalanche_proxyfda.strategies.precision import DTYPES
 from benchmarks.config import Config, plain
+from benchmarks.experiment.processor import cpu, processor
 from benchmarks.experiment.ranks import rank_count
 from benchmarks.methods.registry import METHODS
 from benchmarks.results.record import Code, How, Machine
@@ -65,6 +66,7 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
                 "tf32": torch.backends.cuda.matmul.allow_tf32,
             },
             ranks=rank_count(),
+            cpu=cpu(),
         ),
     )
 
@@ -76,17 +78,6 @@ def versions() -> dict[str, str]:
         "avalanche-proxyfda": __version__,
         **{name: version(name) for name, module in _LIBRARIES.items() if find_spec(module)},
     }
-
-
-@cache
-def processor() -> str:
-    """Name of the processor from Linux; on other systems its kind."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 @cache

@@ -16,7 +16,8 @@ import torch
 from matplotlib.figure import Figure
 
 from avalanche_proxyfda._files import write_bytes
-from benchmarks.experiment.provenance import code, processor, versions
+from benchmarks.experiment.processor import processor
+from benchmarks.experiment.provenance import code, versions
 
 VERSION = 1
 

@@ -1,43 +1,105 @@
-"""Compares a record with the record of its repetition."""
+"""Says how a record's repetition compares with the record."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
-from benchmarks.results.record import How
+from benchmarks.results.agreement import Difference, differences
+from benchmarks.results.machines import code_changes, is_known, machine_changes, same_machine
+from benchmarks.results.record import Record
+from benchmarks.results.scores import SCORES
+
+HEADLINE = ("last", "forgetting_first", "delta_lp", "delta_zs")
+"""Scores that a comparison leads with."""
+MOST_SHOWN = 20
+"""Differing values that a comparison lists unless all are asked for."""
 
 
-def differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
-    """Yield the paths at which two JSON contents differ, with both values.
+@dataclass(frozen=True)
+class Repetition:
+    """A record and the record of its repetition.
 
-    Args:
-        first: content of the record.
-        second: content of the repetition's record.
-        path: path of both contents, with a dot before each key.
+    Attributes:
+        then: the record.
+        now: record of the repetition.
+        differing: values that differ, the largest difference first.
+        same_machine: True if the repetition must give the same bits.
     """
-    if isinstance(first, dict) and isinstance(second, dict):
-        for key in sorted({*first, *second}):
-            absent = "absent"
-            yield from differences(first.get(key, absent), second.get(key, absent), f"{path}.{key}")
-    elif isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
-        for place, (one, two) in enumerate(zip(first, second, strict=True)):
-            yield from differences(one, two, f"{path}[{place}]")
-    elif first != second:
-        yield f"{path.lstrip('.')}: {first} in the record, {second} now"
 
+    then: Record
+    now: Record
+    differing: tuple[Difference, ...]
+    same_machine: bool
 
-def changed_provenance(then: How, now: How) -> list[str]:
-    """Differences that may explain other numbers: version of the method, machine, libraries.
+    @classmethod
+    def of(cls, then: Record, now: Record) -> Repetition:
+        """Compare a record with the record of its repetition."""
+        same = same_machine(then.how, now.how)
+        return cls(then, now, tuple(differences(then, now)), same)
 
-    Args:
-        then: provenance of the record.
-        now: provenance of the repetition.
-    """
-    pairs = (
-        ("version of the method", then.code.version, now.code.version),
-        ("processor", then.machine.processor, now.machine.processor),
-        ("device", then.machine.device, now.machine.device),
-        *((library, v, now.versions.get(library)) for library, v in then.versions.items()),
-    )
-    return [f"{name}: {one} then, {two} now" for name, one, two in pairs if one != two]
+    @property
+    def holds(self) -> bool:
+        """True if no value differs; on another machine, if the tolerance covers all."""
+        if self.same_machine:
+            return not self.differing
+        return all(each.within for each in self.differing)
+
+    def report(self, every: bool = False) -> list[str]:
+        """Return the comparison as lines of text.
+
+        Args:
+            every: True lists all values that differ, and not the largest differences alone.
+        """
+        if not self.differing:
+            return ["Every number of the record came out again."]
+        shown = self.differing if every else self.differing[:MOST_SHOWN]
+        left = len(self.differing) - len(shown)
+        return [
+            *self._headline(),
+            self._verdict(),
+            *self._causes(),
+            "The values that differ, the largest difference first:",
+            *(
+                f"  {each.path}: {each.first} in the record, {each.second} now"
+                + ("" if self.same_machine or each.within else "  (beyond the tolerance)")
+                for each in shown
+            ),
+            *([f"  and {left} more: --all lists all of them"] if left else []),
+        ]
+
+    def _headline(self) -> list[str]:
+        """Return the scores of :data:`HEADLINE`, those of the record and those of now."""
+        lines = ["Headline numbers (%, points):"]
+        for name in HEADLINE:
+            then, now = SCORES[name](self.then), SCORES[name](self.now)
+            if then is not None and now is not None:
+                lines.append(
+                    f"  {name}: {100 * then:.2f} in the record, {100 * now:.2f} now, "
+                    f"moved by {100 * (now - then):+.2f}"
+                )
+        return lines
+
+    def _verdict(self) -> str:
+        count, beyond = len(self.differing), sum(not each.within for each in self.differing)
+        text = f"{count} values differ from the record's"
+        if self.same_machine:
+            return f"{text}. The machine is the same, where every bit must come out again."
+        if not beyond:
+            return f"{text}, all within the tolerance for another machine."
+        return f"{text}, {beyond} of them beyond the tolerance for another machine."
+
+    def _causes(self) -> list[str]:
+        """Return what differs between the two runs, the machine before the code."""
+        then, now = self.then.how, self.now.how
+        lines = []
+        machine, code = machine_changes(then, now), code_changes(then, now)
+        if not is_known(then):
+            lines.append(
+                "The record does not hold family, model and stepping of its processor: another "
+                "processor may be the cause."
+            )
+        if machine:
+            lines += ["The machine is another:", *(f"  {line}" for line in machine)]
+        if code:
+            lines += ["The code is another:", *(f"  {line}" for line in code)]
+        return lines

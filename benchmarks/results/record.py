@@ -83,6 +83,31 @@ class Code:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Cpu:
+    """The processor of the run, and what makes torch choose its kernels there."""
+
+    vendor: str | None
+    family: Count | None
+    model: Count | None
+    stepping: Count | None
+    instructions: Annotated[
+        tuple[str, ...], Field(description="instruction sets that libraries have kernels for")
+    ]
+    torch_capability: Annotated[str, Field(description="instruction set of torch's own kernels")]
+    blas: Annotated[str, Field(description="library of torch's matrix products")]
+    onednn: Annotated[bool, Field(description="true if torch has oneDNN")]
+    limits: Annotated[
+        dict[str, str],
+        Field(description="environment variables that change the choice of kernels, by name"),
+    ]
+
+    @property
+    def known(self) -> bool:
+        """True if vendor, family, model and stepping are known."""
+        return None not in (self.vendor, self.family, self.model, self.stepping)
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Machine:
     """The machine of the run."""
 
@@ -95,6 +120,9 @@ class Machine:
     dtype: str
     deterministic: dict[str, bool]
     ranks: Annotated[Count, Field(description="number of processes that shared the run")] = 1
+    cpu: Annotated[
+        Cpu | None, Field(description="the processor in full; absent in older records")
+    ] = None
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -276,8 +304,11 @@ ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)
 
 
 def plain(record: Record) -> dict[str, Any]:
-    """Return the record as JSON's types."""
+    """Return the record as JSON's types, without the parts that an older record lacks."""
     content: dict[str, Any] = ADAPTER.dump_python(record, mode="json")
+    machine = content["how"]["machine"]
+    if machine["cpu"] is None:
+        del machine["cpu"]
     return content
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 from benchmarks import __main__
 from benchmarks.experiment.run import run
 from benchmarks.reproduce import weights
+from benchmarks.reproduce.compare import MOST_SHOWN
+from benchmarks.results import scores
 from benchmarks.results.files import seal, write_record
-from benchmarks.results.record import Record
+from benchmarks.results.record import Cpu, Record
 from tests.benchmarks.records import failed, recipe
 
 SHORT = {"train__epochs": 1, "stream__sets": ["digits"], "panel__sets": ["colours"]}
@@ -42,26 +45,144 @@ def test_every_number_comes_out_again(
     assert list(tmp_path.iterdir()) == [tmp_path / "a.json"]
 
 
-def test_what_differs_is_named(
+def edited(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Edit the content of a record's file, and seal it again."""
+    content = json.loads(path.read_text())
+    edit(content)
+    content["sha256"] = seal(content)
+    path.write_text(json.dumps(content))
+
+
+def on_another_processor(record: Record) -> Record:
+    cpu = replace(known(record), model=99, torch_capability="DEFAULT")
+    machine = replace(record.how.machine, cpu=cpu, processor="another")
+    return replace(record, how=replace(record.how, machine=machine))
+
+
+def known(record: Record) -> Cpu:
+    """The processor of a record, with parts that this machine may not know."""
+    assert record.how.machine.cpu is not None
+    return replace(record.how.machine.cpu, vendor="maker", family=25, model=1, stepping=1)
+
+
+def on_a_known_processor(record: Record) -> Record:
+    machine = replace(record.how.machine, cpu=known(record))
+    return replace(record, how=replace(record.how, machine=machine))
+
+
+def moved(by: float) -> Callable[[dict[str, Any]], None]:
+    """Move the accuracy on the last experience, and every term of the loss in the fifth digit."""
+
+    def edit(content: dict[str, Any]) -> None:
+        content["outcome"]["accuracy"][1][0] -= by
+        content["outcome"]["loss_terms"][0]["Loss"][0] *= 1 + 1e-5
+
+    return edit
+
+
+def test_on_another_machine_the_tolerance_holds(
     record: Record,
     tmp_path: Path,
     call: Any,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    machine = replace(record.how.machine, processor="another")
-    now = replace(record, how=replace(record.how, machine=machine))
+    """The issue's figure: one image of 400 moved, on another processor."""
+    now = on_another_processor(record)
     monkeypatch.setattr(weights, "trained_again", lambda *_: (b"", now))
-    write_record(tmp_path / "a.json", record)
-    content = json.loads((tmp_path / "a.json").read_text())
-    content["outcome"]["accuracy"][1][0] = 0.5
-    content["sha256"] = seal(content)
-    (tmp_path / "a.json").write_text(json.dumps(content))
+    write_record(tmp_path / "a.json", on_a_known_processor(record))
+    edited(tmp_path / "a.json", moved(0.0025))
+    assert call(tmp_path / "a.json") == 0
+    shown = capsys.readouterr().out
+    last, then = 100 * scores.last(record), 100 * scores.last(record) - 0.25
+    assert f"last: {then:.2f} in the record, {last:.2f} now, moved by +0.25" in shown
+    assert "2 values differ from the record's, all within the tolerance" in shown
+    assert "model of the processor: 1 then, 99 now" in shown
+    assert f"processor: {record.how.machine.processor} then, another now" in shown
+    assert "torch's CPU capability: " in shown and "The code is another" not in shown
+    accuracy, loss = "outcome.accuracy[1][0]: ", "outcome.loss_terms[0].Loss[0]: "
+    assert shown.index("last: ") < shown.index("model of the") < shown.index(accuracy)
+    assert shown.index(accuracy) < shown.index(loss)  # the larger share of its tolerance
+
+
+def test_beyond_the_tolerance_the_repetition_fails(
+    record: Record,
+    tmp_path: Path,
+    call: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = on_another_processor(record)
+    code = replace(now.how.code, commit="f" * 40, changed=False)
+    now = replace(now, how=replace(now.how, code=code))
+    monkeypatch.setattr(weights, "trained_again", lambda *_: (b"", now))
+    write_record(tmp_path / "a.json", on_a_known_processor(record))
+    edited(tmp_path / "a.json", moved(0.0125))
     assert call(tmp_path / "a.json") == 1
     shown = capsys.readouterr().out
-    assert "1 values differ" in shown
-    assert "outcome.accuracy[1][0]: 0.5 in the record, " in shown
-    assert f"processor: {record.how.machine.processor} then, another now" in shown
+    assert "2 values differ from the record's, 1 of them beyond the tolerance" in shown
+    assert "The machine is another:" in shown and "ffffffffffff now" in shown
+
+
+def test_on_the_same_machine_every_bit_counts(
+    record: Record,
+    tmp_path: Path,
+    call: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = on_a_known_processor(record)
+    monkeypatch.setattr(weights, "trained_again", lambda *_: (b"", now))
+    write_record(tmp_path / "a.json", now)
+    edited(tmp_path / "a.json", moved(0.0))
+    assert call(tmp_path / "a.json") == 1
+    shown = capsys.readouterr().out
+    assert "1 values differ from the record's. The machine is the same" in shown
+
+
+def test_a_record_without_its_processor_says_so(
+    record: Record,
+    tmp_path: Path,
+    call: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An older record stays readable, with the bytes that it has."""
+    monkeypatch.setattr(weights, "trained_again", lambda *_: (b"", record))
+    older = replace(record, how=replace(record.how, machine=replace(record.how.machine, cpu=None)))
+    write_record(tmp_path / "a.json", older)
+    assert "cpu" not in json.loads((tmp_path / "a.json").read_text())["how"]["machine"]
+    edited(tmp_path / "a.json", moved(0.0025))
+    assert call(tmp_path / "a.json") == 0
+    shown = capsys.readouterr().out
+    assert "does not hold family, model and stepping of its processor" in shown
+    assert "not recorded" not in shown
+
+
+def test_many_differences_are_counted_and_all_can_be_listed(
+    record: Record,
+    tmp_path: Path,
+    call: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(weights, "trained_again", lambda *_: (b"", record))
+    write_record(tmp_path / "a.json", record)
+
+    def rename(content: dict[str, Any]) -> None:
+        terms = content["outcome"]["loss_terms"][0]
+        content["outcome"]["loss_terms"][0] = {
+            f"{k}{n}": v for k, v in terms.items() for n in range(MOST_SHOWN + 5)
+        }
+
+    edited(tmp_path / "a.json", rename)
+    assert call(tmp_path / "a.json") == 1
+    shown = capsys.readouterr().out
+    assert shown.count("outcome.loss_terms[0].") == MOST_SHOWN
+    assert "more: --all lists all of them" in shown
+    assert call(tmp_path / "a.json", "--all") == 1
+    shown = capsys.readouterr().out
+    assert shown.count("outcome.loss_terms[0].") > MOST_SHOWN + 5 and "more: --all" not in shown
 
 
 def test_what_cannot_be_made_again_is_said(
