@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from benchmarks.board.columns import COLUMNS, KEEPING, LEARNING, Column
 from benchmarks.board.marks import Mark, marks_of
@@ -38,6 +38,8 @@ class Entry:
         front: True if no other row is better in both learning and keeping.
         headline: True if the row represents its method: the chosen setting, or every setting of
             a method without a chosen one.
+        confirmations: by seed the records of the run that agree, the used one first; seeds with
+            one record are left out.
     """
 
     row: Row
@@ -47,6 +49,7 @@ class Entry:
     distinct: dict[str, str]
     front: bool
     headline: bool
+    confirmations: dict[int, tuple[Record, ...]] = field(default_factory=dict)
 
     @property
     def ranked(self) -> bool:
@@ -133,8 +136,10 @@ def make_board(
         groups.setdefault(comparison_of(row.config), []).append(row)
     keys = sorted(groups)
     apart = _apart(keys)
+    confirmations = collected.confirmations
     comparisons = [
-        _comparison(n, groups[k], current, seeds, apart[k]) for n, k in enumerate(keys, 1)
+        _comparison(n, groups[k], current, seeds, apart[k], confirmations)
+        for n, k in enumerate(keys, 1)
     ]
     comparisons = [
         replace(c, reported=reported_beside(_finished(c), published)) for c in comparisons
@@ -172,6 +177,7 @@ def _comparison(
     current: Mapping[str, int],
     asked: int | None,
     apart: dict[str, str],
+    confirmations: Mapping[str, tuple[Record, ...]],
 ) -> Comparison:
     config = rows[0].config
     usual = usual_identity(rows)
@@ -213,6 +219,11 @@ def _comparison(
             distinct[row.setting],
             row.setting in front,
             row.chosen or row.method not in chosen,
+            {
+                r.config["seed"]: confirmations[r.run_id]
+                for r in row.finished
+                if r.run_id in confirmations
+            },
         )
         for row, cells, differences, marks in parts
     )

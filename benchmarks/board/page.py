@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmarks.board.columns import COLUMNS, Column, Unit
+from benchmarks.board.confirmed import confirmed_run, confirmed_seeds
 from benchmarks.board.draw import scatter, strips
 from benchmarks.board.looks import class_of, style
 from benchmarks.board.measures import measure_texts
@@ -31,7 +32,6 @@ from benchmarks.methods import registry
 from benchmarks.results.files import sealed
 from benchmarks.results.identity import canonical
 from benchmarks.results.record import Record
-from benchmarks.results.settings import Row
 
 _ASSETS = Path(__file__).with_name("assets")
 
@@ -159,7 +159,8 @@ def _row(
         "sort": json.dumps(order, sort_keys=True),
         "about": _about(row.method),
         "score": "" if row.mean("score") is None else number(row.mean("score") or 0.0, "percent"),
-        "runs": [_run(row, record) for record in (*row.finished, *row.failed)],
+        "confirmed": confirmed_seeds(entry.confirmations),
+        "runs": [_run(entry, record) for record in (*row.finished, *row.failed)],
     }
 
 
@@ -172,7 +173,9 @@ def _about(method: str) -> str:
     return registry.METHODS[method].about if method in registry.METHODS else ""
 
 
-def _run(row: Row, record: Record) -> dict[str, Any]:
+def _run(entry: Entry, record: Record) -> dict[str, Any]:
+    row, seed = entry.row, record.config["seed"]
+    agreeing = entry.confirmations.get(seed, ()) if record.status == "finished" else ()
     if record.status == "failed":
         about = f"failed: {record.reason}"
     else:
@@ -182,7 +185,8 @@ def _run(row: Row, record: Record) -> dict[str, Any]:
         about = ", ".join([*parts, f"{1000 * (scores['seconds_per_step'] or 0.0):.0f} ms a step"])
     return {
         "id": record.run_id,
-        "seed": record.config["seed"],
+        "seed": seed,
+        "confirmed": confirmed_run(agreeing) if agreeing else "",
         "failed": record.status == "failed",
         "about": about,
     }

@@ -32,6 +32,8 @@ _PROBE = (
     "there, and frozen trains the heads alone."
 )
 
+_MACHINES = "The runs were made on several machines: do not compare s/step between rows."
+
 
 def table(rows: Sequence[Row]) -> str:
     """Return the means over seeds, one line a setting.
@@ -73,6 +75,8 @@ def table(rows: Sequence[Row]) -> str:
     ]
     if by_image and first.config["head"]["kind"] == "zero-shot":
         about.append(_ZERO_SHOT)
+    if len(set.union(*(row.machines for row in whole))) > 1:
+        about.append(_MACHINES)
     about.append(_PROBE)
     return "\n".join(["", *("| " + " | ".join(line) + " |" for line in lines), "", *about])
 
@@ -95,6 +99,13 @@ def _untrained(record: Record, head: list[str]) -> list[str]:
     return [filled.get(name, "") for name in head]
 
 
+def _step(row: Row) -> str:
+    """Return the median seconds of a step; nothing if the runs were made on several machines."""
+    if len(row.machines) > 1:
+        return ""
+    return f"{statistics.median(row.scores('seconds_per_step').values()):.3f}"
+
+
 def _cells(row: Row, head: list[str], panel: list[str]) -> list[str]:
     def points(value: float | None, sign: str = "") -> str:
         return "" if value is None else f"{100 * value:{sign}.1f}"
@@ -111,7 +122,7 @@ def _cells(row: Row, head: list[str], panel: list[str]) -> list[str]:
         "Δ_ZS": points(row.mean("delta_zs"), "+"),
         "val": points(row.mean("validation_accuracy")),
         "val Δ_LP": points(row.mean("validation_delta_lp"), "+"),
-        "s/step": f"{statistics.median(row.scores('seconds_per_step').values()):.3f}",
+        "s/step": _step(row),
     }
     for name in panel:
         changes = []

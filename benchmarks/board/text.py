@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.board.cells import csv_text, markdown_cell, markdown_table
 from benchmarks.board.columns import COLUMNS
+from benchmarks.board.confirmed import confirmed_seeds
 from benchmarks.board.model import Board, Comparison, Entry
 from benchmarks.board.reported_text import reported_markdown
 from benchmarks.board.words import (
@@ -101,13 +102,16 @@ def _comparison(comparison: Comparison) -> list[str]:
 
 def _notes(entry: Entry) -> str:
     words = ["front"] if entry.front else []
-    return ", ".join(words + [mark.word for mark in entry.marks])
+    confirmed = confirmed_seeds(entry.confirmations)
+    words += [mark.word for mark in entry.marks]
+    return ", ".join(words + ([confirmed] if confirmed else []))
 
 
 def rows_csv(board: Board) -> str:
     """Return a line for each setting: means, half intervals and differences.
 
-    Accuracies are shares of 1, memory is in bytes, costs are ratios.
+    Accuracies are shares of 1, memory is in bytes, costs are ratios; ``confirmed`` counts the
+    seeds that several records confirm.
     """
     head: list[object] = [
         "stream",
@@ -122,6 +126,7 @@ def rows_csv(board: Board) -> str:
         "front",
         "seeds",
         "failed",
+        "confirmed",
         "notes",
     ]
     for column in COLUMNS:
@@ -143,6 +148,7 @@ def rows_csv(board: Board) -> str:
                 e.front,
                 len(e.row.finished),
                 len(e.row.failed),
+                len(e.confirmations),
                 _notes(e),
             ]
             for column in COLUMNS:
@@ -155,7 +161,10 @@ def rows_csv(board: Board) -> str:
 
 
 def runs_csv(board: Board) -> str:
-    """Return a line for each run, with every score by its name."""
+    """Return a line for each run, with every score by its name.
+
+    ``confirmations`` counts the records of the run that agree; 0 for a failed run.
+    """
     head: list[object] = [
         "run_id",
         "status",
@@ -164,6 +173,7 @@ def runs_csv(board: Board) -> str:
         "method",
         "strength",
         "seed",
+        "confirmations",
         "split_sha256",
         "commit",
         *SCORES,
@@ -183,6 +193,9 @@ def runs_csv(board: Board) -> str:
                         e.row.method,
                         e.row.strength,
                         r.config["seed"],
+                        len(e.confirmations.get(r.config["seed"], (r,)))
+                        if r.status == "finished"
+                        else 0,
                         split,
                         r.how.code.commit,
                         *(scores.get(name) for name in SCORES),

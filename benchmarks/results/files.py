@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from avalanche_proxyfda._files import write_bytes
+from benchmarks.results.confirmations import conflict, distinct, preference
 from benchmarks.results.identity import canonical
 from benchmarks.results.record import ADAPTER, SCHEMA_VERSION, Record, plain
 
@@ -108,17 +109,22 @@ class Collected:
     Attributes:
         records: one record a run, in the order of run ids.
         refused: reason by name of the file.
+        confirmations: by run id the records that agree, the used one first; runs with one record
+            are left out.
     """
 
     records: tuple[Record, ...]
     refused: dict[str, str]
+    confirmations: dict[str, tuple[Record, ...]] = field(default_factory=dict)
 
 
 def collect(places: Iterable[Path]) -> Collected:
     """Collect all records of files and folders; the order of the places does not matter.
 
-    Records of one run with the same outcome count once. A finished record is taken before a
-    failed one. If the outcomes of finished records differ, none of them is used.
+    Finished records of one run that agree within the tolerance count once, and confirm each
+    other. A finished record is taken before a failed one. If finished records differ by more,
+    none of them is used. Contents alone decide which record is used, see
+    :func:`benchmarks.results.confirmations.preference`.
 
     Args:
         places: files, and folders that are searched for ``*.json`` at any depth.
@@ -150,21 +156,33 @@ def collect(places: Iterable[Path]) -> Collected:
             refused[name] = getattr(error, "strerror", None) or str(error)
             continue
         by_run.setdefault(record.run_id, {})[name] = record
-    records = []
+    whole = [r for same in by_run.values() for r in same.values() if r.status == "finished"]
+    key = preference(whole, _seal_of)
+    records, confirmations = [], {}
     for run_id, same in sorted(by_run.items()):
-        finished = {n: r for n, r in same.items() if r.status == "finished"}
-        usable = finished or same
         if len(same) == 1:
             records += same.values()
             continue
-        if len({canonical(r.reproducible()) for r in finished.values()}) > 1:
+        finished = {n: r for n, r in same.items() if r.status == "finished"}
+        apart = conflict(finished)
+        if apart:
             for name in same:
                 others = ", ".join(n for n in same if n != name)
-                refused[name] = f"run {run_id[:8]} has another outcome in {others}: neither is used"
+                refused[name] = (
+                    f"run {run_id[:8]} has another outcome in {others}, beyond the tolerance "
+                    f"({apart}): neither is used"
+                )
             continue
-        # the choice among equal records does not depend on the names of the files
-        records.append(min(usable.values(), key=lambda r: seal(plain(r))))
-    return Collected(tuple(records), dict(sorted(refused.items())))
+        usable = sorted(finished.values() or same.values(), key=key)
+        records.append(usable[0])
+        agreeing = distinct(usable, _seal_of)
+        if finished and len(agreeing) > 1:
+            confirmations[run_id] = agreeing
+    return Collected(tuple(records), dict(sorted(refused.items())), confirmations)
+
+
+def _seal_of(record: Record) -> str:
+    return seal(plain(record))
 
 
 def schema() -> dict[str, Any]:

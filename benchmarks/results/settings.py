@@ -116,7 +116,8 @@ def identity_of(record: Record) -> Identity:
 def hardware(record: Record) -> tuple[Any, ...]:
     """Return the parts of a run's machine that its timings depend on."""
     m = record.how.machine
-    return m.processor, m.cores, m.threads, m.jobs, m.device, m.gpus, m.dtype, m.ranks
+    cpu = None if m.cpu is None else repr(m.cpu)
+    return m.processor, cpu, m.cores, m.threads, m.jobs, m.device, m.gpus, m.dtype, m.ranks
 
 
 def usual_identity(rows: Iterable[Row]) -> Identity | None:

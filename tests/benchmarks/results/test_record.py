@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -157,23 +156,6 @@ def test_every_cut_is_refused(record: Record, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_bytes(whole[:end])
         with pytest.raises(RefusedRecordError):
             read_record(tmp_path / "a.json")
-
-
-def test_runs_that_are_there_twice(record: Record, tmp_path: Path) -> None:
-    write_record(tmp_path / "one" / "a.json", record)
-    assert record.cost is not None and record.outcome is not None
-    slower = replace(record, cost=replace(record.cost, seconds=99.0))
-    write_record(tmp_path / "two" / "a.json", slower)
-    write_record(tmp_path / "two" / "b.json", failed(recipe("fda", strength=1.0, seed=3)))
-    found = collect([tmp_path])
-    assert len(found.records) == 1 and found.records[0].status == "finished" and not found.refused
-    shutil.move(tmp_path / "one" / "a.json", tmp_path / "zzz.json")
-    assert collect([tmp_path]) == found  # for any names of the files
-    other = replace(record.outcome, accuracy=((None, None), (0.9, None), (0.7, 0.81)))
-    write_record(tmp_path / "c.json", replace(record, outcome=other))
-    found = collect([tmp_path])
-    assert found.records == ()
-    assert "another outcome" in found.refused["c.json"] and "c.json" in found.refused["zzz.json"]
 
 
 def test_what_is_no_file_and_names_of_several_places(record: Record, tmp_path: Path) -> None:

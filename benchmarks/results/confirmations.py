@@ -1,0 +1,56 @@
+"""Several records of one run: one of them is used, and the others confirm it, or all conflict."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.results.agreement import agree, differences
+from benchmarks.results.record import Record
+from benchmarks.results.settings import hardware
+
+
+def preference(
+    records: Iterable[Record], seal_of: Callable[[Record], str]
+) -> Callable[[Record], Any]:
+    """Return a key that is lowest for the record to use; it depends on contents alone.
+
+    A newer version of the method comes first. Then comes the machine that made most runs, so
+    that the costs of a board stay comparable. The seal decides among the others.
+
+    Args:
+        records: all finished records; a run counts once for each machine.
+        seal_of: SHA-256 of a record.
+    """
+    made = Counter(machine for _, machine in {(r.run_id, hardware(r)) for r in records})
+
+    def key(record: Record) -> tuple[Any, ...]:
+        machine = hardware(record)
+        return -record.how.code.version, -made[machine], repr(machine), seal_of(record)
+
+    return key
+
+
+def conflict(records: Mapping[str, Record]) -> str:
+    """Return the largest difference beyond the tolerance among records of one run; else nothing.
+
+    Args:
+        records: finished records by name of the file.
+    """
+    for one, two in itertools.combinations(records.values(), 2):
+        if not agree(one, two):
+            worst = differences(one, two)[0]
+            return f"{worst.path} is {_short(worst.first)} and {_short(worst.second)}"
+    return ""
+
+
+def distinct(records: Sequence[Record], seal_of: Callable[[Record], str]) -> tuple[Record, ...]:
+    """Return ``records`` without copies of the same file."""
+    return tuple({seal_of(record): record for record in records}.values())
+
+
+def _short(value: object) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
