@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from benchmarks.board.columns import COLUMNS, KEEPING, LEARNING, Column
 from benchmarks.board.marks import Mark, marks_of
@@ -12,11 +13,12 @@ from benchmarks.board.reported import Reported, reported_beside
 from benchmarks.methods import registry
 from benchmarks.results.files import Collected
 from benchmarks.results.intervals import Interval, interval, paired, pareto
+from benchmarks.results.places import hidden, title_of
 from benchmarks.results.published import PublishedTable
 from benchmarks.results.record import Record
 from benchmarks.results.settings import (
     Row,
-    comparison_of,
+    comparisons_of,
     distinctions,
     hardware,
     leaves,
@@ -131,20 +133,18 @@ def make_board(
         published: tables of papers, of which each comparison shows those of its stream and
             backbone.
     """
-    groups: dict[str, list[Row]] = {}
-    for row in rows_of(collected.records):
-        groups.setdefault(comparison_of(row.config), []).append(row)
-    keys = sorted(groups)
-    apart = _apart(keys)
+    rows = rows_of(collected.records)
+    groups = [g for g in comparisons_of(rows) if any(row.finished for row in g)]
+    apart = _apart([json.loads(group[0].comparison) for group in groups])
     confirmations = collected.confirmations
     comparisons = [
-        _comparison(n, groups[k], current, seeds, apart[k], confirmations)
-        for n, k in enumerate(keys, 1)
+        _comparison(number, group, current, seeds, keys, confirmations)
+        for number, (group, keys) in enumerate(zip(groups, apart, strict=True), 1)
     ]
     comparisons = [
         replace(c, reported=reported_beside(_finished(c), published)) for c in comparisons
     ]
-    failed = tuple(r for rows in groups.values() for row in rows for r in row.failed)
+    failed = tuple(record for row in rows for record in row.failed)
     refused = dict(sorted(collected.refused.items()))
     return Board(tuple(comparisons), failed, refused, collected.records)
 
@@ -153,21 +153,25 @@ def _finished(comparison: Comparison) -> Iterator[Record]:
     return (record for entry in comparison.entries for record in entry.row.finished)
 
 
-def _apart(keys: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return by comparison the keys in which it differs from others of stream and backbone."""
-    parts = {
-        k: dict(zip(("stream", "backbone", "panel"), json.loads(k), strict=True)) for k in keys
-    }
-    flat = {k: leaves(part) for k, part in parts.items()}
-    differing: dict[str, dict[str, str]] = {k: {} for k in keys}
-    for k in keys:
-        name = (parts[k]["stream"]["kind"], parts[k]["backbone"]["name"])
-        same = [
-            o for o in keys if (parts[o]["stream"]["kind"], parts[o]["backbone"]["name"]) == name
-        ]
-        for key in sorted({key for o in same for key in flat[o]}):
-            if len({flat[o].get(key) for o in same}) > 1:
-                differing[k][key] = flat[k].get(key, "not set")
+def _apart(parts: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, str]]:
+    """Return the keys in which each comparison differs from others of stream and backbone.
+
+    Args:
+        parts: stream, backbone and panel of each comparison.
+    """
+    names = [(stream["kind"], backbone["name"]) for stream, backbone, _ in parts]
+    flat = [leaves(dict(zip(("stream", "backbone", "panel"), part, strict=True))) for part in parts]
+    differing: list[dict[str, str]] = []
+    for name, own in zip(names, flat, strict=True):
+        same = [other for other, known in zip(flat, names, strict=True) if known == name]
+        keys = sorted({key for other in same for key in other})
+        differing.append(
+            {
+                key: own.get(key, "not set")
+                for key in keys
+                if len({other.get(key) for other in same}) > 1
+            }
+        )
     return differing
 
 
@@ -234,7 +238,7 @@ def _comparison(
         stream=config["stream"]["kind"] if stream is None else stream.name,
         backbone=config["backbone"]["name"],
         experiences=() if stream is None else stream.experiences,
-        panel=tuple(config["panel"]["sets"]),
+        panel=tuple(map(title_of, hidden(config)["panel"]["sets"])),
         split=None if usual is None else usual[0],
         baseline=plain[0] if plain else None,
         entries=entries,

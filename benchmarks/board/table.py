@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from benchmarks.results.matrix import weighted_mean
+from benchmarks.results.places import panel_word
 from benchmarks.results.record import Record
 from benchmarks.results.scores import outcome_of
 from benchmarks.results.settings import Row
@@ -84,7 +85,7 @@ def table(rows: Sequence[Row]) -> str:
 def _panel_sets(record: Record) -> list[str]:
     """Data sets of the panel in the order of the configuration; a record's file sorts them."""
     names = record.config["panel"]["sets"]
-    asked = [(name.partition(":")[2] or name).replace("/", "_") for name in names]
+    asked = [panel_word(name) for name in names]
     return sorted(record.panel or {}, key=lambda name: [*asked, name].index(name))
 
 

@@ -19,6 +19,7 @@ from benchmarks.reproduce.from_record import (
     pretrained,
     shown,
 )
+from benchmarks.reproduce.here import add_places, here_of
 from benchmarks.reproduce.projection import umap_library
 from benchmarks.reproduce.weights import kept_weights, repeated, tower_of
 from benchmarks.results.record import Record
@@ -29,6 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", required=True, type=Path, metavar="RECORD.json", help="record of a finished run"
     )
+    add_places(parser)
     parser.add_argument(
         "--set",
         default=None,
@@ -71,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
     if args.method == "umap":
         umap_library()
     record = finished_record(args.run)
-    config, name = config_of(record), chosen_set(record, args.data_set)
+    config, name = config_of(record, here_of(args)), chosen_set(record, args.data_set)
     out = args.out or args.run.parent / "features"
     check_folder(out)
     prepared = pretrained(config, record)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.config import Config
 from benchmarks.methods.registry import version_of
 from benchmarks.results.files import RefusedRecordError, read_record
 from benchmarks.results.record import Record, Selection
+from benchmarks.results.splits import same_split
 
 GIVEN = Selection()
 
@@ -22,6 +25,8 @@ class Job:
         folder: folder of the record and of the run's own folder.
         selection: how the run's setting is chosen.
         steps: training steps of the run, for progress; 0 where they are not known.
+        images: the stream's description of itself, where it was built; a record of other images
+            is not this run's.
         variant: keys in which a sweep's matrix changes the recipe for this run, to read.
     """
 
@@ -30,6 +35,7 @@ class Job:
     selection: Selection = GIVEN
     steps: int = 0
     variant: str = ""
+    images: Mapping[str, Any] | None = None
 
     @property
     def file(self) -> Path:
@@ -63,6 +69,8 @@ class Job:
         record = read_record(self.file)
         if record.run_id != self.config.identity:
             raise RefusedRecordError(f"it is the record of another run, {record.label}")
+        if self.images and record.stream and not same_split(record, self.images):
+            raise RefusedRecordError("it is the record of other images under the same names")
         return record
 
     def finished(self) -> Record | None:

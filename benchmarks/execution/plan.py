@@ -16,7 +16,7 @@ _PARTS = ("stream", "backbone", "head", "train", "panel", "where")
 
 
 def checked_steps(jobs: Sequence[Job]) -> tuple[list[Job], dict[str, Any]]:
-    """Jobs with their steps, and the summary of the first stream.
+    """Jobs with their steps and images, and the summary of the first stream.
 
     Everything that a run needs is built once, so that a mistake shows now.
 
@@ -30,8 +30,10 @@ def checked_steps(jobs: Sequence[Job]) -> tuple[list[Job], dict[str, Any]]:
         key = _key(job.config)
         if key not in streams:
             streams[key] = prepare(job.config, only_check=True).stream
-        check_batches(job.config, streams[key])
-        counted.append(replace(job, steps=planned_steps(job.config, streams[key])))
+        stream = streams[key]
+        check_batches(job.config, stream)
+        steps = planned_steps(job.config, stream)
+        counted.append(replace(job, steps=steps, images=stream.summary))
     return counted, next(iter(streams.values())).summary
 
 

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from benchmarks.config import Config, plain
 from benchmarks.experiment.processor import cpu, processor
 from benchmarks.experiment.ranks import rank_count
 from benchmarks.methods.registry import METHODS
+from benchmarks.results.places import hidden, scrubbed
 from benchmarks.results.record import Code, How, Machine
 
 _LIBRARIES = {  # distribution: module
@@ -43,12 +45,10 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
     """
     cuda = device is not None and device.type == "cuda"
     dtype = DTYPES.get(config.train.precision, torch.get_default_dtype())
+    content = plain(config)
     return How(
-        config=plain(config),
-        command=tuple(
-            word.encode("utf-8", "backslashreplace").decode()
-            for word in (Path(sys.argv[0]).name, *sys.argv[1:])
-        ),
+        config=hidden(content),
+        command=tuple(scrubbed(word, content) for word in command(sys.argv)),
         code=Code(**code(), method_version=METHODS[config.method].version),
         versions=versions(),
         machine=Machine(
@@ -69,6 +69,18 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
             cpu=cpu(),
         ),
     )
+
+
+def command(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of a command line that can be typed, from ``sys.argv``.
+
+    >>> command(["/home/user/checkout/benchmarks/__main__.py", "run"])
+    ('python', '-m', 'benchmarks', 'run')
+    """
+    program = Path(words[0])
+    module = ("python", "-m", program.parent.name)
+    first = module if program.name == "__main__.py" else (program.name,)
+    return tuple(w.encode("utf-8", "backslashreplace").decode() for w in (*first, *words[1:]))
 
 
 def versions() -> dict[str, str]:

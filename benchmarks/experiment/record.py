@@ -14,12 +14,13 @@ from torch import nn
 
 from avalanche_proxyfda._files import write_bytes
 from avalanche_proxyfda.plugins.base.features import FeaturePlugin
-from benchmarks.config import Config
+from benchmarks.config import Config, plain
 from benchmarks.experiment.measure import PanelMoment
 from benchmarks.experiment.prepare import Prepared
 from benchmarks.experiment.progress import Progress
 from benchmarks.experiment.provenance import provenance
 from benchmarks.experiment.training import StepTimer
+from benchmarks.results.places import scrubbed
 from benchmarks.results.record import (
     SCHEMA_VERSION,
     Cost,
@@ -114,7 +115,7 @@ def failed_record(
         schema_version=SCHEMA_VERSION,
         run_id=config.identity,
         status="failed",
-        reason=reason,
+        reason=scrubbed(reason, plain(config)),
         how=provenance(config, None, parallel),
         selection=selection or Selection(),
         stream=None,

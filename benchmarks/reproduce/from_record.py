@@ -18,12 +18,16 @@ from benchmarks.experiment.measure import device_of
 from benchmarks.experiment.prepare import Prepared, prepare
 from benchmarks.experiment.record import state_hash
 from benchmarks.methods.plugins import checked
+from benchmarks.reproduce.here import Here, check_images
 from benchmarks.results.files import RefusedRecordError, read_record
 from benchmarks.results.record import Record
 from benchmarks.streams.concepts.data import Split
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.thinning import thinned
 from benchmarks.streams.words import class_names, words_of
+
+RECORDED = Here()
+"""The places that a record holds, and no others."""
 
 
 def finished_record(path: Path) -> Record:
@@ -43,17 +47,22 @@ def finished_record(path: Path) -> Record:
     return record
 
 
-def config_of(record: Record) -> Config:
+def config_of(record: Record, here: Here = RECORDED) -> Config:
     """Return the record's configuration for a repetition here.
 
     Weights are saved, and nothing is logged. If the run's device does not exist, the device is
     chosen automatically.
 
+    Args:
+        record: record of the run.
+        here: places of the data on this machine.
+
     Raises:
-        ValueError: if this version does not accept the configuration.
+        ValueError: if this version does not accept the configuration, or a place is not known.
     """
+    content = here.config(record)
     try:
-        config = read(record.config)
+        config = read(content)
     except ValidationError as error:
         raise ValueError(f"the record's configuration: {complaint(error)}") from None
     checked(config, "the record's configuration")
@@ -100,11 +109,12 @@ def pretrained(config: Config, record: Record) -> Prepared:
     """Prepare the run, with the weights before its first step.
 
     Raises:
-        ValueError: if the tower's weights differ from the run's initial weights.
+        ValueError: if the images or the tower's weights differ from those of the run.
         FileNotFoundError, ImportError, ConnectionError: see
             :func:`benchmarks.experiment.prepare.prepare`.
     """
     prepared = prepare(config)
+    check_images(prepared, record)
     if state_hash(prepared.model.tower) != record.initial_tower_sha256:
         raise ValueError(
             f"the pre-trained weights of {config.backbone.name} are not the run's initial weights "
@@ -147,7 +157,7 @@ def shown(prepared: Prepared, record: Record, name: str, split: Split, count: in
         count: largest number of images.
 
     Raises:
-        ValueError: if the split does not exist, or the images differ from the run's.
+        ValueError: if the split does not exist.
     """
     assert record.panel is not None
     assert record.stream is not None
@@ -155,20 +165,14 @@ def shown(prepared: Prepared, record: Record, name: str, split: Split, count: in
     images: Any
     if name in panel:
         data, experience = panel[name], None
-        same = data.sha256 == record.panel[name].sha256
         images, classes = getattr(data.images, split), _words(data.classes)
     else:
         place = prepared.stream.names.index(name)
         experience = place + 1
-        same = prepared.stream.summary["split_sha256"] == record.stream.split_sha256
         stream = getattr(prepared.stream, split)
         if stream is None:
             raise ValueError(f"--split {split}: the run's stream has none; give --split test")
         images, classes = stream[place].dataset.eval(), _classes(prepared.stream, place)
-    if not same:
-        raise ValueError(
-            f"{name}: its images here are not those of the run (SHA-256 differs): restore them"
-        )
     targets = _targets(images)
     rows = thinned(targets, count)
     labels = tuple(targets[row] for row in rows)

@@ -16,6 +16,7 @@ from benchmarks.config import Config
 from benchmarks.experiment.prepare import planned_steps, prepare
 from benchmarks.experiment.record import WEIGHTS
 from benchmarks.experiment.run import run
+from benchmarks.reproduce.here import check_images
 from benchmarks.results.record import Record
 
 
@@ -88,8 +89,13 @@ def repeated(config: Config, record: Record) -> tuple[bytes, Record]:
 
     Returns:
         Content of the weights file, and the record of the repetition.
+
+    Raises:
+        ValueError: if the images are not those of the run.
     """
-    steps = planned_steps(config, prepare(config, only_check=True).stream)
+    prepared = prepare(config, only_check=True)
+    check_images(prepared, record)
+    steps = planned_steps(config, prepared.stream)
     print(f"{record.label}: {steps} steps.", flush=True)
     with tqdm(total=steps, desc="steps", unit="step", mininterval=2) as bar:
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.results.older import by_word, comparable
 from benchmarks.results.record import Record
 from benchmarks.results.tolerance import ROUNDING, TOLERANCES
 
@@ -58,7 +59,7 @@ def differences(first: Record, second: Record) -> list[Difference]:
     """
     found = [
         Difference(_text(path), one, two, _allowed(path, one, two, first))
-        for path, one, two in _pairs(_compared(first), _compared(second))
+        for path, one, two in _pairs(*comparable(first, second))
     ]
     return sorted(found, key=lambda each: (-each.size, -each.distance, each.path))
 
@@ -66,13 +67,6 @@ def differences(first: Record, second: Record) -> list[Difference]:
 def agree(first: Record, second: Record) -> bool:
     """Return True if the tolerance covers all values that differ between two records."""
     return all(difference.within for difference in differences(first, second))
-
-
-def _compared(record: Record) -> dict[str, Any]:
-    content = record.reproducible()
-    if record.config["backbone"].get("weights") == "random":
-        del content["initial_tower_sha256"]  # drawn by code that differs between processors
-    return content
 
 
 def _pairs(first: Any, second: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any, Any]]:
@@ -106,7 +100,7 @@ def _kind(path: _Path, record: Record) -> tuple[str, int | None]:
             counts = record.stream.validation
             return "accuracy", counts[place] if counts else None
         case ("panel", _, "linear_probe" | "zero_shot", split, name):
-            data = record.panel[str(name)]
+            data = by_word(record.panel, record.config)[str(name)]
             return "accuracy", data.test if split == "test" else data.validation
         case ("panel", _, "drift", *_):
             return "drift", None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from avalanche_proxyfda._files import write_bytes
 from benchmarks.results.confirmations import conflict, distinct, preference
-from benchmarks.results.identity import canonical
+from benchmarks.results.identity import canonical, run_id_of
 from benchmarks.results.record import ADAPTER, SCHEMA_VERSION, Record, plain
 
 MAX_BYTES = 64 << 20  # far above any record; parsed JSON takes several times as much memory
@@ -109,8 +110,8 @@ class Collected:
     Attributes:
         records: one record a run, in the order of run ids.
         refused: reason by name of the file.
-        confirmations: by run id the records that agree, the used one first; runs with one record
-            are left out.
+        confirmations: by id of the used record the records that agree, the used one first; runs
+            with one record are left out.
     """
 
     records: tuple[Record, ...]
@@ -132,16 +133,16 @@ def collect(places: Iterable[Path]) -> Collected:
     Raises:
         FileNotFoundError: if a place does not exist, or no place holds a JSON file.
     """
-    files: dict[str, Path] = {}
+    found: dict[Path, int] = {}
     given = sorted(set(places))
     for place in given:
         if not place.exists():
             raise FileNotFoundError(f"{place} is not there; records come from python -m benchmarks")
         for path in [place] if place.is_file() else place.rglob("*.json"):
-            name = path.name if place.is_file() else path.relative_to(place).as_posix()
-            # with several places, the name is the path as given
-            name = name if len(given) == 1 else path.as_posix()
-            files[name.encode("utf-8", "backslashreplace").decode()] = path
+            # with several folders, the name begins with the folder's own
+            folders = len(path.relative_to(place).parts) + (len(given) > 1)
+            found.setdefault(path, 1 if place.is_file() else folders)
+    files = _short_names(found)
     if not files:
         raise FileNotFoundError(
             "no record (*.json) in " + ", ".join(map(str, given)) + "; python -m benchmarks demo, "
@@ -155,7 +156,7 @@ def collect(places: Iterable[Path]) -> Collected:
         except (RefusedRecordError, OSError) as error:
             refused[name] = getattr(error, "strerror", None) or str(error)
             continue
-        by_run.setdefault(record.run_id, {})[name] = record
+        by_run.setdefault(run_id_of(record.config), {})[name] = record
     whole = [r for same in by_run.values() for r in same.values() if r.status == "finished"]
     key = preference(whole, _seal_of)
     records, confirmations = [], {}
@@ -177,8 +178,24 @@ def collect(places: Iterable[Path]) -> Collected:
         records.append(usable[0])
         agreeing = distinct(usable, _seal_of)
         if finished and len(agreeing) > 1:
-            confirmations[run_id] = agreeing
+            confirmations[usable[0].run_id] = agreeing
     return Collected(tuple(records), dict(sorted(refused.items())), confirmations)
+
+
+def _short_names(paths: dict[Path, int]) -> dict[str, Path]:
+    """Return the paths by their last parts: as many as asked for, or as tell them apart.
+
+    A page shows these names, so they hold no more of a user's folders than is needed.
+    """
+    parts = dict(paths)
+    while True:
+        names = {path: "/".join(path.parts[-count:]) for path, count in parts.items()}
+        counts = Counter(names.values())
+        same = [p for p, n in names.items() if counts[n] > 1 and parts[p] < len(p.parts)]
+        if not same:
+            break
+        parts |= {path: parts[path] + 1 for path in same}
+    return {n.encode("utf-8", "backslashreplace").decode(): path for path, n in names.items()}
 
 
 def _seal_of(record: Record) -> str:

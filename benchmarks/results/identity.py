@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.results.places import hidden, without_elsewhere
+
 LATER_KEYS: Mapping[str, Any] = {
     "train.optimizer": "adamw",
     "train.betas": [0.9, 0.999],
@@ -37,8 +39,13 @@ def canonical(content: Any) -> bytes:
 def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a configuration that decides a run's numbers.
 
-    ``where`` is left out, and so is each later key that has its default.
+    ``where`` is left out, and so is each later key that has its default. A data set has one name,
+    whether its place is given below ``where.data`` or as an absolute path.
     """
+    return _without_defaults(without_elsewhere(hidden(config)))
+
+
+def _without_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     content = {k: v for k, v in config.items() if k != "where"}
     for key, default in LATER_KEYS.items():
         part, _, name = key.partition(".")
@@ -50,6 +57,15 @@ def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
 def run_id_of(config: Mapping[str, Any]) -> str:
     """Return the id of a run: the SHA-256 of the identifying part of its configuration."""
     return hashlib.sha256(canonical(identifying(config))).hexdigest()
+
+
+def is_run_id(run_id: str, config: Mapping[str, Any]) -> bool:
+    """Return True for the id of the run of ``config``.
+
+    Records from before places were left out have the id of a configuration with its paths.
+    """
+    older = hashlib.sha256(canonical(_without_defaults(config))).hexdigest()
+    return run_id in (run_id_of(config), older)
 
 
 def label_of(config: Mapping[str, Any], run_id: str) -> str:

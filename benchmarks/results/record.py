@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from benchmarks.results.identity import label_of, run_id_of
+from benchmarks.results.identity import is_run_id, label_of
 from benchmarks.results.matrix import checked_matrix
 
 SCHEMA_VERSION: Final = 1
@@ -261,7 +261,7 @@ class Record:
         strength, seed = self.how.config["strength"], self.how.config["seed"]
         if not isinstance(seed, int) or not isinstance(strength, (int, float, type(None))):
             raise ValueError(f"how.config has seed={seed!r} and strength={strength!r}")
-        if run_id_of(self.how.config) != self.run_id:
+        if not is_run_id(self.run_id, self.how.config):
             raise ValueError(f"run_id={self.run_id[:8]}… is not that of the configuration")
         whole = (self.stream, self.panel, self.initial_tower_sha256, self.outcome, self.cost)
         if (self.status == "finished") != all(part is not None for part in whole):

@@ -12,11 +12,13 @@ from typing import Any
 
 from benchmarks.methods import registry
 from benchmarks.methods.registry import place_of
+from benchmarks.results.groups import joined
 from benchmarks.results.identity import canonical, identifying
+from benchmarks.results.places import hidden, title_of, without_elsewhere
 from benchmarks.results.record import Record
 from benchmarks.results.scores import scores_of
 
-Identity = tuple[str | None, tuple[tuple[str, str], ...], str | None]
+Identity = tuple[str | None, tuple[str, ...], str | None]
 _NAMED = ("method", "strength", "seed", "where")
 
 
@@ -70,6 +72,11 @@ class Row:
         return comparison_of(self.config)
 
     @cached_property
+    def compared_by(self) -> frozenset[str]:
+        """Keys of the row's comparison: rows that share a key are compared."""
+        return frozenset({self.comparison, *map(content_of, self.finished)})
+
+    @cached_property
     def identities(self) -> set[Identity]:
         """Identities of the finished runs, see :func:`identity_of`; a sound row has one."""
         return {identity_of(r) for r in self.finished}
@@ -97,9 +104,38 @@ def setting_of(config: dict[str, Any]) -> str:
 
 
 def comparison_of(config: dict[str, Any]) -> str:
-    """Return stream, backbone and panel as canonical JSON; comparable runs share them."""
-    panel = {name: config["panel"].get(name) for name in ("sets", "train", "test")}
-    return canonical([config["stream"], config["backbone"], panel]).decode()
+    """Return stream, backbone and panel by their names, as canonical JSON.
+
+    Runs with the same names are comparable. So are runs with the same :func:`content_of`.
+    """
+    shown = without_elsewhere(hidden(config))
+    panel = {name: shown["panel"].get(name) for name in ("sets", "train", "test")}
+    return canonical([shown["stream"], shown["backbone"], panel]).decode()
+
+
+def content_of(record: Record) -> str:
+    """Return stream, backbone and panel of a finished run by their contents, as canonical JSON.
+
+    The images of a folder, of ImageNet-R and of the panel, and weights in a file, stand for
+    their places.
+    """
+    assert record.stream is not None
+    stream, backbone = dict(record.config["stream"]), dict(record.config["backbone"])
+    panel = {name: record.config["panel"].get(name) for name in ("train", "test")}
+    listed = record.stream.summary.get("sets", ())
+    hashes = [about.get("sha256") for about in listed]
+    if len(hashes) == len(stream.get("sets", ())):
+        stream["sets"] = [
+            sha256 if sha256 and name.startswith("folder:") else title_of(name)
+            for name, sha256 in zip(stream["sets"], hashes, strict=True)
+        ]
+    for place in ("root", "lists"):
+        if stream.pop(place, None):
+            stream["split_sha256"] = record.stream.split_sha256
+    if backbone.get("weights") not in (None, "random"):
+        backbone["weights"] = record.initial_tower_sha256
+    sets = sorted(data.sha256 for data in (record.panel or {}).values())
+    return canonical([stream, backbone, {"sets": sets, **panel}]).decode()
 
 
 def identity_of(record: Record) -> Identity:
@@ -109,7 +145,7 @@ def identity_of(record: Record) -> Identity:
     """
     assert record.stream is not None
     drawn = record.config["backbone"].get("weights") == "random"
-    panel = tuple(sorted((name, data.sha256) for name, data in (record.panel or {}).items()))
+    panel = tuple(sorted(data.sha256 for data in (record.panel or {}).values()))
     return record.stream.split_sha256, panel, None if drawn else record.initial_tower_sha256
 
 
@@ -136,17 +172,24 @@ def rows_of(records: Iterable[Record]) -> list[Row]:
         finished = tuple(r for r in runs if r.status == "finished")
         failed = tuple(r for r in runs if r.status == "failed")
         rows.append(Row(setting, (finished or failed)[0].config, finished, failed))
-    rows.sort(key=_place)
-    comparisons: dict[str, list[Row]] = {}
-    for row in rows:
-        comparisons.setdefault(row.comparison, []).append(row)
-    best = {setting for same in comparisons.values() for setting in _chosen(same)}
-    return [replace(row, chosen=True) if row.setting in best else row for row in rows]
+    groups_of_rows = comparisons_of(rows)
+    best = {setting for same in groups_of_rows for setting in _chosen(same)}
+    return [
+        replace(row, chosen=True) if row.setting in best else row
+        for same in groups_of_rows
+        for row in same
+    ]
+
+
+def comparisons_of(rows: Iterable[Row]) -> list[list[Row]]:
+    """Return the rows of each comparison, in the order of methods and strengths."""
+    ordered = sorted(rows, key=lambda row: (row.comparison, _place(row)))
+    return [sorted(same, key=_place) for same in joined(ordered, lambda row: row.compared_by)]
 
 
 def _place(row: Row) -> tuple[Any, ...]:
     strength = -1.0 if row.strength is None else row.strength
-    return row.comparison, place_of(row.method), row.method, strength, row.setting
+    return place_of(row.method), row.method, strength, row.setting
 
 
 def _chosen(rows: Sequence[Row]) -> set[str]:

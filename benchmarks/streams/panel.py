@@ -11,9 +11,10 @@ from avalanche_proxyfda.metrics import Panel, PanelSet
 from avalanche_proxyfda.streams.files.images import list_hash
 from avalanche_proxyfda.streams.files.labelled import Labelled
 from avalanche_proxyfda.streams.sequence import Transform
-from benchmarks.config import Config
+from benchmarks.config import Config, plain
+from benchmarks.results.places import panel_word, scrubbed
 from benchmarks.streams.concepts.data import EMBEDDED, SPLITS, Split, concept, embedded_hash
-from benchmarks.streams.sets import SetOptions, load_set, scan_set
+from benchmarks.streams.sets import SetOptions, load_set, scan_set, shown_names
 from benchmarks.streams.thinning import thinned
 from benchmarks.streams.views import Views
 
@@ -87,6 +88,7 @@ def scan_panel(config: Config) -> tuple[int, dict[str, str]]:
 
 def _panel_set(config: Config, name: str, views: Views) -> PanelData:
     dropped: dict[str, str] = {}
+    content = plain(config)
     if name in EMBEDDED:
         if config.backbone.name != "tiny-clip":
             raise ValueError(f"panel.sets: {name!r} holds inputs of tiny-clip alone")
@@ -111,11 +113,10 @@ def _panel_set(config: Config, name: str, views: Views) -> PanelData:
             f"class alone: raise panel.train={config.panel.train}"
         )
     counts = {split: len(images[split]) for split in SPLITS}
-    word = (name.partition(":")[2] or name).replace("/", "_")
     return PanelData(
-        PanelSet(word, **images),
+        PanelSet(panel_word(shown_names(config)[name]), **images),
         counts,
         list_hash([f"{identity} {list(counts.values())}"]),
-        dropped,
+        {scrubbed(place, content): scrubbed(reason, content) for place, reason in dropped.items()},
         tuple(classes),
     )

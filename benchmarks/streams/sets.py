@@ -9,6 +9,8 @@ from typing import Any
 from avalanche_proxyfda.streams.files.broken import broken, without_broken
 from avalanche_proxyfda.streams.files.datasets import load
 from avalanche_proxyfda.streams.files.labelled import DataSet
+from benchmarks.config import Config, plain
+from benchmarks.results.places import hidden_names
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,13 @@ class SetOptions:
         """
         names = [field.name for field in fields(cls) if hasattr(stream, field.name)]
         return cls(**{name: getattr(stream, name) for name in names})
+
+
+def shown_names(config: Config) -> dict[str, str]:
+    """Return the names of the data sets as records and pages hold them, by name in ``config``."""
+    hidden = hidden_names(plain(config))
+    names = (*getattr(config.stream, "sets", ()), *config.panel.sets)
+    return {name: hidden.get(name, name) for name in names}
 
 
 def load_set(

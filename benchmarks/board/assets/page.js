@@ -26,6 +26,9 @@
     return value > 0 ? "+" + text : text.replace("-", MINUS);
   }
 
+  // a word of a command line, as a shell of Unix takes it
+  const quoted = (word) => (/^[\w@%+=:,.\/-]+$/.test(word) ? word : "'" + word.replaceAll("'", "'\"'\"'") + "'");
+
   // ---- theme, filters, sorting ----
   function remembered(value) {
     try {
@@ -251,7 +254,7 @@
     const rows = [
       ["run", id], ["status", record.status + (record.reason ? ": " + record.reason : "")],
       ["commit", (how.code.commit || "unknown") + (how.code.changed ? " (with changes that were not committed)" : "")],
-      ["command", how.command.join(" ")],
+      ["command", how.command.map(quoted).join(" ")],
       ["setting", chosen.data === "validation" ? "one of " + chosen.settings + " that validation data choose from" : "as the recipe gives it"],
       ["versions", Object.entries(how.versions).map(([name, value]) => name + " " + value).join(", ")],
     ];

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from avalanche_proxyfda.streams.files.images import list_hash
+from dataclasses import replace
+
 from avalanche_proxyfda.streams.sequence import dataset_sequence
-from benchmarks.config import Config, Sequence
-from benchmarks.streams.sets import SetOptions, load_set, scan_set
+from benchmarks.config import Config, Sequence, plain
+from benchmarks.results.places import scrubbed, title_of
+from benchmarks.results.splits import split_hash
+from benchmarks.streams.sets import SetOptions, load_set, scan_set, shown_names
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.views import Views
 
@@ -20,13 +23,21 @@ def build(config: Config, views: Views) -> Stream:
     options = config.stream
     assert isinstance(options, Sequence)
     loaded = [load_set(name, config.at(""), SetOptions.of(options)) for name in options.sets]
-    sets = [data for data, _ in loaded]
-    dropped = {place: reason for _, reasons in loaded for place, reason in reasons.items()}
+    names, content = shown_names(config), plain(config)
+    sets = [replace(data, name=names[data.name]) for data, _ in loaded]
+    dropped = {
+        scrubbed(place, content): scrubbed(reason, content)
+        for _, reasons in loaded
+        for place, reason in reasons.items()
+    }
     shared = options.shared_labels
     tested = dataset_sequence(sets, views.train, views.evaluation, shared, "test")
     validated = dataset_sequence(sets, views.train, views.evaluation, shared, "validation")
     classes = tuple(data.classes for data in sets)
-    identity = list_hash([f"{data.name} {data.sha256}" for data in sets])
+    listed = [
+        {**about, "sha256": data.sha256}
+        for about, data in zip(tested.summary["sets"], sets, strict=True)
+    ]
     return Stream(
         train=tested.train_stream,
         test=tested.test_stream,
@@ -34,8 +45,13 @@ def build(config: Config, views: Views) -> Stream:
         classes=classes[:1] if shared else classes,
         tasks=not shared,
         grows=False,
-        names=tuple(data.name.partition(":")[2] or data.name for data in sets),
-        summary={**tested.summary, "split_sha256": identity, "dropped": dropped},
+        names=tuple(title_of(data.name) for data in sets),
+        summary={
+            **tested.summary,
+            "sets": listed,
+            "split_sha256": split_hash([(data.name, data.sha256) for data in sets]),
+            "dropped": dropped,
+        },
     )
 
 

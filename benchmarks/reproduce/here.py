@@ -1,0 +1,137 @@
+"""The data of a record's run on this machine: their places, and a check of the images."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.experiment.prepare import Prepared
+from benchmarks.results.older import by_word
+from benchmarks.results.places import DATA, located
+from benchmarks.results.record import Record
+from benchmarks.results.splits import same_split
+from benchmarks.streams.concepts.data import EMBEDDED
+
+
+@dataclass(frozen=True)
+class Here:
+    """Places of data that a command line gives, since records hold no place of a user's disk.
+
+    Attributes:
+        data: folder of data sets and weights; None takes the record's, if it is a relative path.
+        places: folder or file by the last part of its name, for places outside ``data``.
+    """
+
+    data: str | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    def config(self, record: Record) -> dict[str, Any]:
+        """Return the record's configuration with the places of this machine.
+
+        Raises:
+            ValueError: if the run needs a place that neither the record nor the command line
+                gives; the message names the option.
+        """
+        content, missing = located(record.config, self._find)
+        if missing:
+            missing = sorted(set(missing))
+            names = " ".join(f"--place {_short(place)}=PATH" for place in missing)
+            raise ValueError(
+                f"the run took {', '.join(map(_short, missing))} from outside its folder of data, "
+                f"and the record does not say where: add {names}"
+            )
+        where = dict(content.get("where", {}))
+        if self.data is not None:
+            where["data"] = self.data
+        elif where.get("data") == DATA:
+            if _needs_data(content):
+                raise ValueError(
+                    "the record does not say in which folder the data were: add --data DIR"
+                )
+            del where["data"]
+        if "<" in (where.get("cache_dir") or ""):
+            where["cache_dir"] = None  # a cache saves time alone
+        return {**content, "where": where}
+
+    def _find(self, place: str, name: str) -> str | None:
+        for key in (place, _short(place)):
+            if key in self.places:
+                return str(Path(self.places[key]).expanduser().absolute())
+        if self.data is None:
+            return None
+        inside = Path(self.data).expanduser() / name
+        return str(inside.absolute()) if inside.exists() else None
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--data`` and ``--place``."""
+    parser.add_argument(
+        "--data",
+        default=None,
+        metavar="DIR",
+        help="folder of data sets and weights; default: the record's, if that is a relative path",
+    )
+    parser.add_argument(
+        "--place",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="where a folder or file is that the run took from outside its folder of data",
+    )
+
+
+def here_of(args: argparse.Namespace) -> Here:
+    """Return the places that the options of :func:`add_places` give.
+
+    Raises:
+        ValueError: for a place without name or path.
+    """
+    return Here(args.data, dict(map(_pair, args.place)))
+
+
+def check_images(prepared: Prepared, record: Record) -> None:
+    """Refuse images that are not those of the run.
+
+    Raises:
+        ValueError: if the SHA-256 of the stream's splits or of a panel set differs from the
+            record's.
+    """
+    if not same_split(record, prepared.stream.summary):
+        raise ValueError(_other("the stream", prepared.stream.names))
+    known = by_word(record.panel or {}, record.config)
+    for data in prepared.panel:
+        name = data.images.name
+        if name not in known or data.sha256 != known[name].sha256:
+            raise ValueError(_other("the panel", [name]))
+
+
+def _other(part: str, names: Sequence[str]) -> str:
+    return (
+        f"{part} ({', '.join(names)}): its images here are not those of the run (SHA-256 "
+        "differs): restore them, or say with --data or --place where they are"
+    )
+
+
+def _needs_data(content: Mapping[str, Any]) -> bool:
+    """Return True if the run reads files: images that are not embedded, or weights."""
+    sets = content["panel"]["sets"]
+    weights = content["backbone"].get("weights")
+    embedded = content["stream"]["kind"] == "concepts" and all(name in EMBEDDED for name in sets)
+    return not embedded or weights not in (None, "random")
+
+
+def _short(place: str) -> str:
+    """Return a hidden place as it is typed: ``pets``, and ``2/pets`` for a second one."""
+    mark, _, name = place.partition(">/")
+    number = mark.rpartition("-")[2] if "-" in mark else ""
+    return f"{number}/{name}" if number else name
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, path = text.partition("=")
+    if not (name and sign and path):
+        raise ValueError(f"--place {text!r}: give NAME=PATH, as in pets=photos/pets")
+    return name, path
