@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from benchmarks.board.columns import COLUMN, COLUMNS, LEARNING
+from benchmarks.board.labels import Label, Point, placed_labels
 from benchmarks.board.looks import class_of
 from benchmarks.board.model import Comparison, Entry
 from benchmarks.board.words import entry_name, number, with_spread
@@ -71,10 +72,6 @@ def _padded(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     pad = 0.09 * (high - low) or 0.01
     return low - pad, high + pad
-
-
-Point = tuple[Entry, float, float]
-"""A row of the plot, with its values of learning and keeping."""
 
 
 def drawn(comparison: Comparison) -> list[Point]:
@@ -166,46 +163,29 @@ def _grid(axes: _Axes, comparison: Comparison) -> Markup:
     return Markup("").join(parts)
 
 
-Box = tuple[float, float, float, float]
-_PLACES = (
-    (8, -7, "start"),
-    (-8, -7, "end"),
-    (9, 15, "start"),
-    (-9, 15, "end"),
-    (0, -11, "middle"),
-    (0, 21, "middle"),
-)
-
-
 def _names(axes: _Axes, points: list[Point]) -> dict[str, Markup]:
-    """Place the points' names where they overlap nothing; chosen settings come first."""
+    """Return the points' names as text, by setting."""
     at = {e.row.setting: axes.at(x, y) for e, x, y in points}
-    taken: list[Box] = [(a - 5, b - 5, a + 5, b + 5) for a, b in at.values()]
+    frame = (_LEFT, 2.0, _WIDTH - 2.0, _HEIGHT - _BOTTOM + 2.0)
     names = {}
-    for entry, _, _ in sorted(points, key=lambda p: not p[0].row.chosen):
-        row = entry.row
-        major = row.chosen or row.strength is None
-        name = row.label if major else f"{row.strength:g}"
-        a, b = at[row.setting]
-        for dx, dy, anchor in _PLACES:
-            size = 1.45 if major else 1.0  # letters of these names are larger on a phone
-            wide = 6.6 * len(name) * size
-            left = a + dx - {"start": 0, "middle": wide / 2, "end": wide}[anchor]
-            box = (left, b + dy - 10 * size, left + wide, b + dy + 2)
-            inside = box[0] > _LEFT and box[2] < _WIDTH - 2 and box[1] > 2
-            if inside and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                names[row.setting] = Markup(
-                    '<text class="name{}" x="{}" y="{}" text-anchor="{}">{}</text>'
-                ).format(
-                    "" if major else " minor", round(a + dx, 1), round(b + dy, 1), anchor, name
-                )
-                break
+    for setting, label in placed_labels(points, at, frame).items():
+        names[setting] = _leader(label) + Markup(
+            '<text class="name{}" x="{}" y="{}" text-anchor="{}">{}</text>'
+        ).format(
+            "" if label.major else " minor",
+            round(label.x, 1),
+            round(label.y, 1),
+            label.anchor,
+            label.text,
+        )
     return names
 
 
-def _overlap(one: Box, two: Box) -> bool:
-    return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
+def _leader(label: Label) -> Markup:
+    """Return a line from a point to a name that stands apart from it."""
+    if label.leader is None:
+        return Markup("")
+    return Markup('<line class="leader" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(*label.leader)
 
 
 def _path(

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.board.columns import COLUMN, COLUMNS, LEARNING
 from benchmarks.board.draw import drawn, joined_points
+from benchmarks.board.labels import at_one_place
 from benchmarks.board.looks import look_of
 from benchmarks.board.model import Board, Comparison
 from benchmarks.board.words import entry_name
@@ -100,18 +101,22 @@ def paths_figure(comparison: Comparison) -> Figure | None:
                 zorder=3,
             )
             named = True
-            if entry.row.strength is not None:
-                axes.annotate(
-                    f"{entry.row.strength:g}",
-                    (x, y),
-                    (5, 4),
-                    fontsize=7,
-                    color=colour,
-                    textcoords="offset points",
-                )
+    for same in at_one_place(points):
+        entry, x, y = same[0]
+        name = ", ".join(e.row.label for e, _, _ in same)
+        if len(same) == 1:
+            name = "" if entry.row.strength is None else f"{entry.row.strength:g}"
+        axes.annotate(
+            _text(name),
+            (100 * x, 100 * y),
+            (5, 4),
+            fontsize=7,
+            color=look_of(entry.row.method).colour if len(same) == 1 else "#333",
+            textcoords="offset points",
+        )
     axes.set_xlabel("learning: accuracy on the stream at its end (%)")
     axes.set_ylabel(f"keeping: {COLUMN[comparison.keeping].title} (points)")
-    axes.set_title(_text(f"{comparison.stream} on {comparison.backbone}"), fontsize=10)
+    axes.set_title(_text(comparison.title), fontsize=10, wrap=True)
     axes.axhline(0, color="#bbb", linewidth=0.7, zorder=0)
     axes.legend(fontsize=8, frameon=False)
     return figure

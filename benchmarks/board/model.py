@@ -26,6 +26,11 @@ from benchmarks.results.settings import (
     usual_identity,
 )
 
+_MOST_KEYS = 2
+"""Keys that tell a comparison apart in its title; the section names all of them."""
+_MOST_LETTERS = 60
+"""Letters of such a key's value in the title."""
+
 
 @dataclass(frozen=True, eq=False)
 class Entry:
@@ -79,6 +84,9 @@ class Comparison:
         entries: rows of the comparison.
         seeds: number of seeds that a row should have.
         apart: keys in which it differs from comparisons of the same stream and backbone.
+        title: stream and backbone, and what tells it from comparisons of the same ones.
+        test: number of test images of each experience.
+        panel_test: number of test images of each data set of the panel.
         reported: published figures of the stream and the backbone; no other attribute depends on
             them.
     """
@@ -93,6 +101,9 @@ class Comparison:
     entries: tuple[Entry, ...]
     seeds: int
     apart: dict[str, str]
+    title: str
+    test: tuple[int, ...] = ()
+    panel_test: tuple[int, ...] = ()
     reported: tuple[Reported, ...] = ()
 
     @property
@@ -142,7 +153,8 @@ def make_board(
         for number, (group, keys) in enumerate(zip(groups, apart, strict=True), 1)
     ]
     comparisons = [
-        replace(c, reported=reported_beside(_finished(c), published)) for c in comparisons
+        replace(c, title=title, reported=reported_beside(_finished(c), published))
+        for c, title in zip(comparisons, _titles(comparisons), strict=True)
     ]
     failed = tuple(record for row in rows for record in row.failed)
     refused = dict(sorted(collected.refused.items()))
@@ -151,6 +163,26 @@ def make_board(
 
 def _finished(comparison: Comparison) -> Iterator[Record]:
     return (record for entry in comparison.entries for record in entry.row.finished)
+
+
+def _titles(comparisons: Sequence[Comparison]) -> list[str]:
+    """Return a title for each comparison; no two are the same."""
+    names = [f"{c.stream} on {c.backbone}" for c in comparisons]
+    titles: list[str] = []
+    for name, comparison in zip(names, comparisons, strict=True):
+        keys = [f"{key}={_trimmed(value)}" for key, value in comparison.apart.items()]
+        title = name
+        if names.count(name) > 1 and keys:
+            more = f" and {len(keys) - _MOST_KEYS} more" if len(keys) > _MOST_KEYS else ""
+            title = f"{name}, {', '.join(keys[:_MOST_KEYS])}{more}"
+        if title in titles:
+            title = f"{title} ({comparison.number})"
+        titles.append(title)
+    return titles
+
+
+def _trimmed(value: str) -> str:
+    return value if len(value) <= _MOST_LETTERS else f"{value[: _MOST_LETTERS - 1]}…"
 
 
 def _apart(parts: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, str]]:
@@ -244,6 +276,9 @@ def _comparison(
         entries=entries,
         seeds=seeds,
         apart=apart,
+        title="",
+        test=() if stream is None else stream.test,
+        panel_test=() if first is None else tuple(d.test for d in (first.panel or {}).values()),
     )
 
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from benchmarks.board.columns import COLUMNS, Column, Unit
 from benchmarks.board.confirmed import confirmed_run, confirmed_seeds
+from benchmarks.board.counts import image_counts
 from benchmarks.board.draw import scatter, strips
 from benchmarks.board.looks import class_of, style
 from benchmarks.board.measures import measure_texts
@@ -91,6 +92,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     dots = strips(comparison)
     return {
         "about": comparison,
+        "more": comparison.title.removeprefix(f"{comparison.stream} on {comparison.backbone}"),
         "columns": columns,
         "several": {method: methods.count(method) > 1 for method in methods},
         "scale": _scale(comparison),
@@ -126,6 +128,7 @@ def _scale(comparison: Comparison) -> dict[str, str]:
     return {
         "Model": f"{comparison.backbone}, {size:.1f} M parameters",
         "Images a data set": f"{images} to learn from",
+        "Test images": image_counts(comparison),
         "A run": f"{first.cost.steps} steps on {machine.device}, {machine.jobs} at a time",
     }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from benchmarks.board.cells import csv_text, markdown_cell, markdown_table
 from benchmarks.board.columns import COLUMNS
 from benchmarks.board.confirmed import confirmed_seeds
+from benchmarks.board.counts import image_counts
 from benchmarks.board.model import Board, Comparison, Entry
 from benchmarks.board.reported_text import reported_markdown
 from benchmarks.board.words import (
@@ -15,6 +18,7 @@ from benchmarks.board.words import (
     verdict,
     with_spread,
 )
+from benchmarks.results.record import Record
 from benchmarks.results.scores import SCORES
 
 _ARROW = {"better": " ▲", "worse": " ▼", "": ""}
@@ -23,6 +27,8 @@ _ARROW = {"better": " ▲", "worse": " ▼", "": ""}
 def markdown(board: Board) -> str:
     """Return a table for each comparison, then failed runs and files that are not used."""
     parts = ["# Learning and keeping", ""]
+    if not board.comparisons:
+        parts += ["No run is finished.", ""]
     for comparison in board.comparisons:
         parts += [*_comparison(comparison), ""]
     if board.failed:
@@ -73,6 +79,8 @@ def _comparison(comparison: Comparison) -> list[str]:
         )
         + (f"Split: `{comparison.split[:16]}`." if comparison.split else ""),
         "",
+        f"Test images: {image_counts(comparison)}.",
+        "",
         "Mean ± half of the 95 % interval over seeds (Student's t). Bold: chosen on validation "
         "data. "
         + (
@@ -86,7 +94,7 @@ def _comparison(comparison: Comparison) -> list[str]:
         f"Compared with {markdown_cell(base.label)}, on the seeds that both have:" if base else ""
     )
     return [
-        f"## {markdown_cell(comparison.stream)} on {markdown_cell(comparison.backbone)}",
+        f"## {markdown_cell(comparison.title)}",
         "",
         *apart,
         *about,
@@ -111,12 +119,15 @@ def rows_csv(board: Board) -> str:
     """Return a line for each setting: means, half intervals and differences.
 
     Accuracies are shares of 1, memory is in bytes, costs are ratios; ``confirmed`` counts the
-    seeds that several records confirm.
+    seeds that several records confirm, ``test_images`` those of the stream, and
+    ``smallest_test_set`` those of the smallest data set of stream and panel.
     """
     head: list[object] = [
         "stream",
         "backbone",
         "split",
+        "test_images",
+        "smallest_test_set",
         "method",
         "strength",
         "distinct",
@@ -139,6 +150,8 @@ def rows_csv(board: Board) -> str:
                 c.stream,
                 c.backbone,
                 c.split,
+                sum(c.test),
+                min((*c.test, *c.panel_test), default=None),
                 e.row.method,
                 e.row.strength,
                 ", ".join(f"{k}={v}" for k, v in e.distinct.items()),
@@ -175,6 +188,7 @@ def runs_csv(board: Board) -> str:
         "seed",
         "confirmations",
         "split_sha256",
+        "test_images",
         "commit",
         *SCORES,
     ]
@@ -182,23 +196,32 @@ def runs_csv(board: Board) -> str:
     for c in board.comparisons:
         for e in c.entries:
             for r in (*e.row.finished, *e.row.failed):
-                split = r.stream.split_sha256 if r.stream else None
+                agreeing = e.confirmations.get(r.config["seed"], (r,))
                 scores = e.row.by_run.get(r.run_id, {})
-                lines.append(
-                    [
-                        r.run_id,
-                        r.status,
-                        c.stream,
-                        c.backbone,
-                        e.row.method,
-                        e.row.strength,
-                        r.config["seed"],
-                        len(e.confirmations.get(r.config["seed"], (r,)))
-                        if r.status == "finished"
-                        else 0,
-                        split,
-                        r.how.code.commit,
-                        *(scores.get(name) for name in SCORES),
-                    ]
-                )
+                lines.append(_run_line(r, c.stream, len(agreeing), scores))
+    listed = {line[0] for line in lines}
+    lines += [
+        _run_line(r, r.config["stream"]["kind"], 0, {})
+        for r in board.failed
+        if r.run_id not in listed
+    ]
     return csv_text(lines)
+
+
+def _run_line(
+    record: Record, stream: str, agreeing: int, scores: Mapping[str, float | None]
+) -> list[object]:
+    return [
+        record.run_id,
+        record.status,
+        stream,
+        record.config["backbone"]["name"],
+        record.config["method"],
+        record.config["strength"],
+        record.config["seed"],
+        agreeing if record.status == "finished" else 0,
+        record.stream.split_sha256 if record.stream else None,
+        sum(record.stream.test) if record.stream else None,
+        record.how.code.commit,
+        *(scores.get(name) for name in SCORES),
+    ]

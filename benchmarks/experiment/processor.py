@@ -65,7 +65,7 @@ def cpu(cpuinfo: Path = CPUINFO) -> Cpu:
         instructions=tuple(sorted(flag for flag in set(flags) if _INSTRUCTIONS.fullmatch(flag))),
         torch_capability=torch.backends.cpu.get_cpu_capability(),
         blas=blas(torch.__config__.show()),
-        onednn=torch.backends.mkldnn.is_available(),
+        onednn=bool(torch.backends.mkldnn.is_available()),  # type: ignore[no-untyped-call]
         limits={name: os.environ[name] for name in LIMITS if name in os.environ},
     )
 

@@ -100,17 +100,17 @@ def check_images(prepared: Prepared, record: Record) -> None:
             record's.
     """
     if not same_split(record, prepared.stream.summary):
-        raise ValueError(_other("the stream", prepared.stream.names))
+        raise ValueError(_other("stream", prepared.stream.names))
     known = by_word(record.panel or {}, record.config)
     for data in prepared.panel:
         name = data.images.name
         if name not in known or data.sha256 != known[name].sha256:
-            raise ValueError(_other("the panel", [name]))
+            raise ValueError(_other("panel", [name]))
 
 
 def _other(part: str, names: Sequence[str]) -> str:
     return (
-        f"{part} ({', '.join(names)}): its images here are not those of the run (SHA-256 "
+        f"{' or '.join(names)}: its images here are not those of the run's {part} (SHA-256 "
         "differs): restore them, or say with --data or --place where they are"
     )
 

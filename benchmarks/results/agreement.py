@@ -37,7 +37,7 @@ class Difference:
         """Absolute difference; infinite if the values are not both numbers."""
         if not (_is_number(self.first) and _is_number(self.second)):
             return math.inf
-        return abs(self.first - self.second)
+        return abs(float(self.first) - float(self.second))
 
     @property
     def within(self) -> bool:

@@ -159,7 +159,8 @@ def collect(places: Iterable[Path]) -> Collected:
         by_run.setdefault(run_id_of(record.config), {})[name] = record
     whole = [r for same in by_run.values() for r in same.values() if r.status == "finished"]
     key = preference(whole, _seal_of)
-    records, confirmations = [], {}
+    records: list[Record] = []
+    confirmations: dict[str, tuple[Record, ...]] = {}
     for run_id, same in sorted(by_run.items()):
         if len(same) == 1:
             records += same.values()

@@ -79,6 +79,7 @@
       }
     }
     document.getElementById("shown").textContent = rows + " of " + total + " rows shown.";
+    hintCut();
   }
   document.getElementById("filters").hidden = false;
   for (const control of [settings, stream, backbone, ...all('input[name="method"]')]) {
@@ -117,6 +118,17 @@
       else for (const body of bodies) table.append(body);
     }
   });
+
+  // ---- tables that are wider than the screen ----
+  function hintCut() {
+    for (const box of all(".scroll")) {
+      const left = box.scrollWidth - box.clientWidth;
+      box.classList.toggle("cut", left - box.scrollLeft > 1);
+      box.previousElementSibling.hidden = left <= 1;
+    }
+  }
+  for (const box of all(".scroll")) box.addEventListener("scroll", hintCut);
+  addEventListener("resize", hintCut);
 
   function openRow(button, open) {
     button.setAttribute("aria-expanded", String(open));

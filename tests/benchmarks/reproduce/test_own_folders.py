@@ -145,7 +145,7 @@ def test_rerun_refuses_other_images(
         first.rename(first.with_name("other.png"))
         assert call(tmp_path / "a.json", "--data", copy) == 2
         error = capsys.readouterr().err
-        assert f"the {part} (" in error and "not those of the run (SHA-256 differs)" in error
+        assert f"not those of the run's {part} (SHA-256 differs)" in error
 
 
 def test_an_older_record_with_its_path_is_compared(
