@@ -14,6 +14,9 @@ HEADLINE = ("last", "forgetting_first", "delta_lp", "delta_zs")
 MOST_SHOWN = 20
 """Differing values that a comparison lists unless all are asked for."""
 
+_LONGEST = 80
+"""Letters of a value in the list."""
+
 
 @dataclass(frozen=True)
 class Repetition:
@@ -60,7 +63,7 @@ class Repetition:
             *self._causes(),
             "The values that differ, the largest difference first:",
             *(
-                f"  {each.path}: {each.first} in the record, {each.second} now"
+                f"  {each.path}: {_short(each.first)} in the record, {_short(each.second)} now"
                 + ("" if self.same_machine or each.within else "  (beyond the tolerance)")
                 for each in shown
             ),
@@ -103,3 +106,9 @@ class Repetition:
         if code:
             lines += ["The code is another:", *(f"  {line}" for line in code)]
         return lines
+
+
+def _short(value: object) -> str:
+    """Return a value as text; the middle of a long one is left out."""
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-20:]}"

@@ -248,6 +248,11 @@
     })]);
     return part("Loss terms", table("Mean over each epoch", head, rows, { show }));
   }
+  function kernels(cpu) {  // older records do not have the processor in full
+    if (!cpu) return "";
+    const [family, model, stepping] = [cpu.family, cpu.model, cpu.stepping].map((part) => (part === null ? "unknown" : part));
+    return " (family " + family + ", model " + model + ", stepping " + stepping + "; kernels " + cpu.torch_capability + ", " + cpu.blas + ")";
+  }
   function costPart(record) {
     const c = record.cost, m = record.how.machine, mib = (v) => (v === null ? "–" : Math.round(v / 1048576) + " MiB");
     const rows = [
@@ -257,7 +262,7 @@
       ["forwards: student, teacher", c.student_forwards + ", " + c.teacher_forwards],
       ["memory: process, GPU", mib(c.peak_rss_bytes) + ", " + mib(c.peak_gpu_bytes)],
       ["parameters: trained, stored", c.parameters_trained + ", " + c.parameters_stored],
-      ["machine", m.processor + ", " + m.cores + " cores, " + m.threads + " thread(s), " + m.jobs + " run(s) at a time; " + m.device],
+      ["machine", m.processor + kernels(m.cpu) + ", " + m.cores + " cores, " + m.threads + " thread(s), " + m.jobs + " run(s) at a time; " + m.device],
     ];
     return part("Cost", table("", ["", ""], rows, { words: true }));
   }

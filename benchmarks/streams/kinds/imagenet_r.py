@@ -5,7 +5,8 @@ from __future__ import annotations
 from avalanche_proxyfda.streams.files.download import download
 from avalanche_proxyfda.streams.files.images import scan as scan_paths
 from avalanche_proxyfda.streams.imagenet_r import image_paths, split_imagenet_r
-from benchmarks.config import Config, ImageNetR
+from benchmarks.config import Config, ImageNetR, plain
+from benchmarks.results.places import scrubbed
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.views import Views
 
@@ -32,6 +33,10 @@ def build(config: Config, views: Views) -> Stream:
         options.on_corrupt,
         validation_share=options.validation_share,
     )
+    content = plain(config)
+    dropped = {
+        place: scrubbed(reason, content) for place, reason in benchmark.summary["dropped"].items()
+    }
     return Stream(
         train=benchmark.train_stream,
         test=benchmark.test_stream,
@@ -40,7 +45,7 @@ def build(config: Config, views: Views) -> Stream:
         tasks=False,
         grows=True,
         names=tuple(f"classes {e.current_experience}" for e in benchmark.train_stream),
-        summary=benchmark.summary,
+        summary={**benchmark.summary, "dropped": dropped},
     )
 
 
