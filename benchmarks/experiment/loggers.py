@@ -49,7 +49,7 @@ def _open(name: str, folder: Path, config: Config, stack: ExitStack, again: bool
 
     if name == "text":
         return logging.TextLogger(
-            stack.enter_context((folder / "log.txt").open("a" if again else "w"))
+            stack.enter_context((folder / "log.txt").open("a" if again else "w", encoding="utf-8"))
         )
     if name == "csv":
         earlier = len(list(folder.glob("csv*"))) if again else 0  # a logger truncates its files

@@ -82,7 +82,7 @@ def versions() -> dict[str, str]:
 def processor() -> str:
     """Name of the processor from Linux; on other systems its kind."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -99,7 +99,11 @@ def code(folder: Path = Path(__file__).parent) -> dict[str, Any]:
     def git(*words: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20
+                ["git", "-C", str(folder), *words],
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=20,
             )
         except (OSError, subprocess.TimeoutExpired):
             return None

@@ -24,7 +24,7 @@ _END = 257  # the highest id: open_clip reads the text feature where the id is l
 
 def build() -> CLIP:
     """Build the untrained model; torch's global generator initialises it."""
-    config: dict[str, Any] = json.loads((FOLDER / "config.json").read_text())
+    config: dict[str, Any] = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
     return CLIP(**config)
 
 
