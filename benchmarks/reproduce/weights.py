@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from avalanche_proxyfda.models import parse_weights
 from benchmarks.config import Config
+from benchmarks.experiment.kept import WEIGHTS
 from benchmarks.experiment.prepare import planned_steps, prepare
-from benchmarks.experiment.record import WEIGHTS
 from benchmarks.experiment.run import run
 from benchmarks.results.record import Record
 

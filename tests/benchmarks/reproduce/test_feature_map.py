@@ -19,8 +19,8 @@ import pytest
 
 from benchmarks.commands import features
 from benchmarks.config import Config
+from benchmarks.experiment.kept import WEIGHTS
 from benchmarks.experiment.prepare import prepare
-from benchmarks.experiment.record import WEIGHTS
 from benchmarks.experiment.run import run
 from benchmarks.reproduce import from_record, weights
 from benchmarks.reproduce.feature_report import FIELDS
