@@ -52,6 +52,10 @@ COMMANDS = {
         "benchmarks.commands.features",
         "a data set's features before and after a run, side by side: what was forgotten",
     ),
+    "export": Command(
+        "benchmarks.commands.export",
+        "the tuned model of a run as two files, for load_tuned: a classifier of image files",
+    ),
     "perf": Command(
         "benchmarks.commands.perf",
         "what methods cost: step times, memory, scaling, the teacher's cache",

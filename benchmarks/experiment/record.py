@@ -92,7 +92,7 @@ def record_of(
         outcome=_outcome(trained),
         cost=_cost(trained),
         resumed_from="; ".join(progress.resumed) or None,
-        artefacts=keep(trained.config, trained.prepared.model, folder),
+        artefacts=keep(trained.config, trained.prepared, folder),
     )
 
 

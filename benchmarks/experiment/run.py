@@ -62,7 +62,7 @@ def run(
     progress = Progress()  # its clock runs from here
     prepared = prepare(config)
     if config.where.keep_weights:
-        check_keepable(prepared.model)
+        check_keepable(config, prepared)
     how = provenance(config, prepared.device, parallel)  # now: files may change during the run
     weights_hash = state_hash(prepared.model.tower)
     if prepared.device.type == "cuda":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +13,12 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
+from avalanche_proxyfda.models import Backbone
+from avalanche_proxyfda.tuned import DESCRIPTION, WEIGHTS
+from avalanche_proxyfda.tuned.files import state_bytes
 from benchmarks.config import Config
 from benchmarks.experiment import kept, loggers
-from benchmarks.experiment.kept import WEIGHTS, check_keepable, weights_bytes
+from benchmarks.experiment.kept import check_keepable
 from benchmarks.experiment.prepare import Prepared
 from benchmarks.experiment.run import run
 from tests.benchmarks.records import recipe
@@ -36,25 +41,47 @@ def test_tensors_that_share_memory_are_written() -> None:
     model = Tied()
     with pytest.raises(RuntimeError, match="share memory"):
         save({k: v.detach().contiguous() for k, v in model.state_dict().items()})
-    found = load(weights_bytes(model.state_dict()))
+    found = load(state_bytes(model.state_dict()))
     assert found.keys() == model.state_dict().keys()
     assert all(torch.equal(found[k], v) for k, v in model.state_dict().items())
-    check_keepable(model)
 
 
 def test_timms_coat_is_written() -> None:
     timm = pytest.importorskip("timm")
     model = timm.create_model("coat_tiny", num_classes=0)
-    found = load(weights_bytes(model.state_dict()))
+    found = load(state_bytes(model.state_dict()))
     assert found.keys() == model.state_dict().keys()
+
+
+def prepared_with(tower: nn.Module, head: nn.Module) -> Any:
+    """A run before its first step whose model has the parts."""
+    model = nn.Sequential(OrderedDict(tower=tower, head=head))
+    recipe_of, view = {"name": "timm:x"}, {"library": "timm"}
+    backbone = Backbone(
+        "x", tower, 3, torch.ones_like, torch.ones_like, None, None, view, recipe_of
+    )
+    stream = SimpleNamespace(tasks=False, classes=(("a", "b"),))
+    return SimpleNamespace(model=model, backbone=backbone, stream=stream)
 
 
 def test_the_file_of_a_tied_model_is_that_of_the_artefact(tmp_path: Path) -> None:
     config = recipe("finetune", where__keep_weights=True)
-    (artefact,) = kept.keep(config, Tied(), tmp_path).items()
-    content = (tmp_path / WEIGHTS).read_bytes()
-    assert artefact == (f"{tmp_path.name}/{WEIGHTS}", hashlib.sha256(content).hexdigest())
-    assert kept.keep(recipe("finetune"), Tied(), tmp_path) == {}
+    prepared = prepared_with(Tied(), nn.Linear(3, 2))
+    check_keepable(config, prepared)
+    artefacts = kept.keep(config, prepared, tmp_path)
+    assert artefacts == {
+        f"{tmp_path.name}/{name}": hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        for name in (WEIGHTS, DESCRIPTION)
+    }
+    state = load((tmp_path / WEIGHTS).read_bytes())
+    assert torch.equal(state["tower.one.weight"], state["tower.two.weight"])
+    assert kept.keep(recipe("finetune"), prepared, tmp_path) == {}
+
+
+def test_a_head_that_cannot_be_described_is_refused_before_training() -> None:
+    prepared = prepared_with(Tied(), nn.Sequential(nn.Linear(3, 2)))
+    with pytest.raises(ValueError, match=r"keep_weights=true: head is a Sequential.*; or set wh"):
+        check_keepable(recipe("finetune"), prepared)
 
 
 def test_a_full_disk_costs_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

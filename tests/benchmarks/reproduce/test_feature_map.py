@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from avalanche_proxyfda.tuned import WEIGHTS
 from benchmarks.commands import features
 from benchmarks.config import Config
-from benchmarks.experiment.kept import WEIGHTS
 from benchmarks.experiment.prepare import prepare
 from benchmarks.experiment.run import run
 from benchmarks.reproduce import from_record, weights
