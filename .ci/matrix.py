@@ -97,7 +97,8 @@ def run(environment: Environment, place: Path, pytest: Sequence[str], keep: bool
     pins = ROOT / "constraints.txt"
     if environment.versions == "lowest":
         pins = place / "lowest.txt"
-        pins.write_text("\n".join(lower_bounds((ROOT / "setup.cfg").read_text())) + "\n")
+        declared = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+        pins.write_text("\n".join(lower_bounds(declared)) + "\n", encoding="utf-8")
     install = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     steps = {
         "environment": [python, "-m", "venv", "--clear", str(folder)],
@@ -107,7 +108,9 @@ def run(environment: Environment, place: Path, pytest: Sequence[str], keep: bool
     }
     began, torch = time.monotonic(), ""
     try:
-        with (place / f"{environment.name}.log").open("w+") as log:
+        with (place / f"{environment.name}.log").open(
+            "w+", encoding="utf-8", errors="replace"
+        ) as log:
             for step, command in steps.items():
                 beginning = log.tell()
                 done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
@@ -119,7 +122,9 @@ def run(environment: Environment, place: Path, pytest: Sequence[str], keep: bool
                     return Result(environment, "failed", said, torch, time.monotonic() - began)
                 if step == "installation":
                     ask = [own, "-c", "import torch; print(torch.__version__)"]
-                    torch = subprocess.run(ask, capture_output=True, text=True).stdout.strip()
+                    torch = subprocess.run(
+                        ask, capture_output=True, encoding="utf-8"
+                    ).stdout.strip()
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)

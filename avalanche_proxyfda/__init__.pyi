@@ -29,5 +29,7 @@ from .strategies import EfficientTraining as EfficientTraining
 from .streams import dataset_sequence as dataset_sequence
 from .streams import split_imagenet_r as split_imagenet_r
 from .teacher import FeatureTeacher as FeatureTeacher
+from .tuned import load_tuned as load_tuned
+from .tuned import save_tuned as save_tuned
 from .weights.interpolate import interpolate as interpolate
 from .weights.interpolate import interpolation_path as interpolation_path

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import NamedTuple
 
+from benchmarks._printing import print_every_character
 from benchmarks._quiet import quiet
 from benchmarks.experiment.ranks import refuse_ranks
 
@@ -50,6 +51,10 @@ COMMANDS = {
     "features": Command(
         "benchmarks.commands.features",
         "a data set's features before and after a run, side by side: what was forgotten",
+    ),
+    "export": Command(
+        "benchmarks.commands.export",
+        "the tuned model of a run as two files, for load_tuned: a classifier of image files",
     ),
     "perf": Command(
         "benchmarks.commands.perf",
@@ -96,6 +101,7 @@ def main() -> int:
         Exit status of the job; 2 if what was asked for is refused.
     """
     quiet()
+    print_every_character()
     words = [word for word in sys.argv[1:] if not word.startswith("-")][:1]
     parser = make_parser(words)
     if words and words[0] not in COMMANDS:

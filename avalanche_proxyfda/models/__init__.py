@@ -1,6 +1,7 @@
 """Backbones with heads, as models for Avalanche strategies."""
 
-from avalanche_proxyfda.models.backbones import Backbone, load_backbone
+from avalanche_proxyfda.models.backbone import Backbone
+from avalanche_proxyfda.models.backbones import load_backbone
 from avalanche_proxyfda.models.heads import TaskHeads, TextHeads, UnitHeads
 from avalanche_proxyfda.models.text_head import TEMPLATES, TextHead, text_head
 from avalanche_proxyfda.models.text_start import GrowingTextHead, UnitLinear, start_from_texts

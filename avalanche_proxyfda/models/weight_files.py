@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,9 @@ from torch import Tensor
 
 _SAFE_TORCH = (2, 6)
 _SPARE = 1 << 20  # bytes by which the content of a zip file may exceed the file
+_STATES = ("state_dict_ema", "model_ema", "state_dict", "model")
+"""Keys of a checkpoint's state, as timm reads them: averaged weights first."""
+_WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and of torch.compile
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
@@ -19,22 +23,24 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
 
     Args:
         path: a ``.safetensors`` file, or a file of ``torch.save`` with a state dict or with a
-            mapping that holds a state dict as ``state_dict``.
+            mapping that holds a state dict as ``state_dict_ema``, ``model_ema``, ``state_dict``
+            or ``model``. The first of these that the mapping has is read, so that averaged
+            weights (EMA) win.
 
     Returns:
-        Tensors by name, on the CPU. For files of ``torch.save``, the prefix ``module.`` of
-        DistributedDataParallel is removed.
+        Tensors by name, on the CPU, without the prefixes ``module.`` of DistributedDataParallel
+        and ``_orig_mod.`` of ``torch.compile``.
 
     Raises:
         ValueError: when the file does not hold a state dict, or is not safe to read.
     """
     try:
         if str(path).endswith(".safetensors"):
-            return load_file(path)
+            return _tensors(load_file(path))
         _check_pickled(Path(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        state = content.get("state_dict", content) if isinstance(content, Mapping) else content
-        return _tensors(state)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # timm saves its arguments
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        return _tensors(_state(content))
     except Exception as error:  # a damaged file can raise any exception
         raise ValueError(
             f"weights={str(path)!r} cannot be read as a state dict: {error}"
@@ -76,10 +82,27 @@ def _check_pickled(path: Path) -> None:
             )
 
 
+def _state(content: object) -> object:
+    if isinstance(content, Mapping):
+        for key in _STATES:
+            if isinstance(content.get(key), Mapping):
+                return content[key]
+        return content.get("state_dict", content)
+    return content
+
+
 def _tensors(state: object) -> dict[str, Tensor]:
     if not isinstance(state, Mapping):
         raise ValueError(f"it holds a {type(state).__name__}, not names and tensors")
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise ValueError(f"{name!r} is a {type(value).__name__}, not a tensor")
-    return {str(name).removeprefix("module."): value for name, value in state.items()}
+    # n_averaged is a counter of torch's AveragedModel
+    return {_unwrapped(str(k)): value for k, value in state.items() if k != "n_averaged"}
+
+
+def _unwrapped(name: str) -> str:
+    while name.startswith(_WRAPPERS):
+        for wrapper in _WRAPPERS:
+            name = name.removeprefix(wrapper)
+    return name

@@ -223,7 +223,7 @@ def coda(
 def _listed(file: Path) -> tuple[list[str], list[int]]:
     """Read the files and labels of one of CODA-Prompt's lists."""
     try:
-        content = read_yaml(file.read_text())
+        content = read_yaml(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is not YAML: {error}") from error
     if not isinstance(content, dict) or not {"data", "targets"} <= set(content):

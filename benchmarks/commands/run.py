@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from avalanche_proxyfda._yaml import write_yaml
 from benchmarks.board.table import table
 from benchmarks.config import find_recipe, keys_help, load_recipe, parse_overrides, plain
 from benchmarks.execution.executor import Executor
@@ -40,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         dest="overrides",
-        help="change keys, listed below; values are YAML: train.lr=1e-4 panel.sets=[]",
+        help="change keys, listed below; values are YAML 1.2: train.lr=1e-4 panel.sets=[]",
     )
     parser.add_argument(
         "--methods",
@@ -133,9 +132,9 @@ def _show(jobs: Sequence[Job], summary: dict[str, Any]) -> None:
     for job in jobs:
         shown = {"run": job.config.label, "steps": job.steps, **plain(job.config)}
         print("---")
-        print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).strip())
+        print(write_yaml(shown, sort_keys=False, allow_unicode=True).strip())
     print("---")
-    print(yaml.safe_dump({"stream_summary": summary}, sort_keys=False, default_flow_style=None))
+    print(write_yaml({"stream_summary": summary}, sort_keys=False, default_flow_style=None))
 
 
 def _scan(job: Job) -> int:

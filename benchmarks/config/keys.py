@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import yaml
-
+from avalanche_proxyfda._yaml import write_yaml
 from benchmarks.config.schema import Config
 
 
@@ -71,7 +70,7 @@ def _written(field: Field[Any]) -> str:
     value = _default(field)
     if value is MISSING:
         return "(needed)"
-    text: str = yaml.safe_dump(_listed(value), default_flow_style=True, width=1000)
+    text = write_yaml(_listed(value), default_flow_style=True, width=1000)
     return text.strip().removesuffix("...").strip()
 
 

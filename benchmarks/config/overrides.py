@@ -9,7 +9,7 @@ from avalanche_proxyfda._yaml import read_yaml
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
-    """Return pairs such as ``["train.lr=1e-4"]`` as a mapping; values are YAML.
+    """Return pairs such as ``["train.lr=1e-4"]`` as a mapping; values are YAML 1.2.
 
     Raises:
         ValueError: for a pair without ``=``, or a value that is not YAML.

@@ -53,7 +53,7 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[dict[str, Any]]
     if path in above:
         raise ValueError(f"{path.name}: it is its own base")
     try:
-        content = read_yaml(path.read_text()) or {}
+        content = read_yaml(path.read_text(encoding="utf-8")) or {}
     except ValueError as error:
         raise ValueError(f"{path.name} is not YAML: {error}") from error
     if not isinstance(content, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
+from benchmarks._printing import print_every_character
 from benchmarks.execution.job import Job
 from benchmarks.results.record import Record
 
@@ -39,6 +40,7 @@ def attempt(work: Work, job: Job, parallel: int) -> Record:
     Raises:
         RunFailedError: for any exception of the run.
     """
+    print_every_character()  # the process may be a worker
     try:
         return work(job, parallel)
     except Exception as error:

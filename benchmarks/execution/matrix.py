@@ -110,7 +110,7 @@ def load_matrix(name: str) -> Matrix:
         known = ", ".join(p.name for p in sorted(FOLDER.glob("*.yaml")))
         raise FileNotFoundError(f"--matrix {name} is no file; there are {known} in {FOLDER.name}/")
     try:
-        content = read_yaml(path.read_text())
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path.name} is not YAML: {error}") from error
     if not isinstance(content, dict):

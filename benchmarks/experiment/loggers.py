@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from benchmarks.config import Config, plain
 def open_loggers(config: Config, folder: Path | None, again: bool = False) -> Iterator[list[Any]]:
     """Open the loggers of ``where.loggers``; the end of the block closes them.
 
-    The logger ``text`` writes to ``log.txt``.
+    A logger that cannot be closed costs no record: a warning names the logger. The logger
+    ``text`` writes to ``log.txt``.
 
     Args:
         config: configuration of the run.
@@ -48,17 +50,17 @@ def _open(name: str, folder: Path, config: Config, stack: ExitStack, again: bool
     from avalanche import logging
 
     if name == "text":
-        return logging.TextLogger(
-            stack.enter_context((folder / "log.txt").open("a" if again else "w"))
-        )
+        file = (folder / "log.txt").open("a" if again else "w", encoding="utf-8")
+        stack.callback(_close, name, file.close)
+        return logging.TextLogger(file)
     if name == "csv":
         earlier = len(list(folder.glob("csv*"))) if again else 0  # a logger truncates its files
         logger = logging.CSVLogger(str(folder / (f"csv-{earlier + 1}" if earlier else "csv")))
-        stack.callback(logger.close)
+        stack.callback(_close, name, logger.close)
         return logger
     if name == "tensorboard":
         board = logging.TensorboardLogger(str(folder / "tensorboard"))
-        stack.callback(board.writer.close)
+        stack.callback(_close, name, board.writer.close)
         return board
     try:
         import wandb
@@ -71,8 +73,19 @@ def _open(name: str, folder: Path, config: Config, stack: ExitStack, again: bool
         config=plain(config),
         save_code=False,
     )
-    stack.callback(run.finish)
+    stack.callback(_close, name, run.finish)
     return _WandB(run)
+
+
+def _close(name: str, close: Callable[[], Any]) -> None:
+    try:
+        close()
+    except Exception as error:  # a full disk, a network that is gone
+        warnings.warn(
+            f"where.loggers: {name} could not be closed ({type(error).__name__}: {error}), and its "
+            "last lines may be missing; the record of the run has all numbers",
+            stacklevel=2,
+        )
 
 
 class _WandB(BaseLogger):

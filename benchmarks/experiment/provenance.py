@@ -102,7 +102,11 @@ def code(folder: Path = Path(__file__).parent) -> dict[str, Any]:
     def git(*words: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20
+                ["git", "-C", str(folder), *words],
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=20,
             )
         except (OSError, subprocess.TimeoutExpired):
             return None

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import nn
 
-from avalanche_proxyfda._files import write_bytes
 from avalanche_proxyfda.plugins.base.features import FeaturePlugin
 from benchmarks.config import Config, plain
+from benchmarks.experiment.kept import keep
 from benchmarks.experiment.measure import PanelMoment
 from benchmarks.experiment.prepare import Prepared
 from benchmarks.experiment.progress import Progress
@@ -32,8 +31,6 @@ from benchmarks.results.record import (
     Selection,
     Stream,
 )
-
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +93,7 @@ def record_of(
         outcome=_outcome(trained),
         cost=_cost(trained),
         resumed_from="; ".join(progress.resumed) or None,
-        artefacts=_kept_weights(trained, folder),
+        artefacts=keep(trained.config, trained.prepared, folder),
     )
 
 
@@ -177,16 +174,6 @@ def _cost(trained: Trained) -> Cost:
         cache_lookups=lookups or None,
         cache_hits=sum(p.cache_hits for p in with_teacher) if lookups else None,
     )
-
-
-def _kept_weights(trained: Trained, folder: Path | None) -> dict[str, str]:
-    """Write the tuned model where the configuration asks for it: SHA-256 by file."""
-    if not trained.config.where.keep_weights or folder is None:
-        return {}
-    state = trained.prepared.model.state_dict()
-    content = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
-    write_bytes(folder / WEIGHTS, content)
-    return {f"{folder.name}/{WEIGHTS}": hashlib.sha256(content).hexdigest()}
 
 
 def _stream(prepared: Prepared) -> Stream:

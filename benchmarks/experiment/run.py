@@ -16,6 +16,7 @@ from benchmarks.experiment.evaluator import (
     stream_forgetting,
     terms_since,
 )
+from benchmarks.experiment.kept import check_keepable
 from benchmarks.experiment.loggers import open_loggers
 from benchmarks.experiment.measure import accuracy, measure_panel, panel_heads, pretrained_panel
 from benchmarks.experiment.prepare import Prepared, prepare
@@ -60,6 +61,8 @@ def run(
     """
     progress = Progress()  # its clock runs from here
     prepared = prepare(config)
+    if config.where.keep_weights:
+        check_keepable(config, prepared)
     how = provenance(config, prepared.device, parallel)  # now: files may change during the run
     weights_hash = state_hash(prepared.model.tower)
     if prepared.device.type == "cuda":

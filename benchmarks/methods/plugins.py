@@ -15,7 +15,6 @@ from benchmarks.methods.registry import METHODS, check_method
 REFERENCES = ("teacher", "anchor")
 
 
-@cache
 def arguments_of(method: str) -> tuple[str, ...]:
     """Return the names of the arguments of a method's plugin and its base classes.
 
@@ -25,16 +24,21 @@ def arguments_of(method: str) -> tuple[str, ...]:
     Raises:
         ValueError: for an unknown method.
     """
+    return tuple(_parameters(method))
+
+
+@cache
+def _parameters(method: str) -> Mapping[str, inspect.Parameter]:
     name = METHODS[check_method(method)].plugin
     if name is None:
-        return ()
-    names: dict[str, None] = {}
+        return {}
+    names: dict[str, inspect.Parameter] = {}
     for kind in getattr(plugins, name).__mro__:
         if "__init__" in vars(kind) and kind.__module__.startswith("avalanche_proxyfda."):
             for argument, parameter in inspect.signature(kind).parameters.items():
                 if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-                    names[argument] = None
-    return tuple(names)
+                    names.setdefault(argument, parameter)
+    return names
 
 
 def make_plugins(
@@ -74,6 +78,9 @@ def make_plugins(
                 f"options.{name} is no argument of {known.plugin}; "
                 + (f"did you mean {near[0]!r}?" if near else f"it has {', '.join(free)}")
             )
+        value = options[name]
+        if isinstance(value, str) and _parameters(method)[name].annotation in (bool, "bool"):
+            raise TypeError(f"options.{name}={value!r}: give true or false")
     return [getattr(plugins, known.plugin)(**given, **options)]
 
 

@@ -9,13 +9,14 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from avalanche_proxyfda.models import Backbone, load_backbone
+from avalanche_proxyfda.models.preprocessing import eval_view
 from avalanche_proxyfda.streams.sequence import Transform
 from benchmarks.config import Config
 from benchmarks.models import tiny_clip
 from benchmarks.streams.views import Views
 
 TINY = "tiny-clip"
-_SIDE = 32  # pixels of tiny-clip's images
+_TINY_VIEW = {"library": "torchvision", "size": 32, "mean": (0.5,) * 3, "std": (0.5,) * 3}
 _CROPS = {"crop": (0.9, 1.0), "flip-crop": (0.08, 1.0)}
 
 
@@ -33,10 +34,10 @@ def build_backbone(config: Config) -> Backbone:
                 "backbone: tiny-clip comes as it is; leave out every setting except backbone.name"
             )
         clip = tiny_clip.load()
-        view = _normalised(
-            [v2.Resize(_SIDE, antialias=True), v2.CenterCrop(_SIDE)], (0.5,) * 3, (0.5,) * 3
-        )
-        return Backbone(TINY, clip.visual, 128, view, view, clip, tiny_clip.tokenize)
+        view = eval_view(_TINY_VIEW)
+        recipe = {"name": TINY, "clip": tiny_clip.config()}
+        texts = (clip, tiny_clip.tokenize)
+        return Backbone(TINY, clip.visual, 128, view, view, *texts, _TINY_VIEW, recipe)
     weights: Any = options.weights
     if weights is not None and weights != "random":
         weights = config.at(weights)

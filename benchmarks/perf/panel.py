@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from avalanche_proxyfda.metrics import DriftMetric, KNNMetric, LinearProbeMetric, Panel, PanelSet
+from benchmarks._printing import print_every_character
 from benchmarks.models import tiny_clip
 from benchmarks.streams.concepts.data import COUNTS, PANEL, SEQUENCE, concept
 
@@ -53,4 +54,5 @@ def main(sets: int = 8, repeats: int = 3) -> None:
 
 
 if __name__ == "__main__":
+    print_every_character()
     main()

@@ -52,11 +52,12 @@ def on_ranks(ranks: int, model: str, batch: int, rounds: int) -> dict[str, list[
             ],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
         if done.returncode:
             raise ValueError(f"--ranks {ranks}: the ranks failed: {done.stderr[-2000:]}")
-        seconds: dict[str, list[float]] = json.loads(file.read_text())
+        seconds: dict[str, list[float]] = json.loads(file.read_text(encoding="utf-8"))
     return seconds
 
 
@@ -78,7 +79,7 @@ def main(given: dict[str, Any]) -> None:
             torch.distributed.barrier()  # an early end of one rank would break another's step
         if torch.distributed.get_rank() == 0:
             seconds = {name: [step.seconds for step in each] for name, each in steps.items()}
-            Path(given["file"]).write_text(json.dumps(seconds))
+            Path(given["file"]).write_text(json.dumps(seconds), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import avalanche.benchmarks  # noqa: F401 (the import must not be timed)
 
 from avalanche_proxyfda.streams.imagenet_r import split_imagenet_r
 from avalanche_proxyfda.streams.imagenet_r_splits import CLASSES
+from benchmarks._printing import print_every_character
 
 
 def main(repeats: int = 5) -> None:
@@ -36,4 +37,5 @@ def main(repeats: int = 5) -> None:
 
 
 if __name__ == "__main__":
+    print_every_character()
     main()

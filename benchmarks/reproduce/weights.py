@@ -12,9 +12,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from avalanche_proxyfda.models import parse_weights
+from avalanche_proxyfda.tuned import DESCRIPTION, WEIGHTS
 from benchmarks.config import Config
 from benchmarks.experiment.prepare import planned_steps, prepare
-from benchmarks.experiment.record import WEIGHTS
 from benchmarks.experiment.run import run
 from benchmarks.reproduce.here import check_images
 from benchmarks.results.record import Record
@@ -47,7 +47,16 @@ def kept_weights(path: Path, record: Record) -> bytes | None:
         ValueError: if the file is not the file that the run wrote.
         OSError: if the file cannot be read.
     """
-    name = f"{record.label}/{WEIGHTS}"
+    return _kept(path, record, WEIGHTS)
+
+
+def kept_description(path: Path, record: Record) -> bytes | None:
+    """Read the description of the model that the run saved; see :func:`kept_weights`."""
+    return _kept(path, record, DESCRIPTION)
+
+
+def _kept(path: Path, record: Record, file_name: str) -> bytes | None:
+    name = f"{record.label}/{file_name}"
     file = path.parent / name
     if name not in record.artefacts or not file.is_file():
         return None

@@ -18,6 +18,16 @@ def class_names(stream: Stream) -> tuple[tuple[str, ...], ...]:
     return tuple(words_of(names) for names in stream.classes)
 
 
+def shown_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Class names for people: WordNet ids of ImageNet become words, other names stay."""
+    if not names or not all(_WNID.fullmatch(name) for name in names):
+        return names
+    try:
+        return _imagenet_words(names)
+    except (ValueError, ImportError):  # not ImageNet's, or timm is not installed
+        return names
+
+
 def words_of(names: tuple[str, ...]) -> tuple[str, ...]:
     """Words for the classes of one data set; WordNet ids become ImageNet's class names.
 

@@ -77,7 +77,8 @@ def test_a_run_on_two_ranks_is_the_run_of_one_process(tmp_path: Path) -> None:
     assert done.stdout.count("1 runs, ") == 1 and done.stdout.count("| fda | 1 |") == 1
     (found,) = (tmp_path / "spread").glob("*.json")
     spread = read_record(found)
-    assert [f.name for f in found.with_suffix("").iterdir()] == ["model.safetensors"]
+    kept = sorted(f.name for f in found.with_suffix("").iterdir())
+    assert kept == ["model.json", "model.safetensors"]
     assert (single.how.machine.ranks, spread.how.machine.ranks) == (1, 2)
     assert single.run_id == spread.run_id and single.stream == spread.stream
     assert single.outcome is not None and spread.outcome is not None

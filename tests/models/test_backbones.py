@@ -22,34 +22,6 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8))
 
 
-@pytest.fixture(scope="module")
-def small_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A small architecture of our own among open_clip's."""
-    import json
-
-    config = {
-        "embed_dim": 12,
-        "vision_cfg": {
-            "image_size": 32,
-            "patch_size": 8,
-            "width": 16,
-            "head_width": 8,
-            "layers": 1,
-        },
-        "text_cfg": {
-            "context_length": 77,
-            "vocab_size": 49408,
-            "width": 16,
-            "heads": 2,
-            "layers": 1,
-        },
-    }
-    path = tmp_path_factory.mktemp("configs") / "small-clip.json"
-    path.write_text(json.dumps(config))
-    open_clip.add_model_config(path)
-    return "small-clip"
-
-
 def test_open_clip_with_weights_from_a_file(small_clip: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     source = open_clip.create_model(small_clip)

@@ -102,7 +102,7 @@ def extract(
                 )
             for member in tqdm(members, desc=f"extracting {archive.name}", delay=2, leave=False):
                 _write(tar, member, staged)
-        (staged / _MARK).write_text(json.dumps(_identity(archive)))
+        (staged / _MARK).write_text(json.dumps(_identity(archive)), encoding="utf-8")
         staged.chmod(0o755)  # a temporary folder is readable by its owner alone
         os.replace(staged, into)
     except UnsafeArchive as error:

@@ -126,7 +126,7 @@ class CacheFile:
 
     def _checked_index(self) -> dict[str, Any]:
         """Return the index; raise an error if the index or the rows are not as written."""
-        index: dict[str, Any] = json.loads(self._index_path.read_text())
+        index: dict[str, Any] = json.loads(self._index_path.read_text(encoding="utf-8"))
         if index.pop("seal") != _seal(index):
             raise ValueError("its index is damaged")
         if index["key"] != self.key:

@@ -22,10 +22,15 @@ WEIGHTS = FOLDER / "weights.safetensors"
 _END = 257  # the highest id: open_clip reads the text feature where the id is largest
 
 
+def config() -> dict[str, Any]:
+    """Return the arguments of open_clip's ``CLIP``."""
+    content: dict[str, Any] = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
+    return content
+
+
 def build() -> CLIP:
     """Build the untrained model; torch's global generator initialises it."""
-    config: dict[str, Any] = json.loads((FOLDER / "config.json").read_text())
-    return CLIP(**config)
+    return CLIP(**config())
 
 
 def load(weights: Path = WEIGHTS) -> CLIP:

@@ -10,6 +10,7 @@ import torch
 
 from avalanche_proxyfda._tensors import unit_rows
 from avalanche_proxyfda.metrics import Panel, PanelSet, select_probe
+from benchmarks._printing import print_every_character
 from benchmarks.models import tiny_clip
 from benchmarks.models.tiny_clip.pretrain import caption_accuracy
 from benchmarks.streams.concepts.data import PANEL, SEQUENCE, concept
@@ -37,4 +38,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_every_character()
     main()

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from benchmarks._printing import print_every_character
 from benchmarks.models.tiny_clip import WEIGHTS, build, tokenize
 from benchmarks.streams.concepts.data import to_input
 from benchmarks.streams.concepts.render import KINDS, class_names, draw
@@ -163,7 +164,7 @@ def pretrain(args: argparse.Namespace) -> None:
         "torch": torch.__version__,
         "machine": platform.machine(),
     }
-    args.out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
+    args.out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=2))
 
 
@@ -181,4 +182,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_every_character()
     main()

@@ -267,9 +267,7 @@ def test_what_an_override_cannot_set_is_refused() -> None:
 
 def test_overrides_are_yaml() -> None:
     made = parse_overrides(["train.lr=1e-4", "panel.sets=[a, b]", "head.l2=null", "seed=3"])
-    assert made == {"train.lr": "1e-4", "panel.sets": ["a", "b"], "head.l2": None, "seed": 3}
-    config = load_recipe(RECIPES / "concepts.yaml", {"train.lr": "1e-4"}).config
-    assert config.train.lr == 1e-4  # YAML 1.1 reads 1e-4 as a text
+    assert made == {"train.lr": 1e-4, "panel.sets": ["a", "b"], "head.l2": None, "seed": 3}
     for bad in ("lr", "=3"):
         with pytest.raises(ValueError, match="give key=value"):
             parse_overrides([bad])

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from avalanche_proxyfda.tuned import WEIGHTS
 from benchmarks.commands import features
 from benchmarks.config import Config
 from benchmarks.experiment.prepare import prepare
-from benchmarks.experiment.record import WEIGHTS
 from benchmarks.experiment.run import run
 from benchmarks.reproduce import from_record, weights
 from benchmarks.reproduce.feature_report import FIELDS

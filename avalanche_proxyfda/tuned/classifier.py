@@ -1,0 +1,154 @@
+"""A tuned model that names the classes of image files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda.models.preprocessing import Transform
+from avalanche_proxyfda.streams.files.images import is_image_name, load_rgb
+from avalanche_proxyfda.tuned.description import Description, Task
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The class of an image.
+
+    Attributes:
+        source: path of the image; empty for an image that is no file.
+        name: name of the most probable class.
+        probability: probability of that class.
+        probabilities: probabilities by class name, in order of label; they sum to 1.
+    """
+
+    source: str
+    name: str
+    probability: float
+    probabilities: Mapping[str, float]
+
+
+class TunedClassifier:
+    """Classifies images by a tuned model; :func:`~avalanche_proxyfda.tuned.load_tuned` makes one.
+
+    Args:
+        tower: maps images [B, 3, H, W] to embeddings [B, D], in eval mode.
+        state: entries of the heads, by name.
+        description: tasks, with their classes and heads.
+        view: maps an RGB image of PIL to an input of the tower.
+    """
+
+    def __init__(
+        self, tower: nn.Module, state: dict[str, Tensor], description: Description, view: Transform
+    ) -> None:
+        self.tower, self.description, self.view = tower, description, view
+        self._state = state
+
+    @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        """Class names by task, in order of label."""
+        return {task.name: self._names(task) for task in self.description.tasks}
+
+    def to(self, device: torch.device | str) -> TunedClassifier:
+        """Move the model; return it."""
+        self.tower.to(device)
+        self._state = {name: value.to(device) for name, value in self._state.items()}
+        return self
+
+    @torch.no_grad()
+    def logits(self, images: Tensor, task: str | None = None) -> Tensor:
+        """Return logits [B, C] of inputs [B, 3, H, W].
+
+        Args:
+            images: results of :attr:`view`, on any device.
+            task: name of the task; needed if the model has several.
+
+        Raises:
+            ValueError: if the task is unknown, or missing.
+        """
+        layer = self._task(task).layer
+        device = self._state[layer.weight].device
+        return layer.logits(self._state, self.tower(images.to(device)))
+
+    def predict(
+        self,
+        images: Path | str | Sequence[Path | str | Image.Image],
+        task: str | None = None,
+        batch_size: int = 32,
+    ) -> list[Prediction]:
+        """Name the class of each image.
+
+        Args:
+            images: a folder, which is read with its folders in the order of paths; a file; or
+                a list of files and images of PIL.
+            task: name of the task; needed if the model has several.
+            batch_size: images of a forward.
+
+        Raises:
+            FileNotFoundError: if there is no such folder or file.
+            ValueError: if the task is unknown or missing, a folder has no images, or an image
+                cannot be read; the message then begins with its path.
+        """
+        check_count("batch_size", batch_size, 1)
+        names = self._names(self._task(task))
+        items = _listed(images)
+        found: list[Prediction] = []
+        for start in range(0, len(items), batch_size):
+            batch = items[start : start + batch_size]
+            inputs = torch.stack([self.view(_opened(item)) for item in batch])
+            rows = self.logits(inputs, task).float().softmax(dim=1).cpu()
+            for item, row in zip(batch, rows, strict=True):
+                label = int(row.argmax())
+                shares = dict(zip(names, row.tolist(), strict=True))
+                source = "" if isinstance(item, Image.Image) else str(item)
+                found.append(Prediction(source, names[label], float(row[label]), shares))
+        return found
+
+    def _task(self, name: str | None) -> Task:
+        tasks = {task.name: task for task in self.description.tasks}
+        if name is None and len(tasks) == 1:
+            return next(iter(tasks.values()))
+        if name not in tasks:
+            raise ValueError(f"task={name!r}: the model has the tasks {', '.join(tasks)}; name one")
+        return tasks[name]
+
+    def _names(self, task: Task) -> tuple[str, ...]:
+        return task.classes[: len(self._state[task.layer.weight])]
+
+
+def _listed(images: Any) -> list[Any]:
+    if not isinstance(images, (str, os.PathLike)):
+        return list(images)
+    place = Path(images).expanduser()
+    if place.is_dir():
+        files = list(_files(place))
+        if not files:
+            raise ValueError(f"{place} holds no image files, at any depth")
+        return files
+    if not place.exists():
+        raise FileNotFoundError(f"images={str(images)!r} is neither a folder nor a file")
+    return [place]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the image files under a folder in order, without hidden ones."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _files(path)
+        elif is_image_name(path.name):
+            yield path
+
+
+def _opened(item: Any) -> Image.Image:
+    if isinstance(item, Image.Image):
+        return item.convert("RGB")
+    return load_rgb(Path(item).expanduser())

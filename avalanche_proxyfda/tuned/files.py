@@ -1,0 +1,161 @@
+"""Writes a tuned model as weights and a description, and reads both."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from avalanche_proxyfda._files import write_bytes
+from avalanche_proxyfda.models import Backbone, parse_weights
+from avalanche_proxyfda.models.fitting import fit
+from avalanche_proxyfda.models.preprocessing import eval_view
+from avalanche_proxyfda.tuned.classifier import TunedClassifier
+from avalanche_proxyfda.tuned.description import DESCRIPTION, WEIGHTS, Description, Task, parse
+from avalanche_proxyfda.tuned.layers import layers_of
+from avalanche_proxyfda.tuned.towers import build_tower
+
+_TOWER = "tower."
+
+
+def described(
+    model: Any,
+    backbone: Backbone,
+    classes: Mapping[str, Sequence[str]],
+    about: Mapping[str, Any] | None = None,
+) -> Description:
+    """Return the description of a model; arguments are those of :func:`save_tuned`.
+
+    Raises:
+        TypeError, ValueError: see :func:`save_tuned`.
+    """
+    if not backbone.recipe or not backbone.preprocessing:
+        raise ValueError(f"backbone={backbone.name!r} does not say how it is built: load it anew")
+    layers = layers_of(model.head)
+    if len(layers) != len(classes):
+        raise ValueError(
+            f"classes names {len(classes)} tasks, and the head has {len(layers)}: "
+            "give the class names of each task"
+        )
+    for task, names in classes.items():
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"classes[{task!r}]={list(names)} must be different names")
+    state = model.state_dict()
+    tasks = tuple(
+        Task(str(name), tuple(map(str, names)), layer)
+        for (name, names), layer in zip(classes.items(), layers, strict=True)
+    )
+    for task in tasks:
+        rows = len(state[task.layer.weight])
+        if rows > max(2, len(task.classes)):  # a growing head begins with two
+            raise ValueError(
+                f"classes[{task.name!r}] has {len(task.classes)} names, the head {rows} classes"
+            )
+    found = Description(dict(backbone.recipe), dict(backbone.preprocessing), tasks, about or {})
+    found.text("")  # options may hold values that JSON lacks
+    return found
+
+
+def state_bytes(state: Mapping[str, Tensor]) -> bytes:
+    """Return a state as the content of a ``.safetensors`` file.
+
+    Tensors that share memory are written once each, as safetensors refuses shared memory.
+    """
+    return save(
+        {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in state.items()
+        }
+    )
+
+
+def tuned_files(description: Description, weights: bytes) -> dict[str, bytes]:
+    """Return the contents of both files, by name, in the order in which to write them.
+
+    Args:
+        description: description of the model.
+        weights: result of :func:`state_bytes`.
+    """
+    text = description.text(hashlib.sha256(weights).hexdigest())
+    return {WEIGHTS: weights, DESCRIPTION: text.encode("utf-8")}
+
+
+def save_tuned(
+    folder: Path | str,
+    model: Any,
+    backbone: Backbone,
+    classes: Mapping[str, Sequence[str]],
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a tuned model to ``model.safetensors`` and ``model.json``, without any pickle.
+
+    Args:
+        folder: folder of the two files; it is made if it is missing.
+        model: model with the parts ``tower``, which is the backbone's, and ``head``:
+            ``nn.Linear``, Avalanche's ``IncrementalClassifier``, or a head of
+            :mod:`avalanche_proxyfda.models`.
+        backbone: result of :func:`~avalanche_proxyfda.models.load_backbone`.
+        classes: class names in order of label, by task; one task for a model without tasks.
+        about: facts for people, as values of JSON.
+
+    Raises:
+        TypeError: if the head is another one, or an option of the backbone is no value of JSON.
+        ValueError: if the class names do not fit the head.
+        OSError: if a file cannot be written.
+    """
+    description = described(model, backbone, classes, about)
+    for name, content in tuned_files(description, state_bytes(model.state_dict())).items():
+        write_bytes(Path(folder) / name, content)
+
+
+def load_tuned(path: Path | str, device: torch.device | str = "cpu") -> TunedClassifier:
+    """Load a tuned model as a classifier of image files; nothing is downloaded.
+
+    Args:
+        path: folder of ``model.safetensors`` and ``model.json``, or the latter file.
+        device: device of the model.
+
+    Returns:
+        The classifier, whose ``predict(folder)`` gives names and probabilities.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is damaged, or they do not belong together.
+        ImportError: if timm is needed and not installed.
+        ConnectionError: if the backbone's text tower needs a file of Hugging Face.
+    """
+    place = Path(path).expanduser()
+    folder = place if place.is_dir() else place.parent
+    for name in (DESCRIPTION, WEIGHTS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"path={str(path)!r}: {folder / name} is missing; `python -m benchmarks export` "
+                "and save_tuned write it"
+            )
+    try:
+        description, digest = parse((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / DESCRIPTION}: {error}") from error
+    content = (folder / WEIGHTS).read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ValueError(
+            f"{folder / WEIGHTS} is not the file that {DESCRIPTION} describes (its SHA-256 "
+            "differs): copy both files again"
+        )
+    state = parse_weights(content, folder / WEIGHTS)
+    tower = build_tower(description.backbone)
+    towers = {k.removeprefix(_TOWER): v for k, v in state.items() if k.startswith(_TOWER)}
+    fit(tower, towers, folder / WEIGHTS)
+    heads = {k: v for k, v in state.items() if not k.startswith(_TOWER)}
+    for task in description.tasks:
+        layer = task.layer
+        for key in (layer.weight, layer.bias, layer.scale, layer.active):
+            if key is not None and key not in heads:
+                raise ValueError(f"{folder / WEIGHTS} has no {key}, which {DESCRIPTION} names")
+    view = eval_view(description.preprocessing)
+    return TunedClassifier(tower.eval(), heads, description, view).to(device)

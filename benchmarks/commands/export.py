@@ -1,0 +1,77 @@
+"""``python -m benchmarks export``: the tuned model of a run, to take home."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from avalanche_proxyfda._files import write_bytes
+from avalanche_proxyfda.tuned import DESCRIPTION, WEIGHTS, tuned_files
+from benchmarks.config import Config, changed
+from benchmarks.execution.launcher import check_folder
+from benchmarks.experiment.kept import description_of
+from benchmarks.experiment.prepare import prepare
+from benchmarks.reproduce.from_record import config_of, finished_record
+from benchmarks.reproduce.weights import kept_description, kept_weights, repeated
+from benchmarks.results.record import Record
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of ``python -m benchmarks export``."""
+    parser.add_argument("record", type=Path, metavar="RECORD.json", help="record of a finished run")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help=f"folder of {WEIGHTS} and {DESCRIPTION}; default: exported/RUN beside the record",
+    )
+    parser.add_argument("--data", default=None, help="folder of the data; default: the record's")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Write the model's two files, print how to use them, and return 0.
+
+    A run that kept no weights is trained again.
+
+    Raises:
+        ValueError: if the record is refused, the run failed, or its model cannot be described.
+        OSError: if a file cannot be read or written.
+    """
+    record = finished_record(args.record)
+    out = args.out or args.record.parent / "exported" / record.label
+    check_folder(out)
+    for name, content in _files(args.record, record, args.data).items():
+        write_bytes(out / name, content)
+        print(out / name)
+    print(
+        "In Python: from avalanche_proxyfda import load_tuned\n"
+        f"           load_tuned({str(out)!r}).predict(FOLDER)  # names and probabilities"
+    )
+    return 0
+
+
+def _files(path: Path, record: Record, data: str | None) -> dict[str, bytes]:
+    weights, description = kept_weights(path, record), kept_description(path, record)
+    if weights is not None and description is not None:
+        return {WEIGHTS: weights, DESCRIPTION: description}
+    config = config_of(record)
+    if data is not None:
+        config = changed(config, where=replace(config.where, data=data))
+    if weights is None:
+        weights = _trained_again(config, record)
+    return tuned_files(description_of(config, prepare(config, only_check=True)), weights)
+
+
+def _trained_again(config: Config, record: Record) -> bytes:
+    print("The run kept no weights (where.keep_weights=true does): training it again.", flush=True)
+    weights, again = repeated(config, record)
+    if again.reproducible() != record.reproducible():
+        print(
+            "WARNING: THE RUN WAS NOT REPRODUCED: trained again, it gave other numbers than the "
+            "record's. The files hold the model of this time.",
+            file=sys.stderr,
+        )
+    return weights

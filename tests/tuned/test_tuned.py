@@ -1,0 +1,214 @@
+"""A tuned model in two files gives the logits of the model that was written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import OrderedDict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from avalanche.models import IncrementalClassifier
+from PIL import Image
+from torch import nn
+
+from avalanche_proxyfda import load_tuned, save_tuned
+from avalanche_proxyfda.models import (
+    Backbone,
+    GrowingTextHead,
+    TaskHeads,
+    TextHead,
+    TextHeads,
+    UnitHeads,
+    UnitLinear,
+    load_backbone,
+)
+from benchmarks.models.backbone import build_backbone
+from tests.benchmarks.records import recipe
+
+NAMES = ("cat", "dog", "Straße")
+
+
+def joined(backbone: Backbone, head: nn.Module) -> nn.Module:
+    torch.manual_seed(1)
+    for parameter in head.parameters():
+        nn.init.normal_(parameter)
+    return nn.Sequential(OrderedDict(tower=backbone.tower, head=head)).eval()
+
+
+@pytest.fixture
+def tiny() -> Backbone:
+    return build_backbone(recipe("finetune"))
+
+
+def grown(head: Any) -> nn.Module:
+    """A growing head after experiences with classes 0 and 2: class 1 has no images."""
+    for classes in ([0], [2]):
+        head.train().adaptation(SimpleNamespace(classes_in_this_experience=classes))
+    return head  # type: ignore[no-any-return]
+
+
+def texts(classes: int, seed: int = 0) -> TextHead:
+    rows = torch.randn(classes, 128, generator=torch.Generator().manual_seed(seed))
+    return TextHead(rows, 30.0)
+
+
+HEADS = {
+    "linear": lambda: nn.Linear(128, 3),
+    "linear without bias": lambda: nn.Linear(128, 3, bias=False),
+    "on unit rows": lambda: UnitLinear(128, 3),
+    "zero-shot": lambda: texts(3),
+    "growing": lambda: grown(IncrementalClassifier(128)),
+    "growing without a mask": lambda: grown(IncrementalClassifier(128, masking=False)),
+    "growing from texts": lambda: grown(GrowingTextHead(texts(3))),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+@torch.no_grad()
+def test_heads_of_one_task(tiny: Backbone, tmp_path: Path, kind: str) -> None:
+    model, images = joined(tiny, HEADS[kind]()), torch.rand(4, 3, 32, 32)
+    save_tuned(tmp_path, model, tiny, {"all": NAMES}, {"method": "fda"})
+    found = load_tuned(tmp_path)
+    torch.testing.assert_close(found.logits(images), model(images), rtol=1e-5, atol=1e-5)
+    assert found.classes == {"all": NAMES} and found.description.about == {"method": "fda"}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+    if kind == "growing":
+        assert set(found.logits(images)[:, 1].tolist()) == {-1000.0}
+
+
+@pytest.mark.parametrize("kind", ["linear", "zero-shot"])
+@torch.no_grad()
+def test_heads_of_several_tasks(tiny: Backbone, tmp_path: Path, kind: str) -> None:
+    texted = TextHeads([texts(3), texts(2, 1)])
+    head = UnitHeads(128, [3, 2]) if kind == "linear" else texted
+    model = TaskHeads(tiny.tower, 128, [3, 2], head).eval()
+    save_tuned(tmp_path / "new", model, tiny, {"pets": NAMES, "greek": ("α", "β")})
+    found, images = load_tuned(tmp_path / "new" / "model.json"), torch.rand(4, 3, 32, 32)
+    assert found.classes == {"pets": NAMES, "greek": ("α", "β")}
+    for number, task in enumerate(found.classes):
+        expected = model(images, number)
+        torch.testing.assert_close(found.logits(images, task), expected, rtol=1e-5, atol=1e-5)
+    for task in (None, "dogs"):
+        with pytest.raises(ValueError, match=rf"task={task!r}: .*the tasks pets, greek; name one"):
+            found.logits(images, task)
+
+
+@pytest.mark.parametrize("name", ["timm:lcnet_050", "open_clip:small-clip"])
+@torch.no_grad()
+def test_towers_of_the_libraries(small_clip: str, tmp_path: Path, name: str) -> None:
+    if name.startswith("timm"):
+        pytest.importorskip("timm")
+    torch.manual_seed(0)
+    colours: Any = {"mean": (0.4,) * 3, "std": (0.3,) * 3, "image_size": 64}
+    backbone = load_backbone(name, "random", **colours, options={})
+    model = joined(backbone, nn.Linear(backbone.dim, 3))
+    save_tuned(tmp_path, model, backbone, {"all": NAMES})
+    found = load_tuned(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    inputs = backbone.eval_transform(picture)[None]
+    assert torch.equal(found.view(picture), inputs[0]) and inputs.shape[-1] == 64
+    assert torch.equal(found.logits(inputs), model(inputs))
+
+
+def test_a_folder_is_named(tiny: Backbone, tmp_path: Path) -> None:
+    model = joined(tiny, nn.Linear(128, 3))
+    save_tuned(tmp_path / "model", model, tiny, {"all": NAMES})
+    places = ["a.png", "b/é.jpg", "b/.ipynb_checkpoints/c.png", ".hidden/d.png", "b/notes.txt"]
+    for number, place in enumerate(places):
+        path = tmp_path / "photos" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 36, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path, format="PNG")
+    found = load_tuned(tmp_path / "model")
+    results = found.predict(tmp_path / "photos", batch_size=1)
+    files = [tmp_path / "photos" / place for place in places[:2]]
+    assert [result.source for result in results] == list(map(str, files))
+    with torch.no_grad():
+        inputs = torch.stack([tiny.eval_transform(Image.open(file)) for file in files])
+        expected = model(inputs).softmax(dim=1)
+    for result, row in zip(results, expected, strict=True):
+        assert tuple(result.probabilities) == NAMES
+        assert list(result.probabilities.values()) == pytest.approx(row.tolist(), abs=1e-6)
+        assert result.name == NAMES[int(row.argmax())]
+        assert result.probability == max(result.probabilities.values())
+    opened = found.predict([files[1], Image.open(files[0]).convert("RGBA")])
+    assert [each.source for each in opened] == [str(files[1]), ""]
+    assert opened[0].probabilities == pytest.approx(results[1].probabilities, abs=1e-6)
+    assert found.predict(str(files[0]))[0].name == results[0].name
+    (tmp_path / "photos" / "broken.png").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"broken\.png: "):
+        found.predict(tmp_path / "photos")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty holds no image files, at any depth"):
+        found.predict(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match="nowhere' is neither a folder nor a file"):
+        found.predict("nowhere")
+    with pytest.raises(ValueError, match="batch_size"):
+        found.predict(files, batch_size=0)
+
+
+def test_what_cannot_be_described(tiny: Backbone, tmp_path: Path) -> None:
+    for head, classes, error, words in (
+        (nn.Sequential(nn.Linear(128, 3)), {"all": NAMES}, TypeError, "head is a Sequential"),
+        (nn.Linear(128, 3), {}, ValueError, "names 0 tasks, and the head has 1"),
+        (nn.Linear(128, 3), {"all": ("a", "a", "b")}, ValueError, "must be different names"),
+        (nn.Linear(128, 3), {"all": ("a", "b")}, ValueError, "has 2 names, the head 3 classes"),
+    ):
+        with pytest.raises(error, match=words):
+            save_tuned(tmp_path, joined(tiny, head), tiny, classes)  # type: ignore[arg-type]
+    own = Backbone("own", tiny.tower, 128, tiny.eval_transform, tiny.eval_transform)
+    with pytest.raises(ValueError, match="does not say how it is built"):
+        save_tuned(tmp_path, joined(own, nn.Linear(128, 3)), own, {"all": NAMES})
+    assert list(tmp_path.iterdir()) == []
+
+
+def edited(folder: Path, *keys: Any, value: Any) -> None:
+    content: Any = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    inner = content
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    (folder / "model.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "words"),
+    [
+        (("format",), 2, r"format=2 is not 1: update the package"),
+        (("tasks",), [], "it has no tasks"),
+        (("tasks", 0, "classes"), "abc", "'classes' must be a list of texts"),
+        (("tasks", 0, "layer", "rank"), 3, "describes no tuned model: .*rank"),
+        (("tasks", 0, "layer", "weight"), "head.w", r"has no head\.w, which model\.json names"),
+        (("preprocessing", "library"), "keras", "is none of open_clip"),
+        (("backbone",), {"name": "hf-hub:a/b", "image_size": None, "options": {}}, "is unknown"),
+        (("backbone",), {"name": "x"}, r"cannot be built: KeyError\('image_size'\)"),
+        (("backbone", "clip", "vision_cfg", "timm_model_name"), "x", "vision_cfg has"),
+        (("backbone", "clip", "cast_dtype"), "x", "clip has"),
+        (("backbone", "clip", "embed_dim"), 64, r"proj is \(144, 128\), the model's \(144, 64\)"),
+    ],
+)
+def test_files_that_are_refused(
+    tiny: Backbone, tmp_path: Path, keys: tuple[Any, ...], value: Any, words: str
+) -> None:
+    save_tuned(tmp_path, joined(tiny, nn.Linear(128, 3)), tiny, {"all": NAMES})
+    edited(tmp_path, *keys, value=value)
+    with pytest.raises(ValueError, match=words):
+        load_tuned(tmp_path)
+
+
+def test_files_that_do_not_belong_together(tiny: Backbone, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        model = joined(tiny, nn.Linear(128, 3, bias=name == "one"))
+        save_tuned(tmp_path / name, model, tiny, {"all": NAMES})
+    shutil.copy(tmp_path / "one" / "model.json", tmp_path / "two" / "model.json")
+    with pytest.raises(ValueError, match=r"its SHA-256 differs\): copy both files again"):
+        load_tuned(tmp_path / "two")
+    (tmp_path / "one" / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors is missing; .*export"):
+        load_tuned(tmp_path / "one")
