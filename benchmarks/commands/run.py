@@ -10,12 +10,13 @@ from typing import Any
 import yaml
 
 from benchmarks.board.table import table
+from benchmarks.commands.own_data import RECIPE, check_images, data_overrides
 from benchmarks.config import find_recipe, keys_help, load_recipe, parse_overrides, plain
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.job import Job
 from benchmarks.execution.launcher import Policy, add_policy, check_folder, launch, policy_of
 from benchmarks.execution.local import LocalExecutor
-from benchmarks.execution.plan import checked_steps
+from benchmarks.execution.plan import checked_steps, printed_notices
 from benchmarks.execution.recipe_jobs import recipe_jobs
 from benchmarks.execution.torchrun import TorchrunExecutor, first_on_machine, joined
 from benchmarks.experiment.ranks import is_main, launched, refuse_ranks
@@ -29,9 +30,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog = keys_help()
     parser.add_argument(
         "--config",
-        required=True,
+        default=None,
         metavar="FILE",
-        help="a recipe, from here or from benchmarks/: a stream's, or one method's on a stream",
+        help="a recipe, from here or from benchmarks/: a stream's, or one method's on a stream; "
+        f"default with --data: {RECIPE}",
+    )
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        default=None,
+        metavar="DIR",
+        help="folders of photographs to learn, one after the other: a folder a class, or train/ "
+        "and test/; docs/own-data.md",
     )
     parser.add_argument(
         "--set",
@@ -85,9 +95,13 @@ def planned(args: argparse.Namespace) -> list[Job]:
         ValueError: when options, keys or values do not fit.
     """
     overrides = parse_overrides(args.overrides)
+    if args.data is not None:
+        overrides |= data_overrides(args.data, overrides)
+    elif args.config is None:
+        raise ValueError("give --config RECIPE, or --data with folders of photographs")
     if args.on_corrupt is not None:
         overrides["stream.on_corrupt"] = args.on_corrupt
-    recipe = load_recipe(find_recipe(args.config))
+    recipe = load_recipe(find_recipe(args.config or RECIPE))
     if args.methods and recipe.method is not None:
         raise ValueError(f"--methods: {recipe.path.name} is the recipe of one method already")
     out = args.out or Path("runs") / recipe.stream
@@ -105,6 +119,8 @@ def main(args: argparse.Namespace) -> int:
     if launched():
         executor = TorchrunExecutor()
     with joined([job.config for job in jobs], args.jobs):
+        if args.data is not None and is_main():
+            check_images(jobs[0].config)
         jobs, summary = first_on_machine(lambda: checked_steps(jobs))
         if args.dry_run:
             _show(jobs, summary)
@@ -140,7 +156,8 @@ def _show(jobs: Sequence[Job], summary: dict[str, Any]) -> None:
 
 def _scan(job: Job) -> int:
     """List the images that cannot be read; 1 if there are any."""
-    count, broken = scan_images(job.config)
+    with printed_notices():
+        count, broken = scan_images(job.config)
     for place, reason in broken.items():
         print(f"{place}: {reason}")
     print(f"{count} images read, {len(broken)} of them broken.")

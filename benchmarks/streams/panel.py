@@ -8,8 +8,10 @@ from typing import Any
 from torch.utils.data import Dataset, Subset
 
 from avalanche_proxyfda.metrics import Panel, PanelSet
+from avalanche_proxyfda.streams.files.datasets import unknown_set
 from avalanche_proxyfda.streams.files.images import list_hash
 from avalanche_proxyfda.streams.files.labelled import Labelled
+from avalanche_proxyfda.streams.files.torchvision_sets import TORCHVISION
 from avalanche_proxyfda.streams.sequence import Transform
 from benchmarks.config import Config
 from benchmarks.streams.concepts.data import EMBEDDED, SPLITS, Split, concept, embedded_hash
@@ -93,6 +95,8 @@ def _panel_set(config: Config, name: str, views: Views) -> PanelData:
         parts: Any = {split: concept(name, split) for split in SPLITS}
         identity, inputs, classes = embedded_hash(name), parts, parts["train"].classes
     else:
+        if name.partition(":")[0] not in ("npz", "folder") and name not in TORCHVISION:
+            raise ValueError(f"panel.sets: {unknown_set(name, config.at(''), EMBEDDED)}")
         data, dropped = load_set(name, config.at(""), SetOptions.of(config.stream))
         parts = {split: getattr(data, split) for split in SPLITS}
         identity, classes = data.sha256, data.classes

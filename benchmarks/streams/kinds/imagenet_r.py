@@ -6,6 +6,7 @@ from avalanche_proxyfda.streams.files.download import download
 from avalanche_proxyfda.streams.files.images import scan as scan_paths
 from avalanche_proxyfda.streams.imagenet_r import image_paths, split_imagenet_r
 from benchmarks.config import Config, ImageNetR
+from benchmarks.streams.sets import warn_dropped
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.views import Views
 
@@ -32,6 +33,7 @@ def build(config: Config, views: Views) -> Stream:
         options.on_corrupt,
         validation_share=options.validation_share,
     )
+    warn_dropped("imagenet-r", list(benchmark.summary["dropped"]))
     return Stream(
         train=benchmark.train_stream,
         test=benchmark.test_stream,
@@ -67,7 +69,7 @@ def fetch(config: Config, options: ImageNetR) -> None:
     root, where = config.at(options.root), config.where
     if where.url is None or root.exists():
         return
-    if not root.name.endswith((".tar", ".tar.gz", ".tgz")):
+    if not root.name.endswith((".tar", ".tar.gz", ".tgz", ".zip")):
         raise ValueError(
             f"where.url is an archive, but stream.root={options.root!r} has no archive's name: "
             "set stream.root=imagenet-r.tar"
