@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda.models.weight_files import read_weights
 
 Transform = Callable[[Any], Tensor]
@@ -74,8 +75,10 @@ def load_backbone(
         raise ValueError(
             f"name={name!r} is unknown: give 'open_clip:ARCHITECTURE/TAG' or 'timm:MODEL'"
         )
-    if weights is not None and weights != RANDOM and not Path(weights).is_file():
-        raise FileNotFoundError(f"weights={str(weights)!r} is not a file")
+    if weights is not None and weights != RANDOM:
+        weights = expanded(weights)
+        if not weights.is_file():
+            raise FileNotFoundError(f"weights={str(weights)!r} is not a file")
     _check_options(options or {})
     build = _open_clip if family == "open_clip" else _timm
     return build(name, model, weights, image_size, (mean, std), dict(options or {}))

@@ -164,7 +164,7 @@ def split_imagenet_r(
 
     Labels count in the order of learning. There are no task labels, so one growing head fits.
     The benchmark's ``summary`` lists its contents. Its ``validation_stream`` has the held-out
-    training images, or is None.
+    training images, or is None. Its ``image_files`` are the images by split, with class ids.
 
     Args:
         root: ``imagenet-r.tar`` or ``.zip``, a folder with 200 class folders, or a folder with
@@ -269,6 +269,7 @@ def split_imagenet_r(
     benchmark = build(sets["test"])
     validation = sets.get("validation")
     benchmark.validation_stream = None if validation is None else build(validation).test_stream
+    benchmark.image_files = sets
     benchmark.summary = {
         "stream": "split-imagenet-r",
         "split": split,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
+from avalanche_proxyfda._files import expanded
 from benchmarks.config import changed
 from benchmarks.reproduce.compare import changed_provenance, differences
 from benchmarks.reproduce.from_record import config_of, finished_record
@@ -16,7 +16,9 @@ _MOST_SHOWN = 20
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``python -m benchmarks rerun``."""
-    parser.add_argument("record", type=Path, metavar="RECORD.json", help="record of a finished run")
+    parser.add_argument(
+        "record", type=expanded, metavar="RECORD.json", help="record of a finished run"
+    )
     parser.add_argument("--data", default=None, help="folder of the data; default: the record's")
 
 

@@ -9,15 +9,17 @@ from typing import Any
 
 import yaml
 
+from avalanche_proxyfda._files import expanded
 from benchmarks.board.table import table
-from benchmarks.commands.own_data import RECIPE, check_images, data_overrides
 from benchmarks.config import find_recipe, keys_help, load_recipe, parse_overrides, plain
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.job import Job
 from benchmarks.execution.launcher import Policy, add_policy, check_folder, launch, policy_of
 from benchmarks.execution.local import LocalExecutor
+from benchmarks.execution.own_data import RECIPE, check_images, data_overrides
 from benchmarks.execution.plan import checked_steps, printed_notices
 from benchmarks.execution.recipe_jobs import recipe_jobs
+from benchmarks.execution.stopping import typed
 from benchmarks.execution.torchrun import TorchrunExecutor, first_on_machine, joined
 from benchmarks.experiment.ranks import is_main, launched, refuse_ranks
 from benchmarks.results.settings import rows_of
@@ -83,7 +85,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; default: 1")
     add_policy(parser, retry_failed=True)
     parser.add_argument(
-        "--out", type=Path, default=None, help="folder of the records; default: runs/STREAM"
+        "--out", type=expanded, default=None, help="folder of the records; default: runs/STREAM"
     )
 
 
@@ -140,8 +142,14 @@ def _launched(
     end = launch(jobs, out, executor, policy)
     if end.records:
         print(table(rows_of(end.records)))
-        print(f"\nEach run's record is in {out}/; python -m benchmarks board {out} draws them.")
+        print(f"\nEach run's record is in {out}/. To draw them as one page:\n{typed('board', out)}")
+        print(f"To see what was forgotten:\n{typed('features', '--run', _last(jobs))}")
     return end.status
+
+
+def _last(jobs: Sequence[Job]) -> Path:
+    """Record of the last job that is finished."""
+    return next(job.file for job in reversed(jobs) if job.finished() is not None)
 
 
 def _show(jobs: Sequence[Job], summary: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from benchmarks._quiet import quiet
 from benchmarks.execution.executor import Done, Stepped, execute
 from benchmarks.execution.failure import Work, attempt
 from benchmarks.execution.job import Job
@@ -26,7 +25,6 @@ _ticks: Any = None
 
 def _start(ticks: Any, threads: int | None) -> None:
     global _ticks
-    quiet()
     if threads is not None:
         torch.set_num_threads(threads)
     _ticks = ticks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch.utils.data import Dataset, Subset
@@ -30,6 +30,7 @@ class PanelData:
         sha256: identity of the images.
         dropped: reason for each dropped broken image, by place.
         classes: class names by label.
+        sources: images as they are stored, by split, in the order of ``images``.
     """
 
     images: PanelSet
@@ -37,6 +38,7 @@ class PanelData:
     sha256: str
     dropped: dict[str, str]
     classes: tuple[str, ...]
+    sources: dict[Split, Any] = field(default_factory=dict)
 
 
 class _Viewed(Dataset[tuple[Any, int]]):
@@ -102,11 +104,13 @@ def _panel_set(config: Config, name: str, views: Views) -> PanelData:
         identity, classes = data.sha256, data.classes
         inputs = {split: _Viewed(part, views.evaluation) for split, part in parts.items()}
     images: dict[Split, Any] = {}
+    sources: dict[Split, Any] = {}
     labels: dict[Split, set[int]] = {}
     for split in SPLITS:
         limit = config.panel.train if split == "train" else config.panel.test
         rows = thinned(parts[split].targets, limit)
         images[split] = Subset(inputs[split], rows)
+        sources[split] = Subset(parts[split], rows)
         labels[split] = {int(parts[split].targets[r]) for r in rows}
     untrained = sorted((labels["validation"] | labels["test"]) - labels["train"])
     if untrained or len(labels["train"]) < 2:
@@ -122,4 +126,5 @@ def _panel_set(config: Config, name: str, views: Views) -> PanelData:
         list_hash([f"{identity} {list(counts.values())}"]),
         dropped,
         tuple(classes),
+        sources,
     )

@@ -58,6 +58,13 @@ class Labelled(Dataset[tuple[Any, int]]):
                 return Path(entry[0] if isinstance(entry, tuple) else entry)
         return None
 
+    def place(self, index: int) -> str:
+        """Place of one image, see :meth:`placed`; files of torchvision's data sets are named."""
+        row, file = self.rows[index], self.file(index)
+        if isinstance(self.source, ImageFiles):
+            return self.source.names[row]
+        return str(row) if file is None else "/".join(file.parts[-2:])
+
     def placed(self) -> list[tuple[str, int]]:
         """Place and label of each image; the place is ``class/file``, or the row in ``source``."""
         return self._with_labels("names")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from avalanche_proxyfda.streams.files.download import download
 from avalanche_proxyfda.streams.files.images import scan as scan_paths
+from avalanche_proxyfda.streams.files.labelled import Labelled
 from avalanche_proxyfda.streams.imagenet_r import image_paths, split_imagenet_r
 from benchmarks.config import Config, ImageNetR
 from benchmarks.streams.sets import warn_dropped
@@ -43,7 +46,20 @@ def build(config: Config, views: Views) -> Stream:
         grows=True,
         names=tuple(f"classes {e.current_experience}" for e in benchmark.train_stream),
         summary=benchmark.summary,
+        sources=tuple(_sources(benchmark, k) for k in range(options.num_experiences)),
     )
+
+
+def _sources(benchmark: Any, experience: int) -> dict[str, Labelled]:
+    """Images of an experience by split, in the order of their files, with labels of learning."""
+    learnt = benchmark.summary["class_order"]
+    size = len(learnt) // benchmark.summary["num_experiences"]
+    place = {c: k for k, c in enumerate(learnt) if k // size == experience}
+    sources = {}
+    for split, files in benchmark.image_files.items():
+        rows = tuple(k for k, target in enumerate(files.targets) if target in place)
+        sources[split] = Labelled(files, rows, tuple(place[files.targets[k]] for k in rows))
+    return sources
 
 
 def scan(config: Config) -> tuple[int, dict[str, str]]:

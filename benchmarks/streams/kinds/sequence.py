@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from avalanche_proxyfda.streams.files.images import list_hash
+from avalanche_proxyfda.streams.files.labelled import SPLITS
 from avalanche_proxyfda.streams.sequence import dataset_sequence
 from benchmarks.config import Config, Sequence
 from benchmarks.streams.sets import SetOptions, load_set, scan_set
@@ -36,6 +37,7 @@ def build(config: Config, views: Views) -> Stream:
         grows=False,
         names=tuple(data.name.partition(":")[2] or data.name for data in sets),
         summary={**tested.summary, "split_sha256": identity, "dropped": dropped},
+        sources=tuple({split: getattr(data, split) for split in SPLITS} for data in sets),
     )
 
 
