@@ -209,6 +209,13 @@ def split_imagenet_r(
         check_lists(paths)  # before an archive is extracted
     folder = find_root(root)
     split = split or ("presplit" if is_split(folder) else "hash80")
+    if split == "coda" and is_split(folder):
+        names = " and ".join(f"{part.name}/" for part in split_folders(folder))
+        raise ValueError(
+            f"{folder} is split already, into {names}: CODA-Prompt's lists need the plain class "
+            "folders; take the split as it is with split='presplit' and order='pilot-1993' "
+            "(stream.split=presplit stream.order=pilot-1993)"
+        )
     if split == "coda" and paths is not None:
         counts = CODA_COUNTS if classes == CLASSES else None
         files = coda(folder, paths, classes, counts)

@@ -137,6 +137,8 @@ def _launched(
     out = jobs[0].folder
     if is_main():
         check_folder(out)
+        if policy.resume:
+            _check_images_of_records(jobs, summary)
     if summary.get("split") == "hash80":
         print("The split is hash80, our own: figures are comparable with the same split only.")
     end = launch(jobs, out, executor, policy)
@@ -145,6 +147,23 @@ def _launched(
         print(f"\nEach run's record is in {out}/. To draw them as one page:\n{typed('board', out)}")
         print(f"To see what was forgotten:\n{typed('features', '--run', _last(jobs))}")
     return end.status
+
+
+def _check_images_of_records(jobs: Sequence[Job], summary: dict[str, Any]) -> None:
+    """Refuse to keep finished runs on other images: a run's id does not hold the images.
+
+    Raises:
+        ValueError: names the record and the remedies.
+    """
+    for job in jobs:
+        record = job.finished()
+        if record is None or record.stream is None:
+            continue
+        if record.stream.split_sha256 != summary["split_sha256"]:
+            raise ValueError(
+                f"{job.file} is a finished run on other images than these (the stream's "
+                "split_sha256 differs): --no-resume runs it again, --out DIR keeps both"
+            )
 
 
 def _last(jobs: Sequence[Job]) -> Path:

@@ -188,9 +188,18 @@ def shown(prepared: Prepared, record: Record, name: str, split: Split, count: in
     targets = _targets(images)
     rows = thinned(targets, count)
     labels = tuple(targets[row] for row in rows)
-    if source is not None and _targets(source) != targets:
-        raise RuntimeError(f"{name}: the stored images are in another order than the experience's")
+    if source is not None:
+        source = _aligned(source, targets)
     return Shown(name, experience, Subset(images, rows), tuple(rows), labels, classes, source)
+
+
+def _aligned(source: Any, targets: list[int]) -> Any:
+    """The stored images in the order of ``targets``: Avalanche may have grouped them by class."""
+    rows: dict[int, list[int]] = {}
+    for row, label in reversed(list(enumerate(_targets(source)))):
+        rows.setdefault(label, []).append(row)
+    order = [rows[label].pop() for label in targets]
+    return source if order == list(range(len(order))) else Subset(source, order)
 
 
 def origin(source: Any, row: int) -> tuple[Any, int]:

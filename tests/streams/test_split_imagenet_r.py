@@ -139,7 +139,9 @@ def test_a_folder_that_is_split_already(tree: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["val", "validation"])
-def test_a_tree_of_train_and_val(tree: Path, tmp_path: Path, name: str) -> None:
+def test_a_tree_of_train_and_val(
+    tree: Path, lists: tuple[Path, Path], tmp_path: Path, name: str
+) -> None:
     for part, keep in (("train", slice(1, None)), (name, slice(0, 1))):
         for wnid in WNIDS:
             (tmp_path / part / wnid).mkdir(parents=True)
@@ -148,6 +150,10 @@ def test_a_tree_of_train_and_val(tree: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
     benchmark = split_imagenet_r(tmp_path, 10)
     assert benchmark.summary["split"] == "presplit" and benchmark.summary["test"] == CLASSES
+    with pytest.raises(
+        ValueError, match=rf"into train/ and {name}/: .* split='presplit' and order"
+    ):
+        split_imagenet_r(tmp_path, 10, split="coda", lists=lists)
     assert len(image_paths(tmp_path)) == benchmark.summary["train"] + CLASSES
     (tmp_path / name / WNIDS[3]).rename(tmp_path / name / "n99999999")
     words = rf"different classes: {WNIDS[3]} in train/ alone, n99999999 in {name}/ alone"

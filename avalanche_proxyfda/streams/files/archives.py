@@ -7,7 +7,6 @@ import os
 import shutil
 import tarfile
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from avalanche_proxyfda.streams.files.members import (
     check_bounds,
     check_room,
 )
-from avalanche_proxyfda.streams.files.zips import MARK, extract_zip
+from avalanche_proxyfda.streams.files.zips import MARK, extract_zip, is_zip
 
 _HEADER = 1 << 20  # largest long name or attributes in bytes: tarfile keeps them in memory
 _PADDING = 64 << 20  # largest padding after the end mark, in bytes
@@ -79,7 +78,7 @@ def extract(
     into.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
     try:
-        if zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive):
+        if is_zip(archive):
             extract_zip(archive, staged, max_bytes, max_files)
         else:
             with tarfile.open(archive, tarinfo=_Member) as tar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from avalanche_proxyfda._files import expanded
@@ -59,7 +60,7 @@ def load(
             seed,
             note=found.note,
         )
-    groups = None
+    groups: Sequence[str] | None = None
     if kind == "npz" and place:
         train, test, classes, _ = read_pack(root / expanded(place))
         splits: Splits = {"train": (train, train.targets), "test": (test, test.targets)}

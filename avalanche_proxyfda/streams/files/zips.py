@@ -19,6 +19,17 @@ from avalanche_proxyfda.streams.files.visible import is_visible
 MARK = ".extracted-from.json"
 """Name of the file in an extracted folder that tells from which archive it came."""
 _BLOCK = 1 << 20
+_BEGINNINGS = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and without
+
+
+def is_zip(archive: Path) -> bool:
+    """True if the file begins as a zip does, whatever its name.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    with archive.open("rb") as file:
+        return file.read(4) in _BEGINNINGS
 
 
 def extract_zip(archive: Path, into: Path, max_bytes: int, max_files: int) -> None:

@@ -106,6 +106,9 @@ def test_from_photographs_to_the_table(
     assert record.stream is not None and len(record.stream.summary["dropped"]) == 2
     assert record.stream.experiences == ("pets", "birds/2024")
     assert str(tmp_path) not in str(record.stream) and record.artefacts
+    photo(photos / "pets/cat/new.png", 999)
+    assert program() == 2  # the run of before is not taken for one on these images
+    assert f"{file} is a finished run on other images" in capsys.readouterr().err
 
 
 def test_a_run_that_stops_at_an_image_says_so_in_one_line(tmp_path: Path) -> None:
