@@ -1,4 +1,4 @@
-"""Atomic writes: a reader sees the old file or the new file, never a part of one."""
+"""Paths, and atomic writes: a reader sees the old file or the new file, never a part of one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+def expanded(path: Path | str) -> Path:
+    """Return ``path`` with ``~`` and ``~user`` replaced by the home folder.
+
+    Raises:
+        ValueError: if the user has no home folder here.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{str(path)!r}: {error}; give the whole path") from error
 
 
 @contextmanager

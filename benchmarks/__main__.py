@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from benchmarks._printing import print_every_character
 from benchmarks._quiet import quiet
+from benchmarks.execution.stopping import status_of, stopped, terminable
 from benchmarks.experiment.ranks import refuse_ranks
 
 
@@ -63,6 +64,10 @@ COMMANDS = {
 }
 
 
+RESUMABLE = ("demo", "run", "sweep")
+"""Jobs that go on from their checkpoints when the same command is given again."""
+
+
 def make_parser(jobs: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
     """The command line.
 
@@ -110,7 +115,12 @@ def main() -> int:
     try:
         if args.job != "run":
             refuse_ranks(args.job)
-        return int(args.work(args))
+        with terminable():
+            return int(args.work(args))
+    except KeyboardInterrupt as error:
+        goes_on = args.job in RESUMABLE
+        print(f"\n{stopped(args.resume) if goes_on else 'Stopped.'}", flush=True)
+        return status_of(error)
     except (ValueError, OSError, ImportError) as error:  # refused, in one line
         print(f"error: {error}", file=sys.stderr)
         return 2

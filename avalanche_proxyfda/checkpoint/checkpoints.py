@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import RandomState
 from avalanche_proxyfda.checkpoint.files import (
@@ -69,7 +70,7 @@ def save(strategy: Strategy, folder: Path | str, extra: Any = None, identity: st
         UnsavedError: if the state of a plugin or a metric is no plain data.
         OSError: if the file cannot be written; the earlier checkpoints stay.
     """
-    return _write(strategy, Path(folder), extra, identity, None)
+    return _write(strategy, expanded(folder), extra, identity, None)
 
 
 def load(strategy: Strategy, folder: Path | str, identity: str = "") -> Resumed | None:
@@ -89,12 +90,12 @@ def load(strategy: Strategy, folder: Path | str, identity: str = "") -> Resumed 
         CheckpointError: for a checkpoint of another configuration or version, or if all
             checkpoints of the folder are damaged.
     """
-    return _read(strategy, Path(folder), identity)[0]
+    return _read(strategy, expanded(folder), identity)[0]
 
 
 def is_there(folder: Path | str | None) -> bool:
     """Return True if a folder holds a checkpoint, whole or damaged; False for None."""
-    return folder is not None and any((Path(folder) / n).exists() for n in (LATEST, PREVIOUS))
+    return folder is not None and any((expanded(folder) / n).exists() for n in (LATEST, PREVIOUS))
 
 
 def _write(strategy: Strategy, folder: Path, extra: Any, identity: str, inside: Any) -> Path:
@@ -140,9 +141,10 @@ class Checkpoints:
             checkpoints.save()
 
     Training saves after ``every`` steps or ``minutes``, whichever comes first. It also saves
-    when the process receives SIGTERM or SIGINT, and then ends after the current step. If a
-    save in training fails, a warning says so and training continues; the earlier checkpoint
-    stays.
+    when the process receives SIGTERM or SIGINT, and then ends after the current step. With
+    ``on_signal`` it saves after the last step of an experience too, so that a signal during
+    the evaluation loses no training. If a save in training fails, a warning says so and
+    training continues; the earlier checkpoint stays.
 
     With worker processes a resume loads the earlier batches of the epoch again, so that random
     views are the same. With ``persistent_workers`` and random views a resume is not exact.
@@ -177,13 +179,14 @@ class Checkpoints:
             check_count("every", every, 1)
         if minutes is not None and not minutes > 0:
             raise ValueError(f"minutes={minutes} must be positive, or None")
-        self.strategy, self.folder, self.identity = strategy, Path(folder), identity
+        self.strategy, self.folder, self.identity = strategy, expanded(folder), identity
         self.every, self.minutes, self.on_signal = every, minutes, on_signal
         self.extra: Any = None
         """The caller's plain data and tensors, or a function that returns them at each save."""
         self._place: dict[str, Any] = {}  # random states at the start of this epoch
         self._unfinished: dict[str, Any] | None = None  # a state from inside an experience
         self._steps, self._saved = 0, time.monotonic()
+        self._batches = 0  # of the epoch
         self._signals = StopSignals(strategy)
         strategy.plugins.insert(0, FirstPlugin(self))
         strategy.plugins.append(LastPlugin(self))  # after the clock, which counts the step
@@ -255,6 +258,7 @@ class Checkpoints:
     def begin_epoch_last(self) -> None:
         """Note the random states of the epoch's start, or skip to the saved batch."""
         strategy = self.strategy
+        self._batches = len(strategy.dataloader)
         if self._unfinished is None:
             self._place = {
                 "random": RandomState.capture(strategy.device).state_dict(),
@@ -271,6 +275,7 @@ class Checkpoints:
             return  # a checkpoint holds no accumulated gradients
         self._steps += 1
         due = self.every is not None and self._steps >= self.every
+        due = due or (self.on_signal and self._is_last())
         if self.minutes is not None:
             due = due or time.monotonic() - self._saved >= 60 * self.minutes
         if not due and not self._signals.requested:
@@ -278,6 +283,12 @@ class Checkpoints:
         self._save_inside()
         if self._signals.requested:
             self._signals.leave()
+
+    def _is_last(self) -> bool:
+        """True after the last step of an experience; a signal in the evaluation saves nothing."""
+        clock = self.strategy.clock
+        last_epoch = clock.train_exp_epochs == self.strategy.train_epochs - 1
+        return last_epoch and clock.train_epoch_iterations == self._batches
 
     def _save_inside(self) -> None:
         strategy, clock = self.strategy, self.strategy.clock

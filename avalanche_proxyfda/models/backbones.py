@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda.models.backbone import RANDOM, Backbone
 from avalanche_proxyfda.models.from_open_clip import open_clip_backbone
 from avalanche_proxyfda.models.from_timm import timm_backbone
@@ -59,8 +60,10 @@ def load_backbone(
         raise ValueError(
             f"name={name!r} is unknown: give 'open_clip:ARCHITECTURE/TAG' or 'timm:MODEL'"
         )
-    if weights is not None and weights != RANDOM and not Path(weights).is_file():
-        raise FileNotFoundError(f"weights={str(weights)!r} is not a file")
+    if weights is not None and weights != RANDOM:
+        weights = expanded(weights)
+        if not weights.is_file():
+            raise FileNotFoundError(f"weights={str(weights)!r} is not a file")
     _check_options(options or {})
     build = open_clip_backbone if family == "open_clip" else timm_backbone
     return build(name, model, weights, image_size, (mean, std), dict(options or {}))

@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load, load_file
 from torch import Tensor
 
+from avalanche_proxyfda._files import expanded
+
 _SAFE_TORCH = (2, 6)
 _SPARE = 1 << 20  # bytes by which the content of a zip file may exceed the file
 _STATES = ("state_dict_ema", "model_ema", "state_dict", "model")
@@ -34,10 +36,11 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     Raises:
         ValueError: when the file does not hold a state dict, or is not safe to read.
     """
+    path = expanded(path)
     try:
         if str(path).endswith(".safetensors"):
             return _tensors(load_file(path))
-        _check_pickled(Path(path))
+        _check_pickled(path)
         with torch.serialization.safe_globals([argparse.Namespace]):  # timm saves its arguments
             content = torch.load(path, map_location="cpu", weights_only=True)
         return _tensors(_state(content))

@@ -11,8 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from avalanche_proxyfda._files import expanded
+from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda.streams.files.archives import extract, is_extracted
+from avalanche_proxyfda.streams.files.folder_parts import listed
 from avalanche_proxyfda.streams.files.images import MAX_PIXELS, ImageFiles, is_image_name, scan
+from avalanche_proxyfda.streams.files.visible import files_in, folders_in
 from avalanche_proxyfda.streams.imagenet_r_splits import (
     CLASSES,
     CODA_COUNTS,
@@ -25,6 +29,7 @@ from avalanche_proxyfda.streams.imagenet_r_splits import (
     held_out,
     is_split,
     presplit,
+    split_folders,
 )
 
 SplitName = Literal["hash80", "coda", "presplit"]
@@ -81,29 +86,58 @@ def find_root(root: Path | str) -> Path:
             there.
         ValueError: if the archive is damaged or unsafe.
     """
-    root = Path(root)
+    root = expanded(root)
     if root.is_file():
-        into = root.with_name(root.name.split(".tar")[0] + "-extracted")
+        into = root.with_name(_stem(root.name) + "-extracted")
         root = into if is_extracted(root, into) else extract(root, into)
-    for folder in (root, root / "imagenet-r", root / "imagenet-r" / "imagenet-r"):
+    inner = [root, root / "imagenet-r", root / "imagenet-r" / "imagenet-r"]
+    inner += [path for path in _only_folders(root) if path not in inner]
+    for folder in inner:
         if folder.is_dir() and (class_folders(folder) or is_split(folder)):
             return folder
     if not root.exists():
+        near = nearest(_stem(root.name), _beside(root), cutoff=0.7)
         raise FileNotFoundError(
-            f"root={str(root)!r} does not exist: give imagenet-r.tar, the folder imagenet-r/ with "
-            f"{CLASSES} folders called n01443537 and so on, or a folder with train/ and test/"
+            f"root={str(root)!r} does not exist"
+            + (f"; is it {' or '.join(near)}, which lies there?" if near else "")
+            + f": give imagenet-r.tar or .zip, the folder imagenet-r/ with {CLASSES} folders "
+            "called n01443537 and so on, or a folder with train/ and test/ or val/"
         )
-    inside = sorted(entry.name for entry in root.iterdir())[:5] if root.is_dir() else []
+    inside = listed(folders_in(root), "/") if root.is_dir() else ""
     raise FileNotFoundError(
-        f"root={str(root)!r} holds no folder called like n01443537, and no train/ and test/ with "
-        f"such folders; it holds {', '.join(inside) or 'nothing'}"
+        f"root={str(root)!r} holds no folder called like n01443537, and no train/ with test/ or "
+        f"val/ of such folders; it holds {inside or 'no folder'}: give the folder that has them"
     )
+
+
+def _stem(name: str) -> str:
+    """Name of an archive without its endings."""
+    for ending in (".tar.gz", ".tar", ".tgz", ".zip"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def _beside(root: Path) -> list[str]:
+    """Names of the visible folders and archives beside ``root``."""
+    if not root.parent.is_dir():
+        return []
+    archives = (path.name for path in files_in(root.parent) if _stem(path.name) != path.name)
+    return [*folders_in(root.parent), *archives]
+
+
+def _only_folders(root: Path) -> list[Path]:
+    """The only folder in ``root``, and the only folder in that, as archives often have them."""
+    chain: list[Path] = []
+    while len(chain) < 3 and root.is_dir() and len(names := folders_in(root)) == 1:
+        root = root / names[0]
+        chain.append(root)
+    return chain
 
 
 def image_paths(root: Path | str) -> list[Path]:
     """Paths of all images under the class folders of ``root``, in whichever split they are."""
     folder = find_root(root)
-    parts = [folder / "train", folder / "test"] if is_split(folder) else [folder]
+    parts = list(split_folders(folder)) if is_split(folder) else [folder]
     return [
         path
         for part in parts
@@ -130,11 +164,11 @@ def split_imagenet_r(
 
     Labels count in the order of learning. There are no task labels, so one growing head fits.
     The benchmark's ``summary`` lists its contents. Its ``validation_stream`` has the held-out
-    training images, or is None.
+    training images, or is None. Its ``image_files`` are the images by split, with class ids.
 
     Args:
-        root: ``imagenet-r.tar``, a folder with 200 class folders, or a folder with ``train/``
-            and ``test/``.
+        root: ``imagenet-r.tar`` or ``.zip``, a folder with 200 class folders, or a folder with
+            ``train/`` and ``test/``; ``val/`` is the test split where there is no ``test/``.
         num_experiences: number of groups, a divisor of the number of classes; 10 is usual.
         split: ``"presplit"``: the split of ``train/`` and ``test/``. ``"coda"``: CODA-Prompt's
             lists. ``"hash80"``: our own (:func:`hash80`). None: ``presplit`` if ``root`` has
@@ -168,23 +202,35 @@ def split_imagenet_r(
         raise ValueError(f"on_corrupt={on_corrupt!r} is unknown; choose 'raise' or 'drop'")
     if not 0 <= validation_share <= 0.5:
         raise ValueError(f"validation_share={validation_share} must lie in [0, 0.5]")
-    paths = (Path(lists[0]), Path(lists[1])) if lists is not None else None
+    paths = (expanded(lists[0]), expanded(lists[1])) if lists is not None else None
     if split == "coda":
         if paths is None:
             raise ValueError("split='coda' needs lists=(TRAIN.yaml, TEST.yaml), CODA-Prompt's own")
         check_lists(paths)  # before an archive is extracted
     folder = find_root(root)
     split = split or ("presplit" if is_split(folder) else "hash80")
+    if split == "coda" and is_split(folder):
+        names = " and ".join(f"{part.name}/" for part in split_folders(folder))
+        raise ValueError(
+            f"{folder} is split already, into {names}: CODA-Prompt's lists need the plain class "
+            "folders; take the split as it is with split='presplit' and order='pilot-1993' "
+            "(stream.split=presplit stream.order=pilot-1993)"
+        )
     if split == "coda" and paths is not None:
         counts = CODA_COUNTS if classes == CLASSES else None
         files = coda(folder, paths, classes, counts)
     elif split == "presplit":
         if not is_split(folder):
-            raise ValueError(f"split='presplit' needs train/ and test/ in {folder}")
+            raise ValueError(
+                f"split='presplit' needs train/ and test/ (or val/) in {folder}: leave split out"
+            )
         files = presplit(folder, classes)
     else:
         if is_split(folder):
-            raise ValueError(f"{folder} is split already: split='hash80' needs the plain folders")
+            raise ValueError(
+                f"{folder} is split already: split='hash80' needs the plain folders; set "
+                "split='presplit'"
+            )
         files = hash80(folder, classes)
     learnt = class_order(order, files)
     count = len(files.train) + len(files.test)
@@ -230,6 +276,7 @@ def split_imagenet_r(
     benchmark = build(sets["test"])
     validation = sets.get("validation")
     benchmark.validation_stream = None if validation is None else build(validation).test_stream
+    benchmark.image_files = sets
     benchmark.summary = {
         "stream": "split-imagenet-r",
         "split": split,

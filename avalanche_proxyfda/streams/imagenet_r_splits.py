@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avalanche_proxyfda._yaml import read_yaml
+from avalanche_proxyfda.streams.files.folder_parts import listed
 from avalanche_proxyfda.streams.files.images import is_image_name, list_hash
 
 CLASSES = 200
@@ -53,9 +54,16 @@ def class_folders(folder: Path) -> list[str]:
     return sorted(e.name for e in os.scandir(folder) if e.is_dir() and _WNID.fullmatch(e.name))
 
 
+def split_folders(folder: Path) -> tuple[Path, Path]:
+    """The folders of train and test; test may be called ``val`` or ``validation``."""
+    names = ("test", "val", "validation")
+    test = next((folder / name for name in names if (folder / name).is_dir()), folder / "test")
+    return folder / "train", test
+
+
 def is_split(folder: Path) -> bool:
     """Return True if ``folder`` has train and test folders with classes."""
-    return all((folder / p).is_dir() and class_folders(folder / p) for p in ("train", "test"))
+    return all(part.is_dir() and class_folders(part) for part in split_folders(folder))
 
 
 def _files(folder: Path, wnids: Sequence[str]) -> list[tuple[Path, int]]:
@@ -131,21 +139,32 @@ def presplit(root: Path, classes: int = CLASSES) -> Lists:
     """Read the split of a folder with ``train`` and ``test`` (the PILOT family's download).
 
     Args:
-        root: folder with ``train`` and ``test``.
+        root: folder with ``train`` and ``test``; see :func:`split_folders`.
         classes: required number of classes.
 
     Raises:
         ValueError: if the classes differ, a class has no image, or a file is in both parts.
     """
     parts = []
-    wnids = class_folders(root / "train")
-    for part in ("train", "test"):
-        _check_classes(class_folders(root / part), root / part, classes)
-        if class_folders(root / part) != wnids:
-            raise ValueError(f"{root}: train/ and test/ have different classes")
-        parts.append(tuple(_files(root / part, wnids)))
+    first = split_folders(root)[0]
+    wnids = class_folders(first)
+    for part in split_folders(root):
+        own = class_folders(part)
+        _check_classes(own, part, classes)
+        alone = {name: sorted(one - other) for name, one, other in _sides(first, wnids, part, own)}
+        if any(alone.values()):
+            sides = (f"{listed(names)} in {name}/ alone" for name, names in alone.items() if names)
+            raise ValueError(f"{root}: the parts have different classes: {', '.join(sides)}")
+        parts.append(tuple(_files(part, wnids)))
     train, test = parts
     return _without_overlap(Lists(tuple(wnids), train, test))
+
+
+def _sides(
+    first: Path, classes: Sequence[str], second: Path, others: Sequence[str]
+) -> list[tuple[str, set[str], set[str]]]:
+    one, two = set(classes), set(others)
+    return [(first.name, one, two), (second.name, two, one)]
 
 
 def check_lists(lists: tuple[Path, Path]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from avalanche_proxyfda.streams.files.folder_parts import listed
 from avalanche_proxyfda.streams.files.labelled import DataSet
 
 
@@ -52,7 +53,7 @@ def dataset_sequence(
         odd = next(data for data in sets if data.classes != sets[0].classes)
         raise ValueError(
             f"shared_labels=True, but {odd.name} has other classes than {sets[0].name}: "
-            f"{', '.join(odd.classes[:3])} …"
+            f"{_differing(odd, sets[0])}; give all sets the same classes, or shared_labels=False"
         )
     views = [_each(t, len(sets)) for t in (train_transforms, eval_transforms)]
 
@@ -84,6 +85,16 @@ def dataset_sequence(
         ],
     }
     return benchmark
+
+
+def _differing(first: DataSet, second: DataSet) -> str:
+    """Classes that one of two data sets has alone, or that they have in another order."""
+    sides = [
+        f"{listed(alone)} in {one.name} alone"
+        for one, other in ((first, second), (second, first))
+        if (alone := [name for name in one.classes if name not in other.classes])
+    ]
+    return ", ".join(sides) or "the same classes in another order"
 
 
 def _each(transforms: Transform | Sequence[Transform], count: int) -> list[Transform]:

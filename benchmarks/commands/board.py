@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from avalanche_proxyfda._files import expanded
 from benchmarks.board.write import write_board
 from benchmarks.results.files import collect
 
@@ -14,11 +14,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "records",
         nargs="+",
-        type=Path,
+        type=expanded,
         metavar="RECORDS",
         help="files, or folders that are searched for *.json",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
+    parser.add_argument(
+        "--out",
+        type=expanded,
+        default=None,
+        metavar="DIR",
+        help="where to write; default: board/ in the first folder of records",
+    )
     parser.add_argument(
         "--seeds",
         type=int,
@@ -32,7 +38,9 @@ def main(args: argparse.Namespace) -> int:
     if args.seeds is not None and args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds}: at least one")
     collected = collect(args.records)
-    page = write_board(collected, args.out, args.seeds)
+    first = args.records[0]
+    out = args.out or (first if first.is_dir() else first.parent) / "board"
+    page = write_board(collected, out, args.seeds)
     failed = sum(record.status == "failed" for record in collected.records)
     print(f"{len(collected.records)} runs, {failed} of them failed.")
     for name, reason in collected.refused.items():

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from avalanche_proxyfda._files import expanded
 from benchmarks.board.table import table
 from benchmarks.board.write import write_board
 from benchmarks.config import Recipe, find_recipe, load_recipe
 from benchmarks.execution.job import Job
 from benchmarks.execution.launcher import (
-    INTERRUPTED,
     add_policy,
     check_folder,
     launch,
@@ -20,6 +20,7 @@ from benchmarks.execution.launcher import (
 from benchmarks.execution.local import LocalExecutor
 from benchmarks.execution.plan import known_steps
 from benchmarks.execution.recipe_jobs import Strengths, recipe_jobs
+from benchmarks.execution.stopping import INTERRUPTED
 from benchmarks.methods.plugins import arguments_of
 from benchmarks.methods.registry import METHODS
 from benchmarks.results.files import collect
@@ -65,7 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sequence", nargs="+", metavar="SET", default=list(config.stream.sets))
     parser.add_argument("--panel", nargs="+", metavar="SET", default=list(config.panel.sets))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"))
+    parser.add_argument("--out", type=expanded, default=Path("runs/demo"))
     add_policy(parser, retry_failed=True)
 
 
@@ -109,7 +110,7 @@ def main(args: argparse.Namespace) -> int:
     if end.records:
         print(table(rows_of(end.records)))
     files = [job.file for job in jobs if job.file.is_file()]
-    if end.status != INTERRUPTED and files:
+    if end.status not in INTERRUPTED and files:
         page = write_board(collect(files), args.out / "board", args.seeds)
         print(f"\nEach run's record is in {args.out}/. All of it, run by run, to look at:\n{page}")
     return end.status

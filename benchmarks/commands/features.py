@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from avalanche_proxyfda._files import write_bytes
+from avalanche_proxyfda._files import expanded, write_bytes
 from benchmarks.config import Config
 from benchmarks.execution.launcher import check_folder
 from benchmarks.reproduce.compare import Repetition
@@ -20,6 +20,7 @@ from benchmarks.reproduce.from_record import (
     shown,
 )
 from benchmarks.reproduce.here import add_places, here_of
+from benchmarks.reproduce.pictures import forgotten
 from benchmarks.reproduce.projection import umap_library
 from benchmarks.reproduce.weights import kept_weights, repeated, tower_of
 from benchmarks.results.record import Record
@@ -28,7 +29,11 @@ from benchmarks.results.record import Record
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``python -m benchmarks features``."""
     parser.add_argument(
-        "--run", required=True, type=Path, metavar="RECORD.json", help="record of a finished run"
+        "--run",
+        required=True,
+        type=expanded,
+        metavar="RECORD.json",
+        help="record of a finished run",
     )
     add_places(parser)
     parser.add_argument(
@@ -36,17 +41,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=None,
         metavar="NAME",
         dest="data_set",
-        help="data set of the run's panel or stream; default: the set of the panel that lost the "
-        "most neighbours",
+        help="data set of the run's panel or stream, or the end or the beginning of its name; "
+        "default: the set of the panel that lost the most neighbours, or without a panel the set "
+        "of the stream that lost the most accuracy",
     )
     parser.add_argument(
         "--split", choices=("train", "validation", "test"), default="test", help="default: test"
     )
     parser.add_argument(
-        "--out", type=Path, default=None, help="output folder; default: features/ beside the record"
+        "--out",
+        type=expanded,
+        default=None,
+        help="output folder; default: features/ beside the record",
     )
     parser.add_argument(
-        "--neighbors", type=int, default=10, metavar="K", help="neighbours an image; default: 10"
+        "--neighbors",
+        type=int,
+        default=None,
+        metavar="K",
+        help="neighbours an image; default: 10, or a third of the images if that is less",
     )
     parser.add_argument(
         "--images", type=int, default=400, help="largest number of images; default: 400"
@@ -68,7 +81,7 @@ def main(args: argparse.Namespace) -> int:
         OSError: if a file cannot be read or written.
     """
     for name, value in (("--neighbors", args.neighbors), ("--images", args.images)):
-        if value < 1:
+        if value is not None and value < 1:
             raise ValueError(f"{name} {value}: at least one")
     if args.method == "umap":
         umap_library()
@@ -79,19 +92,22 @@ def main(args: argparse.Namespace) -> int:
     prepared = pretrained(config, record)
     images = shown(prepared, record, name, args.split, args.images)
     count = len(images.rows)
-    if args.neighbors >= count:
-        raise ValueError(f"--neighbors {args.neighbors} must be below the {count} images")
+    near = args.neighbors or max(1, min(10, count // 3))
+    if near >= count:
+        raise ValueError(f"--neighbors {near} must be below the {count} images")
     content, tuned, note = _tuned(args.run, record, config)
     rows = both_features(prepared, images, config, tower_of(content))
-    drawing = Drawing(args.split, args.neighbors, args.method)
+    drawing = Drawing(args.split, near, args.method)
     files, neighbors = report_files(tuned, config, images, drawing, rows, note)
     for file, written in files.items():
         write_bytes(out / file, written)
         print(out / file)
     print(
-        f"{name}: {100 * neighbors.mean:.1f} % of the {args.neighbors} nearest neighbours kept, "
+        f"{name}: {100 * neighbors.mean:.1f} % of the {near} nearest neighbours kept, "
         f"mean over {count} images; {len(neighbors.torn)} lost more than half."
     )
+    for line in forgotten(images, neighbors, near):
+        print(line)
     return 0
 
 

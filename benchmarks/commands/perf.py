@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from importlib import import_module
-from pathlib import Path
 
+from avalanche_proxyfda._files import expanded
 from benchmarks.perf.bounds import exceeded
 from benchmarks.perf.report import write
 
@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for name, about in MEASURED.items():
         job = jobs.add_parser(name, help=about, description=about)
         job.add_argument(
-            "--out", type=Path, default=None, help="folder for a JSON report and a figure"
+            "--out", type=expanded, default=None, help="folder for a JSON report and a figure"
         )
         job.add_argument(
             "--check", action="store_true", help="exit with 1 if a value exceeds its bound"

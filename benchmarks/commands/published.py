@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from avalanche_proxyfda._files import write_bytes
+from avalanche_proxyfda._files import expanded, write_bytes
 from benchmarks.board.published import published_page
 from benchmarks.results.published_files import shipped_tables
 
@@ -13,7 +12,7 @@ from benchmarks.results.published_files import shipped_tables
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``python -m benchmarks published``."""
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="the page, such as published.md"
+        "--out", type=expanded, required=True, metavar="FILE", help="the page, such as published.md"
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 from pydantic import ValidationError
 
+from avalanche_proxyfda._files import expanded
 from benchmarks.config import complaint, parse_overrides, plain, read
 from benchmarks.config.known_keys import KEYS, check_keys
 from benchmarks.config.overrides import with_overrides
@@ -19,7 +19,9 @@ from benchmarks.reproduce.weights import repeated
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``python -m benchmarks rerun``."""
-    parser.add_argument("record", type=Path, metavar="RECORD.json", help="record of a finished run")
+    parser.add_argument(
+        "record", type=expanded, metavar="RECORD.json", help="record of a finished run"
+    )
     add_places(parser)
     parser.add_argument(
         "--set",

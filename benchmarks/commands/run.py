@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._yaml import write_yaml
 from benchmarks.board.table import table
 from benchmarks.config import find_recipe, keys_help, load_recipe, parse_overrides, plain
@@ -14,8 +15,10 @@ from benchmarks.execution.executor import Executor
 from benchmarks.execution.job import Job
 from benchmarks.execution.launcher import Policy, add_policy, check_folder, launch, policy_of
 from benchmarks.execution.local import LocalExecutor
-from benchmarks.execution.plan import checked_steps
+from benchmarks.execution.own_data import RECIPE, check_images, data_overrides
+from benchmarks.execution.plan import checked_steps, printed_notices
 from benchmarks.execution.recipe_jobs import recipe_jobs
+from benchmarks.execution.stopping import typed
 from benchmarks.execution.torchrun import TorchrunExecutor, first_on_machine, joined
 from benchmarks.experiment.ranks import is_main, launched, refuse_ranks
 from benchmarks.results.settings import rows_of
@@ -28,9 +31,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog = keys_help()
     parser.add_argument(
         "--config",
-        required=True,
+        default=None,
         metavar="FILE",
-        help="a recipe, from here or from benchmarks/: a stream's, or one method's on a stream",
+        help="a recipe, from here or from benchmarks/: a stream's, or one method's on a stream; "
+        f"default with --data: {RECIPE}",
+    )
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        default=None,
+        metavar="DIR",
+        help="folders of photographs to learn, one after the other: a folder a class, or train/ "
+        "and test/; docs/own-data.md",
     )
     parser.add_argument(
         "--set",
@@ -72,7 +84,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; default: 1")
     add_policy(parser, retry_failed=True)
     parser.add_argument(
-        "--out", type=Path, default=None, help="folder of the records; default: runs/STREAM"
+        "--out", type=expanded, default=None, help="folder of the records; default: runs/STREAM"
     )
 
 
@@ -84,9 +96,13 @@ def planned(args: argparse.Namespace) -> list[Job]:
         ValueError: when options, keys or values do not fit.
     """
     overrides = parse_overrides(args.overrides)
+    if args.data is not None:
+        overrides |= data_overrides(args.data, overrides)
+    elif args.config is None:
+        raise ValueError("give --config RECIPE, or --data with folders of photographs")
     if args.on_corrupt is not None:
         overrides["stream.on_corrupt"] = args.on_corrupt
-    recipe = load_recipe(find_recipe(args.config))
+    recipe = load_recipe(find_recipe(args.config or RECIPE))
     if args.methods and recipe.method is not None:
         raise ValueError(f"--methods: {recipe.path.name} is the recipe of one method already")
     out = args.out or Path("runs") / recipe.stream
@@ -104,6 +120,8 @@ def main(args: argparse.Namespace) -> int:
     if launched():
         executor = TorchrunExecutor()
     with joined([job.config for job in jobs], args.jobs):
+        if args.data is not None and is_main():
+            check_images(jobs[0].config)
         jobs, summary = first_on_machine(lambda: checked_steps(jobs))
         if args.dry_run:
             _show(jobs, summary)
@@ -118,13 +136,38 @@ def _launched(
     out = jobs[0].folder
     if is_main():
         check_folder(out)
+        if policy.resume:
+            _check_images_of_records(jobs, summary)
     if summary.get("split") == "hash80":
         print("The split is hash80, our own: figures are comparable with the same split only.")
     end = launch(jobs, out, executor, policy)
     if end.records:
         print(table(rows_of(end.records)))
-        print(f"\nEach run's record is in {out}/; python -m benchmarks board {out} draws them.")
+        print(f"\nEach run's record is in {out}/. To draw them as one page:\n{typed('board', out)}")
+        print(f"To see what was forgotten:\n{typed('features', '--run', _last(jobs))}")
     return end.status
+
+
+def _check_images_of_records(jobs: Sequence[Job], summary: dict[str, Any]) -> None:
+    """Refuse to keep finished runs on other images: a run's id does not hold the images.
+
+    Raises:
+        ValueError: names the record and the remedies.
+    """
+    for job in jobs:
+        record = job.finished()
+        if record is None or record.stream is None:
+            continue
+        if record.stream.split_sha256 != summary["split_sha256"]:
+            raise ValueError(
+                f"{job.file} is a finished run on other images than these (the stream's "
+                "split_sha256 differs): --no-resume runs it again, --out DIR keeps both"
+            )
+
+
+def _last(jobs: Sequence[Job]) -> Path:
+    """Record of the last job that is finished."""
+    return next(job.file for job in reversed(jobs) if job.finished() is not None)
 
 
 def _show(jobs: Sequence[Job], summary: dict[str, Any]) -> None:
@@ -139,7 +182,8 @@ def _show(jobs: Sequence[Job], summary: dict[str, Any]) -> None:
 
 def _scan(job: Job) -> int:
     """List the images that cannot be read; 1 if there are any."""
-    count, broken = scan_images(job.config)
+    with printed_notices():
+        count, broken = scan_images(job.config)
     for place, reason in broken.items():
         print(f"{place}: {reason}")
     print(f"{count} images read, {len(broken)} of them broken.")

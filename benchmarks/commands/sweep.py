@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from avalanche_proxyfda._files import expanded
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.job import Job
 from benchmarks.execution.launcher import add_policy, check_folder, launch, policy_of
@@ -15,6 +16,7 @@ from benchmarks.execution.local import LocalExecutor
 from benchmarks.execution.matrix import jobs_of, load_matrix
 from benchmarks.execution.plan import known_steps
 from benchmarks.execution.ray import RayExecutor
+from benchmarks.execution.stopping import typed
 from benchmarks.execution.torchrun import TorchrunExecutor
 
 
@@ -27,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="YAML: streams, methods, seeds, strengths; from here or from benchmarks/sweeps/",
     )
     parser.add_argument(
-        "--out", type=Path, default=None, help="folder of the records; default: runs/MATRIX"
+        "--out", type=expanded, default=None, help="folder of the records; default: runs/MATRIX"
     )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, engine local")
     parser.add_argument(
@@ -69,7 +71,8 @@ def main(args: argparse.Namespace) -> int:
         torch.set_num_threads(matrix.cpus)
         return _one(args, jobs, out)
     end = launch(jobs, out, executor, policy_of(args), known_steps)
-    print(f"python -m benchmarks board {out} draws them.")
+    if end.records:
+        print(f"To draw the records as one page:\n{typed('board', out)}")
     return end.status
 
 

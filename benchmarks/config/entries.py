@@ -28,8 +28,8 @@ def check_entries(methods: Any) -> dict[str, Mapping[str, Any]]:
         return {}
     if not isinstance(methods, Mapping):
         raise ValueError(
-            f"methods={methods!r} must map each method to what differs from the registry; "
-            "the methods to compare are listed in compare"
+            f"methods={methods!r} must be a list of methods to compare, or map each method to "
+            "what differs from the registry; with such a map, compare is the list"
         )
     entries = {}
     for method, entry in methods.items():

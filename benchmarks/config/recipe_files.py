@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
+from avalanche_proxyfda._files import expanded
+from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda._yaml import read_yaml
 from benchmarks.methods.registry import METHODS
 
@@ -18,20 +19,26 @@ def find_recipe(name: str | Path) -> Path:
     Raises:
         FileNotFoundError: if there is no such file; names similar recipes.
     """
-    for path in (Path(name), RECIPES.parent / name, RECIPES / name):
+    name = expanded(name)
+    for path in (name, RECIPES.parent / name, RECIPES / name):
         if path.is_file():
             return path.resolve()
-    stream, method = Path(name).parent.name, Path(name).stem
+    stream, method = name.parent.name, name.stem
     if method in METHODS and f"{stream}.yaml" in shipped():
         raise FileNotFoundError(
             f"config={str(name)!r} is no file: the recipe of a stream holds its methods; "
             f"say --config {stream}.yaml --methods {method}"
         )
-    near = difflib.get_close_matches(str(name).removeprefix("recipes/"), shipped(), 3, 0.4)
+    near = nearest(str(name).removeprefix("recipes/"), shipped(), cutoff=0.4)
     raise FileNotFoundError(
         f"config={str(name)!r} is no file; near ones among the recipes: "
         + ", ".join(near or shipped())
     )
+
+
+def _hint(name: str) -> str:
+    near = nearest(name, shipped(), 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def shipped() -> list[str]:
@@ -58,14 +65,18 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[dict[str, Any]]
         raise ValueError(f"{path.name} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} must hold keys and values")
+    if isinstance(content.get("methods"), list):  # a list compares, a mapping changes
+        if "compare" in content:
+            raise ValueError(f"{path.name}: methods and compare both list methods: leave one out")
+        content["compare"] = content.pop("methods")
     base = content.pop("base", None)
     if base is None:
         return [content]
-    places = ((path.parent / str(base)).resolve(), RECIPES / str(base))
+    places = ((path.parent / expanded(str(base))).resolve(), RECIPES / str(base))
     below = next((place for place in places if place.is_file()), None)
     if below is None:
         raise ValueError(
-            f"{path.name}: base={base!r} is no file, neither beside {path.name} nor among the "
-            f"recipes {', '.join(shipped())}"
+            f"{path.name}: base={base!r} is no file{_hint(str(base))}, neither beside "
+            f"{path.name} nor among the recipes {', '.join(shipped())}"
         )
     return [*read_files(below, (*above, path)), content]

@@ -9,11 +9,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from avalanche_proxyfda._files import expanded
 from benchmarks.config.complaints import complaint
 from benchmarks.config.fields import STRICT, key
 from benchmarks.config.parts import Backbone, Head, Panel, Train, Where, check_optimizer
 from benchmarks.config.streams import AnyStream, Concepts
-from benchmarks.methods.registry import METHODS, check_method
+from benchmarks.methods.registry import (
+    METHODS,
+    check_method,
+    needed_strength,
+    with_strength,
+)
 from benchmarks.results.identity import label_of, run_id_of
 
 
@@ -46,7 +52,7 @@ class Config:
         if (known.knob is None) != (self.strength is None):
             raise ValueError(
                 f"strength={self.strength}: {self.method} "
-                + (f"needs one ({known.knob})" if known.knob else "has none")
+                + (needed_strength(self.method) if known.knob else "has none; " + with_strength())
             )
         if self.method == "lp-ft" and self.head.kind != "probe":
             raise ValueError(f"head.kind={self.head.kind!r}: lp-ft begins with a probe")
@@ -81,7 +87,7 @@ class Config:
 
     def at(self, name: str) -> Path:
         """Return a path of the configuration; a relative path lies in ``where.data``."""
-        return Path(self.where.data).expanduser() / Path(name).expanduser()
+        return expanded(self.where.data) / expanded(name)
 
 
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)

@@ -48,7 +48,7 @@ class ImageNetR:
     """Split ImageNet-R, a group of classes at a time."""
 
     kind: Literal["imagenet-r"]
-    root: Annotated[str, key("archive or folder")] = "imagenet-r"
+    root: Annotated[str, key("archive (tar, zip) or folder")] = "imagenet-r"
     num_experiences: Annotated[int, key("a divisor of 200", ge=1)] = 10
     split: Annotated[
         Literal["hash80", "coda", "presplit"] | None,

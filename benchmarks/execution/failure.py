@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
+from avalanche_proxyfda.streams.files.images import UnreadableImage
 from benchmarks._printing import print_every_character
 from benchmarks.execution.job import Job
 from benchmarks.results.record import Record
@@ -18,7 +19,7 @@ class RunFailedError(Exception):
 
     Args:
         reason: kind and message.
-        trace: the traceback.
+        trace: the traceback; empty where the reason says all.
     """
 
     def __init__(self, reason: str, trace: str) -> None:
@@ -43,9 +44,21 @@ def attempt(work: Work, job: Job, parallel: int) -> Record:
     print_every_character()  # the process may be a worker
     try:
         return work(job, parallel)
+    except UnreadableImage as error:  # a fault of the data: a traceback would hide the file
+        raise RunFailedError(_of_image(error), "") from None
     except Exception as error:
         trace = "".join(traceback.format_exception(error))
         raise RunFailedError(reason_of(error), trace) from None
+
+
+def _of_image(error: UnreadableImage) -> str:
+    """The file of a broken image and the remedies, also for an error of a loader's process."""
+    *_, line = str(error).strip().splitlines()
+    line = line.rpartition(f"{UnreadableImage.__name__}: ")[2]
+    return (
+        f"{UnreadableImage.__name__}: {line}; remove or replace the file, or leave broken images "
+        "out with stream.on_corrupt=drop (--on-corrupt drop)"
+    )
 
 
 def reason_of(error: BaseException) -> str:

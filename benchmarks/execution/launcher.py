@@ -14,11 +14,10 @@ from benchmarks.execution.display import Display
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.job import Job
 from benchmarks.execution.settle import Settler
+from benchmarks.execution.stopping import status_of, stopped
 from benchmarks.execution.torchrun import decided_by_main
 from benchmarks.experiment.ranks import is_main
 from benchmarks.results.record import Record
-
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,8 @@ class Launched:
     Attributes:
         records: the record of each finished run, in the order of the jobs; empty on ranks other
             than 0.
-        status: exit status: 0 if every run is finished, 1 if not, 130 after Ctrl-C.
+        status: exit status: 0 if every run is finished, 1 if not, 130 after Ctrl-C, 143 after
+            SIGTERM.
     """
 
     records: tuple[Record, ...]
@@ -132,21 +132,21 @@ def launch(
     def done(job: Job, outcome: Record | BaseException) -> None:
         display.ended(job, settle(job, outcome))
 
-    interrupted = False
+    interrupted = 0
     try:
         with display:
             executor.run(due, done, display.stepped)
-    except KeyboardInterrupt:
-        interrupted = True
-        print("\nStopped. What is finished is written; the same command goes on from there.")
+    except (KeyboardInterrupt, SystemExit) as error:
+        interrupted = status_of(error)
+        print(f"\n{stopped(policy.resume)}", flush=True)
     finally:
         settle.finish()
     if not is_main():
-        return Launched((), INTERRUPTED if interrupted else 0)
+        return Launched((), interrupted)
     ends = [settle.records.get(job.file) if job.file in left else job.finished() for job in jobs]
     finished = tuple(end for end in ends if end is not None and end.status == "finished")
     if interrupted:
-        return Launched(finished, INTERRUPTED)
+        return Launched(finished, interrupted)
     print(
         f"{len(finished)} of {len(jobs)} runs are finished. "
         f"Took {time.monotonic() - started:.0f} s."

@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from avalanche_proxyfda._files import expanded
+from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda._yaml import read_yaml
 from benchmarks.config import Recipe, complaint, find_recipe, load_recipe, unknown_key
 from benchmarks.execution.job import Job
 from benchmarks.execution.recipe_jobs import Strengths, method_jobs
-from benchmarks.methods.registry import check_method
+from benchmarks.methods.registry import METHODS, check_method, with_strength
 
 FOLDER = Path(__file__).parents[1] / "sweeps"
 _STRICT = ConfigDict(extra="forbid")
@@ -58,6 +60,9 @@ class Matrix:
         by_method = [v for v in (self.strengths, self.variants) if isinstance(v, dict)]
         for method in (*(self.methods or ()), *(name for names in by_method for name in names)):
             check_method(method)
+        for method in self.strengths if isinstance(self.strengths, dict) else ():
+            if METHODS[method].knob is None:
+                raise ValueError(f"strengths.{method}: {method} has none; {with_strength()}")
         for name, settings in self._settings():
             for key in settings:
                 if key in _SAID:
@@ -104,11 +109,15 @@ def load_matrix(name: str) -> Matrix:
         FileNotFoundError: when there is none.
         ValueError: for keys that do not exist, near ones named, and for bad values.
     """
-    places = [Path(name), FOLDER / name, FOLDER.parent / name]
+    places = [expanded(name), FOLDER / name, FOLDER.parent / name]
     path = next((p for p in places if p.is_file()), None)
     if path is None:
-        known = ", ".join(p.name for p in sorted(FOLDER.glob("*.yaml")))
-        raise FileNotFoundError(f"--matrix {name} is no file; there are {known} in {FOLDER.name}/")
+        known = [p.name for p in sorted(FOLDER.glob("*.yaml"))]
+        near = nearest(Path(name).name, known, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise FileNotFoundError(
+            f"--matrix {name} is no file; {hint}there are {', '.join(known)} in {FOLDER.name}/"
+        )
     try:
         content = read_yaml(path.read_text(encoding="utf-8"))
     except ValueError as error:

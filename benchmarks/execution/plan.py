@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from avalanche_proxyfda.streams.files.left_out import LeftOutWarning
 from benchmarks.config import Config, plain
 from benchmarks.execution.job import Job
 from benchmarks.experiment.prepare import check_batches, planned_steps, prepare
@@ -26,25 +30,43 @@ def checked_steps(jobs: Sequence[Job]) -> tuple[list[Job], dict[str, Any]]:
     """
     streams: dict[bytes, Stream] = {}
     counted = []
-    for job in jobs:
-        key = _key(job.config)
-        if key not in streams:
-            streams[key] = prepare(job.config, only_check=True).stream
-        stream = streams[key]
-        check_batches(job.config, stream)
-        steps = planned_steps(job.config, stream)
-        counted.append(replace(job, steps=steps, images=stream.summary))
+    with printed_notices():
+        for job in jobs:
+            key = _key(job.config)
+            if key not in streams:
+                streams[key] = prepare(job.config, only_check=True).stream
+            stream = streams[key]
+            check_batches(job.config, stream)
+            steps = planned_steps(job.config, stream)
+            counted.append(replace(job, steps=steps, images=stream.summary))
     return counted, next(iter(streams.values())).summary
 
 
 def known_steps(jobs: Sequence[Job]) -> list[Job]:
     """Jobs with their steps; 0 for a job that cannot be built, which fails when it runs."""
     steps: dict[bytes, int] = {}
-    for job in jobs:
-        key = _key(job.config)
-        if key not in steps:
-            steps[key] = _steps(job.config)
+    with printed_notices():
+        for job in jobs:
+            key = _key(job.config)
+            if key not in steps:
+                steps[key] = _steps(job.config)
     return [replace(job, steps=steps[_key(job.config)]) for job in jobs]
+
+
+@contextmanager
+def printed_notices() -> Iterator[None]:
+    """Print what the data sets that the block loads leave out, each line once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LeftOutWarning)
+        try:
+            yield
+        finally:
+            notices = [w for w in caught if issubclass(w.category, LeftOutWarning)]
+            for text in dict.fromkeys(str(notice.message) for notice in notices):
+                print(text, file=sys.stderr, flush=True)
+    for other in caught:
+        if other not in notices:
+            warnings.showwarning(other.message, other.category, other.filename, other.lineno)
 
 
 def _steps(config: Config) -> int:

@@ -77,7 +77,12 @@ def method_jobs(
     grids = {"grid": run.grid, "coarse": run.coarse}
     grid = grids[strengths] if isinstance(strengths, str) else strengths
     if isinstance(strengths, str) and not grid:
-        raise ValueError(f"{source} has no {strengths} of {run.config.method}: say strengths=…")
+        method = run.config.method
+        usual = ", ".join(f"{value:g}" for value in METHODS[method].grid)
+        raise ValueError(
+            f"{source} has no {strengths} of {method}: write methods.{method}.{strengths} into the "
+            f"recipe, or give strengths; the usual grid of {method} is {usual}"
+        )
     selection = Selection("validation", len(grid))
     path = path_configs(run.config, grid)
     return [Job(checked(config, source), folder, selection) for config in path]

@@ -6,11 +6,12 @@ Recipes, the board, the benches and the tests take their list of methods from
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from avalanche_proxyfda._names import nearest
 
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 MARKERS = ".,ov^<>12348sp*hH+xXDd|_P"
@@ -214,13 +215,25 @@ def check_method(method: str) -> str:
         ValueError: when it is unknown; names the nearest.
     """
     if method not in METHODS:
-        near = difflib.get_close_matches(method, METHODS, n=1)
+        near = nearest(method, METHODS, 1)
         raise ValueError(
             f"method={method!r} is unknown; "
             + (f"did you mean {near[0]!r}? " if near else "")
             + f"choose one of {tuple(METHODS)}"
         )
     return method
+
+
+def needed_strength(method: str) -> str:
+    """Says that ``method`` needs a strength, and which are usual."""
+    known = METHODS[method]
+    grid = ", ".join(f"{value:g}" for value in known.grid)
+    return f"needs one ({known.knob}); usual is {known.strength:g}, of the grid {grid}"
+
+
+def with_strength() -> str:
+    """Names the methods that have a strength."""
+    return "methods with a strength: " + ", ".join(m for m, known in METHODS.items() if known.knob)
 
 
 def place_of(method: str) -> int:

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from benchmarks.config import Config
 from benchmarks.experiment.prepare import Prepared
-from benchmarks.reproduce.figure import draw, saved
+from benchmarks.reproduce.figure import WORST, draw, saved
 from benchmarks.reproduce.figure_words import Drawing, words_of_figure
 from benchmarks.reproduce.from_record import Shown, features
+from benchmarks.reproduce.pictures import file_names, thumbnails
 from benchmarks.reproduce.projection import Neighbors, Projection, neighbors_lost, project
 from benchmarks.results.record import Record
 
-FIELDS = ("index", "class", "x_before", "y_before", "x_after", "y_after", "share_kept")
+FIELDS = ("index", "file", "class", "x_before", "y_before", "x_after", "y_after", "share_kept")
 """Columns of the table."""
 
 
@@ -55,7 +56,7 @@ def report_files(
     rows: tuple[Tensor, Tensor],
     note: str = "",
 ) -> tuple[dict[str, bytes], Neighbors]:
-    """The figure as PNG and SVG, and its points as CSV.
+    """The figure as PNG and SVG, its points as CSV, and the worst images with lost neighbours.
 
     Args:
         record: record of the tuned model.
@@ -79,14 +80,20 @@ def report_files(
     unusual = [x for x, usual in ((drawing.split, "test"), (drawing.method, "pca")) if x != usual]
     stem = "-".join((record.label, re.sub(r"[^\w.-]+", "_", images.name), *unusual))
     contents = {**saved(figure), "csv": _table(places, neighbors, images)}
-    return {f"{stem}.{kind}": content for kind, content in contents.items()}, neighbors
+    files = {f"{stem}.{kind}": content for kind, content in contents.items()}
+    worst = neighbors.worst(WORST)
+    if worst and images.source is not None:
+        files[f"{stem}-images.png"] = thumbnails(images, neighbors, worst)
+    return files, neighbors
 
 
 def _table(places: Projection, neighbors: Neighbors, images: Shown) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(FIELDS)
+    names = file_names(images)
     for k, (row, label) in enumerate(zip(images.rows, images.labels, strict=True)):
         numbers = (*places.before[k], *places.after[k], neighbors.kept[k])
-        writer.writerow([row, images.classes[label], *(f"{x:.6f}" for x in numbers)])
+        named = [row, names[k], images.classes[label]]
+        writer.writerow([*named, *(f"{x:.6f}" for x in numbers)])
     return text.getvalue().encode()

@@ -19,6 +19,7 @@ from benchmarks.experiment.prepare import Prepared, prepare
 from benchmarks.experiment.record import state_hash
 from benchmarks.methods.plugins import checked
 from benchmarks.reproduce.here import Here, check_images
+from benchmarks.reproduce.set_names import named_set
 from benchmarks.results.files import RefusedRecordError, read_record
 from benchmarks.results.record import Record
 from benchmarks.streams.concepts.data import Split
@@ -81,28 +82,38 @@ def chosen_set(record: Record, asked: str | None) -> str:
 
     Args:
         record: record of the run.
-        asked: name of the data set. None chooses the set of the panel that lost the most
-            neighbours.
+        asked: name of the data set, see :func:`named_set`. None chooses the set of the panel
+            that lost the most neighbours; without a panel, the experience that lost the most
+            accuracy.
 
     Raises:
-        ValueError: if the run has no such data set, or has no panel to choose from.
+        ValueError: if the run has no such data set, or several could be meant.
     """
     assert record.panel is not None
     assert record.stream is not None
     assert record.outcome is not None
     names = dict.fromkeys((*record.panel, *record.stream.experiences))
     if asked is not None:
-        if asked not in names:
-            raise ValueError(f"--set {asked!r} is not of the run, which has {', '.join(names)}")
-        return asked
+        return named_set(asked, list(names))
     drift = record.outcome.panel[-1].drift if record.outcome.panel else {}
     overlaps = {name: values.get("neighbors") for name, values in drift.items()}
     measured = {name: value for name, value in overlaps.items() if value is not None}
     if not measured:
-        raise ValueError(
-            f"the run measured no panel to choose from: give --set, one of {', '.join(names)}"
-        )
+        return _most_forgotten(record)
     return min(measured, key=lambda name: measured[name])
+
+
+def _most_forgotten(record: Record) -> str:
+    """The experience that lost the most accuracy after it was learnt; of a tie the first."""
+    assert record.stream is not None
+    assert record.outcome is not None
+    matrix, names = record.outcome.accuracy, record.stream.experiences
+
+    def lost(place: int) -> float:
+        learnt, last = matrix[place + 1][place], matrix[-1][place]
+        return 0.0 if learnt is None or last is None else learnt - last
+
+    return names[max(range(len(names)), key=lambda place: (lost(place), -place))]
 
 
 def pretrained(config: Config, record: Record) -> Prepared:
@@ -134,6 +145,7 @@ class Shown:
         rows: [N] indices of the images in the split.
         labels: [N] labels of the images.
         classes: class names by label.
+        source: the images as they are stored, in the order of the split; None if unknown.
     """
 
     name: str
@@ -142,6 +154,7 @@ class Shown:
     rows: tuple[int, ...]
     labels: tuple[int, ...]
     classes: tuple[str, ...]
+    source: Any = None
 
 
 def shown(prepared: Prepared, record: Record, name: str, split: Split, count: int) -> Shown:
@@ -166,6 +179,7 @@ def shown(prepared: Prepared, record: Record, name: str, split: Split, count: in
     if name in panel:
         data, experience = panel[name], None
         images, classes = getattr(data.images, split), _words(data.classes)
+        source = data.sources.get(split)
     else:
         place = prepared.stream.names.index(name)
         experience = place + 1
@@ -173,10 +187,36 @@ def shown(prepared: Prepared, record: Record, name: str, split: Split, count: in
         if stream is None:
             raise ValueError(f"--split {split}: the run's stream has none; give --split test")
         images, classes = stream[place].dataset.eval(), _classes(prepared.stream, place)
+        sources = prepared.stream.sources
+        source = sources[place].get(split) if sources else None
     targets = _targets(images)
     rows = thinned(targets, count)
     labels = tuple(targets[row] for row in rows)
-    return Shown(name, experience, Subset(images, rows), tuple(rows), labels, classes)
+    if source is not None:
+        source = _aligned(source, targets)
+    return Shown(name, experience, Subset(images, rows), tuple(rows), labels, classes, source)
+
+
+def _aligned(source: Any, targets: list[int]) -> Any:
+    """The stored images in the order of ``targets``: Avalanche may have grouped them by class."""
+    rows: dict[int, list[int]] = {}
+    for row, label in reversed(list(enumerate(_targets(source)))):
+        rows.setdefault(label, []).append(row)
+    order = [rows[label].pop() for label in targets]
+    return source if order == list(range(len(order))) else Subset(source, order)
+
+
+def origin(source: Any, row: int) -> tuple[Any, int]:
+    """The data set that stores an image of ``source``, and the image's row there."""
+    while isinstance(source, Subset):
+        source, row = source.dataset, source.indices[row]
+    return source, row
+
+
+def stored_image(source: Any, row: int) -> Any:
+    """An image as it is stored: an RGB image of PIL, or an input of tiny-clip."""
+    data, row = origin(source, row)
+    return data[row][0]
 
 
 def _targets(data: Any) -> list[int]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch.utils.data import Dataset, Subset
 
 from avalanche_proxyfda.metrics import Panel, PanelSet
+from avalanche_proxyfda.streams.files.datasets import unknown_set
 from avalanche_proxyfda.streams.files.images import list_hash
 from avalanche_proxyfda.streams.files.labelled import Labelled
+from avalanche_proxyfda.streams.files.torchvision_sets import TORCHVISION
 from avalanche_proxyfda.streams.sequence import Transform
 from benchmarks.config import Config, plain
 from benchmarks.results.places import panel_word, scrubbed
@@ -29,6 +31,7 @@ class PanelData:
         sha256: identity of the images.
         dropped: reason for each dropped broken image, by place.
         classes: class names by label.
+        sources: images as they are stored, by split, in the order of ``images``.
     """
 
     images: PanelSet
@@ -36,6 +39,7 @@ class PanelData:
     sha256: str
     dropped: dict[str, str]
     classes: tuple[str, ...]
+    sources: dict[Split, Any] = field(default_factory=dict)
 
 
 class _Viewed(Dataset[tuple[Any, int]]):
@@ -95,16 +99,20 @@ def _panel_set(config: Config, name: str, views: Views) -> PanelData:
         parts: Any = {split: concept(name, split) for split in SPLITS}
         identity, inputs, classes = embedded_hash(name), parts, parts["train"].classes
     else:
+        if name.partition(":")[0] not in ("npz", "folder") and name not in TORCHVISION:
+            raise ValueError(f"panel.sets: {unknown_set(name, config.at(''), EMBEDDED)}")
         data, dropped = load_set(name, config.at(""), SetOptions.of(config.stream))
         parts = {split: getattr(data, split) for split in SPLITS}
         identity, classes = data.sha256, data.classes
         inputs = {split: _Viewed(part, views.evaluation) for split, part in parts.items()}
     images: dict[Split, Any] = {}
+    sources: dict[Split, Any] = {}
     labels: dict[Split, set[int]] = {}
     for split in SPLITS:
         limit = config.panel.train if split == "train" else config.panel.test
         rows = thinned(parts[split].targets, limit)
         images[split] = Subset(inputs[split], rows)
+        sources[split] = Subset(parts[split], rows)
         labels[split] = {int(parts[split].targets[r]) for r in rows}
     untrained = sorted((labels["validation"] | labels["test"]) - labels["train"])
     if untrained or len(labels["train"]) < 2:
@@ -119,4 +127,5 @@ def _panel_set(config: Config, name: str, views: Views) -> PanelData:
         list_hash([f"{identity} {list(counts.values())}"]),
         {scrubbed(place, content): scrubbed(reason, content) for place, reason in dropped.items()},
         tuple(classes),
+        sources,
     )

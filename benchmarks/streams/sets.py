@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from avalanche_proxyfda.streams.files.broken import broken, without_broken
 from avalanche_proxyfda.streams.files.datasets import load
+from avalanche_proxyfda.streams.files.folder_parts import listed
 from avalanche_proxyfda.streams.files.labelled import DataSet
+from avalanche_proxyfda.streams.files.left_out import LeftOutWarning
 from benchmarks.config import Config, plain
 from benchmarks.results.places import hidden_names
 
@@ -65,7 +69,23 @@ def load_set(
         FileNotFoundError, ValueError: see :func:`avalanche_proxyfda.streams.files.datasets.load`.
     """
     data = _load(name, root, options)
-    return without_broken(data) if options.on_corrupt == "drop" else (data, {})
+    if options.on_corrupt != "drop":
+        return data, {}
+    rest, reasons = without_broken(data)
+    warn_dropped(name, [place.removeprefix(f"{name} ") for place in reasons])
+    return rest, reasons
+
+
+def warn_dropped(name: str, places: Sequence[str]) -> None:
+    """Warn that broken images are left out; without places, do nothing.
+
+    Args:
+        name: name of the data set.
+        places: places of the images in the data set.
+    """
+    if places:
+        text = f"{name}: broken images are left out ({len(places)}): {listed(places)}"
+        warnings.warn(text, LeftOutWarning, stacklevel=2)
 
 
 def scan_set(name: str, root: Path, options: SetOptions) -> tuple[int, dict[str, str]]:

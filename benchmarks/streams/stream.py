@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ class Stream:
         grows: True if experiences add classes to one label space.
         names: names of the experiences.
         summary: contents of the stream, for the record.
+        sources: images of each experience as they are stored, by split, in the order of the
+            experience's data sets; empty if they are not known.
     """
 
     train: Any
@@ -30,3 +33,4 @@ class Stream:
     grows: bool
     names: tuple[str, ...]
     summary: dict[str, Any]
+    sources: tuple[Mapping[str, Any], ...] = ()

@@ -146,8 +146,8 @@ TARS: list[tuple[str, bytes, str]] = [
     ("device", header("x", tarfile.BLKTYPE, 0), "a link or a device"),
     ("terminal", header("x", tarfile.CHRTYPE, 0), "a link or a device"),
     ("promise", header("x", tarfile.REGTYPE, 1 << 50), "more than 20.0 GiB"),
-    ("our mark", header(archives._MARK, tarfile.REGTYPE, 0), "called like our own mark"),
-    ("below our mark", header(f"{archives._MARK}/x", tarfile.REGTYPE, 0), "like our own mark"),
+    ("our mark", header(archives.MARK, tarfile.REGTYPE, 0), "called like our own mark"),
+    ("below our mark", header(f"{archives.MARK}/x", tarfile.REGTYPE, 0), "like our own mark"),
     ("file and folder", FILE + header("a.txt/b", tarfile.REGTYPE, 0), "damaged"),
     ("turtles", attributes(b"", comment="x") * 3000 + FILE, "damaged"),
 ]
@@ -175,7 +175,7 @@ def test_an_archive_that_goes_on_after_its_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mark", [b"", b"\xff", b"[" * 100_000, b"{}"])
 def test_a_mark_that_is_none(tmp_path: Path, mark: bytes) -> None:
     made = archive(tmp_path / "x.tar", ("a.txt", b"12345"))
-    (extract(made, tmp_path / "out") / archives._MARK).write_bytes(mark)
+    (extract(made, tmp_path / "out") / archives.MARK).write_bytes(mark)
     with pytest.raises(ValueError, match="was not extracted from"):
         is_extracted(made, tmp_path / "out")
 

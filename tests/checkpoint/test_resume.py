@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from avalanche.benchmarks import nc_benchmark
-from avalanche.training.plugins import EarlyStoppingPlugin, LRSchedulerPlugin
+from avalanche.training.plugins import EarlyStoppingPlugin, LRSchedulerPlugin, SupervisedPlugin
 from torch import Tensor
 
 from avalanche_proxyfda import EfficientNaive, FDAPlugin
@@ -65,6 +66,48 @@ def test_a_training_that_was_broken_off_ends_the_same(
     for step in (1, 5, total // 2 + 3):
         again = broken_at(step, make, model, stream(), tmp_path / str(step))
         assert alike(whole, again), step
+
+
+class BreakOffInEvaluation(SupervisedPlugin[Any]):
+    """Raises in the evaluation, as a signal does that comes then, if it shall."""
+
+    def __init__(self, raises: bool) -> None:
+        super().__init__()
+        self.raises = raises
+
+    def after_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
+        if self.raises:
+            raise BrokenOffError
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize("method", ["none", "proxy-fda", "weights"])
+def test_a_stop_in_the_evaluation_loses_no_training(
+    tmp_path: Path, method: str, benchmark: str
+) -> None:
+    make, (model, stream) = partial(toy_plugins, CASES[method]), BENCHMARKS[benchmark]
+    steps = Counter[str]()
+
+    class Steps(BreakOff):
+        def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+            steps[self.act] += 1
+
+    whole = train(build(model, *make(), Steps(act="whole")), stream(), tmp_path / "a", every=None)
+    broken = build(model, *make(), Steps(act="first"))
+    broken.plugins.append(BreakOffInEvaluation(True))
+    with pytest.raises(BrokenOffError):
+        train(broken, stream(), tmp_path / "b", every=None)
+    rest = build(model, *make(), Steps(act="rest"))
+    rest.plugins.append(BreakOffInEvaluation(False))
+    again = train(rest, stream(), tmp_path / "b", every=None)
+    assert alike(whole, again)
+    assert steps["first"] == steps["rest"] == steps["whole"] / 2  # no step is trained twice
 
 
 class Noisy(Blobs):

@@ -6,6 +6,7 @@ import hashlib
 import random
 import shutil
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from avalanche_proxyfda.streams.imagenet_r import class_order, split_imagenet_r
+from avalanche_proxyfda.streams.imagenet_r import class_order, image_paths, split_imagenet_r
 from avalanche_proxyfda.streams.imagenet_r_splits import CLASSES, coda, hash80, presplit
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* ImageNet-R has 30000")
@@ -135,6 +136,48 @@ def test_a_folder_that_is_split_already(tree: Path, tmp_path: Path) -> None:
     shutil.copy(twice, tmp_path / "train" / WNIDS[0])
     with pytest.raises(ValueError, match=rf"1 files are in train and in test.*{WNIDS[0]}/art_0"):
         presplit(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["val", "validation"])
+def test_a_tree_of_train_and_val(
+    tree: Path, lists: tuple[Path, Path], tmp_path: Path, name: str
+) -> None:
+    for part, keep in (("train", slice(1, None)), (name, slice(0, 1))):
+        for wnid in WNIDS:
+            (tmp_path / part / wnid).mkdir(parents=True)
+            for file in sorted((tree / wnid).iterdir())[keep]:
+                shutil.copy(file, tmp_path / part / wnid)
+    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
+    benchmark = split_imagenet_r(tmp_path, 10)
+    assert benchmark.summary["split"] == "presplit" and benchmark.summary["test"] == CLASSES
+    with pytest.raises(
+        ValueError, match=rf"into train/ and {name}/: .* split='presplit' and order"
+    ):
+        split_imagenet_r(tmp_path, 10, split="coda", lists=lists)
+    assert len(image_paths(tmp_path)) == benchmark.summary["train"] + CLASSES
+    (tmp_path / name / WNIDS[3]).rename(tmp_path / name / "n99999999")
+    words = rf"different classes: {WNIDS[3]} in train/ alone, n99999999 in {name}/ alone"
+    with pytest.raises(ValueError, match=words):
+        split_imagenet_r(tmp_path, 10)
+
+
+def test_from_a_zip_as_code_bases_share_it(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ImageNet-R.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        for part, keep in (("train", slice(1, None)), ("test", slice(0, 1))):
+            for wnid in WNIDS:
+                for file in sorted((tree / wnid).iterdir())[keep]:
+                    made.write(file, f"ImageNet R/{part}/{wnid}/{file.name}")
+        made.writestr("__MACOSX/ImageNet R/train/._n01443537", b"x")
+        made.writestr("ImageNet R/.DS_Store", b"x")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for root in (path, "~/ImageNet-R.zip"):  # the second time it is there already
+        benchmark = split_imagenet_r(root, 10)
+        assert benchmark.summary["split"] == "presplit" and benchmark.summary["test"] == CLASSES
+    with pytest.raises(FileNotFoundError, match=r"is it ImageNet-R\.zip, which lies there\?"):
+        split_imagenet_r(tmp_path / "imagenet-r.tar", 10)
 
 
 def test_codas_lists_and_orders(tree: Path, lists: tuple[Path, Path]) -> None:

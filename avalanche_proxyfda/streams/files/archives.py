@@ -1,28 +1,29 @@
-"""Tar archives from elsewhere: no member is written outside the target folder."""
+"""Tar and zip archives from elsewhere: no member is written outside the target folder."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import lzma
 import os
 import shutil
 import tarfile
 import tempfile
-import zlib
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-GIB = 1 << 30
+from avalanche_proxyfda.streams.files.members import (
+    DAMAGE,
+    GIB,
+    Names,
+    UnsafeArchive,
+    check_bounds,
+    check_room,
+)
+from avalanche_proxyfda.streams.files.zips import MARK, extract_zip, is_zip
+
 _HEADER = 1 << 20  # largest long name or attributes in bytes: tarfile keeps them in memory
 _PADDING = 64 << 20  # largest padding after the end mark, in bytes
-_MARK = ".extracted-from.json"
-
-
-class UnsafeArchive(ValueError):  # noqa: N818 (the name states the fault)
-    """The archive has a member that must not be extracted."""
 
 
 class _Member(tarfile.TarInfo):
@@ -44,20 +45,6 @@ class _Member(tarfile.TarInfo):
         return member
 
 
-# exceptions of tarfile and its decompressors, and of members that are file and folder at once
-_DAMAGE = (
-    tarfile.TarError,
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-    gzip.BadGzipFile,
-    FileExistsError,
-    NotADirectoryError,
-    IsADirectoryError,
-    ValueError,
-    TypeError,
-    RecursionError,
-)
 _SIZED = (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE, tarfile.LNKTYPE)
 
 
@@ -70,7 +57,7 @@ def extract(
     archive's permissions and owners are not used.
 
     Args:
-        archive: tar file, compressed or not.
+        archive: tar file, compressed or not, or zip file.
         into: folder to create; it must not exist.
         max_bytes: largest number of bytes to write.
         max_files: largest number of members.
@@ -81,9 +68,9 @@ def extract(
     Raises:
         FileExistsError: if ``into`` exists.
         UnsafeArchive: if a name is absolute, climbs out of the folder or repeats; a member is a
-            link, a device or a sparse file; a header is too large; or the archive is above a
-            bound.
-        ValueError: if the file is damaged, or is no tar archive.
+            link, a device, a sparse file or encrypted; a header is too large; or the archive
+            is above a bound.
+        ValueError: if the file is damaged, or is no archive.
         OSError: if the disk has no room.
     """
     if into.exists():
@@ -91,24 +78,22 @@ def extract(
     into.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
     try:
-        with tarfile.open(archive, tarinfo=_Member) as tar:
-            members = _checked(tar, max_bytes, max_files)
-            needed = sum(m.size for m in members)
-            free = shutil.disk_usage(into.parent).free
-            if needed > free:
-                raise OSError(
-                    f"{archive} needs {needed / GIB:.2f} GiB, but {into.parent} has "
-                    f"{free / GIB:.2f} GiB left"
-                )
-            for member in tqdm(members, desc=f"extracting {archive.name}", delay=2, leave=False):
-                _write(tar, member, staged)
-        (staged / _MARK).write_text(json.dumps(_identity(archive)), encoding="utf-8")
+        if is_zip(archive):
+            extract_zip(archive, staged, max_bytes, max_files)
+        else:
+            with tarfile.open(archive, tarinfo=_Member) as tar:
+                members = _checked(tar, max_bytes, max_files)
+                check_room(archive, into.parent, sum(m.size for m in members))
+                bar = tqdm(members, desc=f"extracting {archive.name}", delay=2, leave=False)
+                for member in bar:
+                    _write(tar, member, staged)
+        (staged / MARK).write_text(json.dumps(_identity(archive)), encoding="utf-8")
         staged.chmod(0o755)  # a temporary folder is readable by its owner alone
         os.replace(staged, into)
     except UnsafeArchive as error:
         raise UnsafeArchive(f"{archive}: {error}") from None
-    except _DAMAGE as error:
-        raise ValueError(f"{archive} is damaged, or no tar archive: {error}") from error
+    except DAMAGE as error:
+        raise ValueError(f"{archive} is damaged, or no tar archive nor a zip: {error}") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return into
@@ -122,7 +107,7 @@ def is_extracted(archive: Path, into: Path) -> bool:
     """
     if not into.exists():
         return False
-    mark = into / _MARK
+    mark = into / MARK
     if _read_mark(mark) != _identity(archive):
         raise ValueError(
             f"{into} was not extracted from {archive} as it stands: remove it, or give it as root"
@@ -144,31 +129,21 @@ def _identity(archive: Path) -> dict[str, int]:
 
 def _checked(tar: tarfile.TarFile, max_bytes: int, max_files: int) -> list[tarfile.TarInfo]:
     members: list[tarfile.TarInfo] = []
-    names: set[PurePosixPath] = set()
+    names = Names(MARK)
     total = 0
     for member in tar:
-        name = PurePosixPath(member.name.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or ":" in name.parts[:1]:
-            raise UnsafeArchive(f"{member.name!r} would be written outside the folder")
+        names.check(member.name)
         if not (member.isfile() or member.isdir()):
             raise UnsafeArchive(f"{member.name!r} is a link or a device")
         if member.issparse():
             raise UnsafeArchive(f"{member.name!r} is a sparse file")
         if member.size < 0:
             raise UnsafeArchive(f"{member.name!r} has {member.size} bytes")
-        if name.parts[:1] == (_MARK,):
-            raise UnsafeArchive(f"{member.name!r} is called like our own mark")
         if member.isfile():
-            if name in names:
-                raise UnsafeArchive(f"{member.name!r} is there twice")
-            names.add(name)
+            names.add(member.name)
         total += member.size
         members.append(member)
-        if total > max_bytes or len(members) > max_files:
-            raise UnsafeArchive(
-                f"it holds more than {max_bytes / GIB:.1f} GiB or {max_files} files: raise "
-                "the bound if that is right"
-            )
+        check_bounds(total, len(members), max_bytes, max_files)
     _check_the_end(tar)
     return members
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from avalanche_proxyfda.streams.files.folder_parts import listed
 from avalanche_proxyfda.streams.files.images import scan_items
 from avalanche_proxyfda.streams.files.labelled import SPLITS, DataSet
 
@@ -23,10 +24,15 @@ def without_broken(data: DataSet) -> tuple[DataSet, dict[str, str]]:
     parts = {split: getattr(data, split).without(places) for split, places in reasons.items()}
     empty = [split for split, part in parts.items() if not len(part)]
     if empty:
-        raise ValueError(f"{data.name}: no readable image is left for {', '.join(empty)}")
+        raise ValueError(
+            f"{data.name}: no readable image is left for {', '.join(empty)}: restore broken files"
+        )
     lost = sorted(set(range(len(data.classes))) - set(parts["train"].targets))
     if lost:
-        raise ValueError(f"{data.name}: no readable training image of the classes {lost[:5]}")
+        raise ValueError(
+            f"{data.name}: no readable training image of {listed(data.classes[k] for k in lost)}: "
+            "restore its files, or remove the class"
+        )
     dropped: dict[str, str] = {}
     for split, places in reasons.items():
         names = getattr(data, split).placed()

@@ -109,19 +109,44 @@ class ImageFiles(Dataset[tuple[Any, int]]):
         paths: [N] paths of images.
         targets: [N] labels from 0.
         max_pixels: see :func:`load_rgb`.
+        names: [N] names of the images within their data set; None takes ``class/file``.
+
+    Attributes:
+        keys: [N] identities of the images in the hash of a split; the names, unless they are
+            set to something that a new name does not change.
 
     Raises:
-        ValueError: if the number of targets differs from the number of paths.
+        ValueError: if the number of targets or of names differs from the number of paths.
     """
 
     def __init__(
-        self, paths: Sequence[Path], targets: Sequence[int], max_pixels: int = MAX_PIXELS
+        self,
+        paths: Sequence[Path],
+        targets: Sequence[int],
+        max_pixels: int = MAX_PIXELS,
+        names: Sequence[str] | None = None,
     ) -> None:
         if len(paths) != len(targets):
             raise ValueError(f"{len(paths)} paths, but {len(targets)} targets")
+        if names is not None and len(paths) != len(names):
+            raise ValueError(f"{len(paths)} paths, but {len(names)} names")
         self.paths = list(paths)
         self.targets = [int(t) for t in targets]
         self.max_pixels = max_pixels
+        shown = ("/".join(path.parts[-2:]) for path in self.paths) if names is None else names
+        self.names = list(shown)
+        self.keys = self.names
+
+    def subset(self, rows: Sequence[int]) -> ImageFiles:
+        """The images of ``rows``, in the order of ``rows``."""
+        part = ImageFiles(
+            [self.paths[k] for k in rows],
+            [self.targets[k] for k in rows],
+            self.max_pixels,
+            [self.names[k] for k in rows],
+        )
+        part.keys = [self.keys[k] for k in rows]
+        return part
 
     def __len__(self) -> int:
         return len(self.paths)

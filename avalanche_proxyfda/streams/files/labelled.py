@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Dataset
 
-from avalanche_proxyfda.streams.files.images import list_hash
+from avalanche_proxyfda.streams.files.images import (
+    DAMAGE,
+    ImageFiles,
+    UnreadableImage,
+    list_hash,
+)
 
 SPLITS = ("train", "validation", "test")
+_FILES = ("paths", "samples", "_samples", "_image_files", "_images")
+"""Attributes of :class:`ImageFiles` and of torchvision's data sets that list files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,17 +39,44 @@ class Labelled(Dataset[tuple[Any, int]]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        image = self.source[self.rows[index]][0]
-        return image.convert("RGB"), self.targets[index]
+        row = self.rows[index]
+        try:
+            image = self.source[row][0].convert("RGB")
+        except UnreadableImage:
+            raise
+        except DAMAGE as error:  # torchvision's own readers name no file
+            where = self.file(index) or f"{type(self.source).__name__}, image {row}"
+            raise UnreadableImage(f"{where}: {error or type(error).__name__}") from error
+        return image, self.targets[index]
+
+    def file(self, index: int) -> Path | None:
+        """File of an image; None for images of a pack or an array."""
+        for name in _FILES:
+            listed = getattr(self.source, name, None)
+            if listed is not None:
+                entry = listed[self.rows[index]]
+                return Path(entry[0] if isinstance(entry, tuple) else entry)
+        return None
+
+    def place(self, index: int) -> str:
+        """Place of one image, see :meth:`placed`; files of torchvision's data sets are named."""
+        row, file = self.rows[index], self.file(index)
+        if isinstance(self.source, ImageFiles):
+            return self.source.names[row]
+        return str(row) if file is None else "/".join(file.parts[-2:])
 
     def placed(self) -> list[tuple[str, int]]:
         """Place and label of each image; the place is ``class/file``, or the row in ``source``."""
-        paths = getattr(self.source, "paths", None)
+        return self._with_labels("names")
 
-        def where(row: int) -> str:
-            return str(row) if paths is None else "/".join(paths[row].parts[-2:])
+    def identified(self) -> list[tuple[str, int]]:
+        """Identity and label of each image; the identity is the place, or a hash of content."""
+        return self._with_labels("keys")
 
-        return [(where(r), label) for r, label in zip(self.rows, self.targets, strict=True)]
+    def _with_labels(self, names: str) -> list[tuple[str, int]]:
+        named = getattr(self.source, names) if isinstance(self.source, ImageFiles) else None
+        texts = (str(row) if named is None else named[row] for row in self.rows)
+        return list(zip(texts, self.targets, strict=True))
 
     def without(self, places: Container[int]) -> Labelled:
         """The images that are not at ``places``."""
@@ -78,6 +113,6 @@ class DataSet:
             [
                 f"{split} {where} {label}"
                 for split in SPLITS
-                for where, label in getattr(self, split).placed()
+                for where, label in getattr(self, split).identified()
             ]
         )

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
+from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda.streams.files.images import decode
 
 # exceptions that NumPy and zipfile raise for damaged and hostile files
@@ -69,7 +70,9 @@ def read_pack(path: Path) -> tuple[PackedImages, PackedImages, tuple[str, ...], 
             not fit; class names repeat; or the file is damaged or above :data:`MAX_BYTES`.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no pack at {path}")
+        near = nearest(path.name, (each.name for each in path.parent.glob("*.npz")))
+        hint = f"; near ones beside it: {', '.join(near)}" if near else ""
+        raise FileNotFoundError(f"there is no pack at {path}{hint}")
     try:
         return _parts(path)
     except UnfitPackError as error:

@@ -19,7 +19,8 @@ def with_three_splits(
     classes: tuple[str, ...],
     share: float,
     seed: int,
-    groups: Sequence[str] | None,
+    groups: Sequence[str] | None = None,
+    note: str | None = None,
 ) -> DataSet:
     """Make a data set with train, validation and test splits.
 
@@ -34,12 +35,13 @@ def with_three_splits(
         share: share of each class for validation.
         seed: seed of the validation split.
         groups: group of each training row; groups are never divided. None without groups.
+        note: origin of the splits; None derives it from the published splits.
 
     Raises:
         ValueError: if a split has no image, a class has no training image, or a label has no
             class.
     """
-    note = "validation and test as published"
+    given, note = note, "validation and test as published"
     if "all" in splits:
         data, labels = splits["all"]
         test = _chosen(labels, 0.2, 0)
@@ -63,12 +65,16 @@ def with_three_splits(
     parts["train"] = _part(data, labels, rest)
     for split, part in parts.items():
         _check_part(name, split, part, len(classes))
-    return DataSet(name, classes, parts["train"], parts["validation"], parts["test"], note)
+    three = (parts["train"], parts["validation"], parts["test"])
+    return DataSet(name, classes, *three, given or note)
 
 
 def _check_part(name: str, split: str, part: Labelled, classes: int) -> None:
     if not len(part):
-        raise ValueError(f"{name} has no image for {split}: its classes have too few")
+        raise ValueError(
+            f"{name} has no image for {split}: its classes have too few; give one class three "
+            "images at least"
+        )
     holes = sorted(set(range(classes)) - set(part.targets))
     beyond = sorted(set(part.targets) - set(range(classes)))
     if beyond or (holes and split == "train"):

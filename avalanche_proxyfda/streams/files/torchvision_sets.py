@@ -11,6 +11,7 @@ from typing import Any
 import torchvision
 
 from avalanche_proxyfda.streams.files.splits import Splits
+from avalanche_proxyfda.streams.files.torchvision_folders import leave_out_hidden, visible_classes
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def read_torchvision(name: str, root: Path, download: bool) -> tuple[Splits, tup
         download: True lets torchvision download missing files.
 
     Raises:
-        ValueError: if ``download`` is True and torchvision cannot download the data set.
+        ValueError: if ``download`` is True and torchvision cannot download the data set, or
+            hidden files are in its way.
         FileNotFoundError: if the data set is not under ``root``.
     """
     kind, build = TORCHVISION[name], getattr(torchvision.datasets, name)
@@ -96,12 +98,19 @@ def read_torchvision(name: str, root: Path, download: bool) -> tuple[Splits, tup
     splits: Splits = {}
     for split, options in kind.splits.items():
         try:
-            data = build(str(root), **options, **({"download": True} if download else {}))
+            with visible_classes():
+                data = build(str(root), **options, **({"download": True} if download else {}))
+        except (KeyError, NotADirectoryError) as error:  # of SUN397 and Caltech101
+            raise ValueError(
+                f"torchvision cannot read {name} under {root} ({error}): remove hidden files and "
+                "folders, such as .DS_Store and .ipynb_checkpoints, from it"
+            ) from error
         except RuntimeError as error:
             raise FileNotFoundError(
                 f"{name} ({split}) is not under {root}: {error}; pass download=True on a machine "
                 "with a network"
             ) from error
+        leave_out_hidden(name, data)
         splits[split] = (data, [int(y) for y in kind.labels(data)])
     return splits, tuple(str(c) for c in kind.classes(data))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import seeded
 from avalanche_proxyfda.data.views import ReplayedViews
@@ -141,7 +141,7 @@ class Probe:
                 "dtype": settings.dtype,
                 **kernels_key(self.strategy.device),
             }
-            return CacheFile.open(Path(settings.dir or "."), key, self.teacher.sources)
+            return CacheFile.open(expanded(settings.dir or "."), key, self.teacher.sources)
 
         return open_file
 

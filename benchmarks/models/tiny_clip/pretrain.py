@@ -14,7 +14,6 @@ import math
 import os
 import platform
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from avalanche_proxyfda._files import expanded
 from benchmarks._printing import print_every_character
 from benchmarks.models.tiny_clip import WEIGHTS, build, tokenize
 from benchmarks.streams.concepts.data import to_input
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and order")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch")
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="weights file")
+    parser.add_argument("--out", type=expanded, default=WEIGHTS, help="weights file")
     pretrain(parser.parse_args())
 
 

@@ -21,6 +21,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda.streams.files.images import list_hash
 from benchmarks.config import SEQUENCE
 from benchmarks.streams.concepts.render import KINDS, SIZE, class_names, draw, wear
@@ -73,7 +74,9 @@ def concept(name: str, split: Split) -> ImageSet:
     elif name in KINDS:
         pixels, labels = _drawn(name, split)
     else:
-        raise ValueError(f"name={name!r} is unknown; choose one of {EMBEDDED}")
+        near = nearest(name, EMBEDDED, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"name={name!r} is unknown; {hint}choose one of {EMBEDDED}")
     images = to_input(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
     return ImageSet(name, images, labels, class_names(name))
 

@@ -43,6 +43,7 @@ def build(config: Config, views: Views) -> Stream:
         grows=False,
         names=names,
         summary=summary,
+        sources=tuple({split: concept(name, split) for split in SPLITS} for name in names),
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from avalanche_proxyfda.streams.files.download import download
 from avalanche_proxyfda.streams.files.images import scan as scan_paths
+from avalanche_proxyfda.streams.files.labelled import Labelled
 from avalanche_proxyfda.streams.imagenet_r import image_paths, split_imagenet_r
 from benchmarks.config import Config, ImageNetR, plain
 from benchmarks.results.places import scrubbed
+from benchmarks.streams.sets import warn_dropped
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.views import Views
 
@@ -37,6 +41,7 @@ def build(config: Config, views: Views) -> Stream:
     dropped = {
         place: scrubbed(reason, content) for place, reason in benchmark.summary["dropped"].items()
     }
+    warn_dropped("imagenet-r", list(dropped))
     return Stream(
         train=benchmark.train_stream,
         test=benchmark.test_stream,
@@ -46,7 +51,20 @@ def build(config: Config, views: Views) -> Stream:
         grows=True,
         names=tuple(f"classes {e.current_experience}" for e in benchmark.train_stream),
         summary={**benchmark.summary, "dropped": dropped},
+        sources=tuple(_sources(benchmark, k) for k in range(options.num_experiences)),
     )
+
+
+def _sources(benchmark: Any, experience: int) -> dict[str, Labelled]:
+    """Images of an experience by split, in the order of their files, with labels of learning."""
+    learnt = benchmark.summary["class_order"]
+    size = len(learnt) // benchmark.summary["num_experiences"]
+    place = {c: k for k, c in enumerate(learnt) if k // size == experience}
+    sources = {}
+    for split, files in benchmark.image_files.items():
+        rows = tuple(k for k, target in enumerate(files.targets) if target in place)
+        sources[split] = Labelled(files, rows, tuple(place[files.targets[k]] for k in rows))
+    return sources
 
 
 def scan(config: Config) -> tuple[int, dict[str, str]]:
@@ -72,7 +90,7 @@ def fetch(config: Config, options: ImageNetR) -> None:
     root, where = config.at(options.root), config.where
     if where.url is None or root.exists():
         return
-    if not root.name.endswith((".tar", ".tar.gz", ".tgz")):
+    if not root.name.endswith((".tar", ".tar.gz", ".tgz", ".zip")):
         raise ValueError(
             f"where.url is an archive, but stream.root={options.root!r} has no archive's name: "
             "set stream.root=imagenet-r.tar"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from avalanche_proxyfda.streams.files.labelled import SPLITS
 from avalanche_proxyfda.streams.sequence import dataset_sequence
 from benchmarks.config import Config, Sequence, plain
 from benchmarks.results.places import scrubbed, title_of
@@ -52,6 +53,7 @@ def build(config: Config, views: Views) -> Stream:
             "split_sha256": split_hash([(data.name, data.sha256) for data in sets]),
             "dropped": dropped,
         },
+        sources=tuple({split: getattr(data, split) for split in SPLITS} for data in sets),
     )
 
 

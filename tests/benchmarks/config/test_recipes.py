@@ -99,7 +99,11 @@ def planned(path: Path) -> Config:
         ("compare: fda", "compare='fda' must be a list of methods"),
         ("compare: [fda, fda]", "each may be given once"),
         ("method: fda\ncompare: [fda]", "the recipe of one method compares none"),
-        ("methods: [lp-ft, fda]", "must map each method to .*; the methods to compare are .*"),
+        ("methods: fda", "must be a list of methods to compare, or map each method to .*"),
+        ("methods: [fdaa]", "method='fdaa' is unknown; did you mean 'fda'"),
+        ("methods: [fda, fda]", "each may be given once"),
+        ("methods: [fda]\ncompare: [rkd]", "methods and compare both list methods: leave one out"),
+        ("method: FDA", "did you mean 'fda'"),
         ("methods: {fdaa: null}", "method='fdaa' is unknown; did you mean 'fda'"),
         ("methods: {fda: 3}", "methods.fda=3 must hold keys and values, or nothing"),
         (
@@ -112,8 +116,11 @@ def planned(path: Path) -> Config:
         ),
         ("methods: {fda: {method: rkd}}", "'methods.fda.method' is not a key"),
         ("methods: {fda: {stream: {}}}", "'methods.fda.stream' is not a key"),
-        ("method: fda\nstrength: null", r"strength=None: fda needs one \(weight\)"),
-        ("strength: 1", "strength=1.0: finetune has none"),
+        (
+            "method: fda\nstrength: null",
+            r"strength=None: fda needs one \(weight\); usual is 1, of the grid 0.1, 0.3, 1, 3, 10",
+        ),
+        ("strength: 1", "strength=1.0: finetune has none; methods with a strength: l2sp, ldifs,"),
         ("method: fda\nstrength: -1", "weight=-1.0 must be finite and not negative"),
         ("method: fda\nstrength: x", "strength='x': Input should be a valid number"),
         (
@@ -157,6 +164,7 @@ def planned(path: Path) -> Config:
         ("train: {optimizer: sgd, momentum: 1}", "train.momentum=1: Input should be less than 1"),
         ("seed: one\ntrain: {batch: 1}", "seed='one': Input.*train.batch=1: Input"),
         ("base: nowhere.yaml", "base='nowhere.yaml' is no file"),
+        ("base: Concept.yaml", r"is no file \(did you mean 'concepts\.yaml'\?\), neither beside"),
         ("base: x.yaml", "x.yaml: it is its own base"),
         ("[1]", "must hold keys and values"),
         ("a: [", "x.yaml is not YAML"),
@@ -231,6 +239,16 @@ def test_an_own_recipe_builds_on_a_shipped_one(tmp_path: Path) -> None:
     fda = own.of_method("fda").config
     assert (fda.train.batch, fda.train.batches, fda.strength) == (64, "balanced", 7.0)
     assert own.of_method("proxy-fda").config.train.batches == "shuffled"  # the stream's
+
+
+def test_an_own_recipe_may_list_its_methods(tmp_path: Path) -> None:
+    own = load_recipe(write(tmp_path, "base: concepts.yaml\nmethods: [fda, l2sp]"))
+    assert own.compare == ("fda", "l2sp") and own.method is None
+    assert own.of_method("fda").config.strength == 0.3  # the base's entry stays
+    alone = load_recipe(write(tmp_path, "stream: {kind: concepts}\nmethods: [lp-ft]", "y.yaml"))
+    assert alone.compare == ("lp-ft",)
+    last = load_recipe(write(tmp_path, "base: x.yaml\nmethods: {fda: {strength: 7}}", "z.yaml"))
+    assert last.compare == ("fda", "l2sp") and last.of_method("fda").config.strength == 7.0
 
 
 def test_an_own_recipe_may_be_of_one_method(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         ({"method": ["fda"]}, r"'method' is not a key; did you mean 'methods'\?"),
         ({"methods": ["fdaa"]}, "method='fdaa' is unknown"),
         ({"strengths": {"fdaa": [1]}}, "method='fdaa' is unknown"),
+        ({"strengths": {"lp-ft": [1]}}, "strengths.lp-ft: lp-ft has none; methods with a strength"),
         ({"strengths": "all"}, "strengths"),
         ({"strengths": []}, "strengths"),
         ({"strengths": {"fda": [1, 1]}}, "must hold different numbers"),
@@ -57,7 +58,8 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         ),
         (
             {"strengths": "coarse", "streams": ["imagenet_r.yaml"], "set": {}},
-            "imagenet_r.yaml has no coarse of fda",
+            "imagenet_r.yaml has no coarse of fda: write methods.fda.coarse into the recipe, or "
+            "give strengths; the usual grid of fda is 0.1, 0.3, 1, 3, 10",
         ),
     ],
 )
@@ -77,6 +79,8 @@ def test_the_recipe_of_one_method_is_no_stream(tmp_path: Path) -> None:
 def test_a_matrix_that_is_no_file_and_bad_options(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"there are .*concepts\.yaml"):
         load_matrix("nothing.yaml")
+    with pytest.raises(FileNotFoundError, match=r"did you mean 'ablations\.yaml'\?"):
+        load_matrix("Ablation.yaml")
     (tmp_path / "list.yaml").write_text("[1]")
     with pytest.raises(ValueError, match="must hold keys"):
         load_matrix(str(tmp_path / "list.yaml"))

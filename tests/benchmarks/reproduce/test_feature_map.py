@@ -10,13 +10,15 @@ import shutil
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from avalanche_proxyfda.streams.files.datasets import load
 from avalanche_proxyfda.tuned import WEIGHTS
 from benchmarks.commands import features
 from benchmarks.config import Config
@@ -24,10 +26,14 @@ from benchmarks.experiment.prepare import prepare
 from benchmarks.experiment.run import run
 from benchmarks.reproduce import from_record, weights
 from benchmarks.reproduce.feature_report import FIELDS
+from benchmarks.reproduce.pictures import file_names, forgotten, thumbnails
+from benchmarks.reproduce.projection import Neighbors
+from benchmarks.reproduce.set_names import named_set
 from benchmarks.results.files import write_record
 from benchmarks.results.record import Record
 from tests.benchmarks import miniature
 from tests.benchmarks.records import failed, finished, recipe
+from tests.streams.test_photo_folders import flat
 
 TINY = {"train__epochs": 1, "stream__sets": ["digits"], "panel__sets": ["colours"]}
 
@@ -82,7 +88,8 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_the_kept_model_is_drawn(drawn: Drawn) -> None:
     stem = f"{drawn.record.label}-colours"
     found = files(drawn.path.parent / "features")
-    assert sorted(found) == [f"{stem}.csv", f"{stem}.png", f"{stem}.svg"]
+    assert sorted(found) == [f"{stem}{end}" for end in ("-images.png", ".csv", ".png", ".svg")]
+    assert found[f"{stem}-images.png"].startswith(b"\x89PNG")
     assert found[f"{stem}.png"].startswith(b"\x89PNG") and b"<svg" in found[f"{stem}.svg"]
     table = list(csv.DictReader(StringIO(found[f"{stem}.csv"].decode())))
     assert tuple(table[0]) == FIELDS and len(table) == 400
@@ -94,6 +101,10 @@ def test_the_kept_model_is_drawn(drawn: Drawn) -> None:
     assert kept is not None and 0.3 < kept < 1
     assert np.mean([float(row["share_kept"]) for row in table]) == pytest.approx(kept, abs=1e-3)
     assert "the one that the run kept" in drawn.told
+    worst = min(table, key=lambda row: float(row["share_kept"]))
+    lost = round(10 * (1 - float(worst["share_kept"])))
+    line = next(line for line in drawn.told.splitlines() if line.startswith("  1. "))
+    assert line.startswith(f"  1. {worst['file']} ({worst['class']}) lost {lost} of 10: ")
     assert f"colours: {100 * kept:.1f} % of the 10 nearest neighbours kept" in drawn.told
     for name in found:
         assert str(drawn.path.parent / "features" / name) in drawn.told
@@ -215,7 +226,7 @@ def test_images_of_files_are_shown_as_in_evaluation(
     data: Path, stream: dict[str, Any], name: str, split: Any, classes: str
 ) -> None:
     config = miniature.config(data, stream=stream, panel={"sets": ["folder:grey"]})
-    made = prepare(config)
+    made, views = prepare(config), miniature.views_of(config)
     record: Any = argparse.Namespace(
         panel={p.images.name: p for p in made.panel},
         stream=argparse.Namespace(split_sha256=made.stream.summary["split_sha256"]),
@@ -225,6 +236,14 @@ def test_images_of_files_are_shown_as_in_evaluation(
     assert used == set(classes.split()) or (not classes and len(used) == 4)
     assert not any(word.startswith("n0") for word in used)  # words, not WordNet ids
     assert [found.images[k][1] for k in range(len(found.rows))] == list(found.labels)
+    named = file_names(found)
+    assert all(re.fullmatch(r"[\w]+/(\d{3}|art_\d)\.png", word) for word in named), named
+    if stream["kind"] == "sequence":
+        words = [name.partition("/")[0] for name in named]
+        assert words == [found.classes[label] for label in found.labels]
+    for k, row in enumerate(found.rows):
+        stored = from_record.stored_image(found.source, row)
+        assert (views.evaluation(stored) == found.images[k][0]).all()
     values = from_record.features(made.model.tower, found, config, made.device)
     assert values.shape == (min(6, len(found.rows)), 128) and bool(values.isfinite().all())
 
@@ -257,12 +276,54 @@ def test_records_that_cannot_be_drawn_are_refused(tmp_path: Path) -> None:
         command(path)
     without = finished(recipe("fda", strength=1.0))
     assert without.outcome is not None
-    write_record(path, replace(without, outcome=replace(without.outcome, panel=())))
-    with pytest.raises(ValueError, match="give --set, one of colours, shapes, set0, set1"):
-        command(path)
+    matrix = ((None, None), (0.9, None), (0.8, 0.9), (0.8, 0.4))
+    outcome = replace(without.outcome, panel=(), accuracy=matrix)
+    assert from_record.chosen_set(replace(without, outcome=outcome), None) == "set0"
+    outcome = replace(outcome, accuracy=(*matrix[:3], (0.8, 0.3)))
+    assert from_record.chosen_set(replace(without, outcome=outcome), None) == "set1"
 
 
 def test_umap_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(ImportError, match="pip install umap-learn"):
         command(Path("nothing.json"), "--method", "umap")
+
+
+def test_short_names_of_sets() -> None:
+    names = ["photos/pets", "photos/birds", "pacs_photo.npz", "pacs_sketch.npz", "Digits"]
+    for asked, name in (
+        ("photos/pets", "photos/pets"),
+        ("birds", "photos/birds"),
+        ("bi", "photos/birds"),
+        ("pacs_photo", "pacs_photo.npz"),
+        ("pacs_s", "pacs_sketch.npz"),
+        ("digits", "Digits"),
+        ("photos/p", "photos/pets"),
+    ):
+        assert named_set(asked, names) == name
+    assert named_set("pets", ["pets", "old/pets"]) == "pets"  # the whole name wins
+    with pytest.raises(ValueError, match=r"'pacs' fits pacs_photo\.npz, pacs_sketch\.npz: give"):
+        named_set("pacs", names)
+    with pytest.raises(ValueError, match=r"which has photos/pets, .*; did you mean 'Digits'\?"):
+        named_set("digitz", names)
+    with pytest.raises(ValueError, match="is not of the run"):
+        named_set("", names)
+
+
+def test_the_files_of_what_was_forgotten_are_named_and_shown(tmp_path: Path) -> None:
+    flat(tmp_path / "a", ("cat $1", "dog"))
+    data = load("folder:a", tmp_path)
+    rows = tuple(range(len(data.test)))
+    labels = tuple(data.test.targets)
+    images: Any = from_record.Shown("a", 1, None, rows, labels, data.classes, data.test)  # type: ignore[arg-type]
+    places = [where for where, _ in data.test.placed()]
+    lost = ((), (2, 3), (), (0,))
+    neighbors = Neighbors(np.array([1, 1 / 3, 1, 2 / 3]), lost)
+    assert list(forgotten(images, neighbors, 3)) == [
+        "Forgotten most:",
+        f"  1. {places[1]} (cat $1) lost 2 of 3: {places[2]}, {places[3]}",
+        f"  2. {places[3]} (dog) lost 1 of 3: {places[0]}",
+    ]
+    picture = Image.open(BytesIO(thumbnails(images, neighbors, neighbors.worst(5))))
+    assert picture.width > 400 and picture.height > 300
+    assert list(forgotten(images, Neighbors(np.ones(4), ((),) * 4), 3)) == []

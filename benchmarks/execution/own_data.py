@@ -1,0 +1,80 @@
+"""``--data`` of ``python -m benchmarks run``: folders of photographs as data sets to learn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from avalanche_proxyfda._files import expanded
+from avalanche_proxyfda.streams.files.folder_parts import part_folders
+from benchmarks.config import Config
+from benchmarks.streams.registry import scan_images
+
+RECIPE = "own_data.yaml"
+"""Recipe of ``--data`` without ``--config``."""
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z")
+_SET_BY_DATA = ("where.data", "stream.kind", "stream.sets")
+
+
+def data_overrides(folders: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of the configuration that learn ``folders`` one after the other.
+
+    The common folder of all becomes ``where.data``, so that names and records hold no path of
+    the machine.
+
+    Args:
+        folders: folders of photographs, in the order of learning.
+        overrides: other keys that the command line sets.
+
+    Raises:
+        FileNotFoundError: if a folder is missing.
+        ValueError: if a path is no folder, a folder is given twice or lies in another one, or
+            ``overrides`` have a key that ``--data`` sets.
+    """
+    twice = [key for key in _SET_BY_DATA if key in overrides]
+    if twice:
+        raise ValueError(f"--set {twice[0]}: --data sets it; leave one of the two out")
+    places = [Path(os.path.abspath(expanded(folder))) for folder in folders]
+    for place in places:
+        _check(place)
+    for k, place in enumerate(places):
+        for other in places[:k]:
+            if place == other or place in other.parents or other in place.parents:
+                raise ValueError(
+                    f"--data: {place} and {other} share images: give folders that do not contain "
+                    "each other, each once"
+                )
+    root = Path(os.path.commonpath([place.parent for place in places]))
+    names = [f"folder:{place.relative_to(root).as_posix()}" for place in places]
+    return {"where.data": str(root), "stream.kind": "sequence", "stream.sets": names}
+
+
+def check_images(config: Config) -> None:
+    """Read every image once, if broken images are not left out, so that a run cannot stop at one.
+
+    Raises:
+        ValueError: if an image is broken; the message names the file and the remedies.
+    """
+    if getattr(config.stream, "on_corrupt", "drop") == "drop":
+        return
+    _, broken = scan_images(config)
+    if broken:
+        first = next(iter(broken.values()))
+        more = f" ({len(broken) - 1} more images are broken: --scan lists them)"
+        raise ValueError(
+            f"{first}{more if len(broken) > 1 else ''}; remove or replace the file, or leave "
+            "broken images out with --on-corrupt drop"
+        )
+
+
+def _check(place: Path) -> None:
+    if place.is_file():
+        remedy = "give the folder of the photographs"
+        if place.suffix.lower() in _ARCHIVES:
+            remedy = "extract the archive, and give its folder"
+        elif place.suffix.lower() == ".npz":
+            remedy = f"for a pack, write a recipe with stream.sets: ['npz:{place.name}']"
+        raise ValueError(f"--data {place} is a file: {remedy}")
+    part_folders(place)  # raises if the folder is missing, or no layout of photographs

@@ -1,0 +1,148 @@
+"""``python -m benchmarks run --data``: folders of photographs, to the table."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.__main__ import main as program
+from benchmarks.commands.run import planned
+from benchmarks.execution.failure import RunFailedError, attempt
+from benchmarks.execution.job import Job
+from benchmarks.results.files import read_record
+from tests.benchmarks.commands.test_run import call, options
+from tests.streams.test_photo_folders import flat, photo
+
+TINY = ("--set", "backbone.name=tiny-clip", "train.epochs=1", "train.augment=none")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """``pets``, of class folders, and ``birds/2024``, of two parts."""
+    flat(tmp_path / "photos/pets")
+    flat(tmp_path / "photos/birds/2024/train", ("finch", "wren"), 6)
+    flat(tmp_path / "photos/birds/2024/val", ("finch", "wren"), 3)
+    return tmp_path / "photos"
+
+
+def test_folders_become_data_sets_without_a_path_of_the_machine(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, *_, last) = planned(options("--data", str(photos / "pets"), str(photos / "birds/2024")))
+    assert first.config.stream.sets == ("folder:pets", "folder:birds/2024")  # type: ignore[union-attr]
+    assert first.config.where.data == str(photos) and first.folder == Path("runs/own_data")
+    assert (first.config.method, last.config.method) == ("lp-ft", "proxy-fda")
+    monkeypatch.setenv("HOME", str(photos.parent))
+    monkeypatch.chdir(photos / "birds")
+    same = planned(options("--data", "~/photos/pets", "2024"))
+    assert same[0].config.identity == first.config.identity
+    (one,) = planned(options("--data", ".", "--methods", "fda", "--config", "ldifs.yaml"))
+    assert one.config.stream.sets == ("folder:birds",)  # type: ignore[union-attr]
+    assert one.config.where.data == str(photos)
+
+
+def test_what_is_no_folder_of_photographs_is_refused_with_the_remedy(
+    photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "x.zip").write_bytes(b"x")
+    (tmp_path / "x.npz").write_bytes(b"x")
+    for words, message in (
+        (("--data", photos / "pet"), "is not there .is it .*/pets.?.: a folder needs"),
+        (("--data", tmp_path / "x.zip"), "x.zip is a file: extract the archive"),
+        (("--data", tmp_path / "x.npz"), r"stream.sets: \['npz:x.npz'\]"),
+        (("--data", photos / "pets", photos / "pets"), "share images: give folders that do not"),
+        (("--data", photos / "birds/2024", photos / "birds"), "share images"),
+        (("--data", photos / "pets", "--set", "where.data=."), "--set where.data: --data sets it"),
+        (("--data", photos / "pets", "--set", "stream.sets=[MNIST]"), "--set stream.sets: --data"),
+        ((), "give --config RECIPE, or --data with folders of photographs"),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            planned(options(*map(str, words)))
+
+
+def test_from_photographs_to_the_table(
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    photo(photos / "pets/.ipynb_checkpoints/1-checkpoint.png", 3)
+    (photos / "pets/cat/IMG.HEIC").write_bytes(b"x")
+    (photos / "pets/empty").mkdir()
+    words = ("run", "--data", photos / "pets", photos / "birds/2024", *TINY, "--methods", "frozen")
+    monkeypatch.setattr("sys.argv", ["benchmarks", *map(str, words), "--dry-run"])
+    assert program() == 0
+    shown = capsys.readouterr()
+    *_, summary = yaml.safe_load_all(shown.out)
+    sets = summary["stream_summary"]["sets"]
+    assert [each["classes"] for each in sets] == [2, 2]
+    assert [(s["train"], s["validation"], s["test"]) for s in sets] == [(14, 2, 4), (10, 2, 6)]
+    assert shown.err.splitlines() == [
+        "folder:pets: no image: empty; left out: add images, or remove the folder",
+        "folder:pets: files that are not read: 1 .heic; convert .heic to .jpg to use them",
+    ]
+    broken = sorted((photos / "pets/dog").iterdir())[:2]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:40])
+    monkeypatch.setattr("sys.argv", ["benchmarks", *map(str, words), "--out", str(tmp_path / "o")])
+    assert program() == 2  # before anything is trained
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and any(str(path) in error for path in broken)
+    assert "1 more images are broken: --scan lists them" in error
+    assert "remove or replace the file, or leave broken images out with --on-corrupt drop" in error
+    argv = ["benchmarks", *map(str, words), "--out", str(tmp_path / "o"), "--on-corrupt", "drop"]
+    monkeypatch.setattr("sys.argv", argv)
+    assert program() == 0
+    shown = capsys.readouterr()
+    assert "folder:pets: broken images are left out (2): " in shown.err
+    assert all(f" dog/{path.name}" in shown.err for path in broken)
+    assert "| frozen |" in shown.out
+    (file,) = (tmp_path / "o").glob("*.json")
+    record = read_record(file)
+    assert record.stream is not None and len(record.stream.summary["dropped"]) == 2
+    assert record.stream.experiences == ("pets", "birds/2024")
+    assert str(tmp_path) not in str(record.stream) and record.artefacts
+    photo(photos / "pets/cat/new.png", 999)
+    assert program() == 2  # the run of before is not taken for one on these images
+    assert f"{file} is a finished run on other images" in capsys.readouterr().err
+
+
+def test_a_run_that_stops_at_an_image_says_so_in_one_line(tmp_path: Path) -> None:
+    flat(tmp_path / "a")
+    (job,) = planned(options("--data", str(tmp_path / "a"), "--methods", "frozen"))
+    path = tmp_path / "a/cat/0.png"
+
+    def work(job: Job, parallel: int) -> None:
+        from torch.utils.data import DataLoader
+
+        from avalanche_proxyfda.streams.files.images import ImageFiles
+
+        for workers in (parallel, 0):
+            list(DataLoader(ImageFiles([path], [0]), num_workers=workers))
+
+    path.write_bytes(b"")
+    for workers in (1, 0):
+        with pytest.raises(RunFailedError) as stopped:
+            attempt(work, job, workers)  # type: ignore[arg-type]
+        assert stopped.value.trace == "" and str(stopped.value) == (
+            f"UnreadableImage: {path}: the file is empty; remove or replace the file, or leave "
+            "broken images out with stream.on_corrupt=drop (--on-corrupt drop)"
+        )
+
+
+def test_a_folder_that_cannot_be_read_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat(tmp_path / "a")
+    shutil.rmtree(tmp_path / "a/dog")
+    monkeypatch.setattr("sys.argv", ["benchmarks", "run", "--data", str(tmp_path / "a"), *TINY])
+    assert program() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path}/a has images of one class alone, cat; two classes are needed" in line
+    assert os.listdir(tmp_path) == ["a"]
+    assert call("--data", flat(tmp_path / "b"), "--scan", "--methods", "frozen") == 0
+    assert "20 images read, 0 of them broken" in capsys.readouterr().out
