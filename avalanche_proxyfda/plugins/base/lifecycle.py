@@ -103,20 +103,25 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         return [plugin for plugin in plugins if isinstance(plugin, ReferencePlugin)]
 
     def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        """Refuse a second strategy, DataParallel, and ranks without DistributedTraining."""
+        """Refuse a second strategy, DataParallel, and ranks without DistributedTraining.
+
+        The plugin belongs to the first strategy that trains with it, also after that strategy
+        is gone. :meth:`load_state_dict` ends the bond, since it replaces the state.
+        """
         check_spread(strategy)
-        owner = self._owner() if self._owner else None
-        if owner is not None and owner is not strategy:
+        if self._owner is not None and self._owner() is not strategy:
+            gone = ", which no longer exists" if self._owner() is None else ""
             raise ValueError(
-                f"this {type(self).__name__} belongs to another strategy: its {self.option} and "
-                "learned state are of that model; make one plugin for each strategy"
+                f"this {type(self).__name__} belongs to another strategy{gone}: its "
+                f"{self.option} and learned state are of that model; make one plugin for each "
+                "strategy"
             )
-        self._owner = weakref.ref(strategy)
         if any(isinstance(module, nn.DataParallel) for module in strategy.model.modules()):
             raise TypeError(
                 "nn.DataParallel splits a batch over replicas, so no replica sees the whole "
                 "batch: use the plain model on one device"
             )
+        self._owner = weakref.ref(strategy)
 
     def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Keep, share, restore or make the reference."""
@@ -259,6 +264,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         trains the remaining epochs.
         """
         self.reference, self._restored = None, state
+        self._owner = None
         self._snapshot_of = self._at = -1
         self._within = None
 
