@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -194,15 +195,39 @@ def batch_first(value: Any, module: nn.Module) -> Any:
     return value.transpose(0, 1) if tokens_first else value
 
 
+class ModuleHook:
+    """A forward hook that copies and pickles to a hook without effect.
+
+    Others copy and pickle a model while it trains: Avalanche's plugins, ``torch.save``. A copy
+    must not write into the store of the original, and a loaded model must not need the tap.
+
+    Args:
+        of_input: True for a pre-hook, which reads the module's first argument.
+        tell: called with the value.
+    """
+
+    def __init__(self, of_input: bool, tell: Callable[[Any], None]) -> None:
+        self._of_input, self._tell = of_input, tell
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], last: Any) -> None:
+        """Pass on the first argument of ``module``, or its output.
+
+        Args:
+            module: the module that runs.
+            args: its positional arguments.
+            last: its keyword arguments (pre-hook) or its output.
+        """
+        value = next(iter((*args, *last.values())), None) if self._of_input else last
+        self._tell(batch_first(value, module))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Describe a callable of Python itself that takes any arguments and returns None."""
+        return getattr, (nullcontext(), "__exit__")
+
+
 def hook(module: nn.Module, of_input: bool, tell: Callable[[Any], None]) -> RemovableHandle:
     """Call ``tell`` with the module's output, or with its first argument if ``of_input``."""
-
-    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        tell(batch_first(next(iter((*args, *kwargs.values())), None), module))
-
-    def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        tell(batch_first(output, module))
-
+    call = ModuleHook(of_input, tell)
     if of_input:
-        return module.register_forward_pre_hook(before, with_kwargs=True)
-    return module.register_forward_hook(after)
+        return module.register_forward_pre_hook(call, with_kwargs=True)
+    return module.register_forward_hook(call)
