@@ -95,6 +95,7 @@ def plugins_of(config: Config) -> list[Any]:
     if "hard_class_batches" in names and train.batches == "shuffled":
         options.setdefault("hard_class_batches", False)
     elif "hard_class_batches" in names:
+        options.setdefault("hard_class_batches", True)  # the recipe asks for them
         for name in ("classes_per_batch", "samples_per_class"):
             if name in options:
                 raise ValueError(
