@@ -9,6 +9,7 @@ from typing import Any
 
 from avalanche.logging import BaseLogger
 
+from avalanche_proxyfda.metrics.csv_logger import MetricsCSVLogger
 from benchmarks.config import Config, plain
 
 
@@ -16,7 +17,8 @@ from benchmarks.config import Config, plain
 def open_loggers(config: Config, folder: Path | None, again: bool = False) -> Iterator[list[Any]]:
     """Open the loggers of ``where.loggers``; the end of the block closes them.
 
-    The logger ``text`` writes to ``log.txt``.
+    The logger ``text`` writes to ``log.txt``, and ``csv`` to ``csv/metrics.csv``, a line for each
+    number.
 
     Args:
         config: configuration of the run.
@@ -51,9 +53,8 @@ def _open(name: str, folder: Path, config: Config, stack: ExitStack, again: bool
         return logging.TextLogger(
             stack.enter_context((folder / "log.txt").open("a" if again else "w"))
         )
-    if name == "csv":
-        earlier = len(list(folder.glob("csv*"))) if again else 0  # a logger truncates its files
-        logger = logging.CSVLogger(str(folder / (f"csv-{earlier + 1}" if earlier else "csv")))
+    if name == "csv":  # Avalanche's own has no place for terms, and 0 for what is not measured
+        logger = MetricsCSVLogger(folder / "csv" / "metrics.csv", append=again)
         stack.callback(logger.close)
         return logger
     if name == "tensorboard":

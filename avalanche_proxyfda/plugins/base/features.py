@@ -274,6 +274,7 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
 
     def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
         """Ask the teacher about the same batch, and add the terms to the strategy's loss."""
+        super().before_backward(strategy, **kwargs)
         student, self._student = self._student, None
         assert student is not None
         if not self.is_active():

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_choice
 from avalanche_proxyfda._protocols import Strategy
-from avalanche_proxyfda.distributed.plugin import check_spread, share_of
+from avalanche_proxyfda.distributed.plugin import batch_size, check_spread, share_of
 from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
-from avalanche_proxyfda.plugins.base.terms import FiniteWatch, TermLog, publish
+from avalanche_proxyfda.plugins.base.terms import FiniteWatch, TaskLoss, TermLog, publish
 
 ReferenceChoice = Literal["previous", "initial"]
 Terms = dict[str, tuple[float, Tensor]]
@@ -33,6 +33,11 @@ R = TypeVar("R")
 class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     """Keeps a reference through the experiences, and adds terms to a strategy's loss.
 
+    Avalanche's ``Loss_Epoch`` is the mean of the loss with all terms. The first plugin of this
+    package in a strategy therefore also publishes ``Task_Loss_Epoch/...``, the mean of the loss
+    before the package's plugins add to it: the criterion's, and the terms of other plugins that
+    stand before.
+
     On several devices the plugin needs
     :class:`~avalanche_proxyfda.distributed.DistributedTraining`, and then gives the results of
     a single process.
@@ -43,7 +48,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         feature_module: the embedding: ``"NAME"``, the module's output, or ``"NAME:input"``,
             its input. The head is the part of the model after the embedding. None takes a
             preset.
-        name: prefix of the metrics; None takes the name of the class.
+        name: prefix of the metrics; None takes the name of the class without "Plugin".
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
@@ -75,6 +80,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         self._restored: Mapping[str, Any] | None = None
         self._owner: weakref.ReferenceType[Any] | None = None
         self._log, self._watch = TermLog(), FiniteWatch()
+        self._task_loss: TaskLoss | None = None  # in the first plugin of the package
         self._warned: set[str] = set()
 
     # ---- methods of a subclass --------------------------------------------------------
@@ -136,6 +142,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
                 f"two plugins are called {self.name!r}, so their metrics would hide each "
                 "other: give one of them a name, name='...'"
             )
+        self._task_loss = None if self.plugins_before(strategy) else TaskLoss()
         state, now = self.pending, strategy.clock.train_exp_counter
         inside = bool(state.get("inside"))
         if inside and state["experience"] != now:
@@ -153,6 +160,8 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         self.prepare(strategy, state if inside else {}, new and not inside, kwargs)
         if inside and "terms" in state:
             self._log.load_state_dict(state["terms"], strategy.device)
+        if inside and state.get("task_loss") is not None and self._task_loss is not None:
+            self._task_loss.load_state_dict(state["task_loss"], strategy.device)
         self._within, self._at, self._restored = whole, now, None
         if len(strategy.dataloader) == 0:
             raise ValueError(
@@ -199,6 +208,11 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
 
     # ---- a step -----------------------------------------------------------------------
 
+    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Note the strategy's loss before the package's plugins add terms."""
+        if self._task_loss is not None:
+            self._task_loss.add(strategy.loss, batch_size(strategy), share_of(strategy))
+
     def add(self, strategy: Strategy, terms: Terms) -> None:
         """Add terms to the strategy's loss and to the published means.
 
@@ -217,6 +231,9 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     def after_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Publish the terms' means over the epoch."""
         self._watch.look()
+        if self._task_loss is not None:
+            publish(strategy, self, "Task", self._task_loss.means())
+            self._task_loss.clear()
         publish(strategy, self, self.name, self.means())
         self._log.clear()
 
@@ -235,6 +252,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
 
     def stop(self) -> None:
         """End an experience, also after an exception; safe to repeat."""
+        self._task_loss = None
         self._log.clear()
         self._watch.clear()
 
@@ -253,6 +271,9 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
             "experience": self.pending.get("experience", self._at),
             "inside": self.pending.get("inside", self._within is not None),
             "terms": self.pending.get("terms", self._log.state_dict()),
+            "task_loss": self.pending.get(
+                "task_loss", self._task_loss.state_dict() if self._task_loss else None
+            ),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
