@@ -17,7 +17,7 @@ REFERENCES = ("teacher", "anchor")
 
 @cache
 def arguments_of(method: str) -> tuple[str, ...]:
-    """Return the names of the arguments of a method's plugin and its base classes.
+    """Return the names of the arguments of a method's plugin, its base classes' included.
 
     The names decide what a plugin receives: the argument ``seed`` gets the run's seed, and
     ``teacher`` or ``anchor`` gets the choice of the reference.
@@ -28,13 +28,7 @@ def arguments_of(method: str) -> tuple[str, ...]:
     name = METHODS[check_method(method)].plugin
     if name is None:
         return ()
-    names: dict[str, None] = {}
-    for kind in getattr(plugins, name).__mro__:
-        if "__init__" in vars(kind) and kind.__module__.startswith("avalanche_proxyfda."):
-            for argument, parameter in inspect.signature(kind).parameters.items():
-                if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-                    names[argument] = None
-    return tuple(names)
+    return tuple(inspect.signature(getattr(plugins, name)).parameters)
 
 
 def make_plugins(

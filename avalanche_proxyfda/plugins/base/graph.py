@@ -125,9 +125,14 @@ class GraphPlugin(LearnedLossPlugin[L]):
             batch with the teacher in the student's place. ``"siglip"`` is the paper's: both
             begin at ``init_logit_scale`` and ``init_logit_bias`` in the first experience.
             ``"refit"`` (ours) fits both at every step. docs/fidelity.md compares them.
-        negative_weight, init_logit_scale, init_logit_bias, chunk_size: see
-            :class:`~avalanche_proxyfda.losses.graph.GraphLoss`.
+        negative_weight: weight of non-neighbours. ``"similarity"`` is the paper's, minus the
+            teacher's cosine; ``"clamped"`` (ours) is at most 0; see
+            :func:`~avalanche_proxyfda.losses.graph.edge_weight` for all.
+        init_logit_scale: 1 / tau at the start, unless ``start`` fits it.
+        init_logit_bias: b at the start, unless ``start`` fits it.
         learnable: True learns scale and bias in training, unless ``start`` is ``"refit"``.
+        chunk_size: queries that the loss processes at a time; ``"auto"`` limits the memory of
+            large batches.
         classes_per_batch: m, classes in a hard-class batch.
         samples_per_class: n, samples of each of them; None fills the strategy's
             ``train_mb_size``.

@@ -7,6 +7,7 @@ taken, which plugins share it, how terms reach the loss and the metrics, and wha
 
 from __future__ import annotations
 
+import inspect
 import warnings
 import weakref
 from abc import ABC, abstractmethod
@@ -15,12 +16,14 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, get_args
 
 from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from avalanche_proxyfda._checks import check_choice
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.plugin import batch_size, check_spread, share_of
 from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
+from avalanche_proxyfda.plugins.base.arguments import check_names, describe
 from avalanche_proxyfda.plugins.base.terms import FiniteWatch, TaskLoss, TermLog, publish
 
 ReferenceChoice = Literal["previous", "initial"]
@@ -57,6 +60,16 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     def __init_subclass__(cls, supports_distributed: bool = False, **kwargs: Any) -> None:
         # Avalanche's own keyword, with its type
         super().__init_subclass__(supports_distributed=supports_distributed, **kwargs)
+        describe(cls)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse a keyword that the class does not take, in the name of this class."""
+        if cls.__signature__ is not None:
+            check_names(cls.__name__, cls.__signature__.parameters, kwargs)
+        return super().__new__(cls)
+
+    __signature__: ClassVar[inspect.Signature | None] = None
+    """All arguments, those of the base classes included; None for a class with other keywords."""
 
     option: ClassVar[str]
     """Name that a method gives to its argument ``choice``; plugins of one option may share."""
@@ -292,6 +305,9 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes without the strategy, for pickling between experiences."""
         return {**self.__dict__, "_owner": None}
+
+
+describe(ReferencePlugin)  # __init_subclass__ describes the subclasses
 
 
 def whole_experience(strategy: Strategy) -> int:
