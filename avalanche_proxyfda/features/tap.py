@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
@@ -89,6 +91,10 @@ class FeatureTap:
     forwards of a strategy or its plugins, and forwards without gradient, therefore do not
     replace the values of the batch.
 
+    A module may run several times in one forward of the model, such as a ReLU that layers
+    share. The tap stores the value of the first run. The first :meth:`take` warns of such
+    places, unless the model is compiled.
+
     Args:
         sources: places to read, see :class:`FeatureSource`.
 
@@ -111,6 +117,10 @@ class FeatureTap:
         self._armed = self._without_gradient = False
         self._compiled = False
         self.autocast: torch.dtype | None = None
+        self._runs: Counter[FeatureSource] = Counter()  # in the present forward of the model
+        self._most_runs: Counter[FeatureSource] = Counter()
+        self._counts: RemovableHandle | None = None  # until the first values are taken
+        self._counted = False
 
     def attach(self, model: nn.Module) -> None:
         """Register the hooks on the unwrapped ``model``, after removing earlier ones.
@@ -123,10 +133,16 @@ class FeatureTap:
         self._compiled = hasattr(model, "_orig_mod")
         for source, module in [(s, s.find(inner)) for s in self.sources]:
             self._handles.append(hook(module, source.of_input, partial(self._keep, source)))
+        if not self._counted and not self._compiled:
+            # a strategy may run the whole model twice, which is no second run of a place
+            self._counts = hook(inner, True, lambda _: self._runs.clear())
 
     def _keep(self, source: FeatureSource, value: Any) -> None:
         if not self._armed or torch.is_grad_enabled() == self._without_gradient:
             return
+        if self._counts is not None:
+            self._runs[source] += 1
+            self._most_runs |= self._runs
         self.capture.keep(source, value)
         kind = value.device.type if isinstance(value, Tensor) else "cpu"
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
@@ -165,13 +181,29 @@ class FeatureTap:
                     "without gradient; name a module that the training forward calls (hooks "
                     f"read neither plain functions nor unused branches){hint}"
                 )
+        self._warn_of_runs()
         return values
+
+    def _warn_of_runs(self) -> None:
+        """Warn once of places that ran more than once in a forward, and stop to count."""
+        if self._counts is None:
+            return
+        self._counts.remove()
+        self._counts, self._counted = None, True
+        for source, runs in self._most_runs.items():
+            if runs > 1:
+                warnings.warn(
+                    f"{str(source)!r} ran {runs} times in one forward of the model, and the value "
+                    "of the first run is read (this warning comes once): name a module that runs "
+                    "once, such as one around it, or give each use a module of its own",
+                    stacklevel=3,
+                )
 
     def detach(self) -> None:
         """Remove the hooks and drop all stored values; a second call does nothing."""
-        for handle in self._handles:
+        for handle in (*self._handles, *([] if self._counts is None else [self._counts])):
             handle.remove()
-        self._handles, self._armed = [], False
+        self._handles, self._counts, self._armed = [], None, False
         self.capture.clear()
 
 
