@@ -66,7 +66,8 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         """Refuse a keyword that the class does not take, in the name of this class."""
         if cls.__signature__ is not None:
             check_names(cls.__name__, cls.__signature__.parameters, kwargs)
-        return super().__new__(cls)
+        instance: Self = super().__new__(cls)
+        return instance
 
     __signature__: ClassVar[inspect.Signature | None] = None
     """All arguments, those of the base classes included; None for a class with other keywords."""

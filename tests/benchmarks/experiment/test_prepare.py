@@ -127,9 +127,12 @@ def test_what_will_fail_fails_before_the_first_step(
 
 
 def test_one_class_an_experience_has_shuffled_batches(data: Path) -> None:
-    for batches in ("balanced", "shuffled"):
-        own = imagenet_r(data, 200, train={"batches": batches, "batch": 64})
-        assert planned_steps(own, prepare(own).stream) == 200
+    own = [
+        imagenet_r(data, 200, train={"batches": batches, "batch": 64})
+        for batches in ("balanced", "shuffled")
+    ]
+    stream = prepare(own[0]).stream
+    assert [planned_steps(config, stream) for config in own] == [200, 200]
 
 
 def test_random_weights_are_those_of_the_seed(data: Path) -> None:
