@@ -27,6 +27,7 @@ from avalanche_proxyfda.checkpoint.rest import RestOfEpoch, worker_stream
 from avalanche_proxyfda.checkpoint.signals import StopSignals
 from avalanche_proxyfda.checkpoint.strategy import (
     check_fit,
+    check_saveable,
     load_strategy_state,
     strategy_state,
 )
@@ -98,11 +99,17 @@ def is_there(folder: Path | str | None) -> bool:
     return folder is not None and any((expanded(folder) / n).exists() for n in (LATEST, PREVIOUS))
 
 
-def _write(strategy: Strategy, folder: Path, extra: Any, identity: str, inside: Any) -> Path:
+def _write(
+    strategy: Strategy,
+    folder: Path,
+    extra: Any,
+    identity: str,
+    inside: Any,
+    workers: int | None = None,
+) -> Path:
     state = strategy_state(strategy)
-    return write_state(
-        folder, {"identity": identity, "inside": inside, "extra": extra, "strategy": state}
-    )
+    about = {"identity": identity, "inside": inside, "extra": extra, "workers": workers}
+    return write_state(folder, {**about, "strategy": state})
 
 
 def _read(strategy: Strategy, folder: Path, identity: str) -> tuple[Resumed | None, dict[str, Any]]:
@@ -147,7 +154,8 @@ class Checkpoints:
     training continues; the earlier checkpoint stays.
 
     With worker processes a resume loads the earlier batches of the epoch again, so that random
-    views are the same. With ``persistent_workers`` and random views a resume is not exact.
+    views are the same. With ``persistent_workers`` and random views a resume is not exact. A
+    resume with another ``num_workers`` warns, since random views depend on the number.
 
     Args:
         strategy: an Avalanche SGD strategy, fully built, before its first ``train``.
@@ -159,6 +167,8 @@ class Checkpoints:
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
+        UnsavedError: for a plugin or a metric whose state is no plain data, such as Avalanche's
+            Replay; also at the start of each training, for plugins that came later.
     """
 
     def __init__(
@@ -185,9 +195,12 @@ class Checkpoints:
         """The caller's plain data and tensors, or a function that returns them at each save."""
         self._place: dict[str, Any] = {}  # random states at the start of this epoch
         self._unfinished: dict[str, Any] | None = None  # a state from inside an experience
+        self._workers: int | None = None  # processes that load, in the latest experience
+        self._resumed_workers: int | None = None  # the same of the checkpoint, until used
         self._steps, self._saved = 0, time.monotonic()
         self._batches = 0  # of the epoch
         self._signals = StopSignals(strategy)
+        check_saveable(strategy)
         strategy.plugins.insert(0, FirstPlugin(self))
         strategy.plugins.append(LastPlugin(self))  # after the clock, which counts the step
 
@@ -207,11 +220,13 @@ class Checkpoints:
             return None
         self.extra = resumed.extra
         self._unfinished = state if resumed.inside else None
+        self._workers = self._resumed_workers = state.get("workers")
         return resumed
 
     def save(self) -> Path:
         """Save between two experiences; see :func:`save`."""
-        path = save(self.strategy, self.folder, self._extra(), self.identity)
+        extra = self._extra()
+        path = _write(self.strategy, self.folder, extra, self.identity, None, self._workers)
         self._steps, self._saved = 0, time.monotonic()
         return path
 
@@ -225,7 +240,8 @@ class Checkpoints:
     # ---- in training -------------------------------------------------------------------
 
     def begin_training(self) -> None:
-        """Install the signal handlers, if this is the main thread."""
+        """Check the plugins; install the signal handlers, if this is the main thread."""
+        check_saveable(self.strategy)
         self._signals.reset()
         if self.on_signal:
             self._signals.install()
@@ -236,8 +252,17 @@ class Checkpoints:
         if self._signals.requested:
             self._signals.leave()
 
-    def begin_experience(self) -> None:
-        """Skip the epochs that are done."""
+    def begin_experience(self, workers: int) -> None:
+        """Compare the number of worker processes; skip the epochs that are done."""
+        before, self._resumed_workers = self._resumed_workers, None
+        if before not in (None, workers):
+            warnings.warn(
+                f"the checkpoint comes from a training with num_workers={before}, and "
+                f"num_workers={workers} now: random views of the images will differ from those "
+                f"of an unbroken training; pass num_workers={before} for the same views",
+                stacklevel=2,
+            )
+        self._workers = workers
         if self._unfinished is None:
             return
         inside, strategy = self._unfinished["inside"], self.strategy
@@ -300,7 +325,8 @@ class Checkpoints:
         }
         self._steps, self._saved = 0, time.monotonic()
         try:
-            path = _write(strategy, self.folder, self._extra(), self.identity, inside)
+            extra = self._extra()
+            path = _write(strategy, self.folder, extra, self.identity, inside, self._workers)
         except OSError as error:
             warnings.warn(
                 f"no checkpoint could be saved, and training continues without it: {error}",

@@ -88,7 +88,7 @@ def _plain(value: Any, path: str, depth: int = 0) -> Any:
         return {_OBJECT: _name(value), "attributes": attributes}
     raise UnsavedError(
         f"{path} is a {kind.__module__}.{kind.__qualname__}, which a checkpoint cannot hold: give "
-        "its owner state_dict() and load_state_dict()"
+        "its owner state_dict() and load_state_dict(), or train without checkpoints"
     )
 
 

@@ -17,8 +17,8 @@ class Follower(Protocol):
         """Called first before a training."""
         ...
 
-    def begin_experience(self) -> None:
-        """Called last before an experience."""
+    def begin_experience(self, workers: int) -> None:
+        """Called last before an experience, with the number of processes that load images."""
         ...
 
     def begin_epoch_first(self) -> None:
@@ -71,7 +71,7 @@ class LastPlugin(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  #
 
     def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Report the start of an experience."""
-        self._follower.begin_experience()
+        self._follower.begin_experience(int(kwargs.get("num_workers", 0)))
 
     def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Report the start of an epoch."""

@@ -15,6 +15,7 @@ from avalanche_proxyfda.checkpoint.files import CheckpointError
 from avalanche_proxyfda.checkpoint.modules import load_module_state, module_state
 from avalanche_proxyfda.checkpoint.objects import attributes_of, load_attributes
 from avalanche_proxyfda.checkpoint.optimizers import load_optimizer_state, optimizer_state
+from avalanche_proxyfda.checkpoint.tree import encode
 from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin
 
@@ -97,6 +98,18 @@ def strategy_state(strategy: Any) -> dict[str, Any]:
         "stopping": bool(strategy._stop_training),
         "random": RandomState.capture(strategy.device).state_dict(),
     }
+
+
+def check_saveable(strategy: Any) -> None:
+    """Raise UnsavedError if a plugin or a metric holds what a checkpoint cannot hold.
+
+    The message names the plugin, such as Avalanche's Replay, whose buffer holds data sets.
+    """
+    for _, plugin in _plugins(strategy):
+        name = type(plugin).__qualname__
+        state = plugin.state_dict() if _has_state(plugin) else attributes_of(plugin, name)
+        encode(state, {}, name)
+    encode(attributes_of(strategy.evaluator, "evaluator", skip=_LOGGING), {}, "evaluator")
 
 
 def load_strategy_state(strategy: Any, state: Mapping[str, Any], again: bool = False) -> None:

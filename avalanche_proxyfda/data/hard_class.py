@@ -94,7 +94,7 @@ class HardClassBatches:
         # workers prefetch, so the sampler's own position is ahead of training
         self._first_epoch, self._epoch, self._trained = 0, 0, 0
         self._resumed = False
-        self._warned = False
+        self._warned = self._warned_of_one_class = False
 
     @property
     def batch_size(self) -> int | None:
@@ -120,23 +120,20 @@ class HardClassBatches:
         """Replace ``strategy.dataloader``, unless another plugin has replaced it.
 
         ``shuffle`` and ``drop_last`` do not apply: the sampler draws batches, and all are full.
+        An experience with a single class keeps its loader, with a warning.
 
         Args:
             strategy: an Avalanche strategy in ``before_training_exp``.
             features: the teacher as a function of images, for bank and prototypes.
             loading: the keyword arguments of ``strategy.train``.
-
-        Raises:
-            ValueError: for an experience with a single class.
         """
         data, loader = strategy.adapted_dataset, strategy.dataloader
         keys = class_keys(data)
         classes = len(set(keys.tolist()))
         if classes < 2:
-            raise ValueError(
-                f"experience {strategy.experience.current_experience} has one class, so there "
-                "are no classes to mix in a batch: pass hard_class_batches=False"
-            )
+            self.sampler = None
+            self._warn_of_one_class(strategy.experience.current_experience)
+            return
         m, n = self.sizes(classes, strategy.train_mb_size)
         seed = mixed_seed("experience", self.seed, strategy.clock.train_exp_counter)
         sampler = whole_batches(loader)
@@ -240,6 +237,41 @@ class HardClassBatches:
             self._check_data(fingerprint(keys))
         self.sampler.set_epoch(epoch)
 
+    def left_out(self, strategy: Strategy, begins: bool) -> str | None:
+        """Return a sentence about the samples that the first epoch of an experience leaves out.
+
+        The number is known before the epoch if every batch holds every class, and after the
+        epoch if ``mining`` chooses classes.
+
+        Args:
+            strategy: before or after the epoch.
+            begins: True before the epoch, False after it.
+
+        Returns:
+            The sentence without a full stop; None if no sample is left out, if the number is
+            said at the other time, or in a later epoch.
+        """
+        if self.sampler is None or self._epoch > 0:
+            return None
+        planned = self.sampler.leaves_out
+        count = planned if begins else self.sampler.left_out
+        if not count or (planned is None) == begins:
+            return None
+        total = len(strategy.adapted_dataset)
+        say = f"class-balanced batches: {count} of {total} images of experience "
+        say += f"{strategy.experience.current_experience} "
+        if begins:
+            least, most = self.sampler.class_sizes
+            return (
+                f"{say}are not drawn in an epoch, since every batch takes equally many images "
+                f"of each class, and classes have {least} to {most}"
+            )
+        drawn = "among the candidates" if self.chooses else "drawn"
+        return (
+            f"{say}were not {drawn} in the first epoch, since mining={self.mining!r} chooses "
+            f"{self.sampler.trains[0]} of {len(self.sampler.classes)} classes for each batch"
+        )
+
     def count_step(self) -> None:
         """Count one more batch of the epoch as trained."""
         self._trained += 1
@@ -289,6 +321,15 @@ class HardClassBatches:
         self.chooses, self._data = False, ""
         self._first_epoch = self._epoch = self._trained = 0
         self._resumed = False
+
+    def _warn_of_one_class(self, experience: int) -> None:
+        if not self._warned_of_one_class:
+            self._warned_of_one_class = True
+            warnings.warn(
+                f"experience {experience} has one class, so there are no classes to balance: it "
+                "trains on the strategy's plain batches (this warning comes once)",
+                stacklevel=5,
+            )
 
     def _warn_of_loader(self, loader: object) -> None:
         self._warn_once(f"the {type(loader).__name__} of another plugin (Replay, for example):")

@@ -47,6 +47,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
     Attributes:
         classes: the C labels, in ascending order.
         trains: (m, n) of the batches that train.
+        left_out: number of samples that the last finished epoch did not draw; None before.
         plan: the batches of the epoch, [T, B] int64, if the choice looks at samples; else None.
 
     Raises:
@@ -101,6 +102,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
         if length is not None:
             self._length = check_count("length", length, 1)
         self.trains = trains or (self.classes_per_batch, self.samples_per_class)
+        self.left_out: int | None = None
         self.plan: Tensor | None = None
         self._planned = -1  # the epoch of the plan
         self._epoch = 0
@@ -120,6 +122,24 @@ class HardClassBatchSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def leaves_out(self) -> int | None:
+        """Number of samples that every epoch leaves out; None if the choice of classes decides.
+
+        A class with more samples than its places in an epoch cannot come whole. Every batch
+        must hold every class for an exact number.
+        """
+        if self.classes_per_batch < len(self.classes):
+            return None
+        places = len(self) * self.samples_per_class
+        return sum(max(0, len(members) - places) for members in self._members)
+
+    @property
+    def class_sizes(self) -> tuple[int, int]:
+        """Numbers of samples of the smallest and of the largest class."""
+        sizes = [len(members) for members in self._members]
+        return min(sizes), max(sizes)
+
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration.
 
@@ -133,11 +153,15 @@ class HardClassBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, start, self._resume = self._epoch, self._resume, 0
+        drawn = np.zeros(sum(map(len, self._members)), dtype=bool)
+        self.left_out = None
         for number, batch in enumerate(self._batches_of(epoch)):
+            drawn[batch] = True
             if number >= start:
                 self._position = number + 1
                 yield batch
         self._epoch, self._position = epoch + 1, 0
+        self.left_out = int(np.count_nonzero(~drawn))
 
     def _batches_of(self, epoch: int) -> Iterable[list[int]]:
         """Return the batches of an epoch; plan them first if the choice looks at samples."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from avalanche_proxyfda.features.avalanche_models import is_dynamic_head, wrapped_extractor
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 
 HEADS = ("classifier", "head", "heads", "fc", "linear", "output")
@@ -24,14 +25,41 @@ def _below(name: str, child: str) -> str:
 
 def _before_head(name: str, head: nn.Module) -> FeatureSource:
     """Return the input of ``head``'s last linear layer, before the dropout in front of it."""
+    names, layers = [child for child, _ in head.named_children()], list(head.children())
     if not isinstance(head, nn.Sequential):
-        return FeatureSource(name, of_input=True)
-    layers = list(head)
+        in_head = type(head).__module__.startswith("pytorchcv.") and len(layers) > 1
+        last = names[-1] if in_head and isinstance(layers[-1], nn.Linear) else None
+        return FeatureSource(name if last is None else f"{name}.{last}", of_input=True)
     linear = [k for k, layer in enumerate(layers) if isinstance(layer, nn.Linear)]
     at = linear[-1] if linear else 0
     while at > 0 and isinstance(layers[at - 1], nn.Dropout):
         at -= 1
-    return FeatureSource(name if at == 0 else f"{name}.{at}", of_input=True)
+    return FeatureSource(name if at == 0 else f"{name}.{names[at]}", of_input=True)
+
+
+def _sequential(model: nn.Module) -> FeatureSource | None:
+    """Return the input of the last linear layer of a plain ``nn.Sequential``.
+
+    No layer with weights may follow the linear layer, and one must come before it.
+    """
+    if not isinstance(model, nn.Sequential):
+        return None
+    weighted = [(n, m) for n, m in model.named_children() if any(True for _ in m.parameters())]
+    if not weighted:
+        return None
+    name, head = weighted[-1]
+    if isinstance(head, nn.Linear) and len(weighted) > 1:
+        names = [child for child, _ in model.named_children()]
+        at = names.index(name)
+        while isinstance(model[at - 1], nn.Dropout):
+            at -= 1
+        return FeatureSource(names[at], of_input=True)
+    inner = _sequential(head)
+    if inner is not None:
+        return FeatureSource(_below(name, inner.module), of_input=True)
+    layers = [m for m in head.modules() if any(True for _ in m.parameters(recurse=False))]
+    only_linear = isinstance(head, nn.Sequential) and [type(m) for m in layers] == [nn.Linear]
+    return _before_head(name, head) if only_linear and len(weighted) > 1 else None
 
 
 def _timm(name: str, module: nn.Module) -> FeatureSource | None:
@@ -71,28 +99,24 @@ def _whole_or(name: str, model: nn.Module, source: FeatureSource | None) -> Feat
     return FeatureSource(name) if weighted & set(names[last + 1 :]) else source
 
 
-def _is_dynamic_head(module: nn.Module) -> bool:
-    """Return True for Avalanche's growing and multi heads, and for heads derived from them."""
-    names = {kind.__name__ for kind in type(module).__mro__}
-    return not names.isdisjoint({"MultiHeadClassifier", "IncrementalClassifier"})
-
-
 def _candidates(model: nn.Module) -> Iterator[FeatureSource | None]:
     modules = list(model.named_modules())
+    yield from (wrapped_extractor(n, m) for n, m in modules)
     yield from (FeatureSource(n) for n, m in modules if n and is_image_tower(m))
     yield from (
         _whole_or(n, model, _timm(n, m))
         for n, m in modules
         if type(m).__module__.startswith("timm.")
     )
-    yield from (FeatureSource(n, True) for n, m in modules if n and _is_dynamic_head(m))
-    families = ("torchvision.models", "avalanche.models")
+    yield from (FeatureSource(n, True) for n, m in modules if n and is_dynamic_head(m))
+    families = ("torchvision.models", "avalanche.models", "pytorchcv.")
     yield from (
         _whole_or(n, model, _by_head_name(n, m))
         for n, m in modules
         if type(m).__module__.startswith(families)
     )
     yield _by_head_name("", model)
+    yield _sequential(model)
 
 
 def find_feature_source(model: nn.Module) -> FeatureSource:
@@ -100,11 +124,20 @@ def find_feature_source(model: nn.Module) -> FeatureSource:
 
     The first match in this order decides:
 
-    1. the output of an open_clip image tower anywhere in the model;
-    2. the input of a timm model's classifier, or the output of a timm model without one;
-    3. the input of Avalanche's ``IncrementalClassifier`` or ``MultiHeadClassifier``;
-    4. the input of the head of a torchvision or Avalanche model;
-    5. the input of a child called classifier, head, heads, fc, linear or output.
+    1. the output of the feature extractor in Avalanche's ``FeatureExtractorModel``,
+       ``TrainEvalModel`` or ``SCRModel``, or the layer that ``FeatureExtractorBackbone`` names;
+    2. the output of an open_clip image tower anywhere in the model;
+    3. the input of a timm model's classifier, or the output of a timm model without one;
+    4. the input of Avalanche's ``IncrementalClassifier``, ``CosineIncrementalClassifier`` or
+       ``MultiHeadClassifier``;
+    5. the input of the head of a torchvision, Avalanche or pytorchcv model;
+    6. the input of a child called classifier, head, heads, fc, linear or output;
+    7. the input of the last layer of a plain ``nn.Sequential``, if that is an ``nn.Linear``.
+
+    Where a dropout stands before the last linear layer of a Sequential, the embedding is the
+    dropout's input. The distilled DeiT and PiT of timm have two heads; the preset reads what
+    enters the first, ``head``: the class token. The distillation token, which enters
+    ``head_dist``, is not compared; ``feature_module="head_dist:input"`` compares it instead.
 
     Raises:
         ValueError: when the model matches none of these; the user must name the module.
@@ -114,6 +147,8 @@ def find_feature_source(model: nn.Module) -> FeatureSource:
         >>> layers = OrderedDict(body=nn.Linear(4, 3), head=nn.Linear(3, 2))
         >>> str(find_feature_source(nn.Sequential(layers)))
         'head:input'
+        >>> str(find_feature_source(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))))
+        '2:input'
     """
     model = unwrap(model)
     for source in _candidates(model):

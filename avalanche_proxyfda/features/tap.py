@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -88,6 +91,10 @@ class FeatureTap:
     forwards of a strategy or its plugins, and forwards without gradient, therefore do not
     replace the values of the batch.
 
+    A module may run several times in one forward of the model, such as a ReLU that layers
+    share. The tap stores the value of the first run. The first :meth:`take` warns of such
+    places, unless the model is compiled.
+
     Args:
         sources: places to read, see :class:`FeatureSource`.
 
@@ -110,6 +117,10 @@ class FeatureTap:
         self._armed = self._without_gradient = False
         self._compiled = False
         self.autocast: torch.dtype | None = None
+        self._runs: Counter[FeatureSource] = Counter()  # in the present forward of the model
+        self._most_runs: Counter[FeatureSource] = Counter()
+        self._counts: RemovableHandle | None = None  # until the first values are taken
+        self._counted = False
 
     def attach(self, model: nn.Module) -> None:
         """Register the hooks on the unwrapped ``model``, after removing earlier ones.
@@ -122,10 +133,16 @@ class FeatureTap:
         self._compiled = hasattr(model, "_orig_mod")
         for source, module in [(s, s.find(inner)) for s in self.sources]:
             self._handles.append(hook(module, source.of_input, partial(self._keep, source)))
+        if not self._counted and not self._compiled:
+            # a strategy may run the whole model twice, which is no second run of a place
+            self._counts = hook(inner, True, lambda _: self._runs.clear())
 
     def _keep(self, source: FeatureSource, value: Any) -> None:
         if not self._armed or torch.is_grad_enabled() == self._without_gradient:
             return
+        if self._counts is not None:
+            self._runs[source] += 1
+            self._most_runs |= self._runs
         self.capture.keep(source, value)
         kind = value.device.type if isinstance(value, Tensor) else "cpu"
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
@@ -164,13 +181,29 @@ class FeatureTap:
                     "without gradient; name a module that the training forward calls (hooks "
                     f"read neither plain functions nor unused branches){hint}"
                 )
+        self._warn_of_runs()
         return values
+
+    def _warn_of_runs(self) -> None:
+        """Warn once of places that ran more than once in a forward, and stop to count."""
+        if self._counts is None:
+            return
+        self._counts.remove()
+        self._counts, self._counted = None, True
+        for source, runs in self._most_runs.items():
+            if runs > 1:
+                warnings.warn(
+                    f"{str(source)!r} ran {runs} times in one forward of the model, and the value "
+                    "of the first run is read (this warning comes once): name a module that runs "
+                    "once, such as one around it, or give each use a module of its own",
+                    stacklevel=3,
+                )
 
     def detach(self) -> None:
         """Remove the hooks and drop all stored values; a second call does nothing."""
-        for handle in self._handles:
+        for handle in (*self._handles, *([] if self._counts is None else [self._counts])):
             handle.remove()
-        self._handles, self._armed = [], False
+        self._handles, self._counts, self._armed = [], None, False
         self.capture.clear()
 
 
@@ -194,15 +227,39 @@ def batch_first(value: Any, module: nn.Module) -> Any:
     return value.transpose(0, 1) if tokens_first else value
 
 
+class ModuleHook:
+    """A forward hook that copies and pickles to a hook without effect.
+
+    Others copy and pickle a model while it trains: Avalanche's plugins, ``torch.save``. A copy
+    must not write into the store of the original, and a loaded model must not need the tap.
+
+    Args:
+        of_input: True for a pre-hook, which reads the module's first argument.
+        tell: called with the value.
+    """
+
+    def __init__(self, of_input: bool, tell: Callable[[Any], None]) -> None:
+        self._of_input, self._tell = of_input, tell
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], last: Any) -> None:
+        """Pass on the first argument of ``module``, or its output.
+
+        Args:
+            module: the module that runs.
+            args: its positional arguments.
+            last: its keyword arguments (pre-hook) or its output.
+        """
+        value = next(iter((*args, *last.values())), None) if self._of_input else last
+        self._tell(batch_first(value, module))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Describe a callable of Python itself that takes any arguments and returns None."""
+        return getattr, (nullcontext(), "__exit__")
+
+
 def hook(module: nn.Module, of_input: bool, tell: Callable[[Any], None]) -> RemovableHandle:
     """Call ``tell`` with the module's output, or with its first argument if ``of_input``."""
-
-    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        tell(batch_first(next(iter((*args, *kwargs.values())), None), module))
-
-    def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        tell(batch_first(output, module))
-
+    call = ModuleHook(of_input, tell)
     if of_input:
-        return module.register_forward_pre_hook(before, with_kwargs=True)
-    return module.register_forward_hook(after)
+        return module.register_forward_pre_hook(call, with_kwargs=True)
+    return module.register_forward_hook(call)

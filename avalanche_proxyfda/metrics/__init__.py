@@ -1,6 +1,7 @@
 """Metrics of a model's features while the model learns a stream."""
 
 from avalanche_proxyfda.features.linear_probe import Probe, fit_probe, select_probe
+from avalanche_proxyfda.metrics.csv_logger import MetricsCSVLogger
 from avalanche_proxyfda.metrics.drift import (
     MEASURES,
     Measure,
@@ -27,6 +28,7 @@ __all__ = [
     "KNNMetric",
     "LinearProbeMetric",
     "Measure",
+    "MetricsCSVLogger",
     "Panel",
     "PanelFeatures",
     "PanelMetric",

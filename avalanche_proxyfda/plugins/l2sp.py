@@ -36,6 +36,7 @@ class L2SPPlugin(AnchorPlugin, supports_distributed=True):
 
     def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
         """Add the term."""
+        super().before_backward(strategy, **kwargs)
         if self.weights:  # a frozen encoder has none
             distance = self.loss(self.weights, self.anchors)
             self.add(strategy, {"distance": (self.weight, distance)})

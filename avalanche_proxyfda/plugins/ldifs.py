@@ -26,7 +26,10 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
         weight: alpha, coefficient of the distance; the authors use 10.
         taps: names of modules, ``"NAME"`` or ``"NAME:input"``; None takes
             :func:`~avalanche_proxyfda.features.maps.find_feature_maps`.
-        normalize: see :class:`~avalanche_proxyfda.losses.ldifs.LDIFSLoss`.
+        normalize: the axis of the norm that divides each map. ``"token"`` takes one norm for
+            each channel, over the positions, as the official code does for ViTs. ``"channel"``
+            takes one norm for each position. ``"auto"`` takes ``"token"`` for tokens and
+            ``"channel"`` for maps of convolutions.
         options: see :class:`FeaturePlugin`.
     """
 

@@ -34,13 +34,14 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
 
     Args:
         weight: lambda, the coefficient of the term.
-        temperature: T, see :class:`~avalanche_proxyfda.losses.distillation.DistillationLoss`.
+        temperature: T, which divides the logits; above 0.
         known_classes: classes that the model knows before the first experience, as with a
             zero-shot head; a mapping gives them by task label. ``teacher="initial"`` keeps
             these classes only, and needs them.
-        options: see :class:`FeaturePlugin`. With a head for each task, ``feature_module`` names
-            the input of the heads, ``"NAME:input"``; None finds Avalanche's
-            ``MultiHeadClassifier`` and our ``UnitHeads``.
+        feature_module: with a head for each task, the input of the heads, ``"NAME:input"``;
+            None finds Avalanche's ``MultiHeadClassifier`` and our ``UnitHeads``. With one head
+            the argument has no effect.
+        options: see :class:`FeaturePlugin`.
     """
 
     def __init__(

@@ -33,8 +33,9 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
             the paper has 5 in all experiments.
         max_proxies: upper limit of the proxies of a set; None takes the number that the first
             batch needs.
-        kernel_size, attention, detach_proxies: see
-            :class:`~avalanche_proxyfda.losses.proxy_fda.ProxyFDALoss`.
+        kernel_size: width of the second convolution in the generator's heads; odd.
+        attention: False leaves the generator's attention out, an ablation of the paper.
+        detach_proxies: True treats proxies as constants in the alignment.
         options: see :class:`~avalanche_proxyfda.plugins.base.graph.GraphPlugin`.
     """
 

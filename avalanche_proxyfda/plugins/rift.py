@@ -23,8 +23,12 @@ class RIFTPlugin(LearnedLossPlugin[RIFTLoss], supports_distributed=True):
 
     Args:
         weight: coefficient of the loss; the authors choose theirs on a grid of unknown values.
-        q, mean_weight, centered: see :class:`~avalanche_proxyfda.losses.rift.RIFTLoss`.
-        options: see :class:`LearnedLossPlugin`; ``learning_rate`` is that of the learned Q.
+        q: the rotation of the teacher's covariance: ``"identity"`` has none, ``"spectrum"`` and
+            ``"procrustes"`` take the best one of each batch, ``"learned"`` learns it.
+        mean_weight: weight of the term of the means; 0 skips it.
+        centered: False compares second moments in place of covariances.
+        learning_rate: AdamW's learning rate for the learned Q.
+        options: see :class:`LearnedLossPlugin`.
     """
 
     def __init__(

@@ -17,7 +17,8 @@ class RKDPlugin(EmbeddingPlugin, supports_distributed=True):
 
     Args:
         weight: coefficient of the loss.
-        distance_weight, angle_weight: see :class:`~avalanche_proxyfda.losses.rkd.RKDLoss`.
+        distance_weight: weight of the distances of pairs in the loss; 0 skips them.
+        angle_weight: weight of the angles of triples in the loss; 0 skips them.
         options: see :class:`EmbeddingPlugin`.
     """
 

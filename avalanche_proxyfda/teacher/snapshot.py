@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 _HOOKS = (
     "_forward_hooks",
@@ -27,6 +27,9 @@ _HOOKS = (
 def frozen_copy(module: nn.Module) -> nn.Module:
     """Return a deep copy in eval mode, without hooks and gradients.
 
+    Modules may keep tensors of the last forward, such as ``features`` of Avalanche's
+    ``FeatureExtractorModel``. The copy holds them without their graph.
+
     The copy has no hooks because a copied closure would write the teacher's features in the
     place of the student's, and a copied bound method would copy its owner. The hooks of
     ``torch.nn.utils`` (old-style weight and spectral norm) stay, since they belong to the
@@ -37,6 +40,9 @@ def frozen_copy(module: nn.Module) -> nn.Module:
     """
     memo: dict[int, Any] = {}
     for part in module.modules():
+        for value in vars(part).values():
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                memo[id(value)] = value.detach()  # deepcopy takes no tensor with a graph
         for name in _HOOKS:
             hooks = part.__dict__.get(name)
             if hooks is not None:  # deepcopy then takes this dict in place of the original
@@ -47,9 +53,8 @@ def frozen_copy(module: nn.Module) -> nn.Module:
     except (RuntimeError, TypeError) as error:
         raise RuntimeError(
             f"the teacher needs a deep copy of {type(module).__name__}, which failed ({error}). "
-            "Modules that keep tensors of the last forward, such as the old "
-            "torch.nn.utils.weight_norm, cannot be copied: use "
-            "torch.nn.utils.parametrizations instead"
+            "Modules that keep tensors of the last forward in lists or dictionaries cannot be "
+            "copied: drop these tensors at the end of the forward"
         ) from error
     return twin.requires_grad_(False).eval()
 

@@ -39,6 +39,9 @@ def epoch_counts(evaluator: Any) -> dict[str, int]:
 def terms_since(evaluator: Any, counts: Mapping[str, int]) -> dict[str, tuple[float | None, ...]]:
     """Loss terms of the epochs since ``counts`` was taken, by name, one entry an epoch.
 
+    Hit rates of a cache are left out, and so is ``Task_Loss``, which is ``Loss`` without the
+    terms.
+
     Args:
         evaluator: evaluator of the strategy.
         counts: values that :func:`epoch_counts` gave before.
@@ -46,7 +49,8 @@ def terms_since(evaluator: Any, counts: Mapping[str, int]) -> dict[str, tuple[fl
     terms = {}
     for name, (_, values) in evaluator.get_all_metrics().items():
         new = values[counts.get(name, 0) :]
-        if "_Epoch/" in name and "_cache_hit_rate_" not in name and new:
+        left_out = "_cache_hit_rate_" in name or name.startswith("Task_Loss_")
+        if "_Epoch/" in name and not left_out and new:
             short = name.partition("/")[0].removesuffix("_Epoch")
             terms[short] = tuple(finite_or_none(float(value)) for value in new)
     return terms

@@ -10,6 +10,7 @@ from typing import Any
 
 from avalanche.logging import BaseLogger
 
+from avalanche_proxyfda.metrics.csv_logger import MetricsCSVLogger
 from benchmarks.config import Config, plain
 
 
@@ -18,7 +19,7 @@ def open_loggers(config: Config, folder: Path | None, again: bool = False) -> It
     """Open the loggers of ``where.loggers``; the end of the block closes them.
 
     A logger that cannot be closed costs no record: a warning names the logger. The logger
-    ``text`` writes to ``log.txt``.
+    ``text`` writes to ``log.txt``, and ``csv`` to ``csv/metrics.csv``, a line for each number.
 
     Args:
         config: configuration of the run.
@@ -53,9 +54,8 @@ def _open(name: str, folder: Path, config: Config, stack: ExitStack, again: bool
         file = (folder / "log.txt").open("a" if again else "w", encoding="utf-8")
         stack.callback(_close, name, file.close)
         return logging.TextLogger(file)
-    if name == "csv":
-        earlier = len(list(folder.glob("csv*"))) if again else 0  # a logger truncates its files
-        logger = logging.CSVLogger(str(folder / (f"csv-{earlier + 1}" if earlier else "csv")))
+    if name == "csv":  # Avalanche's own has no place for terms, and 0 for what is not measured
+        logger = MetricsCSVLogger(folder / "csv" / "metrics.csv", append=again)
         stack.callback(_close, name, logger.close)
         return logger
     if name == "tensorboard":

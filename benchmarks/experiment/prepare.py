@@ -95,21 +95,17 @@ def epochs_of(config: Config, stream: Stream) -> list[int]:
 def batch_sizes(config: Config, stream: Stream) -> list[int]:
     """Return the number of samples of a full batch, by experience.
 
+    An experience with one class has shuffled batches.
+
     Raises:
-        ValueError: for balanced batches of an experience with one class, or a batch without
-            room for two classes.
+        ValueError: for a balanced batch without room for two classes.
     """
     train, sizes = config.train, []
     for experience in stream.train:
         classes = len(set(experience.classes_in_this_experience))
-        if train.batches == "shuffled":
+        if train.batches == "shuffled" or classes < 2:
             sizes.append(train.batch)
             continue
-        if classes < 2:
-            raise ValueError(
-                f"experience {experience.current_experience} has one class, so there are no "
-                "classes to mix in a batch: set train.batches=shuffled"
-            )
         batches = HardClassBatches(train.classes_per_batch, train.samples_per_class, 0)
         m, n = batches.sizes(classes, train.batch)
         if m < 2 or m * n > train.batch:

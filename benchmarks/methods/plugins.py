@@ -16,7 +16,7 @@ REFERENCES = ("teacher", "anchor")
 
 
 def arguments_of(method: str) -> tuple[str, ...]:
-    """Return the names of the arguments of a method's plugin and its base classes.
+    """Return the names of the arguments of a method's plugin, its base classes' included.
 
     The names decide what a plugin receives: the argument ``seed`` gets the run's seed, and
     ``teacher`` or ``anchor`` gets the choice of the reference.
@@ -32,13 +32,8 @@ def _parameters(method: str) -> Mapping[str, inspect.Parameter]:
     name = METHODS[check_method(method)].plugin
     if name is None:
         return {}
-    names: dict[str, inspect.Parameter] = {}
-    for kind in getattr(plugins, name).__mro__:
-        if "__init__" in vars(kind) and kind.__module__.startswith("avalanche_proxyfda."):
-            for argument, parameter in inspect.signature(kind).parameters.items():
-                if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-                    names.setdefault(argument, parameter)
-    return names
+    parameters = inspect.signature(getattr(plugins, name)).parameters
+    return {key: p for key, p in parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
 
 
 def make_plugins(
@@ -102,6 +97,7 @@ def plugins_of(config: Config) -> list[Any]:
     if "hard_class_batches" in names and train.batches == "shuffled":
         options.setdefault("hard_class_batches", False)
     elif "hard_class_batches" in names:
+        options.setdefault("hard_class_batches", True)  # the recipe asks for them
         for name in ("classes_per_batch", "samples_per_class"):
             if name in options:
                 raise ValueError(

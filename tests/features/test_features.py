@@ -384,6 +384,6 @@ def test_restoring_into_another_model_is_refused() -> None:
 
 def test_a_model_that_cannot_be_copied_is_explained() -> None:
     model = Plain()
-    model.kept = model.backbone(torch.randn(2, 1, 4, 4))
+    model.kept = [model.backbone(torch.randn(2, 1, 4, 4))]
     with pytest.raises(RuntimeError, match="needs a deep copy of Plain, which failed"):
         FeatureTeacher(model, [FeatureSource("backbone")])

@@ -137,16 +137,6 @@ def test_where_looking_is_dear_the_first_bad_step_is_still_named() -> None:
     watch.look()
 
 
-def test_one_class() -> None:
-    own = FDAPlugin(num_neighbors=4)
-    refused(r"experience 0 has one class.*pass hard_class_batches=False", Plain(), own, classic(6))
-    trained = strategy(
-        Plain(), FDAPlugin(num_neighbors=4, hard_class_batches=False), train_mb_size=10
-    )
-    trained.train(classic(6).train_stream[0], eval_streams=[])
-    assert trained.clock.train_iterations == 2
-
-
 def test_an_empty_experience() -> None:
     from avalanche.benchmarks import benchmark_from_datasets
     from avalanche.benchmarks.utils import as_classification_dataset

@@ -19,9 +19,11 @@ class AnchorPlugin(ReferencePlugin[WeightAnchor]):
     The head gets no anchors: a new head has no earlier weights.
 
     Args:
-        feature_module: the end of the encoder, see :class:`ReferencePlugin`.
-        anchor: ``"previous"`` or ``"initial"``, the ``choice`` of :class:`ReferencePlugin`.
-        name: prefix of the metrics; None takes the name of the class.
+        feature_module: the embedding, where the encoder ends and the head begins: ``"NAME"``,
+            the output of that module, or ``"NAME:input"``, its input. None takes a preset.
+        anchor: ``"previous"``, the weights at the end of the experience before (for the first
+            experience: as given), or ``"initial"``, always the weights as given.
+        name: prefix of the metrics; None takes the name of the class without "Plugin".
     """
 
     option = "anchor"

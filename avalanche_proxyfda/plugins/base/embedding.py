@@ -16,7 +16,7 @@ from avalanche_proxyfda.features.pooling import Pooling, pool_features
 from avalanche_proxyfda.features.source import FeatureSource
 from avalanche_proxyfda.plugins.base.features import FeatureOptions, FeaturePlugin, check_rows
 from avalanche_proxyfda.plugins.base.gathered import GatheredTerms, GraphFrom
-from avalanche_proxyfda.plugins.base.lifecycle import Terms
+from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin, Terms
 from avalanche_proxyfda.teacher.teacher import Values
 
 
@@ -130,6 +130,7 @@ class EmbeddingPlugin(FeaturePlugin):
         if not self._gathered.ready:
             super().before_backward(strategy, **kwargs)
             return
+        ReferencePlugin.before_backward(self, strategy, **kwargs)  # FeaturePlugin's adds terms
         student, self._student = self._student, None
         assert student is not None
         rows = self.pooled(student)

@@ -66,8 +66,12 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
 
     Args:
         weight: lambda, the coefficient of the method's term.
-        feature_module, name: see :class:`ReferencePlugin`.
-        teacher: ``"previous"`` or ``"initial"``, the ``choice`` of :class:`ReferencePlugin`.
+        feature_module: the embedding that is compared: ``"NAME"``, the output of that module of
+            the model, or ``"NAME:input"``, its input. None takes a preset, see
+            :func:`~avalanche_proxyfda.features.presets.find_feature_source`.
+        teacher: ``"previous"``, the model at the end of the experience before (for the first
+            experience: as given), or ``"initial"``, always the model as given.
+        name: prefix of the metrics; None takes the name of the class without "Plugin".
         teacher_cache: ``"exact"`` caches the teacher's values within an experience, keyed by a
             hash of the pixels. ``"auto"`` does so if the same views come back and the cache
             fits. ``"clean"`` caches the evaluation view of each sample, which is another
@@ -274,6 +278,7 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
 
     def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
         """Ask the teacher about the same batch, and add the terms to the strategy's loss."""
+        super().before_backward(strategy, **kwargs)
         student, self._student = self._student, None
         assert student is not None
         if not self.is_active():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, cast, get_args
 
@@ -77,7 +78,7 @@ class GraphOptions(LearnedLossOptions, total=False):
     preset: Literal["paper"] | None
     num_neighbors: int | None
     neighbor_factor: int
-    hard_class_batches: bool
+    hard_class_batches: bool | None
     mining: Mining | None
     candidates: int | None
     start: Start | None
@@ -103,8 +104,13 @@ class GraphPlugin(LearnedLossPlugin[L]):
             of a class in the batch, but at most half of the other samples (ours).
         neighbor_factor: K / n if ``num_neighbors`` is None. The paper chooses among 1, 2, 3 and
             4 for each data set, and 2 is its best fixed factor.
-        hard_class_batches: True trains on class-balanced batches of classes that are chosen by
-            ``mining``.
+        hard_class_batches: the plugin CHANGES THE TRAINING DATA by default. None and True
+            replace the strategy's loader by class-balanced batches of classes that are chosen
+            by ``mining``. An epoch has as many images as before, but small classes repeat
+            theirs, and large classes leave some out until a later epoch. With None, a warning
+            in the first epoch of an experience counts the images that are left out. False keeps
+            the strategy's loader, which draws every image once an epoch. An experience with one
+            class keeps it too, with a warning.
         mining: the rule that chooses the classes of a batch if an experience has more classes
             than a batch; None takes ``"bank"``. ``"online"`` is the paper's: the student and the
             teacher embed C candidate classes before each step, and the classes with the largest
@@ -119,9 +125,14 @@ class GraphPlugin(LearnedLossPlugin[L]):
             batch with the teacher in the student's place. ``"siglip"`` is the paper's: both
             begin at ``init_logit_scale`` and ``init_logit_bias`` in the first experience.
             ``"refit"`` (ours) fits both at every step. docs/fidelity.md compares them.
-        negative_weight, init_logit_scale, init_logit_bias, chunk_size: see
-            :class:`~avalanche_proxyfda.losses.graph.GraphLoss`.
+        negative_weight: weight of non-neighbours. ``"similarity"`` is the paper's, minus the
+            teacher's cosine; ``"clamped"`` (ours) is at most 0; see
+            :func:`~avalanche_proxyfda.losses.graph.edge_weight` for all.
+        init_logit_scale: 1 / tau at the start, unless ``start`` fits it.
+        init_logit_bias: b at the start, unless ``start`` fits it.
         learnable: True learns scale and bias in training, unless ``start`` is ``"refit"``.
+        chunk_size: queries that the loss processes at a time; ``"auto"`` limits the memory of
+            large batches.
         classes_per_batch: m, classes in a hard-class batch.
         samples_per_class: n, samples of each of them; None fills the strategy's
             ``train_mb_size``.
@@ -140,7 +151,7 @@ class GraphPlugin(LearnedLossPlugin[L]):
         preset: Literal["paper"] | None = None,
         num_neighbors: int | None = None,
         neighbor_factor: int = 2,
-        hard_class_batches: bool = True,
+        hard_class_batches: bool | None = None,
         mining: Mining | None = None,
         candidates: int | None = None,
         start: Start | None = None,
@@ -171,6 +182,7 @@ class GraphPlugin(LearnedLossPlugin[L]):
         ):
             under_preset(preset, name, value)
         self.seed = check_count("seed", seed, 0)
+        check_choice("hard_class_batches", hard_class_batches, (None, True, False))
         check_choice("start", start, get_args(Start))
         check_choice("mining", mining, get_args(Mining))
         self.start = start
@@ -186,8 +198,9 @@ class GraphPlugin(LearnedLossPlugin[L]):
         batches = HardClassBatches(
             classes_per_batch, samples_per_class, seed, mining, candidates, self.sigmoid
         )
-        self._batches = batches if hard_class_batches else None
-        if hard_class_batches and mining == "online" and self.graph_from == "accumulated":
+        self._batches = None if hard_class_batches is False else batches
+        self._says_left_out = hard_class_batches is None
+        if self._batches is not None and mining == "online" and self.graph_from == "accumulated":
             raise ValueError(
                 "mining='online' chooses the samples of one micro-batch, and "
                 "graph_from='accumulated' relates several: take mining='bank' or "
@@ -279,7 +292,26 @@ class GraphPlugin(LearnedLossPlugin[L]):
         """Set the epoch of the hard-class batches."""
         if self._batches is not None:
             self._batches.start_epoch(strategy)
+            self._say_left_out(strategy, begins=True)
         super().before_training_epoch(strategy, **kwargs)
+
+    def after_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Say how many images the first epoch left out; publish the terms' means."""
+        self._say_left_out(strategy, begins=False)
+        super().after_training_epoch(strategy, **kwargs)
+
+    def _say_left_out(self, strategy: Strategy, begins: bool) -> None:
+        """Warn if an epoch leaves images out, unless the user asked for such batches."""
+        if self._batches is None or not self._says_left_out:
+            return
+        sentence = self._batches.left_out(strategy, begins)
+        if sentence is not None:
+            warnings.warn(
+                f"{sentence}. Each epoch draws anew. Pass "
+                "hard_class_batches=False for shuffled batches of all images, or True for "
+                "balanced batches without this warning",
+                stacklevel=3,
+            )
 
     def before_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Choose the batch among the candidates of the loader, with ``mining="online"``."""

@@ -7,6 +7,7 @@ taken, which plugins share it, how terms reach the loss and the metrics, and wha
 
 from __future__ import annotations
 
+import inspect
 import warnings
 import weakref
 from abc import ABC, abstractmethod
@@ -15,13 +16,15 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, get_args
 
 from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from avalanche_proxyfda._checks import check_choice
 from avalanche_proxyfda._protocols import Strategy
-from avalanche_proxyfda.distributed.plugin import check_spread, share_of
+from avalanche_proxyfda.distributed.plugin import batch_size, check_spread, share_of
 from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
-from avalanche_proxyfda.plugins.base.terms import FiniteWatch, TermLog, publish
+from avalanche_proxyfda.plugins.base.arguments import check_names, describe
+from avalanche_proxyfda.plugins.base.terms import FiniteWatch, TaskLoss, TermLog, publish
 
 ReferenceChoice = Literal["previous", "initial"]
 Terms = dict[str, tuple[float, Tensor]]
@@ -33,6 +36,11 @@ R = TypeVar("R")
 class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     """Keeps a reference through the experiences, and adds terms to a strategy's loss.
 
+    Avalanche's ``Loss_Epoch`` is the mean of the loss with all terms. The first plugin of this
+    package in a strategy therefore also publishes ``Task_Loss_Epoch/...``, the mean of the loss
+    before the package's plugins add to it: the criterion's, and the terms of other plugins that
+    stand before.
+
     On several devices the plugin needs
     :class:`~avalanche_proxyfda.distributed.DistributedTraining`, and then gives the results of
     a single process.
@@ -43,7 +51,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         feature_module: the embedding: ``"NAME"``, the module's output, or ``"NAME:input"``,
             its input. The head is the part of the model after the embedding. None takes a
             preset.
-        name: prefix of the metrics; None takes the name of the class.
+        name: prefix of the metrics; None takes the name of the class without "Plugin".
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
@@ -52,6 +60,17 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     def __init_subclass__(cls, supports_distributed: bool = False, **kwargs: Any) -> None:
         # Avalanche's own keyword, with its type
         super().__init_subclass__(supports_distributed=supports_distributed, **kwargs)
+        describe(cls)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse a keyword that the class does not take, in the name of this class."""
+        if cls.__signature__ is not None:
+            check_names(cls.__name__, cls.__signature__.parameters, kwargs)
+        instance: Self = super().__new__(cls)
+        return instance
+
+    __signature__: ClassVar[inspect.Signature | None] = None
+    """All arguments, those of the base classes included; None for a class with other keywords."""
 
     option: ClassVar[str]
     """Name that a method gives to its argument ``choice``; plugins of one option may share."""
@@ -75,6 +94,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         self._restored: Mapping[str, Any] | None = None
         self._owner: weakref.ReferenceType[Any] | None = None
         self._log, self._watch = TermLog(), FiniteWatch()
+        self._task_loss: TaskLoss | None = None  # in the first plugin of the package
         self._warned: set[str] = set()
 
     # ---- methods of a subclass --------------------------------------------------------
@@ -103,20 +123,25 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         return [plugin for plugin in plugins if isinstance(plugin, ReferencePlugin)]
 
     def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        """Refuse a second strategy, DataParallel, and ranks without DistributedTraining."""
+        """Refuse a second strategy, DataParallel, and ranks without DistributedTraining.
+
+        The plugin belongs to the first strategy that trains with it, also after that strategy
+        is gone. :meth:`load_state_dict` ends the bond, since it replaces the state.
+        """
         check_spread(strategy)
-        owner = self._owner() if self._owner else None
-        if owner is not None and owner is not strategy:
+        if self._owner is not None and self._owner() is not strategy:
+            gone = ", which no longer exists" if self._owner() is None else ""
             raise ValueError(
-                f"this {type(self).__name__} belongs to another strategy: its {self.option} and "
-                "learned state are of that model; make one plugin for each strategy"
+                f"this {type(self).__name__} belongs to another strategy{gone}: its "
+                f"{self.option} and learned state are of that model; make one plugin for each "
+                "strategy"
             )
-        self._owner = weakref.ref(strategy)
         if any(isinstance(module, nn.DataParallel) for module in strategy.model.modules()):
             raise TypeError(
                 "nn.DataParallel splits a batch over replicas, so no replica sees the whole "
                 "batch: use the plain model on one device"
             )
+        self._owner = weakref.ref(strategy)
 
     def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Keep, share, restore or make the reference."""
@@ -131,6 +156,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
                 f"two plugins are called {self.name!r}, so their metrics would hide each "
                 "other: give one of them a name, name='...'"
             )
+        self._task_loss = None if self.plugins_before(strategy) else TaskLoss()
         state, now = self.pending, strategy.clock.train_exp_counter
         inside = bool(state.get("inside"))
         if inside and state["experience"] != now:
@@ -148,6 +174,8 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         self.prepare(strategy, state if inside else {}, new and not inside, kwargs)
         if inside and "terms" in state:
             self._log.load_state_dict(state["terms"], strategy.device)
+        if inside and state.get("task_loss") is not None and self._task_loss is not None:
+            self._task_loss.load_state_dict(state["task_loss"], strategy.device)
         self._within, self._at, self._restored = whole, now, None
         if len(strategy.dataloader) == 0:
             raise ValueError(
@@ -194,6 +222,11 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
 
     # ---- a step -----------------------------------------------------------------------
 
+    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Note the strategy's loss before the package's plugins add terms."""
+        if self._task_loss is not None:
+            self._task_loss.add(strategy.loss, batch_size(strategy), share_of(strategy))
+
     def add(self, strategy: Strategy, terms: Terms) -> None:
         """Add terms to the strategy's loss and to the published means.
 
@@ -212,6 +245,9 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     def after_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Publish the terms' means over the epoch."""
         self._watch.look()
+        if self._task_loss is not None:
+            publish(strategy, self, "Task", self._task_loss.means())
+            self._task_loss.clear()
         publish(strategy, self, self.name, self.means())
         self._log.clear()
 
@@ -230,6 +266,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
 
     def stop(self) -> None:
         """End an experience, also after an exception; safe to repeat."""
+        self._task_loss = None
         self._log.clear()
         self._watch.clear()
 
@@ -248,6 +285,9 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
             "experience": self.pending.get("experience", self._at),
             "inside": self.pending.get("inside", self._within is not None),
             "terms": self.pending.get("terms", self._log.state_dict()),
+            "task_loss": self.pending.get(
+                "task_loss", self._task_loss.state_dict() if self._task_loss else None
+            ),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -259,12 +299,16 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         trains the remaining epochs.
         """
         self.reference, self._restored = None, state
+        self._owner = None
         self._snapshot_of = self._at = -1
         self._within = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes without the strategy, for pickling between experiences."""
         return {**self.__dict__, "_owner": None}
+
+
+describe(ReferencePlugin)  # __init_subclass__ describes the subclasses
 
 
 def whole_experience(strategy: Strategy) -> int:

@@ -57,6 +57,39 @@ class TermLog:
         self._sums, self._steps = {}, 0
 
 
+class TaskLoss:
+    """Mean of the strategy's loss before the plugins add their terms, as Avalanche's is: by sample.
+
+    Avalanche's ``Loss_Epoch`` reads the sum of the task's loss and all terms.
+    """
+
+    def __init__(self) -> None:
+        self._log = TermLog()
+
+    def add(self, loss: Tensor, samples: int, share: float) -> None:
+        """Add the loss of one batch of ``samples`` samples; ``share`` as in :class:`TermLog`."""
+        value = loss.detach().mean()
+        counts = {"loss": value * samples, "samples": value.new_full((), samples)}
+        self._log.add(counts, share)
+
+    def means(self) -> dict[str, float]:
+        """Return the mean as ``Loss``; empty without a batch. All ranks must call this method."""
+        means = self._log.means()
+        return {"Loss": means["loss"] / means["samples"]} if means else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums so far."""
+        return self._log.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Load ``state`` onto ``device``."""
+        self._log.load_state_dict(state, device)
+
+    def clear(self) -> None:
+        """Reset the sums."""
+        self._log.clear()
+
+
 def publish(strategy: Strategy, origin: Any, name: str, terms: dict[str, float]) -> None:
     """Pass values to the strategy's evaluator, which logs and returns them.
 

@@ -1,0 +1,73 @@
+"""What a checkpoint cannot hold is refused before training; other loaders are named on resume."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from avalanche.training.plugins import ReplayPlugin, SupervisedPlugin
+
+from avalanche_proxyfda.checkpoint import Checkpoints, UnsavedError
+from tests.checkpoint.training import BreakOff, BrokenOffError, build, train
+from tests.methods import PLUGINS, toy_plugin
+from tests.plugins.toys import Plain, classic
+
+
+class Unsaved(SupervisedPlugin[Any]):
+    """Gives a state that is no plain data."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"pairs": [object()]}
+
+    def load_state_dict(self, state: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("plugin", "words"),
+    [
+        (ReplayPlugin, r"ReplayPlugin\.storage_policy is a .*train without checkpoints"),
+        (Unsaved, r"Unsaved\.pairs\.0 is a builtins\.object"),
+    ],
+)
+def test_a_plugin_that_cannot_be_saved_is_refused_before_training(
+    tmp_path: Path, plugin: Any, words: str
+) -> None:
+    with pytest.raises(UnsavedError, match=words):
+        Checkpoints(build(Plain, plugin()), tmp_path)
+    later = build(Plain)
+    Checkpoints(later, tmp_path, on_signal=False)
+    later.plugins.insert(1, plugin())
+    with pytest.raises(UnsavedError, match=words):
+        later.train(classic(1).train_stream[0], eval_streams=[])
+    assert later.clock.train_iterations == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_plugin_of_the_package_can_be_saved(tmp_path: Path) -> None:
+    for method in PLUGINS:
+        Checkpoints(build(Plain, toy_plugin(method, reference="initial")), tmp_path)
+
+
+@pytest.mark.parametrize("step", [3, 5], ids=["inside", "between"])
+def test_another_number_of_workers_is_named(tmp_path: Path, step: int) -> None:
+    stream = classic(2, count=60)  # 2 x 2 steps an experience
+    with pytest.raises(BrokenOffError):
+        train(build(Plain, BreakOff(step)), stream, tmp_path, every=3)
+    words = "training with num_workers=0, and num_workers=1 now: random views of the images"
+    with pytest.warns(UserWarning, match=words) as caught:
+        train(build(Plain, BreakOff()), stream, tmp_path, every=None, num_workers=1)
+    assert len([w for w in caught if "random views" in str(w.message)]) == 1
+
+
+def test_the_same_number_of_workers_is_not_mentioned(tmp_path: Path) -> None:
+    stream = classic(2, count=60)
+    with pytest.raises(BrokenOffError):
+        train(build(Plain, BreakOff(5)), stream, tmp_path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "the checkpoint comes from")
+        trained = train(build(Plain, BreakOff()), stream, tmp_path)
+        trained.train(stream.train_stream[0], eval_streams=[], num_workers=1)  # the user's choice
+    assert trained.clock.train_exp_counter == 3
