@@ -288,6 +288,9 @@ def split_imagenet_r(
         "train": len(sets["train"]),
         "validation": len(sets["validation"]) if "validation" in sets else 0,
         "test": len(sets["test"]),
-        "dropped": {str(path.relative_to(folder)): reason for path, reason in dropped.items()},
+        "dropped": {
+            str(path.relative_to(folder)): reason.replace(f"{folder}/", "")
+            for path, reason in dropped.items()
+        },
     }
     return benchmark

@@ -35,6 +35,11 @@ def without_broken(data: DataSet) -> tuple[DataSet, dict[str, str]]:
         )
     dropped: dict[str, str] = {}
     for split, places in reasons.items():
-        names = getattr(data, split).placed()
-        dropped |= {f"{data.name} {split} {names[k][0]}": reason for k, reason in places.items()}
+        part = getattr(data, split)
+        names = part.placed()
+        for k, reason in places.items():
+            where, file = names[k][0], part.file(k)
+            # records keep the reason, and no path of the machine
+            short = reason if file is None else reason.replace(str(file), where)
+            dropped[f"{data.name} {split} {where}"] = short
     return replace(data, **parts), dropped
