@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from avalanche_proxyfda.streams.files.images import list_hash
 from benchmarks import __main__
 from benchmarks.board.model import make_board
 from benchmarks.board.page import page
@@ -152,8 +153,6 @@ def test_an_older_record_with_its_path_is_compared(
     photos: Path, outside: Record, tmp_path: Path
 ) -> None:
     """A record from before holds the path, in its hash of the split too."""
-    from avalanche_proxyfda.streams.files.images import list_hash
-
     write_record(tmp_path / "new.json", outside)
     content = json.loads((tmp_path / "new.json").read_text())
     config, stream = content["how"]["config"], content["stream"]
