@@ -85,7 +85,7 @@ def _loaded(tower: nn.Module, state: dict[str, Tensor], create: Any, path: objec
         tower.load_state_dict(bare)
         return tower
     try:
-        made = _converted(create, state)
+        made: nn.Module = _converted(create, state)
         # the same conversion of a state that is NaN throughout says which entries it sets
         blank = _converted(create, {k: _nan(v) for k, v in state.items()})
     except Exception as error:  # conversions are written for the hub's files alone

@@ -58,7 +58,7 @@ def _timm(settings: dict[str, Any]) -> Transform:
 
 def _torchvision(settings: dict[str, Any]) -> Transform:
     size = settings["size"]
-    return v2.Compose(
+    view: Transform = v2.Compose(
         [
             v2.Resize(size, antialias=True),
             v2.CenterCrop(size),
@@ -67,6 +67,7 @@ def _torchvision(settings: dict[str, Any]) -> Transform:
             v2.Normalize(settings["mean"], settings["std"]),
         ]
     )
+    return view
 
 
 TAG_SETTINGS = {

@@ -42,9 +42,9 @@ def described(
             f"classes names {len(classes)} tasks, and the head has {len(layers)}: "
             "give the class names of each task"
         )
-    for task, names in classes.items():
+    for name, names in classes.items():
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"classes[{task!r}]={list(names)} must be different names")
+            raise ValueError(f"classes[{name!r}]={list(names)} must be different names")
     state = model.state_dict()
     tasks = tuple(
         Task(str(name), tuple(map(str, names)), layer)
