@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
 from avalanche.logging import BaseLogger
+
+from avalanche_proxyfda._files import expanded
 
 COLUMNS = ("step", "metric", "value")
 
@@ -29,6 +30,7 @@ class MetricsCSVLogger(BaseLogger):
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> folder = tempfile.TemporaryDirectory()
         >>> logger = MetricsCSVLogger(Path(folder.name) / "metrics.csv")
         >>> logger.log_single_metric("FDA_alignment_Epoch/train_phase/train_stream", 0.5, 24)
@@ -41,7 +43,7 @@ class MetricsCSVLogger(BaseLogger):
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
         super().__init__()
-        self.path = Path(path)
+        self.path = expanded(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         begins = not append or not self.path.exists() or self.path.stat().st_size == 0
         self._file = self.path.open("w" if begins else "a", encoding="utf-8", newline="")
