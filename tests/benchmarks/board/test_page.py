@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,90 +13,10 @@ from benchmarks.board.model import make_board
 from benchmarks.board.page import page as render
 from benchmarks.board.write import current_versions
 from benchmarks.methods import registry
-from benchmarks.results.files import Collected, collect, read_record
-from tests.benchmarks.board.board_records import HOSTILE, many_methods, records_of, troubled
+from benchmarks.results.files import Collected, read_record
+from tests.benchmarks.board.board_records import HOSTILE, many_methods, records_of
 from tests.benchmarks.board.reported_records import TABLES, sequence
-
-SHOTS = Path(__file__).parents[3] / "build" / "screenshots"
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-
-
-def without_browser(reason: str) -> None:
-    """Skip, unless a browser was promised."""
-    if os.environ.get("REQUIRE_BROWSER"):
-        pytest.fail(f"REQUIRE_BROWSER is set, but {reason}")
-    pytest.skip(f"the page was not tried in a browser: {reason}")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        without_browser(f"none of {', '.join(NAMES)} is installed, and BROWSER_PATH is not set")
-    try:
-        from playwright.sync_api import Error, sync_playwright
-    except ImportError:
-        without_browser("the Python package playwright is not installed")
-    with sync_playwright() as driver:
-        try:
-            started = driver.chromium.launch(executable_path=found, args=FLAGS)
-        except Error as error:
-            without_browser(f"{found} does not start: {error}")
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("board")
-    made = make_board(collect([troubled(folder / "records")]), current_versions())
-    path = folder / "index.html"
-    path.write_text(render(made), encoding="utf-8")
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-class Visit:
-    """A page, and all that it asked for or complained of."""
-
-    def __init__(self, browser: Any, file: Path, hash_: str = "", **options: Any) -> None:
-        self.context = browser.new_context(
-            **{"viewport": {"width": 1400, "height": 1000}, **options}
-        )
-        self.page = self.context.new_page()
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda r: self.asked.append(r.url))
-        self.page.on("console", lambda m: self.complaints.append(f"{m.type}: {m.text}"))
-        self.page.on("pageerror", lambda e: self.complaints.append(str(e)))
-        self.page.on("dialog", lambda d: self.complaints.append(f"alert {d.message}"))
-        self.page.goto(f"file://{file}{hash_}")
-
-    def __enter__(self) -> Any:
-        return self.page
-
-    def __exit__(self, kind: Any, *_: object) -> None:
-        self.context.close()
-        if kind is None:
-            assert self.complaints == []
-            assert {url.partition(":")[0] for url in self.asked} <= {"file", "data"}
-            files = {url.partition("#")[0] for url in self.asked if url.startswith("file:")}
-            assert len(files) == 1  # the page itself
-
-
-def section(page: Any) -> Any:
-    """The comparison with the ordinary name."""
-    return page.locator("section.comparison", has=page.get_by_role("heading", name="concepts on"))
+from tests.benchmarks.board.visits import SHOTS, Visit, section
 
 
 def shown(page: Any) -> list[str]:
@@ -361,38 +277,6 @@ def test_nothing_is_wider_than_the_screen(browser: Any, file: Path, width: int) 
         dialog = page.get_by_role("dialog")
         assert dialog.evaluate("box => box.scrollWidth") <= width
         page.screenshot(path=SHOTS / f"run-{width}.png")
-
-
-@pytest.mark.parametrize(("width", "cut"), [(800, True), (1280, True), (2400, False)])
-def test_a_table_that_is_cut_says_so(browser: Any, file: Path, width: int, cut: bool) -> None:
-    with Visit(browser, file, viewport={"width": width, "height": 800}) as page:
-        page.add_style_tag(content="body { max-width: none !important; }")
-        page.set_viewport_size({"width": width + 1, "height": 800})
-        hint, box = section(page).locator(".more"), section(page).locator(".scroll")
-        wider = box.evaluate("box => box.scrollWidth > box.clientWidth + 1")
-        assert hint.is_visible() == wider
-        assert ("cut" in (box.get_attribute("class") or "")) == wider
-        if width in (800, 2400):
-            assert wider == cut
-        if wider:
-            box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
-            page.wait_for_function(
-                "box => !box.classList.contains('cut')", arg=box.element_handle()
-            )
-
-
-def test_a_command_can_be_pasted(browser: Any, tmp_path: Path) -> None:
-    """Words with spaces and signs of a shell are quoted as ``shlex`` quotes them."""
-    words = ("python", "-m", "benchmarks", "run", "--set", "a=[x, y]", "it's", "<data>/b", "")
-    record = records_of(["lp-ft"], 1)[0]
-    how = replace(record.how, command=words)
-    made = make_board(Collected((replace(record, how=how),), {}), current_versions())
-    (tmp_path / "index.html").write_text(render(made), encoding="utf-8")
-    with Visit(browser, tmp_path / "index.html", f"#run-{record.run_id}") as page:
-        head = page.get_by_role("rowheader", name="command", exact=True)
-        shown = page.get_by_role("dialog").locator("tr", has=head).locator("td")
-        assert shlex.split(shown.inner_text()) == list(words)
-        assert shown.inner_text() == shlex.join(words)
 
 
 def test_without_scripts_and_on_paper_all_rows_are_there(browser: Any, file: Path) -> None:
