@@ -34,8 +34,8 @@ class Description:
     """A tuned model without its weights.
 
     Attributes:
-        backbone: arguments that build the tower; see
-            :attr:`avalanche_proxyfda.models.Backbone.recipe`.
+        backbone: arguments that build the tower, the ``recipe`` of
+            :class:`avalanche_proxyfda.models.Backbone`.
         preprocessing: settings of :func:`avalanche_proxyfda.models.preprocessing.eval_view`.
         tasks: label spaces, at least one.
         about: facts for people, such as the method.

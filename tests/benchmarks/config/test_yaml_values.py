@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from avalanche_proxyfda._yaml import read_yaml, write_yaml
-from benchmarks.config import Config, load_recipe, parse_overrides
+from benchmarks.config import Config, find_recipe, load_recipe, parse_overrides
 from benchmarks.config.keys import keys_help
 from benchmarks.execution.matrix import jobs_of, load_matrix
 from benchmarks.methods.plugins import make_plugins
@@ -121,6 +121,13 @@ def test_a_word_is_no_flag_of_a_plugin(method: str, option: str) -> None:
         with pytest.raises(TypeError, match=rf"options\.{option}='{word}': give true or false"):
             make_plugins(method, 1.0, options=parse_overrides([f"{option}={word}"]))
     make_plugins(method, 1.0, options=parse_overrides([f"{option}=false"]))
+
+
+def test_words_are_flags_of_the_schema_as_before() -> None:
+    pairs = ["where.keep_weights=yes", "train.channels_last=off", "panel.transport=on"]
+    config = load_recipe(find_recipe("concepts.yaml"), parse_overrides(pairs)).config
+    assert config.where.keep_weights is True and config.panel.transport is True
+    assert config.train.channels_last is False
 
 
 def test_defaults_in_the_help_can_be_typed_again() -> None:
