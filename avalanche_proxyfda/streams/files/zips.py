@@ -58,7 +58,8 @@ def extract_zip(archive: Path, into: Path, max_bytes: int, max_files: int) -> No
 
 
 def _checked(opened: zipfile.ZipFile, max_bytes: int, max_files: int) -> list[zipfile.ZipInfo]:
-    members, names, total = [], Names(MARK), 0
+    members: list[zipfile.ZipInfo] = []
+    names, total = Names(MARK), 0
     for member in opened.infolist():
         path = names.check(member.filename)
         kind = stat.S_IFMT(member.external_attr >> 16)  # 0 unless a Unix system wrote the zip
