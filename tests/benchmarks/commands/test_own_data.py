@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import yaml
 
 from benchmarks.__main__ import main as program
+from benchmarks.commands import run
 from benchmarks.commands.run import planned
 from benchmarks.execution.failure import RunFailedError, attempt
 from benchmarks.execution.job import Job
-from benchmarks.results.files import read_record
+from benchmarks.execution.launcher import Policy
+from benchmarks.execution.local import LocalExecutor
+from benchmarks.experiment import data as data_module
+from benchmarks.results.files import read_record, write_record
 from tests.benchmarks.commands.test_run import call, options
+from tests.benchmarks.records import finished
 from tests.streams.test_photo_folders import flat, photo
 
 TINY = ("--set", "backbone.name=tiny-clip", "train.epochs=1", "train.augment=none")
@@ -107,8 +113,26 @@ def test_from_photographs_to_the_table(
     assert record.stream.experiences == ("pets", "birds/2024")
     assert str(tmp_path) not in str(record.stream) and record.artefacts
     photo(photos / "pets/cat/new.png", 999)
+    monkeypatch.setattr(data_module, "_KEPT", OrderedDict())  # as in a new process
     assert program() == 2  # the run of before is not taken for one on these images
     assert f"{file} is a finished run on other images" in capsys.readouterr().err
+
+
+def test_a_finished_run_on_other_images_is_not_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--config", "concepts.yaml", "--methods", "lp-ft", "--out", str(tmp_path))
+    (job,) = planned(options(*words))
+    record = finished(job.config)
+    assert record.stream is not None
+    write_record(job.file, record)
+    executor = LocalExecutor()
+    other = {"split_sha256": "0" * 64}
+    with pytest.raises(ValueError, match=r"json is a finished run on other images .*--no-resume"):
+        run._launched([job], other, executor, Policy())
+    same = {"split_sha256": record.stream.split_sha256}
+    assert run._launched([job], same, executor, Policy()) == 0
+    assert "1 are finished and kept" in capsys.readouterr().out
 
 
 def test_a_run_that_stops_at_an_image_says_so_in_one_line(tmp_path: Path) -> None:
