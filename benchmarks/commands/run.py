@@ -122,11 +122,24 @@ def main(args: argparse.Namespace) -> int:
     with joined([job.config for job in jobs], args.jobs):
         if args.data is not None and is_main():
             check_images(jobs[0].config)
-        jobs, summary = first_on_machine(lambda: checked_steps(jobs))
+        jobs, summary = first_on_machine(lambda: _checked(jobs, args.data is not None))
         if args.dry_run:
             _show(jobs, summary)
             return 0
         return _launched(jobs, summary, executor, policy_of(args))
+
+
+def _checked(jobs: Sequence[Job], own: bool) -> tuple[list[Job], dict[str, Any]]:
+    """The jobs with their steps; for own data, a missing network is answered with a small model."""
+    try:
+        return checked_steps(jobs)
+    except ConnectionError as error:
+        if not own:
+            raise
+        raise ConnectionError(
+            f"{error}; to try without a network, use the small model of this repository: "
+            "--set backbone.name=tiny-clip"
+        ) from error
 
 
 def _launched(

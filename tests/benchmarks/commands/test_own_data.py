@@ -135,6 +135,21 @@ def test_a_finished_run_on_other_images_is_not_kept(
     assert "1 are finished and kept" in capsys.readouterr().out
 
 
+def test_without_a_network_the_small_model_is_named(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def checked_steps(jobs: object) -> object:
+        raise ConnectionError("the weights could not be downloaded")
+
+    monkeypatch.setattr(run, "checked_steps", checked_steps)
+    for words, end in (
+        (("--data", photos / "pets"), r"downloaded; to try .*: --set backbone\.name=tiny-clip$"),
+        (("--config", "ldifs.yaml"), "downloaded$"),
+    ):
+        with pytest.raises(ConnectionError, match=end):
+            call(*words)
+
+
 def test_a_run_that_stops_at_an_image_says_so_in_one_line(tmp_path: Path) -> None:
     flat(tmp_path / "a")
     (job,) = planned(options("--data", str(tmp_path / "a"), "--methods", "frozen"))
