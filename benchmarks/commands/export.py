@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-from avalanche_proxyfda._files import write_bytes
+from avalanche_proxyfda._files import expanded, write_bytes
 from avalanche_proxyfda.tuned import DESCRIPTION, WEIGHTS, tuned_files
-from benchmarks.config import Config, changed
+from benchmarks.config import Config
 from benchmarks.execution.launcher import check_folder
 from benchmarks.experiment.kept import description_of
 from benchmarks.experiment.prepare import prepare
+from benchmarks.reproduce.compare import Repetition
 from benchmarks.reproduce.from_record import config_of, finished_record
+from benchmarks.reproduce.here import Here, add_places, here_of
 from benchmarks.reproduce.weights import kept_description, kept_weights, repeated
 from benchmarks.results.record import Record
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``python -m benchmarks export``."""
-    parser.add_argument("record", type=Path, metavar="RECORD.json", help="record of a finished run")
+    parser.add_argument(
+        "record", type=expanded, metavar="RECORD.json", help="record of a finished run"
+    )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=expanded,
         default=None,
         metavar="DIR",
         help=f"folder of {WEIGHTS} and {DESCRIPTION}; default: exported/RUN beside the record",
     )
-    parser.add_argument("--data", default=None, help="folder of the data; default: the record's")
+    add_places(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -43,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
     record = finished_record(args.record)
     out = args.out or args.record.parent / "exported" / record.label
     check_folder(out)
-    for name, content in _files(args.record, record, args.data).items():
+    for name, content in _files(args.record, record, here_of(args)).items():
         write_bytes(out / name, content)
         print(out / name)
     print(
@@ -53,13 +56,11 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _files(path: Path, record: Record, data: str | None) -> dict[str, bytes]:
+def _files(path: Path, record: Record, here: Here) -> dict[str, bytes]:
     weights, description = kept_weights(path, record), kept_description(path, record)
     if weights is not None and description is not None:
         return {WEIGHTS: weights, DESCRIPTION: description}
-    config = config_of(record)
-    if data is not None:
-        config = changed(config, where=replace(config.where, data=data))
+    config = config_of(record, here)
     if weights is None:
         weights = _trained_again(config, record)
     return tuned_files(description_of(config, prepare(config, only_check=True)), weights)
@@ -68,7 +69,7 @@ def _files(path: Path, record: Record, data: str | None) -> dict[str, bytes]:
 def _trained_again(config: Config, record: Record) -> bytes:
     print("The run kept no weights (where.keep_weights=true does): training it again.", flush=True)
     weights, again = repeated(config, record)
-    if again.reproducible() != record.reproducible():
+    if not Repetition.of(record, again).holds:
         print(
             "WARNING: THE RUN WAS NOT REPRODUCED: trained again, it gave other numbers than the "
             "record's. The files hold the model of this time.",

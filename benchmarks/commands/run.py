@@ -21,6 +21,7 @@ from benchmarks.execution.recipe_jobs import recipe_jobs
 from benchmarks.execution.stopping import typed
 from benchmarks.execution.torchrun import TorchrunExecutor, first_on_machine, joined
 from benchmarks.experiment.ranks import is_main, launched, refuse_ranks
+from benchmarks.results.record import Record
 from benchmarks.results.settings import rows_of
 from benchmarks.streams.registry import scan_images
 
@@ -149,38 +150,24 @@ def _launched(
     out = jobs[0].folder
     if is_main():
         check_folder(out)
-        if policy.resume:
-            _check_images_of_records(jobs, summary)
     if summary.get("split") == "hash80":
         print("The split is hash80, our own: figures are comparable with the same split only.")
     end = launch(jobs, out, executor, policy)
     if end.records:
         print(table(rows_of(end.records)))
         print(f"\nEach run's record is in {out}/. To draw them as one page:\n{typed('board', out)}")
-        print(f"To see what was forgotten:\n{typed('features', '--run', _last(jobs))}")
+        last = _last(jobs, end.records)
+        if last is not None:
+            data = jobs[0].config.where.data  # a record does not hold an absolute path
+            place = ["--data", data] if expanded(data).is_absolute() else []
+            print(f"To see what was forgotten:\n{typed('features', '--run', last, *place)}")
     return end.status
 
 
-def _check_images_of_records(jobs: Sequence[Job], summary: dict[str, Any]) -> None:
-    """Refuse to keep finished runs on other images: a run's id does not hold the images.
-
-    Raises:
-        ValueError: names the record and the remedies.
-    """
-    for job in jobs:
-        record = job.finished()
-        if record is None or record.stream is None:
-            continue
-        if record.stream.split_sha256 != summary["split_sha256"]:
-            raise ValueError(
-                f"{job.file} is a finished run on other images than these (the stream's "
-                "split_sha256 differs): --no-resume runs it again, --out DIR keeps both"
-            )
-
-
-def _last(jobs: Sequence[Job]) -> Path:
-    """Record of the last job that is finished."""
-    return next(job.file for job in reversed(jobs) if job.finished() is not None)
+def _last(jobs: Sequence[Job], records: Sequence[Record]) -> Path | None:
+    """File of the last job with a finished record; None if all failed."""
+    finished = {record.run_id for record in records if record.status == "finished"}
+    return next((job.file for job in reversed(jobs) if job.config.identity in finished), None)
 
 
 def _show(jobs: Sequence[Job], summary: dict[str, Any]) -> None:

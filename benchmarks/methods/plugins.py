@@ -13,6 +13,8 @@ from benchmarks.config import Config
 from benchmarks.methods.registry import METHODS, check_method
 
 REFERENCES = ("teacher", "anchor")
+_FLAGS = (bool, "bool", bool | None, "bool | None")
+"""Types of arguments that take true and false."""
 
 
 def arguments_of(method: str) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ def make_plugins(
                 + (f"did you mean {near[0]!r}?" if near else f"it has {', '.join(free)}")
             )
         value = options[name]
-        if isinstance(value, str) and _parameters(method)[name].annotation in (bool, "bool"):
+        if isinstance(value, str) and _parameters(method)[name].annotation in _FLAGS:
             raise TypeError(f"options.{name}={value!r}: give true or false")
     return [getattr(plugins, known.plugin)(**given, **options)]
 

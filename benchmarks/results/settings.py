@@ -124,7 +124,7 @@ def content_of(record: Record) -> str:
     panel = {name: record.config["panel"].get(name) for name in ("train", "test")}
     listed = record.stream.summary.get("sets", ())
     hashes = [about.get("sha256") for about in listed]
-    if len(hashes) == len(stream.get("sets", ())):
+    if hashes and len(hashes) == len(stream.get("sets", ())):
         stream["sets"] = [
             sha256 if sha256 and name.startswith("folder:") else title_of(name)
             for name, sha256 in zip(stream["sets"], hashes, strict=True)

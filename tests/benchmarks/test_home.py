@@ -47,6 +47,7 @@ def test_options_of_every_command(home: Path) -> None:
         "rerun": ["~/x"],
         "features": ["--run", "~/x"],
         "board": ["~/x"],
+        "export": ["~/x"],
         "sweep": ["--matrix", "m"],
         "perf": ["overhead"],
     }

@@ -278,13 +278,14 @@ def test_classes_that_come_back_are_refitted_or_kept(resumed: bool) -> None:
     for refit in (True, False):
         own, heads = LPFTPlugin(l2=1e-3, refit=refit), Heads()
         model = Plain()
-        strategy(model, own, heads).train(benchmark.train_stream[0], eval_streams=[])
+        learner = strategy(model, own, heads)
+        learner.train(benchmark.train_stream[0], eval_streams=[])
         trained = model.classifier.weight.detach().clone()
         if resumed:
             state, own = own.state_dict(), LPFTPlugin(l2=1e-3, refit=refit)
             own.load_state_dict(state)
-        second = strategy(model, own, heads)
-        second.train(benchmark.train_stream[1], eval_streams=[])
+            learner = strategy(model, own, heads)
+        learner.train(benchmark.train_stream[1], eval_streams=[])
         assert torch.equal(heads.weights[1], trained) is not refit
         assert bool(own.fitted) is refit
 

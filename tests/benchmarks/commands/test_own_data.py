@@ -15,12 +15,9 @@ from benchmarks.commands import run
 from benchmarks.commands.run import planned
 from benchmarks.execution.failure import RunFailedError, attempt
 from benchmarks.execution.job import Job
-from benchmarks.execution.launcher import Policy
-from benchmarks.execution.local import LocalExecutor
 from benchmarks.experiment import data as data_module
-from benchmarks.results.files import read_record, write_record
+from benchmarks.results.files import read_record
 from tests.benchmarks.commands.test_run import call, options
-from tests.benchmarks.records import finished
 from tests.streams.test_photo_folders import flat, photo
 
 TINY = ("--set", "backbone.name=tiny-clip", "train.epochs=1", "train.augment=none")
@@ -106,7 +103,7 @@ def test_from_photographs_to_the_table(
     shown = capsys.readouterr()
     assert "folder:pets: broken images are left out (2): " in shown.err
     assert all(f" dog/{path.name}" in shown.err for path in broken)
-    assert "| frozen |" in shown.out
+    assert "| frozen |" in shown.out and f" --data {photos}\n" in shown.out  # for features
     (file,) = (tmp_path / "o").glob("*.json")
     record = read_record(file)
     assert record.stream is not None and len(record.stream.summary["dropped"]) == 2
@@ -114,25 +111,10 @@ def test_from_photographs_to_the_table(
     assert str(tmp_path) not in str(record.stream) and record.artefacts
     photo(photos / "pets/cat/new.png", 999)
     monkeypatch.setattr(data_module, "_KEPT", OrderedDict())  # as in a new process
-    assert program() == 2  # the run of before is not taken for one on these images
-    assert f"{file} is a finished run on other images" in capsys.readouterr().err
-
-
-def test_a_finished_run_on_other_images_is_not_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ("--config", "concepts.yaml", "--methods", "lp-ft", "--out", str(tmp_path))
-    (job,) = planned(options(*words))
-    record = finished(job.config)
-    assert record.stream is not None
-    write_record(job.file, record)
-    executor = LocalExecutor()
-    other = {"split_sha256": "0" * 64}
-    with pytest.raises(ValueError, match=r"json is a finished run on other images .*--no-resume"):
-        run._launched([job], other, executor, Policy())
-    same = {"split_sha256": record.stream.split_sha256}
-    assert run._launched([job], same, executor, Policy()) == 0
-    assert "1 are finished and kept" in capsys.readouterr().out
+    assert program() == 0  # the run of before is not taken for one on these images
+    assert read_record(file.with_name(f"{file.name}.refused")).run_id == record.run_id
+    again = read_record(file)
+    assert again.stream is not None and again.stream.split_sha256 != record.stream.split_sha256
 
 
 def test_without_a_network_the_small_model_is_named(

@@ -169,7 +169,7 @@ def test_other_splits_and_sets_have_files_of_their_own(copied: Drawn) -> None:
         (("--set", "paintings"), "--set 'paintings' is not of the run, which has colours, digits"),
         (("--neighbors", "0"), "--neighbors 0: at least one"),
         (("--images", "0"), "--images 0: at least one"),
-        (("--images", "10"), "--neighbors 10 must be below the 10 images"),
+        (("--images", "10", "--neighbors", "10"), "--neighbors 10 must be below the 10 images"),
     ],
 )
 def test_bad_options_are_refused(drawn: Drawn, options: tuple[str, ...], words: str) -> None:
