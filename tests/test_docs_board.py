@@ -1,4 +1,4 @@
-"""The board in ``docs/board``: made of the records beside it, and of nothing else."""
+"""The boards in ``docs``: made of the records beside them, and of nothing else."""
 
 from __future__ import annotations
 
@@ -13,33 +13,31 @@ from benchmarks.execution.matrix import jobs_of, load_matrix
 from benchmarks.results.files import collect
 from benchmarks.results.scores import forgetting_first, outcome_of
 
-DOCS = Path(__file__).parents[1] / "docs" / "board"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
-def test_it_is_what_its_records_give() -> None:
-    made = board_of(collect([DOCS / "records"]))
-    again = "python -m benchmarks board docs/board/records --out docs/board"
+@pytest.mark.parametrize("folder", ["board", "ablations"])
+def test_it_is_what_its_records_give(folder: str) -> None:
+    made = board_of(collect([DOCS / folder / "records"]))
+    again = f"python -m benchmarks board docs/{folder}/records --out docs/{folder}"
     for name, text in (
         ("index.html", page(made)),
         ("board.md", markdown(made)),
         ("board.csv", rows_csv(made)),
         ("runs.csv", runs_csv(made)),
     ):
-        assert (DOCS / name).read_text(encoding="utf-8") == text, f"{name} is old: {again}"
+        assert (DOCS / folder / name).read_text(encoding="utf-8") == text, f"{name} is old: {again}"
 
 
-WHOLE_SEEDS = (0, 1, 2, 3, 4)
-"""Seeds of which every run of the study is on the board; docs/results.md names them."""
-
-
-def test_it_holds_runs_of_the_study_alone() -> None:
-    found = collect([DOCS / "records"])
-    jobs = jobs_of(load_matrix("concepts.yaml"), Path())
-    asked = {job.config.identity: job.config.seed for job in jobs}
-    assert len(asked) == 130 and not found.refused
-    run_ids = {record.run_id for record in found.records}
-    assert run_ids <= asked.keys()
-    assert {identity for identity, seed in asked.items() if seed in WHOLE_SEEDS} <= run_ids
+@pytest.mark.parametrize(
+    ("folder", "matrix", "count"),
+    [("board", "concepts.yaml", 130), ("ablations", "ablations.yaml", 42)],
+)
+def test_it_holds_every_run_of_the_study(folder: str, matrix: str, count: int) -> None:
+    found = collect([DOCS / folder / "records"])
+    asked = {job.config.identity for job in jobs_of(load_matrix(matrix), Path())}
+    assert len(asked) == count and not found.refused
+    assert {record.run_id for record in found.records} == asked
     for record in found.records:
         assert record.status == "finished" and record.how.code.changed is False
         # Avalanche's own figure, of the same run
