@@ -92,3 +92,15 @@ def test_bounds_encryption_and_lying_headers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is damaged, or no tar archive nor a zip"):
         bounded()
     assert [p.name for p in tmp_path.iterdir()] == ["x.zip"]
+
+
+def test_an_unknown_compression_is_named(tmp_path: Path) -> None:
+    path = made(tmp_path / "x.zip", ("a.txt", b"0" * 50))
+    whole = path.read_bytes()
+    central = whole.rindex(b"PK\x01\x02")
+    unknown = b"\x63\x00"  # 99, which zipfile lacks
+    changed = whole[:8] + unknown + whole[10 : central + 10] + unknown + whole[central + 12 :]
+    path.write_bytes(changed)
+    with pytest.raises(ValueError, match=r"x\.zip cannot be unpacked here \(.*plain zip or tar"):
+        extract(path, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.zip"]

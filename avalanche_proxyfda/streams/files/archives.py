@@ -70,7 +70,8 @@ def extract(
         UnsafeArchive: if a name is absolute, climbs out of the folder or repeats; a member is a
             link, a device, a sparse file or encrypted; a header is too large; or the archive
             is above a bound.
-        ValueError: if the file is damaged, or is no archive.
+        ValueError: if the file is damaged, is no archive, or is compressed by a method that
+            Python lacks.
         OSError: if the disk has no room.
     """
     if into.exists():
@@ -92,6 +93,11 @@ def extract(
         os.replace(staged, into)
     except UnsafeArchive as error:
         raise UnsafeArchive(f"{archive}: {error}") from None
+    except NotImplementedError as error:  # of zipfile, for a method of compression that it lacks
+        raise ValueError(
+            f"{archive} cannot be unpacked here ({error}): pack the files again as a plain zip or "
+            "tar"
+        ) from error
     except DAMAGE as error:
         raise ValueError(f"{archive} is damaged, or no tar archive nor a zip: {error}") from error
     finally:

@@ -22,7 +22,6 @@ DAMAGE = (
     FileExistsError,
     NotADirectoryError,
     IsADirectoryError,
-    NotImplementedError,
     ValueError,
     TypeError,
     RecursionError,
