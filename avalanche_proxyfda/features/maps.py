@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
+from avalanche_proxyfda.features.timm_maps import CHANNELS_LAST, EXCEPTIONS
 
 
 def _quarters(blocks: str, count: int) -> list[str]:
@@ -33,15 +34,23 @@ def _open_clip(model: Any) -> list[str] | None:
 def _timm(model: Any) -> list[str] | None:
     if not type(model).__module__.startswith("timm."):
         return None
+    names = _timm_names(model)
+    last = getattr(model, "output_fmt", "") == "NHWC" or type(model).__name__ in CHANNELS_LAST
+    return [f"{name}:channels_last" for name in names] if names and last else names
+
+
+def _timm_names(model: Any) -> list[str] | None:
+    own = EXCEPTIONS.get(type(model).__name__)
+    if own is not None:
+        return own(model)
     if _all(model, "patch_embed", "norm_pre", "blocks"):
         return ["norm_pre", *_quarters("blocks", len(model.blocks))]
-    if getattr(model, "output_fmt", "NCHW") != "NCHW":
-        return None  # channels last: the taps expect [B, C, H, W]
-    stages = [stage.get("module", "") for stage in getattr(model, "feature_info", None) or ()]
-    known = dict(model.named_modules())
+    info = getattr(model, "feature_info", None)
+    stages = [stage.get("module", "") for stage in info] if isinstance(info, list) else []
     if _all(model, "blocks") and stages == [f"blocks.{k}" for k in range(len(model.blocks))]:
         return ["blocks.0:input", *_quarters("blocks", len(stages))]  # BEiT, CaiT, mixers
-    return [name for name in stages if name in known] or None
+    known = dict(model.named_modules())
+    return [name for name in stages if name and name in known] or None
 
 
 def _torchvision(model: Any) -> list[str] | None:
@@ -70,10 +79,10 @@ def find_feature_maps(model: nn.Module) -> tuple[FeatureSource, ...]:
 
     A transformer has five taps: the input of the first block (after open_clip's ``ln_pre``),
     and the outputs of the blocks at the four quarter points, which are blocks 3, 6, 9 and 12
-    of twelve. A convolutional network has one tap at the end of each stage. The known families
-    are open_clip's ViTs and ResNets, timm's ViTs and convolutional models (by their
-    ``feature_info``), and torchvision's ResNets and ViTs. The family's model may be a submodule
-    of ``model``.
+    of twelve. A network of stages has one tap at the end of each stage; where a stage ends in
+    several branches, as in HRNet and CrossViT, each branch is a tap. The known families
+    are open_clip's ViTs and ResNets, timm's models (by their ``feature_info``), and
+    torchvision's ResNets and ViTs. The family's model may be a submodule of ``model``.
 
     Raises:
         ValueError: when ``model`` holds none of these; the user must name the taps.

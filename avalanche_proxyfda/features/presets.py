@@ -62,18 +62,37 @@ def _sequential(model: nn.Module) -> FeatureSource | None:
     return _before_head(name, head) if only_linear and len(weighted) > 1 else None
 
 
-def _timm(name: str, module: nn.Module) -> FeatureSource | None:
+def _timm_heads(module: nn.Module) -> list[nn.Module] | None:
+    """Return the classifiers of a timm model; None for a module that has none to give."""
     get_head = getattr(module, "get_classifier", None)
     if not callable(get_head):
         return None
-    head = get_head()
-    head = head[0] if isinstance(head, (tuple, list)) else head
-    if isinstance(head, nn.Identity):  # num_classes=0: the model returns its embedding
+    try:
+        given = get_head()
+    except AttributeError:  # some families ask the Identity in the head's place for its layer
+        return [nn.Identity()]
+    heads = list(given) if isinstance(given, (tuple, list)) else [given]
+    return list(heads[0]) if heads and isinstance(heads[0], nn.ModuleList) else heads
+
+
+def _timm(name: str, module: nn.Module) -> FeatureSource | None:
+    heads = _timm_heads(module)
+    if not heads:
+        return None
+    if isinstance(heads[0], nn.Identity):  # num_classes=0: the model returns its embedding
         return FeatureSource(name) if name else None
-    for child, candidate in module.named_modules():
-        if candidate is head:
-            return FeatureSource(_below(name, child), of_input=True)
-    return None
+    names = {child: candidate for candidate, child in module.named_modules()}
+    if isinstance(module.get_submodule(names[heads[0]].rpartition(".")[0]), nn.ModuleList):
+        branches = [f"{_below(name, names[head])}:input" for head in heads]
+        raise ValueError(
+            f"{type(module).__name__} joins the logits of {len(heads)} heads, each with an "
+            f"embedding of its own, so no single embedding enters a head: choose one of "
+            f"feature_module={', '.join(map(repr, branches))}, or build the model without heads "
+            "(num_classes=0), which returns one embedding"
+        )
+    pools = isinstance(getattr(heads[0], "global_pool", None), nn.Module)
+    inner = ".fc" if pools and isinstance(getattr(heads[0], "fc", None), nn.Module) else ""
+    return FeatureSource(_below(name, names[heads[0]]) + inner, of_input=True)
 
 
 def _by_head_name(name: str, module: nn.Module) -> FeatureSource | None:
@@ -140,7 +159,8 @@ def find_feature_source(model: nn.Module) -> FeatureSource:
     ``head_dist``, is not compared; ``feature_module="head_dist:input"`` compares it instead.
 
     Raises:
-        ValueError: when the model matches none of these; the user must name the module.
+        ValueError: when the model matches none of these, or is a timm model with several heads,
+            such as CrossViT; the user must name the module.
 
     Example:
         >>> from collections import OrderedDict

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
+from typing import Any, Literal, cast
 
-from torch import nn
+from torch import Tensor, nn
 
-_INPUT = ":input"
+Layout = Literal["channels_first", "channels_last"]
+
+_TEXT = re.compile(r"(.*?)(?:\[(\d+)\])?(:input)?(?::(channels_first|channels_last))?", re.DOTALL)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -33,22 +37,33 @@ class FeatureSource:
 
     As a string, ``"visual"`` is the output of the module ``visual``. ``"head:input"`` is the
     first argument of the module ``head``, which is the embedding that enters the head.
+    ``"stage2[1]"`` is entry 1 of an output that is a tuple or a list. ``"layers.0:channels_last"``
+    is a feature map [B, H, W, C].
 
     Attributes:
         module: name of the module; the empty name is the whole model.
         of_input: True for the module's first argument, False for its output.
+        entry: number of the entry, for a value that is a tuple or a list; None takes the value
+            as it is.
+        layout: order of the axes of a map with four axes. ``"channels_last"`` is [B, H, W, C]
+            and is turned into [B, C, H, W]; None stands for [B, C, H, W], unless the module
+            itself works on the last axis, see :func:`layout_of`.
 
     Example:
         >>> FeatureSource.parse("head:input")
-        FeatureSource(module='head', of_input=True)
+        FeatureSource(module='head', of_input=True, entry=None, layout=None)
+        >>> str(FeatureSource("stage2", entry=1))
+        'stage2[1]'
     """
 
     module: str
     of_input: bool = False
+    entry: int | None = None
+    layout: Layout | None = None
 
     @staticmethod
     def parse(text: str, option: str = "feature_module") -> FeatureSource:
-        """Read ``"name"`` or ``"name:input"``.
+        """Read ``"name"``, with ``[entry]``, ``:input`` and the layout behind it, in this order.
 
         Args:
             text: the string.
@@ -60,13 +75,22 @@ class FeatureSource:
         """
         if not isinstance(text, str):
             raise TypeError(f"{option}={text!r} must be the name of a module, or None")
-        name = text.removesuffix(_INPUT)
+        parts = _TEXT.fullmatch(text)
+        name, entry, of_input, layout = parts.groups() if parts else ("", None, None, None)
         if not name:
             raise ValueError(f"{option}={text!r} is empty; give a module's name, or None")
-        return FeatureSource(name, of_input=name != text)
+        return FeatureSource(
+            name,
+            of_input is not None,
+            None if entry is None else int(entry),
+            cast("Layout | None", layout),
+        )
 
     def __str__(self) -> str:
-        return (self.module or "the whole model") + (_INPUT if self.of_input else "")
+        entry = "" if self.entry is None else f"[{self.entry}]"
+        of_input = ":input" if self.of_input else ""
+        layout = "" if self.layout is None else f":{self.layout}"
+        return f"{self.module or 'the whole model'}{entry}{of_input}{layout}"
 
     def find(self, model: nn.Module, option: str = "feature_module") -> nn.Module:
         """Return the module in the unwrapped ``model``.
@@ -76,19 +100,71 @@ class FeatureSource:
             option: name of the argument that gave this place, for the error message.
 
         Raises:
-            ValueError: when ``model`` lacks the module; the message lists similar names.
+            ValueError: when ``model`` lacks the module, and the message lists similar names; or
+                when the module is a list that never runs, and the message lists its members.
         """
         if not self.module:
             return model
         names = [n for n, _ in model.named_modules() if n]
-        if self.module in names:
-            return model.get_submodule(self.module)
-        near = difflib.get_close_matches(self.module, names, n=5, cutoff=0.4) or names[:5]
-        raise ValueError(
-            f"{option}={self.module!r} is not a module of {type(model).__name__}; "
-            f"near names: {', '.join(near) or 'none, the model has no named modules'}"
-        )
+        if self.module not in names:
+            near = difflib.get_close_matches(self.module, names, n=5, cutoff=0.4) or names[:5]
+            raise ValueError(
+                f"{option}={str(self)!r} is not a module of {type(model).__name__}; "
+                f"near names: {', '.join(near) or 'none, the model has no named modules'}"
+            )
+        module = model.get_submodule(self.module)
+        if type(module).forward is nn.Module.forward:
+            members = ", ".join(f"{self.module}.{n}" for n, _ in module.named_children())
+            raise ValueError(
+                f"{option}={str(self)!r} is a {type(module).__name__}, which holds modules and "
+                f"never runs itself; name one of its members: {members or 'it has none'}"
+            )
+        return module
+
+    def select(self, value: Any, module: nn.Module) -> Any:
+        """Return this place's part of a value, with the channels of a map on axis 1.
+
+        Args:
+            value: output or first argument of ``module``.
+            module: the module of this place.
+
+        Raises:
+            ValueError: when ``value`` lacks the entry.
+        """
+        if self.entry is not None:
+            if not isinstance(value, (tuple, list)) or self.entry >= len(value):
+                kind = type(value).__name__
+                many = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
+                raise ValueError(
+                    f"{str(self)!r} names entry {self.entry}, but the value is a {kind}{many}"
+                )
+            value = value[self.entry]
+        if isinstance(value, Tensor) and value.ndim == 4:
+            last = (self.layout or layout_of(module)) == "channels_last"
+            return value.permute(0, 3, 1, 2) if last else value
+        return value
+
+
+def layout_of(module: nn.Module) -> Layout | None:
+    """Return the layout of the maps that ``module`` takes and gives; None if unknown.
+
+    A linear layer works on the last axis. ``nn.LayerNorm`` does so too, but classes derived from
+    it may not. Convolutions and batch norms work on axis 1.
+
+    Args:
+        module: module of a place.
+
+    Example:
+        >>> layout_of(nn.Linear(3, 2)), layout_of(nn.Identity())
+        ('channels_last', None)
+    """
+    if isinstance(module, nn.Linear) or type(module) is nn.LayerNorm:
+        return "channels_last"
+    return "channels_first" if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)) else None
 
 
 OUTPUT = FeatureSource("")
 """The output of the model itself: its logits."""
+
+WHOLE_INPUT = FeatureSource("", of_input=True)
+"""The first argument of a module itself."""

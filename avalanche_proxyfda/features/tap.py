@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from dataclasses import astuple
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from avalanche_proxyfda.features.source import FeatureSource, unwrap
+from avalanche_proxyfda.features.layouts import check_layout, widths_of
+from avalanche_proxyfda.features.source import WHOLE_INPUT, FeatureSource, layout_of, unwrap
 
 
 class Capture:
@@ -32,14 +34,17 @@ class Capture:
         return len(self._values)
 
     @property
-    def safe(self) -> list[tuple[str, bool]]:
-        """Places whose values are stored without a copy, as sorted (module, of_input) pairs.
+    def safe(self) -> list[tuple[Any, ...]]:
+        """Places whose values are stored without a copy, in order of their names.
 
-        A checkpoint records them, since a copy can change the last bits of gradients.
+        Each place is (module, of_input), followed by entry and layout if one of them is set. A
+        checkpoint records the places, since a copy can change the last bits of gradients.
         """
-        return sorted((source.module, source.of_input) for source in self._safe)
+        ordered = sorted(self._safe, key=lambda s: (s.module, s.of_input, str(s)))
+        plain = (None, None)
+        return [astuple(s)[: 2 if astuple(s)[2:] == plain else 4] for s in ordered]
 
-    def trust(self, places: Iterable[tuple[str, bool]]) -> None:
+    def trust(self, places: Iterable[tuple[Any, ...]]) -> None:
         """Store the values of ``places``, see :attr:`safe`, without a copy from now on."""
         self._safe = {FeatureSource(*place) for place in places}
 
@@ -121,6 +126,7 @@ class FeatureTap:
         self._most_runs: Counter[FeatureSource] = Counter()
         self._counts: RemovableHandle | None = None  # until the first values are taken
         self._counted = False
+        self._unknown: dict[FeatureSource, frozenset[int]] = {}  # widths, until values are taken
 
     def attach(self, model: nn.Module) -> None:
         """Register the hooks on the unwrapped ``model``, after removing earlier ones.
@@ -132,10 +138,12 @@ class FeatureTap:
         inner = unwrap(model)
         self._compiled = hasattr(model, "_orig_mod")
         for source, module in [(s, s.find(inner)) for s in self.sources]:
-            self._handles.append(hook(module, source.of_input, partial(self._keep, source)))
+            self._handles.append(hook(module, source, partial(self._keep, source)))
+            if source.layout is None and layout_of(module) is None:
+                self._unknown[source] = widths_of(inner, source.module)
         if not self._counted and not self._compiled:
             # a strategy may run the whole model twice, which is no second run of a place
-            self._counts = hook(inner, True, lambda _: self._runs.clear())
+            self._counts = hook(inner, WHOLE_INPUT, lambda _: self._runs.clear())
 
     def _keep(self, source: FeatureSource, value: Any) -> None:
         if not self._armed or torch.is_grad_enabled() == self._without_gradient:
@@ -164,7 +172,8 @@ class FeatureTap:
         """Stop storing values and return the stored ones by place.
 
         Raises:
-            ValueError: when a module has not run since :meth:`arm`.
+            ValueError: when a module has not run since :meth:`arm`, or when the first values hold
+                a map [B, H, W, C] where [B, C, H, W] is expected.
         """
         self._armed = False
         values = self.capture.take()
@@ -181,6 +190,9 @@ class FeatureTap:
                     "without gradient; name a module that the training forward calls (hooks "
                     f"read neither plain functions nor unused branches){hint}"
                 )
+        for source, widths in self._unknown.items():
+            check_layout(source, values[source], widths)
+        self._unknown = {}
         self._warn_of_runs()
         return values
 
@@ -234,32 +246,33 @@ class ModuleHook:
     must not write into the store of the original, and a loaded model must not need the tap.
 
     Args:
-        of_input: True for a pre-hook, which reads the module's first argument.
+        source: the place; a place of an input needs a pre-hook.
         tell: called with the value.
     """
 
-    def __init__(self, of_input: bool, tell: Callable[[Any], None]) -> None:
-        self._of_input, self._tell = of_input, tell
+    def __init__(self, source: FeatureSource, tell: Callable[[Any], None]) -> None:
+        self._source, self._tell = source, tell
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], last: Any) -> None:
-        """Pass on the first argument of ``module``, or its output.
+        """Pass on the first argument of ``module``, or its output, with the batch first.
 
         Args:
             module: the module that runs.
             args: its positional arguments.
             last: its keyword arguments (pre-hook) or its output.
         """
-        value = next(iter((*args, *last.values())), None) if self._of_input else last
-        self._tell(batch_first(value, module))
+        of_input = self._source.of_input
+        value = next(iter((*args, *last.values())), None) if of_input else last
+        self._tell(batch_first(self._source.select(value, module), module))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Describe a callable of Python itself that takes any arguments and returns None."""
         return getattr, (nullcontext(), "__exit__")
 
 
-def hook(module: nn.Module, of_input: bool, tell: Callable[[Any], None]) -> RemovableHandle:
-    """Call ``tell`` with the module's output, or with its first argument if ``of_input``."""
-    call = ModuleHook(of_input, tell)
-    if of_input:
+def hook(module: nn.Module, source: FeatureSource, tell: Callable[[Any], None]) -> RemovableHandle:
+    """Call ``tell`` with the value of the place ``source``, whenever its ``module`` runs."""
+    call = ModuleHook(source, tell)
+    if source.of_input:
         return module.register_forward_pre_hook(call, with_kwargs=True)
     return module.register_forward_hook(call)

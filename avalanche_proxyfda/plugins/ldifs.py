@@ -24,7 +24,8 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
 
     Args:
         weight: alpha, coefficient of the distance; the authors use 10.
-        taps: names of modules, ``"NAME"`` or ``"NAME:input"``; None takes
+        taps: names of modules, ``"NAME"`` or ``"NAME:input"``; ``"NAME[1]"`` is entry 1 of an
+            output that is a tuple, ``"NAME:channels_last"`` a map [B, H, W, C]. None takes
             :func:`~avalanche_proxyfda.features.maps.find_feature_maps`.
         normalize: the axis of the norm that divides each map. ``"token"`` takes one norm for
             each channel, over the positions, as the official code does for ViTs. ``"channel"``
@@ -58,9 +59,11 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
         for source in self.sources:
             value = values[source]
             if not isinstance(value, Tensor):
+                entries = isinstance(value, (tuple, list)) and len(value) > 0
                 raise ValueError(
-                    f"taps: {str(source)!r} gives a {type(value).__name__}, not a tensor; name a "
-                    "module whose output is one"
+                    f"taps: {str(source)!r} gives a {type(value).__name__}, not a tensor; name "
+                    + (f"an entry of it, '{source}[0]', or " if entries else "")
+                    + "a module whose output is a tensor"
                 )
             check_rows(len(value), batch, str(source))
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda.features.source import FeatureSource, unwrap
+from avalanche_proxyfda.features.source import WHOLE_INPUT, FeatureSource, unwrap
 from avalanche_proxyfda.features.tap import Capture, hook
 from avalanche_proxyfda.teacher.snapshot import _remove_others, frozen_copy
 
@@ -131,7 +131,7 @@ class FeatureTeacher:
     def find(self, source: FeatureSource) -> nn.Module:
         """Return the teacher's module at one of its places."""
         name = source.module.removeprefix(self.root).removeprefix(".")
-        return FeatureSource(name).find(self.module)
+        return self.module.get_submodule(name)
 
     def _run(self, images: Tensor, forward: Forward | None) -> Values:
         """Run the copy up to the last place."""
@@ -145,8 +145,8 @@ class FeatureTeacher:
 
         parent = _common_parent(self.sources)
         watched = None if self.root or not parent else self.find(FeatureSource(parent))
-        handles = [] if watched is None else [hook(watched, True, inputs.append)]
-        handles += [hook(self.find(s), s.of_input, partial(keep, s)) for s in self.sources]
+        handles = [] if watched is None else [hook(watched, WHOLE_INPUT, inputs.append)]
+        handles += [hook(self.find(s), s, partial(keep, s)) for s in self.sources]
         try:
             if forward is None or self.root:
                 self.module(images)

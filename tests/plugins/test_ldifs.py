@@ -128,12 +128,6 @@ def test_an_unknown_model_asks_for_taps() -> None:
         trained.train(classic().train_stream[0], eval_streams=[])
 
 
-@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224"])
-def test_channels_last_maps_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="no preset knows the feature maps of SwinTransformer"):
-        find_feature_maps(timm_model(name))
-
-
 def test_bad_taps() -> None:
     for taps in ("backbone", ()):
         with pytest.raises(ValueError, match="must be a sequence of module names"):
@@ -158,5 +152,7 @@ class Tuples(Plain):
 
 def test_a_tap_that_gives_no_tensor() -> None:
     trained = strategy(Tuples(), LDIFSPlugin(taps=("backbone", "pair")))
-    with pytest.raises(ValueError, match="taps: 'pair' gives a tuple, not a tensor"):
+    with pytest.raises(
+        ValueError, match=r"taps: 'pair' gives a tuple.*name an entry of it, 'pair\[0\]'"
+    ):
         trained.train(classic().train_stream[0], eval_streams=[])

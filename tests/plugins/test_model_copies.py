@@ -16,6 +16,7 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import nn
 
+from avalanche_proxyfda import FeatureSource
 from avalanche_proxyfda.features.tap import hook
 from tests.methods import PLUGINS, WITH_CACHE, toy_plugin
 from tests.plugins.toys import Plain, classic, hooks_of, same, strategy
@@ -96,8 +97,8 @@ def test_a_copy_takes_plugins_of_its_own() -> None:
 
 def test_a_saved_model_loads_without_this_package(tmp_path: Path) -> None:
     model, seen = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)), list[Any]()
-    hook(model[0], False, seen.append)
-    hook(model[1], True, seen.append)
+    hook(model[0], FeatureSource("0"), seen.append)
+    hook(model[1], FeatureSource("1", of_input=True), seen.append)
     torch.save(model, tmp_path / "model.pt")
     code = (
         "import sys, torch; model = torch.load('model.pt', weights_only=False); "
