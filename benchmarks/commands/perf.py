@@ -13,7 +13,7 @@ from benchmarks.perf.report import write
 MEASURED = {
     "overhead": "step time of every method, relative to plain fine-tuning",
     "memory": "bytes that the losses save for backward, and their peak",
-    "scaling": "time of the losses over B, D and K, and of steps on one and two ranks",
+    "scaling": "time of the losses over B, D and K, and of steps on one rank and on several",
     "cache": "the teacher's cache: hits, bytes, and step time while it fills and when it is full",
 }
 
