@@ -59,7 +59,7 @@ COMMANDS = {
     ),
     "perf": Command(
         "benchmarks.commands.perf",
-        "what methods cost: step times, memory, scaling, the teacher's cache",
+        "what methods cost: step times, memory, operations, scaling, the teacher's cache",
     ),
 }
 

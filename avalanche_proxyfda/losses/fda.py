@@ -29,7 +29,8 @@ class FDALoss(GraphLoss):
 
     The loss saves O(B D) numbers for backward. Batches above 1024 samples, and all batches
     with a ``chunk_size``, are processed in chunks of queries that backward computes again.
-    Smaller batches are saved whole, in less than 20 MiB.
+    Smaller batches are saved whole, in less than 20 MiB. An accelerator saves a batch of one
+    chunk whole, see :func:`~avalanche_proxyfda.losses.chunks.block_bytes`.
     """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avalanche_proxyfda._checks import check_amount, check_count
-from avalanche_proxyfda._tensors import check_matrices, full_precision, unit_rows
+from avalanche_proxyfda._tensors import check_matrices, full_precision, unit_rows, without_autocast
 from avalanche_proxyfda.losses.chunks import ChunkSize, check_chunk_size
 from avalanche_proxyfda.losses.neighbors import NeighborGraph
 from avalanche_proxyfda.losses.start import fit_centred, some_queries
@@ -125,7 +125,8 @@ class GraphLoss(nn.Module):
         """Set scale and bias to the minimiser of FDA's loss with the teacher as the student.
 
         The fit is ours, see :func:`~avalanche_proxyfda.losses.start.fit_centred`. It uses at
-        most about a million pairs, of evenly spaced queries, and synchronises with the device.
+        most about a million pairs, of evenly spaced queries. One copy brings them to the CPU,
+        so the fit synchronises with the device once.
         Where the weights of the loss have no usable fit, unit weights take their place: with
         the weights of the paper, non-neighbours with negative cosines attract, and the least
         loss can lie at a scale below zero.
@@ -136,11 +137,14 @@ class GraphLoss(nn.Module):
         Returns:
             False, with one warning, if there is no minimiser; scale and bias then stay.
         """
-        rows = unit_rows(full_precision(teacher.detach()))
-        graph = NeighborGraph.of_units(rows, self.num_neighbors)
+        with without_autocast(teacher):
+            rows = unit_rows(full_precision(teacher.detach()))
+            graph = NeighborGraph.of_units(rows, self.num_neighbors)
         queries = some_queries(len(rows))
-        pairs = ~graph.itself[queries]
-        cosine, neighbor = graph.similarity[queries][pairs], graph.is_neighbor()[queries][pairs]
+        similarity = graph.similarity[queries]
+        copied = torch.stack((similarity, graph.is_neighbor()[queries].to(similarity))).cpu()
+        pairs = ~torch.eye(len(rows), dtype=torch.bool)[queries]
+        cosine, neighbor = copied[0][pairs], copied[1][pairs] > 0
         modes: list[NegativeWeight] = [self.negative_weight, "unit"]
         fits = (fit_centred(cosine, neighbor, edge_weight(cosine, neighbor, m)) for m in modes)
         fitted = next((fit for fit in fits if fit is not None), None)

@@ -45,8 +45,9 @@ class ProxyFDALoss(GraphLoss):
 
     With ``proxy_ratio=0``, alignment equals :class:`~avalanche_proxyfda.losses.fda.FDALoss`.
     Batches above about 80 samples are processed in chunks of queries, which backward computes
-    again. The loss saves the cosines of the batch, one [B, B] matrix (two with
-    ``detach_proxies``), and O(B D) numbers.
+    again. The loss then saves the cosines of the batch, one [B, B] matrix (two with
+    ``detach_proxies``), and O(B D) numbers. An accelerator saves a batch of one chunk whole, see
+    :func:`~avalanche_proxyfda.losses.chunks.block_bytes`.
 
     Args:
         dim: D of the student's features.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from avalanche_proxyfda._checks import check_amount
 from avalanche_proxyfda._tensors import check_matrices, full_precision, unit_rows, without_autocast
+from avalanche_proxyfda.losses.chunks import ChunkSize, Sums, on_accelerator, sum_over_queries
+from avalanche_proxyfda.losses.distances import pair_distances
 
-_CHUNK = 1 << 22  # numbers in the largest tensor of a chunk
+_CHUNK = 1 << 22  # numbers in the largest tensor of a chunk on the CPU
 
 
 class RKDLoss(nn.Module):
@@ -23,7 +24,8 @@ class RKDLoss(nn.Module):
     teacher agree. It is invariant to rotation, shift and scale of the student.
 
     The loss computes angles one chunk of vertices at a time, and again in backward, so it
-    saves O(B^2 + B D) numbers.
+    saves O(B^2 + B D) numbers. An accelerator whose memory takes the whole batch as one chunk
+    saves the batch whole (:func:`~avalanche_proxyfda.losses.chunks.sum_over_queries`).
 
     Args:
         distance_weight: weight of (a); 0 skips it.
@@ -68,8 +70,7 @@ class RKDLoss(nn.Module):
 
 def relative_distances(rows: Tensor) -> Tensor:
     """Return [B, B] Euclidean distances over the mean of the positive ones; zeros if none is."""
-    # the formula by matrix products loses the digits of small distances
-    distance = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+    distance = pair_distances(rows)
     mean = distance.sum() / (distance.detach() > 0).sum().clamp_min(1)
     return distance / torch.where(mean > 0, mean, 1.0)
 
@@ -77,21 +78,19 @@ def relative_distances(rows: Tensor) -> Tensor:
 def _angle_loss(x: Tensor, x0: Tensor) -> Tensor:
     """Return the mean over all (i, j, k) of smooth L1 between the cosines at i."""
     count = len(x)
-    size = max(1, _CHUNK // (count * max(count, x.shape[1], x0.shape[1])))
-    total = x.new_zeros(())
-    for start in range(0, count, size):
-        chunk = torch.arange(start, min(start + size, count), device=x.device)
-        total = total + checkpoint(
-            _chunk_loss, x, x0, chunk, use_reentrant=False, preserve_rng_state=False
-        )
+    numbers = count * max(count, x.shape[1], x0.shape[1])
+    size: ChunkSize = "auto" if on_accelerator(x.device) else max(1, _CHUNK // numbers)
+    (total,) = sum_over_queries(_part, count, size, numbers, x, x0)
     return total / count**3
 
 
-def _chunk_loss(x: Tensor, x0: Tensor, chunk: Tensor) -> Tensor:
-    return F.smooth_l1_loss(_cosines(x, chunk), _cosines(x0, chunk), reduction="sum")
+def _part(first: int, last: int, x: Tensor, x0: Tensor) -> Sums:
+    """Sum the angles at the vertices first:last."""
+    cosines, others = (_cosines(rows, first, last) for rows in (x, x0))
+    return (F.smooth_l1_loss(cosines, others, reduction="sum"),)
 
 
-def _cosines(rows: Tensor, chunk: Tensor) -> Tensor:
+def _cosines(rows: Tensor, first: int, last: int) -> Tensor:
     """Return [C, B, B] cosines of the angles at C rows; 0 if a side has no length."""
-    sides = unit_rows(rows.unsqueeze(0) - rows[chunk].unsqueeze(1))
+    sides = unit_rows(rows.unsqueeze(0) - rows[first:last].unsqueeze(1))
     return sides @ sides.transpose(1, 2)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks perf WHAT``: step time, memory, scaling, the teacher's cache."""
+"""``python -m benchmarks perf WHAT``: step time, memory, operations, scaling, the cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from benchmarks.perf.report import write
 MEASURED = {
     "overhead": "step time of every method, relative to plain fine-tuning",
     "memory": "bytes that the losses save for backward, and their peak",
-    "scaling": "time of the losses over B, D and K, and of steps on one and two ranks",
+    "operations": "operations that the losses launch on an accelerator, and their peak of memory",
+    "scaling": "time of the losses over B, D and K, and of steps on one rank and on several",
     "cache": "the teacher's cache: hits, bytes, and step time while it fills and when it is full",
 }
 

@@ -32,6 +32,13 @@ STEP = (
 SAVED = (Bound("proxy-fda, B = 1024, D = 768", 256.0, "MiB"),)
 """Bounds of the bytes that a loss saves for backward."""
 
+LAUNCHES = (
+    Bound("fda, B = 256", 100.0, "operations"),
+    Bound("proxy-fda, B = 256", 600.0, "operations"),
+    Bound("rkd, B = 256", 300.0, "operations"),
+)
+"""Bounds of the operations of a step of a loss, D = 512, on an accelerator of 80 GiB."""
+
 
 def exceeded(values: Mapping[str, float], bounds: tuple[Bound, ...]) -> list[str]:
     """Compare values with their bounds and print each comparison to stderr.

@@ -48,8 +48,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Count bytes on torch's meta device; the counts are exact and equal on all machines.
 
-    On the meta device, attention saves its matrix; the kernels of some devices do not. With a
-    GPU, the peak of a real step is measured too.
+    The chunks are those of a CPU; ``perf operations`` simulates an accelerator. With a GPU, the
+    peak of a real step is measured too.
     """
     batches = args.batches or ((16, 64) if args.quick else BATCHES)
     dims = args.dims or ((512,) if args.quick else DIMS)

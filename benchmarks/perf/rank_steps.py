@@ -19,7 +19,9 @@ from benchmarks.perf.stepping import take_turns
 _ARMS = ("finetune", "proxy-fda")
 
 
-def on_ranks(ranks: int, model: str, batch: int, rounds: int) -> dict[str, list[float]]:
+def on_ranks(
+    ranks: int, model: str, batch: int, rounds: int, device: str = "auto"
+) -> dict[str, list[float]]:
     """Train on several ranks that share each batch.
 
     Args:
@@ -27,6 +29,7 @@ def on_ranks(ranks: int, model: str, batch: int, rounds: int) -> dict[str, list[
         model: see :class:`benchmarks.perf.arms.Setting`.
         batch: B, images a batch on all ranks together.
         rounds: steps of each method.
+        device: type of the devices, see :func:`avalanche_proxyfda.distributed.process_group`.
 
     Returns:
         Seconds of each step on rank 0, by method.
@@ -37,7 +40,13 @@ def on_ranks(ranks: int, model: str, batch: int, rounds: int) -> dict[str, list[
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "steps.json"
         arguments = json.dumps(
-            {"model": model, "batch": batch, "rounds": rounds, "file": str(file)}
+            {
+                "model": model,
+                "batch": batch,
+                "rounds": rounds,
+                "device": device,
+                "file": str(file),
+            }
         )
         done = subprocess.run(
             [
@@ -65,9 +74,9 @@ def main(given: dict[str, Any]) -> None:
     """Run one rank; rank 0 writes the seconds of the steps.
 
     Args:
-        given: ``model``, ``batch``, ``rounds`` and ``file``.
+        given: ``model``, ``batch``, ``rounds``, ``device`` and ``file``.
     """
-    with process_group() as device:
+    with process_group(given["device"]) as device:
         torch.set_num_threads(1)
         torch.manual_seed(0)
         bench = Bench(Setting(given["model"], given["batch"], device=str(device)))

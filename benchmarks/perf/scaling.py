@@ -1,9 +1,10 @@
-"""Time of the losses over B, D and K, and of a training step on one and two ranks."""
+"""Time of the losses over B, D and K, and of a training step on one rank and on several."""
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,7 +54,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=None,
         metavar="N",
-        help="numbers of ranks that share a batch; default: 1 2, or none with --quick",
+        help="numbers of ranks that share a batch; default: 1, and as many as there are "
+        "accelerators (2 on a CPU), or none with --quick",
     )
     parser.add_argument(
         "--model",
@@ -66,15 +68,16 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Measure forward and backward of the losses, then steps on ranks.
 
     Raises:
-        ValueError: if the ranks fail.
+        ValueError: for more ranks than accelerators, or if the ranks fail.
     """
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    default = [] if args.quick else ranks_of(device)
+    ranks = default if args.ranks is None else check_ranks(args.ranks, device)
     about = machine(device)
     batches = sorted(args.batches or ((16, 64) if args.quick else BATCHES))
     repeats = args.repeats or (2 if args.quick else 5)
-    ranks = args.ranks if args.ranks is not None else ([] if args.quick else [1, 2])
     points: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     for over, name, sizes in tqdm(_plans(args.losses, batches, args.quick), unit="loss"):
@@ -95,7 +98,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             points.append(point | {"seconds": taken})
             last, seconds = size, statistics.median(taken)
     model = args.model or ("tiny-clip" if args.quick else "ViT-B-32")
-    shared = {str(n): on_ranks(n, model, 32, 3) for n in ranks}
+    shared = {str(n): on_ranks(n, model, 32, 3, torch.device(device).type) for n in ranks}
     summary = {
         "points": [{**p, "seconds": spread(p["seconds"])} for p in points],
         "left_out": left_out,
@@ -114,6 +117,48 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "quick": args.quick,
     }
     return report("scaling", settings, {"points": points, "ranks": shared}, summary, {}, about)
+
+
+def ranks_of(device: str) -> list[int]:
+    """Return the numbers of ranks to compare: 1, and a rank for each accelerator, 2 on a CPU.
+
+    With a single accelerator a line on stderr says that no second rank is measured.
+
+    Example:
+        >>> ranks_of("cpu")
+        [1, 2]
+    """
+    most = 2 if _is_cpu(device) else _accelerators(device)
+    if most < 2:
+        print("one accelerator: steps are measured on one rank alone", file=sys.stderr)
+    return [1] if most < 2 else [1, most]
+
+
+def check_ranks(ranks: Sequence[int], device: str) -> list[int]:
+    """Return the numbers of ranks.
+
+    Raises:
+        ValueError: for a number below 1, or above the number of accelerators: each rank needs
+            an accelerator of its own.
+    """
+    for n in ranks:
+        if n < 1:
+            raise ValueError(f"--ranks {n} must be at least 1")
+        if not _is_cpu(device) and n > _accelerators(device):
+            raise ValueError(
+                f"--ranks {n}: each rank needs an accelerator of its own, and this machine has "
+                f"{_accelerators(device)}; lower --ranks, or pass --device cpu"
+            )
+    return list(ranks)
+
+
+def _is_cpu(device: str) -> bool:
+    return torch.device(device).type == "cpu"
+
+
+def _accelerators(device: str) -> int:
+    module: Any = getattr(torch, torch.device(device).type)
+    return int(module.device_count())
 
 
 def _plans(

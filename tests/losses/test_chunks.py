@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from avalanche_proxyfda.losses import FDALoss, NeighborGraph, ProxyFDALoss, chunks
+from benchmarks.perf.counting import memory_of
 from benchmarks.perf.saved import peak_bytes, saved_bytes
 from tests.losses.common import features
 from tests.reference import fda as reference
@@ -53,19 +52,25 @@ def test_chunks_change_nothing(build: Build, size: int) -> None:
     torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("build", [fda, proxy_fda])
-def test_auto_cuts_a_large_batch_and_the_last_chunk_may_be_short(
-    build: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    student, teacher = features(13, 6).requires_grad_(), features(13, 6, seed=1)
-    results, calls = [], []
-    plain = chunks.checkpoint
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """First and last queries of the chunks that are computed again in backward."""
+    calls, plain = [], chunks.checkpoint
 
     def counting(part: object, first: int, last: int, *given: object, **options: object) -> object:
         calls.append((first, last))
         return plain(part, first, last, *given, **options)
 
     monkeypatch.setattr(chunks, "checkpoint", counting)
+    return calls
+
+
+@pytest.mark.parametrize("build", [fda, proxy_fda])
+def test_auto_cuts_a_large_batch_and_the_last_chunk_may_be_short(
+    build: Build, spans: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, teacher = features(13, 6).requires_grad_(), features(13, 6, seed=1)
+    results = []
     for whole in (chunks._SAVED_WHOLE, 0):
         monkeypatch.setattr(chunks, "_SAVED_WHOLE", whole)
         loss = build().double()
@@ -73,7 +78,7 @@ def test_auto_cuts_a_large_batch_and_the_last_chunk_may_be_short(
         monkeypatch.setattr(chunks, "block_bytes", lambda device: 8 * (5 * width + 1))  # noqa: B023
         value = total(loss, student, teacher)
         results.append((value, *torch.autograd.grad(value, [student, *loss.parameters()])))
-    assert calls == [(0, 5), (5, 10), (10, 13)]
+    assert spans == [(0, 5), (5, 10), (10, 13)]
     torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-14)
 
 
@@ -161,59 +166,33 @@ def test_a_small_batch_of_proxy_fda_is_saved_whole() -> None:
     assert 5 * MIB < used < 12 * MIB
 
 
-# ---- launches ---------------------------------------------------------------------------
-
-VIEWS = [
-    "alias",
-    "as_strided",
-    "detach",
-    "expand",
-    "permute",
-    "select",
-    "slice",
-    "split",
-    "squeeze",
-    "t",
-    "transpose",
-    "unsqueeze",
-    "_unsafe_view",
-    "view",
-]
-
-
-class Launches(TorchDispatchMode):
-    """Counts operations that compute: each is at least one launch on a GPU."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += func.name().split("::")[1].split(".")[0] not in VIEWS
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("batch", [64, 256])
-def test_proxy_fda_launches_few_operations(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most 600 a step, forward, backward and optimizer; the memory is that of a GPU."""
-    monkeypatch.setattr(chunks, "block_bytes", lambda device: 320 * MIB)
-    student, teacher = batch_of(batch, 512)
-    loss = ProxyFDALoss(512, max_proxies=99)
-    optimizer = torch.optim.AdamW(loss.parameters(), foreach=True)
-    with Launches() as seen:
-        total(loss, student, teacher).backward()
-        optimizer.step()
-    assert 200 < seen.count <= 600
+# ---- the device -----------------------------------------------------------------------
 
 
 def test_a_chunk_depends_on_the_memory_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     for memory, block in ((2**30, 8 * MIB), (80 * 2**30, 320 * MIB)):
-        chunks.block_bytes.cache_clear()
         properties = SimpleNamespace(total_memory=memory)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)  # noqa: B023
         assert chunks.block_bytes(torch.device("cuda")) == block
-    chunks.block_bytes.cache_clear()
-    assert chunks.block_bytes(torch.device("cpu")) == 8 * MIB
+    for host in ("cpu", "meta"):
+        assert chunks.block_bytes(torch.device(host)) == 8 * MIB
+        assert not chunks.on_accelerator(torch.device(host))
+
+
+def test_an_accelerator_saves_a_batch_of_one_chunk_whole(
+    spans: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "_SAVED_WHOLE", 0)
+    student, teacher = features(13, 6), features(13, 6, seed=1)
+    values = []
+    for queries, expected in ((13, []), (12, [(0, 12), (12, 13)])):
+        monkeypatch.setattr(chunks, "block_bytes", lambda device: 8 * 13 * queries)  # noqa: B023
+        with memory_of(80 * 2**30):
+            values.append(fda().double()(student.requires_grad_(), teacher))
+        assert spans == expected
+    torch.testing.assert_close(values[0], values[1], rtol=1e-12, atol=1e-14)
+    fda().double()(student, teacher)
+    assert spans[2:] == [(0, 12), (12, 13)]  # the CPU
 
 
 @pytest.mark.filterwarnings("ignore:max_proxies=32 caps")

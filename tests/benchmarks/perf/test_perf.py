@@ -269,6 +269,21 @@ def test_memory_and_scaling_write_every_size(
 
 
 @pytest.mark.slow
+def test_each_rank_has_an_accelerator_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for count, expected in ((1, [1]), (2, [1, 2]), (8, [1, 8])):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)  # noqa: B023
+        assert scaling.ranks_of("cuda") == expected
+        assert scaling.check_ranks([1, count], "cuda:0") == [1, count]
+        with pytest.raises(ValueError, match=f"--ranks {count + 1}: .* this machine has {count}"):
+            scaling.check_ranks([count + 1], "cuda")
+    assert capsys.readouterr().err.count("on one rank alone") == 1
+    assert scaling.ranks_of("cpu") == [1, 2] and scaling.check_ranks([3], "cpu") == [3]
+    with pytest.raises(ValueError, match="--ranks 0 must be at least 1"):
+        scaling.check_ranks([0], "cpu")
+
+
 def test_ranks_share_a_batch() -> None:
     found = on_ranks(2, "tiny-clip", 64, 2)
     assert set(found) == {"finetune", "proxy-fda"}
