@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from avalanche_proxyfda._accelerator import total_memory
 from avalanche_proxyfda._checks import check_count
 
 Sums = tuple[Tensor, ...]
@@ -34,10 +35,8 @@ def block_bytes(device: torch.device) -> int:
         >>> block_bytes(torch.device("cpu"))
         8388608
     """
-    if device.type != "cuda":
-        return _CACHE_BLOCK
-    memory: int = torch.cuda.get_device_properties(device).total_memory
-    return max(_CACHE_BLOCK, memory // _MEMORY_SHARE)
+    memory = total_memory(device)
+    return _CACHE_BLOCK if memory is None else max(_CACHE_BLOCK, memory // _MEMORY_SHARE)
 
 
 def sum_over_queries(

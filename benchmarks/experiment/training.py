@@ -13,6 +13,7 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
+from avalanche_proxyfda._accelerator import synchronize
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.distributed.plugin import batch_size
@@ -118,8 +119,7 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):  # type: igno
 
     @staticmethod
     def _now(device: torch.device) -> float:
-        if device.type == "cuda":  # else only the launch of kernels is timed
-            torch.cuda.synchronize(device)
+        synchronize(device)  # else only the launch of kernels is timed
         return time.perf_counter()
 
 
