@@ -161,6 +161,7 @@ def _cost(trained: Trained) -> Cost:
         seconds=progress.spent,
         train_seconds=progress.training,
         seconds_per_step=statistics.median(timer.seconds),
+        loader_seconds_per_step=timer.loader_seconds / len(timer.seconds),
         steps=len(timer.seconds),
         samples=timer.samples,
         student_forwards=timer.forwards
