@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from avalanche_proxyfda._accelerator import random_state, set_random_state
+
 
 def mixed_seed(*parts: int | str) -> int:
     """Return a 63-bit seed for ``parts``; it is the same on every machine and version.
@@ -40,7 +42,7 @@ class RandomState:
     """A snapshot of the process's global random streams.
 
     The streams are Python's, NumPy's legacy stream (random transforms draw from it), torch's
-    on the CPU, and torch's on ``device`` if ``device`` is a CUDA device.
+    on the CPU, and torch's on ``device`` if ``device`` is an accelerator.
 
     Args:
         device: device whose stream belongs to the snapshot.
@@ -60,25 +62,25 @@ class RandomState:
             streams["python"] = random.getstate()
             streams["numpy"] = np.random.get_state()  # noqa: NPY002 (transforms draw from it)
         streams["torch"] = torch.get_rng_state()
-        streams["cuda"] = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        streams["device"] = random_state(device)
         return cls(device, streams, torch_only)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states by stream: ``python``, ``numpy``, ``torch`` and ``cuda``.
+        """Return the states by stream: ``python``, ``numpy``, ``torch`` and ``device``.
 
-        ``cuda`` is None without a CUDA device. ``python`` and ``numpy`` are absent with
-        ``torch_only``.
+        ``device`` is None on the CPU. ``python`` and ``numpy`` are absent with ``torch_only``.
         """
         return dict(self.streams)
 
     def restore(self) -> None:
-        """Set the streams to the snapshot; a snapshot without ``cuda`` leaves CUDA alone."""
+        """Set the streams to the snapshot; a snapshot of the CPU leaves accelerators alone."""
         if not self.torch_only:
             random.setstate(self.streams["python"])
             np.random.set_state(self.streams["numpy"])  # noqa: NPY002
         torch.set_rng_state(self.streams["torch"].cpu())
-        if self.device.type == "cuda" and self.streams["cuda"] is not None:
-            torch.cuda.set_rng_state(self.streams["cuda"].cpu(), self.device)
+        state = self.streams.get("device", self.streams.get("cuda"))  # the older name
+        if self.device.type != "cpu" and state is not None:
+            set_random_state(state, self.device)
 
     @contextmanager
     def again(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from avalanche_proxyfda._accelerator import pins_memory
 from avalanche_proxyfda._checks import check_choice, check_count
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import generator, mixed_seed
@@ -158,7 +159,7 @@ class HardClassBatches:
                 batch_sampler=self.sampler,
                 collate_fn=data.collate_fn,
                 num_workers=workers,
-                pin_memory=strategy.device.type == "cuda" if pin is None else bool(pin),
+                pin_memory=pins_memory(strategy.device) if pin is None else bool(pin),
                 persistent_workers=workers > 0 and bool(loading.get("persistent_workers", False)),
                 generator=generator("workers", seed),  # else torch's global one seeds workers
             )

@@ -16,6 +16,13 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
 
+from avalanche_proxyfda._accelerator import (
+    best_device,
+    choose_device,
+    collectives,
+    device_count,
+    module_of,
+)
 from avalanche_proxyfda._random import RandomState, mixed_seed
 
 _BUCKET = 1 << 24  # numbers in one transfer
@@ -33,37 +40,48 @@ def process_group(device: str = "auto") -> Iterator[torch.device]:
     Without torchrun the block runs as a single process.
 
     Args:
-        device: ``"cpu"``, ``"cuda"``, or ``"auto"``, which takes CUDA if it is available.
+        device: ``"cpu"``, the type of an accelerator such as ``"cuda"``, or ``"auto"``, which
+            takes an accelerator if there is one.
 
     Yields:
-        The device of this process: with CUDA, the GPU with the number of the local rank.
+        The device of this process: the accelerator with the number of the local rank, or the CPU.
 
     Raises:
         ValueError: for another device, or if a machine has more ranks than GPUs.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(
-            f"device={device!r}: each rank takes its own device; choose 'auto', 'cpu' or 'cuda'"
-        )
-    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    own = _type_of(device)
     local = os.environ.get("LOCAL_RANK")
     if local is None:
-        yield torch.device("cuda" if cuda else "cpu")
+        yield own
         return
-    if cuda:
-        if int(local) >= torch.cuda.device_count():
+    backend = collectives(own)
+    if own.type != "cpu":
+        if int(local) >= device_count(own):
             raise ValueError(
-                f"local rank {local} has no GPU of its own, there are {torch.cuda.device_count()}: "
+                f"local rank {local} has no GPU of its own, there are {device_count(own)}: "
                 "lower --nproc_per_node, or use the CPU"
             )
-        torch.cuda.set_device(int(local))
-    # gloo beside nccl sends small tensors of the host without waiting for the GPU
-    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        own = torch.device(own.type, int(local))
+        choose_device(own)
+        # gloo beside nccl sends small tensors of the host without waiting for the GPU
+        backend = f"cpu:gloo,{own.type}:{backend}"
     distributed.init_process_group(backend, timeout=timedelta(hours=1))
     try:
-        yield torch.device("cuda", int(local)) if cuda else torch.device("cpu")
+        yield own
     finally:
         leave_group()
+
+
+def _type_of(device: str) -> torch.device:
+    """Return the device without a number; raise ValueError if it has one or is unknown."""
+    if device == "auto":
+        return best_device()
+    if device != "cpu" and (not device.isalpha() or module_of(device) is None):
+        raise ValueError(
+            f"device={device!r}: each rank takes its own device; choose 'auto', 'cpu', or the "
+            "type of an accelerator without a number, such as 'mps'"
+        )
+    return torch.device(device)
 
 
 _left: list[Any] = []
@@ -152,8 +170,8 @@ class _Join(torch.autograd.Function):
 
 def _host() -> torch.device:
     """Return the device that can send small tensors of the host."""
-    on_cpu = "cpu:" in distributed.get_backend_config()
-    return torch.device("cpu" if on_cpu else "cuda")
+    config = distributed.get_backend_config()  # such as "cpu:gloo,xpu:xccl"
+    return torch.device("cpu" if "cpu:" in config else config.partition(":")[0])
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:

@@ -144,11 +144,15 @@ def select_probe(
 
 
 def held_out(labels: Tensor) -> Tensor:
-    """[N] bool: True for a fifth of each class, by a fixed seed; False for a class of one image."""
+    """[N] bool: True for a fifth of each class, by a fixed seed; False for a class of one image.
+
+    The result is on the device of ``labels``, and depends on their values alone.
+    """
+    on_host = labels.cpu()
     held = torch.zeros(len(labels), dtype=torch.bool)
     source = generator("held out")
-    for label in torch.unique(labels):
-        rows = (labels == label).nonzero().flatten()
+    for label in torch.unique(on_host):
+        rows = (on_host == label).nonzero().flatten()
         order = rows[torch.randperm(len(rows), generator=source)]
         held[order[: max(1, len(rows) // 5) if len(rows) > 1 else 0]] = True
-    return held
+    return held.to(labels.device)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from avalanche_proxyfda._accelerator import total_memory
 from avalanche_proxyfda._checks import check_count
 
 Sums = tuple[Tensor, ...]

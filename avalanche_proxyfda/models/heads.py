@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda.models.task_labels import tasks_in
 from avalanche_proxyfda.models.text_head import TextHead
 
 _ABSENT = -1e4  # logit of a class that a sample's task lacks, in a batch of several tasks
@@ -33,7 +34,7 @@ class _HeadsByTask(MultiTaskModule):  # type: ignore[misc]  # Avalanche is not t
             x: [B, D].
             task_labels: task of each sample, [B], or one task for all.
         """
-        tasks = [task_labels] if isinstance(task_labels, int) else sorted(set(task_labels.tolist()))
+        tasks = tasks_in(task_labels)
         if len(tasks) == 1:
             return self.forward_single_task(x, tasks[0])
         mixed = x.new_full((len(x), self._widest), _ABSENT)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from avalanche_proxyfda._accelerator import has_random_stream
 from avalanche_proxyfda._protocols import AccumulatingStrategy, LookAheadPlugin
 from avalanche_proxyfda._random import RandomState
 
@@ -50,17 +51,17 @@ def look_ahead(strategy: AccumulatingStrategy, group: Sequence[Any]) -> list[Ran
         dropout drops the same units. None for each micro-batch if there was no extra forward.
 
     Raises:
-        ValueError: for a device other than the CPU and CUDA.
+        ValueError: for a device whose random stream torch cannot repeat.
     """
     plugins: list[LookAheadPlugin] = [
         plugin for plugin in strategy.plugins if getattr(plugin, "graph_from", "") == "accumulated"
     ]
     if len(group) < 2 or not plugins:  # the training forward of a single micro-batch suffices
         return [None] * len(group)
-    if strategy.device.type not in ("cpu", "cuda"):
+    if strategy.device.type != "cpu" and not has_random_stream(strategy.device):
         raise ValueError(
             f"device={strategy.device} does not support graph_from='accumulated', which repeats "
-            "random streams of the CPU or of CUDA: pass graph_from='micro-batch'"
+            "the device's random stream: pass graph_from='micro-batch'"
         )
     states: list[RandomState | None] = []
     with kept_buffers(strategy.model), torch.no_grad():

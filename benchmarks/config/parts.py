@@ -161,7 +161,7 @@ class Where:
     ] = None
     sha256: Annotated[str | None, key("hash of that archive; url needs this or md5")] = None
     md5: Annotated[str | None, key("hash of that archive")] = None
-    device: Annotated[str, key("auto, cpu, cuda, cuda:1 …")] = "auto"
+    device: Annotated[str, key("auto, cpu, cuda, cuda:1, xpu, mps …")] = "auto"
     loggers: Annotated[
         tuple[Literal["text", "csv", "tensorboard", "wandb"], ...],
         key("loggers of Avalanche, in a folder beside the record"),

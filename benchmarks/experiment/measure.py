@@ -11,6 +11,7 @@ from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from avalanche_proxyfda._accelerator import best_device, device_count, module_of
 from avalanche_proxyfda._random import generator, preserved_rng
 from avalanche_proxyfda.metrics import (
     Panel,
@@ -43,13 +44,13 @@ def device_of(config: Config, touch: bool = True) -> torch.device:
     """
     asked = config.where.device
     if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return best_device()
     try:
         device = torch.device(asked)
-        if touch or device.type != "cuda":
+        if touch or module_of(device) is None:
             torch.empty(1, device=device)
-        elif (device.index or 0) >= torch.cuda.device_count():
-            raise RuntimeError(f"there are {torch.cuda.device_count()} CUDA devices")
+        elif (device.index or 0) >= device_count(device):
+            raise RuntimeError(f"there are {device_count(device)} {device.type.upper()} devices")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"where.device={asked!r} cannot be used here: {reason}") from error

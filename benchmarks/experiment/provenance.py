@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from avalanche_proxyfda import __version__
+from avalanche_proxyfda._accelerator import device_count, device_name, matmul_uses_tf32
 from avalanche_proxyfda.strategies.precision import DTYPES
 from benchmarks.config import Config, plain
 from benchmarks.experiment.processor import cpu, processor
@@ -43,7 +44,7 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
         device: device of the run; None if the run failed before it had one.
         jobs: number of runs at a time on the machine; timings depend on it.
     """
-    cuda = device is not None and device.type == "cuda"
+    own = torch.device("cpu") if device is None else device
     dtype = DTYPES.get(config.train.precision, torch.get_default_dtype())
     content = plain(config)
     return How(
@@ -56,14 +57,14 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
             cores=os.cpu_count() or 0,
             threads=torch.get_num_threads(),
             jobs=jobs,
-            device=torch.cuda.get_device_name(device) if cuda else "cpu",
-            gpus=torch.cuda.device_count() if cuda else 0,
+            device=device_name(own),
+            gpus=device_count(own),
             dtype=str(dtype).removeprefix("torch."),
             deterministic={
                 "algorithms": torch.are_deterministic_algorithms_enabled(),
                 "cudnn": torch.backends.cudnn.deterministic,
                 "cudnn_benchmark": torch.backends.cudnn.benchmark,
-                "tf32": torch.backends.cuda.matmul.allow_tf32,
+                "tf32": matmul_uses_tf32(),
             },
             ranks=rank_count(),
             cpu=cpu(),

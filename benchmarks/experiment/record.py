@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from avalanche_proxyfda._accelerator import peak_memory
 from avalanche_proxyfda.plugins.base.features import FeaturePlugin
 from benchmarks.config import Config, plain
 from benchmarks.experiment.kept import keep
@@ -155,12 +156,12 @@ def _cost(trained: Trained) -> Cost:
     timer, progress, model = trained.timer, trained.progress, trained.prepared.model
     device = trained.prepared.device
     with_teacher = [p for p in trained.method if isinstance(p, FeaturePlugin)]
-    cuda = device.type == "cuda"
     lookups = sum(p.cache_lookups for p in with_teacher)
     return Cost(
         seconds=progress.spent,
         train_seconds=progress.training,
         seconds_per_step=statistics.median(timer.seconds),
+        loader_seconds_per_step=timer.loader_seconds / len(timer.seconds),
         steps=len(timer.seconds),
         samples=timer.samples,
         student_forwards=timer.forwards
@@ -168,7 +169,7 @@ def _cost(trained: Trained) -> Cost:
         + sum(getattr(p, "mining_forwards", 0) for p in with_teacher),
         teacher_forwards=sum(p.teacher_forwards for p in with_teacher),
         peak_rss_bytes=timer.peak_rss,
-        peak_gpu_bytes=torch.cuda.max_memory_allocated(device) if cuda else None,
+        peak_gpu_bytes=peak_memory(device),
         parameters_trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
         parameters_stored=sum(p.numel() for p in model.parameters()),
         cache_lookups=lookups or None,

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from avalanche_proxyfda._accelerator import pins_memory, reset_peak_memory
 from avalanche_proxyfda.checkpoint import Checkpoints, is_there
 from benchmarks.config import Config
 from benchmarks.experiment.evaluator import (
@@ -65,8 +64,7 @@ def run(
         check_keepable(config, prepared)
     how = provenance(config, prepared.device, parallel)  # now: files may change during the run
     weights_hash = state_hash(prepared.model.tower)
-    if prepared.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(prepared.device)
+    reset_peak_memory(prepared.device)
     timer, method = StepTimer(after_step), plugins_of(config)
     trained = learn(config, prepared, timer, method, progress, folder, checkpoint)
     return record_of(trained, how, weights_hash, selection or Selection(), folder)
@@ -125,7 +123,8 @@ def learn(
     heads, wordless = panel_heads(config, prepared.backbone, prepared.panel)
     panel = (prepared.panel, heads, config, prepared.device)
     accuracies = _Accuracies(config, prepared)
-    loading = {"num_workers": config.train.workers}
+    pinned = pins_memory(prepared.device)
+    loading = {"num_workers": config.train.workers, "pin_memory": pinned}
     with open_loggers(config, folder, again=is_there(checkpoint)) as loggers:
         strategy = build_strategy(prepared, config, timer, method, loggers)
         checkpoints = _checkpoints(config, strategy, checkpoint)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics, loss_metrics
-from avalanche.training import Naive
+from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics
 from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
-from avalanche_proxyfda import EfficientNaive, LPFTPlugin
+from avalanche_proxyfda import LPFTPlugin
 from avalanche_proxyfda.distributed import DistributedTraining
 from benchmarks.config import Config
+from benchmarks.experiment.epoch_loss import EpochLoss
+from benchmarks.experiment.loop import ObservedEfficientNaive, ObservedNaive
 from benchmarks.experiment.prepare import Prepared
 from benchmarks.experiment.ranks import launched
 from benchmarks.experiment.training import BalancedBatches, KeptInEval, StepTimer, WarmUpCosine
@@ -39,12 +40,13 @@ def build_strategy(
         shared.append(KeptInEval(all_of_it=not config.trains_tower))
     if config.head.kind == "probe":
         shared.append(LPFTPlugin(l2=config.head.l2, refit=False))
-    kind: Any = Naive
+    kind: Any = ObservedNaive
     options: dict[str, Any] = {}
     if train.precision != "float32" or train.accumulate > 1:
-        kind = EfficientNaive
+        kind = ObservedEfficientNaive
         options = {"precision": train.precision, "accumulate": train.accumulate}
     return kind(
+        timer=timer,
         model=prepared.model,
         optimizer=prepared.optimizer,
         criterion=nn.CrossEntropyLoss(),
@@ -55,7 +57,7 @@ def build_strategy(
         evaluator=EvaluationPlugin(
             accuracy_metrics(experience=True, stream=True),
             forgetting_metrics(stream=True),
-            loss_metrics(epoch=True),
+            EpochLoss(),
             loggers=loggers,
         ),
         **options,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,8 +15,9 @@ from torch import Tensor, nn
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.distributed.plugin import batch_size
+from benchmarks.experiment.stopwatch import Stopwatch
 
-_COUNTED = ("seconds", "forwards", "samples", "peak_rss")
+_COUNTED = ("loader_seconds", "forwards", "samples", "peak_rss")
 
 
 class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore[call-arg]
@@ -71,7 +71,8 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):  # type: igno
         after_step: function to call after each step; None calls nothing.
 
     Attributes:
-        seconds: duration of each step, in seconds.
+        loader_seconds: time in which the host waited for the loader, in seconds; the strategy
+            adds it.
         forwards: number of the student's forwards in the strategy.
         samples: number of training images on all ranks.
         peak_rss: largest memory of the process after a step, in bytes.
@@ -79,15 +80,20 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):  # type: igno
 
     def __init__(self, after_step: Callable[[], None] | None = None) -> None:
         super().__init__()
-        self.seconds: list[float] = []
+        self.loader_seconds = 0.0
         self.forwards = self.samples = self.peak_rss = 0
         self._after_step = after_step
-        self._start = 0.0
+        self._watch = Stopwatch()
         self._process = psutil.Process()
+
+    @property
+    def seconds(self) -> list[float]:
+        """Duration of each step, in seconds; reading it waits for the last step."""
+        return self._watch.seconds
 
     def before_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Start the clock."""
-        self._start = self._now(strategy.device)
+        self._watch.start(strategy.device)
 
     def after_forward(self, strategy: Strategy, **kwargs: Any) -> None:
         """Count a forward and its images."""
@@ -96,7 +102,7 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):  # type: igno
 
     def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Stop the clock, and call the function."""
-        self.seconds.append(self._now(strategy.device) - self._start)
+        self._watch.stop(strategy.device)
         self.peak_rss = max(self.peak_rss, self._process.memory_info().rss)
         if self._after_step is not None:
             self._after_step()
@@ -109,18 +115,13 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):  # type: igno
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts."""
-        return {name: getattr(self, name) for name in _COUNTED}
+        return {"seconds": self.seconds, **{name: getattr(self, name) for name in _COUNTED}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load the counts."""
+        self._watch.load(state["seconds"])
         for name in _COUNTED:
             setattr(self, name, state[name])
-
-    @staticmethod
-    def _now(device: torch.device) -> float:
-        if device.type == "cuda":  # else only the launch of kernels is timed
-            torch.cuda.synchronize(device)
-        return time.perf_counter()
 
 
 class KeptInEval(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore[call-arg]

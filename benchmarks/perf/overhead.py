@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 
+from avalanche_proxyfda._accelerator import best_device
 from benchmarks.methods.registry import METHODS
 from benchmarks.perf.arms import PLAIN, Arm, Bench, Setting, arm_of
 from benchmarks.perf.bounds import STEP
@@ -78,7 +78,7 @@ def add_setting(parser: argparse.ArgumentParser) -> None:
         default=plain.precision,
         help="autocast of forwards",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help="auto, cpu, or the type of an accelerator")
     parser.add_argument(
         "--workers", type=int, default=plain.workers, help="processes of the loader"
     )
@@ -95,13 +95,14 @@ def setting_of(args: argparse.Namespace) -> Setting:
     """
     device = args.device
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        device = best_device().type
+    if device not in ("cpu", best_device().type):
         raise ValueError(
-            f"--device {args.device} does not exist here: give cpu, or cuda with a GPU"
+            f"--device {args.device} does not exist here: give auto, cpu, or the type of an "
+            "accelerator that this machine has"
         )
     if args.batches is None:
-        args.batches = 16 if device == "cuda" else 1
+        args.batches = 1 if device == "cpu" else 16
     for name, least in (("batch", 32), ("batches", 1), ("workers", 0), ("seed", 0)):
         if getattr(args, name) < least:
             raise ValueError(f"--{name} {getattr(args, name)} must be at least {least}")

@@ -15,6 +15,7 @@ import matplotlib.style
 import torch
 from matplotlib.figure import Figure
 
+from avalanche_proxyfda._accelerator import device_name
 from avalanche_proxyfda._files import write_bytes
 from benchmarks.experiment.processor import processor
 from benchmarks.experiment.provenance import code, versions
@@ -30,7 +31,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
         "system": platform.system(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "device": device_name(device),
         "load_at_start": load,
     }
 

@@ -14,6 +14,8 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from tqdm import tqdm
 
+from avalanche_proxyfda._accelerator import synchronize
+
 
 @dataclass(frozen=True)
 class Step:
@@ -124,8 +126,7 @@ class Stepper(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore
         self._started, self._cpu_started = time.perf_counter(), time.process_time()
 
     def _finish(self) -> None:
-        if self.device.type == "cuda":  # else only the launch of kernels is timed
-            torch.cuda.synchronize(self.device)
+        synchronize(self.device)  # else only the launch of kernels is timed
 
 
 def take_turns(

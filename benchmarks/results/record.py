@@ -218,7 +218,9 @@ class Cost:
 
     seconds: Seconds
     train_seconds: Seconds
-    seconds_per_step: Annotated[Seconds, Field(description="median of training steps")]
+    seconds_per_step: Annotated[
+        Seconds, Field(description="median of training steps; no wait for a batch")
+    ]
     steps: Count
     samples: Annotated[Count, Field(description="training images, counted in each epoch")]
     student_forwards: Count
@@ -232,6 +234,9 @@ class Cost:
     ] = None
     cache_hits: Annotated[
         Count | None, Field(description="looked-up samples without a teacher forward")
+    ] = None
+    loader_seconds_per_step: Annotated[
+        Seconds | None, Field(description="mean wait of the host for a batch; null: not measured")
     ] = None
 
 

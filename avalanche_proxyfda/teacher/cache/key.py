@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from avalanche_proxyfda._accelerator import convolution_uses_tf32, device_name, matmul_precision
+
 
 def weights_key(module: nn.Module, places: Iterable[object]) -> str:
     """Return the SHA-256 of a model's weights, buffers, classes of modules, and places."""
@@ -36,7 +38,7 @@ def kernels_key(device: torch.device) -> dict[str, str]:
     """Return the settings that decide the bits of a forward of given weights and images."""
     return {
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "matmul": torch.get_float32_matmul_precision(),
-        "tf32": str(torch.backends.cudnn.allow_tf32),
+        "device": device_name(device),
+        "matmul": matmul_precision(),
+        "tf32": str(convolution_uses_tf32()),
     }

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from avalanche_proxyfda._accelerator import free_memory
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.loaders import datasets_of, with_datasets
 from avalanche_proxyfda.data.views import NumberedItems
@@ -139,9 +140,9 @@ def _check_size(settings: CacheSettings, size: int, device: torch.device) -> Non
             f"{_readable(settings.bytes)}",
             f"pass cache_bytes={size} or more, cache_dtype='float16', or teacher_cache='off'",
         )
-    if device.type == "cuda" and settings.choice == "auto" and not settings.dir:
-        free, _ = torch.cuda.mem_get_info(device)
-        if size > free // 2:
+    if settings.choice == "auto" and not settings.dir:
+        free = free_memory(device)
+        if free is not None and size > free // 2:
             raise NoCache(f"it would take {_readable(size)} of {_readable(free)} free", "")
 
 

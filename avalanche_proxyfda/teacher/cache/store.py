@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from avalanche_proxyfda._accelerator import pins_memory
 from avalanche_proxyfda.features.source import FeatureSource
 
 Rows = dict[FeatureSource, Tensor]
@@ -124,6 +125,6 @@ def index_of(places: Sequence[int], device: torch.device) -> Tensor:
 
 
 def _sent(values: Tensor, device: torch.device) -> Tensor:
-    if device.type == "cuda" and values.device.type == "cpu":
+    if values.device.type == "cpu" and pins_memory(device):
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)

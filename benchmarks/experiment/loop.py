@@ -1,0 +1,61 @@
+"""Avalanche's training loop, with what the host knows of a batch before the batch moves."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from avalanche.training import Naive
+
+from avalanche_proxyfda import EfficientNaive
+from avalanche_proxyfda.models.task_labels import note_tasks
+from benchmarks.experiment.training import StepTimer
+
+if TYPE_CHECKING:
+    from avalanche.training.templates import SupervisedTemplate as _Strategy
+else:
+    _Strategy = object
+
+
+class _ObservedLoop(_Strategy):
+    """Mixin that measures the wait for the loader, and notes the tasks of each batch.
+
+    The wait is the time from the end of a step, or from the start of the epoch's loop, until
+    the loader has given the next batch.
+
+    Args:
+        timer: gets the waits.
+        kwargs: arguments of the strategy.
+    """
+
+    def __init__(self, *, timer: StepTimer, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.timer = timer
+        self._asked: float | None = None  # when the loop asked for the next batch
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """Train for one epoch."""
+        self._asked = time.perf_counter()
+        super().training_epoch(**kwargs)
+        self._asked = None
+
+    def _unpack_minibatch(self) -> None:
+        if self._asked is not None:
+            self.timer.loader_seconds += time.perf_counter() - self._asked
+            self._asked = None
+        on_host = self.mbatch[-1]
+        super()._unpack_minibatch()
+        if len(self.mbatch) > 2:
+            note_tasks(self.mbatch[-1], on_host)
+
+    def _after_training_iteration(self, **kwargs: Any) -> None:
+        super()._after_training_iteration(**kwargs)
+        self._asked = time.perf_counter()
+
+
+class ObservedNaive(_ObservedLoop, Naive):
+    """Avalanche's ``Naive`` with the mixin."""
+
+
+class ObservedEfficientNaive(_ObservedLoop, EfficientNaive):
+    """:class:`EfficientNaive` with the mixin."""

@@ -1,0 +1,34 @@
+"""Runs the checks of this folder on the second device, in a process of their own.
+
+A registered device stays in its process and becomes torch's accelerator there, so the checks
+cannot run beside other tests. ``python -m pytest -p tests.second_device.plugin FILE`` runs one
+file of checks by hand.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.second_device.build import missing_tool
+
+CHECKS = sorted(Path(__file__).parent.glob("checks_*.py"))
+
+
+def test_the_checks_pass_on_the_second_device() -> None:
+    missing = missing_tool()
+    if missing is not None:
+        pytest.skip(missing)
+    own = ["-p", "tests.second_device.plugin", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *own, *map(str, CHECKS)],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, f"{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
+    assert len(CHECKS) > 3 and " passed" in done.stdout
