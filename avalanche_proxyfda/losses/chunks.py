@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,20 +18,6 @@ ChunkSize = int | Literal["auto"]
 _SAVED_WHOLE = 5 * 2**18  # numbers; a smaller batch is saved whole, faster than recomputing
 _CACHE_BLOCK = 8 * 2**20  # bytes; suits the caches of a CPU, where smaller chunks cost no launches
 _MEMORY_SHARE = 256  # a chunk's largest tensor takes this part of an accelerator's memory
-_HOSTS = ("cpu", "meta")
-
-
-def total_memory(device: torch.device) -> int | None:
-    """Return the memory of an accelerator in bytes; None for the CPU and for meta tensors.
-
-    All losses ask this function alone, so whoever replaces it simulates another device.
-    """
-    if device.type in _HOSTS:
-        return None
-    module: Any = getattr(torch, device.type)
-    if device.type == "mps":
-        return int(module.recommended_max_memory())
-    return int(module.get_device_properties(device).total_memory)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

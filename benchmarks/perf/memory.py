@@ -12,6 +12,13 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from avalanche_proxyfda._accelerator import (
+    allocated_memory,
+    best_device,
+    peak_memory,
+    reset_peak_memory,
+    synchronize,
+)
 from benchmarks.perf.bounds import SAVED
 from benchmarks.perf.losses import BATCHES, CHUNKED, DIMS, LOSSES, Case, Size, kept_whole, too_long
 from benchmarks.perf.report import machine, report
@@ -53,7 +60,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """
     batches = args.batches or ((16, 64) if args.quick else BATCHES)
     dims = args.dims or ((512,) if args.quick else DIMS)
-    cuda, about = torch.cuda.is_available(), machine("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
+    about = machine(device.type)
     points: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     plans = [
@@ -71,7 +79,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 expected = too_long(seconds, size, last, args.budget)
                 if expected is None:
                     started = time.process_time()
-                    points.append(_point(name, way, size, cuda))
+                    points.append(_point(name, way, size, device))
                     last, seconds = size, time.process_time() - started
                 else:
                     left_out.append(_named(name, way, size) | {"expected_seconds": expected})
@@ -85,7 +93,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "losses": list(args.losses),
         "budget": args.budget,
         "quick": args.quick,
-        "device": "cuda" if cuda else "meta",
+        "device": "meta" if device.type == "cpu" else device.type,
     }
     summary = {"points": points, "left_out": left_out}
     return report("memory", settings, {"points": points}, summary, checked, about)
@@ -95,29 +103,32 @@ def _named(name: str, way: str, size: Size) -> dict[str, Any]:
     return {"loss": name, "way": way, "batch": size.batch, "dim": size.dim}
 
 
-def _point(name: str, way: str, size: Size, cuda: bool) -> dict[str, Any]:
+def _point(name: str, way: str, size: Size, device: torch.device) -> dict[str, Any]:
     with kept_whole() if way == "whole" else nullcontext():
         case = Case(name, size, "meta")
         saved = saved_bytes(case.compute, case.given)
         point = _named(name, way, size) | {"saved": saved, "peak": peak_bytes(case.compute)}
-        if cuda:
-            point["gpu_peak"] = _gpu_peak(name, size)
+        if device.type != "cpu":
+            point["gpu_peak"] = _gpu_peak(name, size, device)
     return point
 
 
-def _gpu_peak(name: str, size: Size) -> int | None:
-    """Peak bytes of a real step on the GPU; None if its memory is too small."""
-    case = Case(name, size, "cuda")
+def _gpu_peak(name: str, size: Size, device: torch.device) -> int | None:
+    """Peak bytes of a real step; None if the memory is too small, or the device counts none."""
+    case = Case(name, size, device.type)
     try:
         case.step()  # kernels allocate a workspace at their first use
-        torch.cuda.synchronize()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
+        synchronize(device)
+        before = allocated_memory(device)
+        reset_peak_memory(device)
         case.step()
-        torch.cuda.synchronize()
-    except torch.cuda.OutOfMemoryError:
+        synchronize(device)
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
         return None
-    return torch.cuda.max_memory_allocated() - before
+    peak = peak_memory(device)
+    return None if peak is None or before is None else peak - before
 
 
 def _bounded(points: list[dict[str, Any]]) -> float:

@@ -13,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from avalanche_proxyfda._accelerator import best_device, device_count, synchronize
 from benchmarks.perf.bounds import Bound
 from benchmarks.perf.losses import BATCHES, DIMS, LOSSES, Case, Size, too_long
 from benchmarks.perf.rank_steps import on_ranks
@@ -47,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repeats", type=int, default=None, help="steps a size; default: 5, or 2 with --quick"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help="auto, or a device of torch such as cpu")
     parser.add_argument(
         "--ranks",
         nargs="*",
@@ -72,7 +73,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """
     device = args.device
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = best_device().type
     default = [] if args.quick else ranks_of(device)
     ranks = default if args.ranks is None else check_ranks(args.ranks, device)
     about = machine(device)
@@ -128,7 +129,7 @@ def ranks_of(device: str) -> list[int]:
         >>> ranks_of("cpu")
         [1, 2]
     """
-    most = 2 if _is_cpu(device) else _accelerators(device)
+    most = 2 if _is_cpu(device) else device_count(device)
     if most < 2:
         print("one accelerator: steps are measured on one rank alone", file=sys.stderr)
     return [1] if most < 2 else [1, most]
@@ -144,21 +145,16 @@ def check_ranks(ranks: Sequence[int], device: str) -> list[int]:
     for n in ranks:
         if n < 1:
             raise ValueError(f"--ranks {n} must be at least 1")
-        if not _is_cpu(device) and n > _accelerators(device):
+        if not _is_cpu(device) and n > device_count(device):
             raise ValueError(
                 f"--ranks {n}: each rank needs an accelerator of its own, and this machine has "
-                f"{_accelerators(device)}; lower --ranks, or pass --device cpu"
+                f"{device_count(device)}; lower --ranks, or pass --device cpu"
             )
     return list(ranks)
 
 
 def _is_cpu(device: str) -> bool:
     return torch.device(device).type == "cpu"
-
-
-def _accelerators(device: str) -> int:
-    module: Any = getattr(torch, torch.device(device).type)
-    return int(module.device_count())
 
 
 def _plans(
@@ -187,8 +183,7 @@ def time_of(case: Case, repeats: int) -> list[float]:
 
 
 def _now(case: Case) -> float:
-    if case.student.device.type == "cuda":
-        torch.cuda.synchronize()
+    synchronize(case.student.device)
     return time.perf_counter()
 
 

@@ -14,8 +14,6 @@ ATTRIBUTES = {*KINDS, "is_cuda", "is_xpu", "is_mps"}
 HOME = "avalanche_proxyfda._accelerator"
 EXCEPTIONS = {
     "avalanche_proxyfda._random": "reads checkpoints whose device's stream has the older name",
-    "benchmarks.perf.memory": "measures CUDA's allocator, and is skipped elsewhere",
-    "benchmarks.perf.scaling": "starts ranks on CUDA devices",
 }
 
 
