@@ -61,10 +61,13 @@ COMMANDS = {
         "benchmarks.commands.perf",
         "what methods cost: step times, memory, operations, scaling, the teacher's cache",
     ),
+    "accept": Command(
+        "benchmarks.commands.accept", "what works on this machine's accelerator, in one table"
+    ),
 }
 
 
-RESUMABLE = ("demo", "run", "sweep")
+RESUMABLE = ("accept", "demo", "run", "sweep")
 """Jobs that go on from their checkpoints when the same command is given again."""
 
 

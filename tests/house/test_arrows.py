@@ -33,6 +33,7 @@ FLOORS = (
 BENCH_FLOORS = (
     (f"{B}.__main__",),
     (f"{B}.commands",),
+    (f"{B}.accept",),
     (f"{B}.execution", f"{B}.reproduce", f"{B}.perf", f"{B}.board"),
     (f"{B}.experiment",),
     (f"{B}.models",),

@@ -1,0 +1,64 @@
+"""The device is there, computes, and says what it can."""
+
+from __future__ import annotations
+
+import torch
+
+from avalanche_proxyfda._accelerator import (
+    device_name,
+    has_events,
+    matmul_uses_tf32,
+    pins_memory,
+    total_memory,
+)
+from avalanche_proxyfda.strategies.precision import check_precision
+from benchmarks.accept.check import Check, Fault, Setting, Skip, relative, within
+
+
+def checks() -> list[Check]:
+    """Return the checks of this group."""
+    return [
+        Check("environment: accelerator", _accelerator),
+        Check("environment: matrix products", _products),
+        Check("environment: precisions", _precisions),
+    ]
+
+
+def _accelerator(setting: Setting) -> str:
+    if setting.on_cpu:
+        raise Skip(
+            "no accelerator: device, synchronisations, peak memory, pinned memory and nccl "
+            "cannot be checked on a CPU"
+        )
+    memory = total_memory(setting.device) or 0
+    if memory < 2**32:
+        raise Fault(f"the device has {memory / 2**30:.1f} GiB; the checks need 4")
+    facts = [f"{device_name(setting.device)}, {memory / 2**30:.0f} GiB"]
+    facts.append("events" if has_events(setting.device) else "no events")
+    facts.append("pinned memory" if pins_memory(setting.device) else "no pinned memory")
+    return ", ".join(facts)
+
+
+def _products(setting: Setting) -> str:
+    source = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(512, 512, generator=source) for _ in range(2))
+    exact = left.double() @ right.double()
+    ours = left.to(setting.device) @ right.to(setting.device)
+    tf32 = matmul_uses_tf32() and setting.device.type == "cuda"
+    measured = within(
+        "relative difference to float64", relative(ours, exact), 2e-3 if tf32 else 1e-5
+    )
+    return f"{measured}, TF32 {'on' if tf32 else 'off'}"
+
+
+def _precisions(setting: Setting) -> str:
+    able = []
+    for precision in ("bf16", "fp16"):
+        try:
+            check_precision(precision, setting.device)  # type: ignore[arg-type]
+        except ValueError:
+            continue
+        able.append(precision)
+    if not able and not setting.on_cpu:
+        raise Fault("neither bf16 nor fp16 is supported, so mixed precision cannot be used")
+    return f"float32, {', '.join(able)}" if able else "float32 alone"

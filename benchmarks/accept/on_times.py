@@ -1,0 +1,53 @@
+"""Step times of ViTs in bf16, plain and with Proxy-FDA, live and cached."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from functools import partial
+
+from benchmarks.accept.check import Check, Setting, Skip
+from benchmarks.perf.arms import PLAIN, Arm, Bench, arm_of
+from benchmarks.perf.arms import Setting as StepSetting
+from benchmarks.perf.stepping import Stepper
+
+MODELS = ("ViT-B-32", "ViT-B-16")
+BATCHES = (64, 256)
+ARMS = (PLAIN, "fda", "fda, cached", "proxy-fda", "proxy-fda, cached")
+_STEPS = 20
+
+
+def checks() -> list[Check]:
+    """Return the measurements of ``--times``; none of them can fail by its time."""
+    return [
+        Check(f"times: {model}, B = {batch}, {arm}", partial(_step, model, batch, arm))
+        for model in MODELS
+        for batch in BATCHES
+        for arm in ARMS
+    ]
+
+
+def _step(model: str, batch: int, name: str, setting: Setting) -> str:
+    if setting.on_cpu:
+        raise Skip("an accelerator's time; on a CPU `perf overhead` measures the ratios")
+    bench = Bench(
+        StepSetting(model, batch, batches=4, precision="bf16", device=setting.device.type)
+    )
+    arm: Arm = arm_of(name)
+    with warnings.catch_warnings(), bench.started([arm]) as (steppers, _):
+        warnings.simplefilter("ignore")
+        seconds = _timed(steppers[name], bench.warm_up)
+    return f"{1e3 * seconds:.1f} ms a step, {batch / seconds:.0f} images a second, bf16"
+
+
+def _timed(stepper: Stepper, warm_up: int) -> float:
+    """Return the median duration of a step, in seconds, after the cache is full."""
+    for _ in range(warm_up + 2):
+        stepper.step()
+    taken = []
+    for _ in range(_STEPS):
+        started = time.perf_counter()
+        stepper.step()
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
