@@ -14,6 +14,7 @@ from benchmarks.results.record import Record
 from tests.benchmarks.execution.sweeps import (
     InstantExecutor,
     call,
+    finished_job,
     instead_of_processes,
     small_jobs,
     write,
@@ -78,7 +79,7 @@ def test_the_list_and_a_single_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def finishes(job: Job, tick: Callable[[], None] | None = None, parallel: int = 1) -> Record:
-        return finished(job.config)
+        return finished_job(job)
 
     def fails(job: Job, tick: Callable[[], None] | None = None, parallel: int = 1) -> Record:
         raise MemoryError("no more")
