@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def python_blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
 
 
 class Pictures(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
@@ -103,7 +105,7 @@ def test_the_four_commands_on_a_miniature(
     from tests.benchmarks.miniature import imagenet_wnids, write_imagenet_r
 
     pytest.importorskip("timm")
-    text = (ROOT / "README.md").read_text().partition("### On your data")[2]
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("### On your data")[2]
     (block, *_) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     commands = [shlex.split(line, comments=True) for line in block.strip().splitlines()]
     assert len(commands) == 4
@@ -134,7 +136,9 @@ def test_the_four_commands_on_a_miniature(
 
 
 def test_the_panel_example() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/metrics.md").read_text(), re.DOTALL)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/metrics.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     pytest.importorskip("ot")
     space: dict[str, Any] = {
         f"{name}_{part}": Pictures(24) for name in ("dtd", "pets") for part in ("train", "test")
@@ -145,7 +149,7 @@ def test_the_panel_example() -> None:
 
 
 def test_links_lead_somewhere_and_nothing_is_left_to_fill_in() -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (ROOT / target).exists(), target
     assert "DEMO_TABLE" not in text
@@ -159,7 +163,7 @@ def test_every_command_that_is_named_exists(file: str, least: int) -> None:
 
     from benchmarks.__main__ import make_parser
 
-    text = (ROOT / file).read_text()
+    text = (ROOT / file).read_text(encoding="utf-8")
     found = re.findall(r"python -m benchmarks ([^`\n|)]+)", text)
     for line in found:
         words = shlex.split(line.replace("$SLURM_ARRAY_TASK_ID", "0"), comments=True)

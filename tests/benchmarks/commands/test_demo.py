@@ -128,7 +128,7 @@ def test_the_command_writes_a_record_for_each_run_and_the_board(tmp_path: Path) 
         [sys.executable, "-m", "benchmarks", *words],
         cwd=ROOT,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
@@ -140,7 +140,7 @@ def test_the_command_writes_a_record_for_each_run_and_the_board(tmp_path: Path) 
     assert (record.selection.data, record.selection.settings) == ("validation", 2)
     assert "steps: 100%" in done.stderr
     page = tmp_path / "board" / "index.html"
-    assert str(page) in done.stdout and "l2sp" in page.read_text()
+    assert str(page) in done.stdout and "l2sp" in page.read_text(encoding="utf-8")
     assert len(list(tmp_path.iterdir())) == 4
 
 

@@ -53,12 +53,12 @@ def test_a_file_that_is_no_record_of_the_run_is_kept_aside(
     words = ("--matrix", write(tmp_path), "--out", tmp_path)
     first, second, *_ = small_jobs(tmp_path)
     write_record(first.file, finished(second.config))  # of another run
-    second.file.write_text("{")
+    second.file.write_text("{", encoding="utf-8")
     assert call(*words) == 1 and len(instant.ran) == 4
     shown = capsys.readouterr().out
     assert "the record of another run" in shown and "cut off" in shown
     assert call(*words, "--retry-failed") == 0 and len(instant.ran) == 6
-    assert second.file.with_name(f"{second.file.name}.refused").read_text() == "{"
+    assert second.file.with_name(f"{second.file.name}.refused").read_text(encoding="utf-8") == "{"
     assert read_record(first.file).run_id == first.config.identity
 
 

@@ -30,7 +30,7 @@ SMALL = {
 
 def write(folder: Path, **changes: Any) -> str:
     path = folder / "m.yaml"
-    path.write_text(yaml.safe_dump({**SMALL, **changes}))
+    path.write_text(yaml.safe_dump({**SMALL, **changes}), encoding="utf-8")
     return str(path)
 
 

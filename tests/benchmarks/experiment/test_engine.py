@@ -92,7 +92,7 @@ def test_an_open_clip_model_with_weights_from_a_file(data: Path, tmp_path: Path,
         "vision_cfg": {"image_size": 32, "patch_size": 8, "head_width": 8, **sizes},
         "text_cfg": {"context_length": 77, "vocab_size": 49408, "heads": 2, **sizes},
     }
-    (tmp_path / "tiny-for-runs.json").write_text(json.dumps(architecture))
+    (tmp_path / "tiny-for-runs.json").write_text(json.dumps(architecture), encoding="utf-8")
     open_clip.add_model_config(tmp_path / "tiny-for-runs.json")
     torch.manual_seed(3)
     weights = open_clip.create_model("tiny-for-runs")
@@ -193,17 +193,20 @@ def test_the_code_that_made_a_record_is_named(tmp_path: Path) -> None:
     def git(*words: str) -> str:
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
         done = subprocess.run(
-            ["git", "-C", str(tmp_path), *who, *words], capture_output=True, text=True, check=True
+            ["git", "-C", str(tmp_path), *who, *words],
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
         )
         return done.stdout.strip()
 
     assert code(tmp_path / "nowhere") == {"commit": None, "changed": None}
     git("init")
-    (tmp_path / "file").write_text("a")
+    (tmp_path / "file").write_text("a", encoding="utf-8")
     git("add", "file")
     git("commit", "-m", "a")
     assert code(tmp_path) == {"commit": git("rev-parse", "HEAD"), "changed": False}
-    (tmp_path / "file").write_text("b")
+    (tmp_path / "file").write_text("b", encoding="utf-8")
     code.cache_clear()
     assert code(tmp_path)["changed"] is True
 

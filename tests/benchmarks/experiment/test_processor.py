@@ -35,7 +35,7 @@ CPU revision\t: 1
 
 
 def test_linux_on_x86(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "cpuinfo").write_text(X86)
+    (tmp_path / "cpuinfo").write_text(X86, encoding="utf-8")
     for name in processor.LIMITS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
@@ -49,7 +49,7 @@ def test_linux_on_x86(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_linux_on_arm(tmp_path: Path) -> None:
-    (tmp_path / "cpuinfo").write_text(ARM)
+    (tmp_path / "cpuinfo").write_text(ARM, encoding="utf-8")
     found = cpu(tmp_path / "cpuinfo")
     assert (found.vendor, found.family, found.model, found.stepping) == ("0x41", 8, 0xD40, 1)
     assert found.instructions == ("asimd", "bf16", "i8mm", "sve")
@@ -92,7 +92,7 @@ def test_a_simulated_processor_is_another(tmp_path: Path) -> None:
         [sys.executable, "-c", words],
         env={**os.environ, **SIMULATED},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     ).stdout
     assert "torch_capability='DEFAULT'" in shown and f"limits={SIMULATED}" in shown
