@@ -10,6 +10,8 @@ import open_clip
 import pytest
 import torch
 
+from benchmarks.results.files import read_record
+from benchmarks.results.tolerance import TOLERANCES
 from tests.plugins.toys import CLASSES
 
 ROOT = Path(__file__).parents[1]
@@ -133,6 +135,26 @@ def test_the_four_commands_on_a_miniature(
         assert len(re.findall(rf"^\| {method} \|", shown, re.MULTILINE)) >= 1
     assert "| ldifs | 10 | 2 |" in shown  # two seeds
     assert len(list((tmp_path / "runs/imagenet_r").glob("*.json"))) == 11
+
+
+def test_the_table_holds_to_the_digit_that_the_tolerance_allows() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    images, accuracy, difference = (
+        re.findall(pattern, text)
+        for pattern in (
+            r"0\.4925 in place of 0\.49, one of (\d+) images",
+            r"an accuracy of the table \([^)]*\) holds to ([\d.]+) points?\.",
+            r"A difference of accuracies \([^)]*\) holds to ([\d.]+) points?\.",
+        )
+    )
+    records = [read_record(path) for path in (ROOT / "docs/board/records").glob("lp-ft-*.json")]
+    tested = {count for record in records if record.stream for count in record.stream.test}
+    moved = 0.4925 - 0.49
+    assert tested == {int(images[0])} and moved == pytest.approx(1 / int(images[0]))
+    allowed = TOLERANCES["accuracy"].allowed(0.6, 0.6, *tested)
+    assert [float(accuracy[0])] == pytest.approx([100 * allowed])
+    assert [float(difference[0])] == pytest.approx([100 * 2 * allowed])  # of two accuracies
+    assert TOLERANCES["forgetting"].allowed(0.0, 0.0) == pytest.approx(2 * allowed)
 
 
 def test_the_panel_example() -> None:
