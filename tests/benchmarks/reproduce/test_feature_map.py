@@ -148,7 +148,8 @@ def test_a_run_that_is_not_reproduced_is_told_and_drawn(
 ) -> None:
     status, told = command(copied.path, "--set", "digits", "--images", "30", "--neighbors", "5")
     assert status == 0 and "was reproduced" not in told
-    assert "WARNING: THE RUN WAS NOT REPRODUCED" in capsys.readouterr().err
+    warned = capsys.readouterr().err
+    assert "WARNING: THE RUN WAS NOT REPRODUCED" in warned and "The figure shows the mod" in warned
     (table,) = (copied.path.parent / "features").glob("*-digits.csv")
     found = list(csv.DictReader(table.open(encoding="utf-8")))
     assert len(found) == 30  # classes in turn
