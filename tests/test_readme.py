@@ -97,6 +97,7 @@ def test_the_data_example(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 @pytest.mark.timeout(900)  # eleven runs
+@pytest.mark.usefixtures("quick_processes")
 def test_the_four_commands_on_a_miniature(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

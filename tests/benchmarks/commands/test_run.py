@@ -64,7 +64,7 @@ def test_from_the_archive_to_the_table(data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "run", "--config", str(data / "mini.yaml")]
     loggers = "where.loggers=[text, csv, tensorboard]"
     done = subprocess.run(
-        [*command, "--out", str(tmp_path), "--set", loggers],
+        [*command, "--out", str(tmp_path), "--set", loggers, "stream.num_experiences=2"],
         cwd=ROOT,
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -113,6 +113,7 @@ def test_dry_run_shows_the_configuration_the_stream_and_the_steps(
     assert [(r["seed"], r["strength"]) for r in runs] == [(1, 3.0), (2, 3.0)]
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_broken_images_are_scanned_for_dropped_or_stopped_at(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
