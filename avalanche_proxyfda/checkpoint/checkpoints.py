@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,13 +107,16 @@ def _write(
     identity: str,
     inside: Any,
     workers: int | None = None,
+    data: Mapping[str, str] | None = None,
 ) -> Path:
     state = strategy_state(strategy)
     about = {"identity": identity, "inside": inside, "extra": extra, "workers": workers}
-    return write_state(folder, {**about, "strategy": state})
+    return write_state(folder, {**about, "data": dict(data or {}), "strategy": state})
 
 
-def _read(strategy: Strategy, folder: Path, identity: str) -> tuple[Resumed | None, dict[str, Any]]:
+def _read(
+    strategy: Strategy, folder: Path, identity: str, data: Mapping[str, str] | None = None
+) -> tuple[Resumed | None, dict[str, Any]]:
     try:
         state, path, warning = read_latest(folder)
     except FileNotFoundError:
@@ -122,6 +126,7 @@ def _read(strategy: Strategy, folder: Path, identity: str) -> tuple[Resumed | No
             f"{path} belongs to another configuration or version ({state['identity']!r}, not "
             f"{identity!r}): delete it to start again"
         )
+    _check_data(state.get("data") or {}, data or {}, path)
     check_fit(strategy, state["strategy"]["described"], path)
     if warning is not None:
         warnings.warn(f"{warning}; resuming from {path}, which is earlier", stacklevel=3)
@@ -133,6 +138,16 @@ def _read(strategy: Strategy, folder: Path, identity: str) -> tuple[Resumed | No
         where = f", and {clock['train_exp_iterations']} steps of the next"
     source = f"{path.name}: {done} experiences{where}"
     return Resumed(done, inside is not None, state["extra"], source, warning), state
+
+
+def _check_data(saved: Mapping[str, str], here: Mapping[str, str], path: Path) -> None:
+    names = saved.keys() | here.keys() if saved and here else ()
+    changed = [name for name in sorted(names) if saved.get(name) != here.get(name)]
+    if changed:
+        raise CheckpointError(
+            f"{path} was saved while training on other data: {', '.join(changed)} changed since "
+            f"then. Put the earlier data back to resume, or delete {path.parent} to start again"
+        )
 
 
 class Checkpoints:
@@ -164,6 +179,8 @@ class Checkpoints:
         minutes: minutes between saves in training; None sets no time.
         identity: name of the configuration; a checkpoint with another name is refused.
         on_signal: True saves when the process receives SIGTERM or SIGINT.
+        data: hash of each data set, by name; a checkpoint with other hashes is refused. None
+            compares nothing.
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
@@ -179,6 +196,7 @@ class Checkpoints:
         minutes: float | None = 10.0,
         identity: str = "",
         on_signal: bool = True,
+        data: Mapping[str, str] | None = None,
     ) -> None:
         if active():
             raise ValueError(
@@ -191,6 +209,7 @@ class Checkpoints:
             raise ValueError(f"minutes={minutes} must be positive, or None")
         self.strategy, self.folder, self.identity = strategy, expanded(folder), identity
         self.every, self.minutes, self.on_signal = every, minutes, on_signal
+        self.data = data
         self.extra: Any = None
         """The caller's plain data and tensors, or a function that returns them at each save."""
         self._place: dict[str, Any] = {}  # random states at the start of this epoch
@@ -213,9 +232,9 @@ class Checkpoints:
             The point where training resumes; None if the folder has no checkpoint.
 
         Raises:
-            CheckpointError: see :func:`load`.
+            CheckpointError: see :func:`load`; also for a checkpoint of other data.
         """
-        resumed, state = _read(self.strategy, self.folder, self.identity)
+        resumed, state = _read(self.strategy, self.folder, self.identity, self.data)
         if resumed is None:
             return None
         self.extra = resumed.extra
@@ -225,17 +244,18 @@ class Checkpoints:
 
     def save(self) -> Path:
         """Save between two experiences; see :func:`save`."""
-        extra = self._extra()
-        path = _write(self.strategy, self.folder, extra, self.identity, None, self._workers)
+        path = self._write(None)
         self._steps, self._saved = 0, time.monotonic()
         return path
+
+    def _write(self, inside: Any) -> Path:
+        extra = self.extra() if callable(self.extra) else self.extra
+        about = (extra, self.identity, inside, self._workers, self.data)
+        return _write(self.strategy, self.folder, *about)
 
     def clear(self) -> None:
         """Delete the checkpoints, after the last experience."""
         clean(self.folder)
-
-    def _extra(self) -> Any:
-        return self.extra() if callable(self.extra) else self.extra
 
     # ---- in training -------------------------------------------------------------------
 
@@ -325,8 +345,7 @@ class Checkpoints:
         }
         self._steps, self._saved = 0, time.monotonic()
         try:
-            extra = self._extra()
-            path = _write(strategy, self.folder, extra, self.identity, inside, self._workers)
+            path = self._write(inside)
         except OSError as error:
             warnings.warn(
                 f"no checkpoint could be saved, and training continues without it: {error}",

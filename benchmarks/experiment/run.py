@@ -56,7 +56,7 @@ def run(
 
     Raises:
         FileNotFoundError, ValueError: when data, weights or settings do not fit.
-        CheckpointError: when the checkpoint is of another configuration or version.
+        CheckpointError: when the checkpoint is of another configuration, version or images.
     """
     progress = Progress()  # its clock runs from here
     prepared = prepare(config)
@@ -127,7 +127,7 @@ def learn(
     loading = {"num_workers": config.train.workers, "pin_memory": pinned}
     with open_loggers(config, folder, again=is_there(checkpoint)) as loggers:
         strategy = build_strategy(prepared, config, timer, method, loggers)
-        checkpoints = _checkpoints(config, strategy, checkpoint)
+        checkpoints = _checkpoints(config, prepared, strategy, checkpoint)
         resumed = None if checkpoints is None else checkpoints.resume()
         if resumed is not None:
             progress = Progress.of(resumed.extra)
@@ -166,15 +166,20 @@ def learn(
     return Trained(config, prepared, strategy, timer, method, progress, wordless, validation_last)
 
 
-def _checkpoints(config: Config, strategy: Any, folder: Path | None) -> Checkpoints | None:
+def _checkpoints(
+    config: Config, prepared: Prepared, strategy: Any, folder: Path | None
+) -> Checkpoints | None:
     """The run's checkpoints; None without a folder, and on several ranks."""
     if folder is None or launched():
         return None
     where, version = config.where, METHODS[config.method].version
+    images = {"the images of the stream": prepared.stream.summary["split_sha256"]}
+    images |= {f"the images of the panel's {d.images.name}": d.sha256 for d in prepared.panel}
     return Checkpoints(
         strategy,
         folder,
         where.checkpoint_steps,
         where.checkpoint_minutes,
         identity=f"{config.identity}:{version}",
+        data=images,
     )
