@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,7 +208,8 @@ class Checkpoints:
             check_count("every", every, 1)
         if minutes is not None and not minutes > 0:
             raise ValueError(f"minutes={minutes} must be positive, or None")
-        self.strategy, self.folder, self.identity = strategy, expanded(folder), identity
+        self._strategy = weakref.ref(strategy)  # it holds this object, see FirstPlugin
+        self.folder, self.identity = expanded(folder), identity
         self.every, self.minutes, self.on_signal = every, minutes, on_signal
         self.data = data
         self.extra: Any = None
@@ -222,6 +224,14 @@ class Checkpoints:
         check_saveable(strategy)
         strategy.plugins.insert(0, FirstPlugin(self))
         strategy.plugins.append(LastPlugin(self))  # after the clock, which counts the step
+
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy, which the caller keeps alive."""
+        strategy = self._strategy()
+        if strategy is None:
+            raise ReferenceError("the strategy of these checkpoints is gone: keep it while in use")
+        return strategy
 
     # ---- for the caller -----------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from avalanche_proxyfda.losses.fda import FDALoss
 from avalanche_proxyfda.losses.graph import GraphLoss, NegativeWeight
 from avalanche_proxyfda.plugins.base.learned import LearnedLossOptions, LearnedLossPlugin
 from avalanche_proxyfda.plugins.base.online import in_eval_mode, train_on_hardest
+from avalanche_proxyfda.plugins.base.weak import WeakMethod
 
 L = TypeVar("L", bound=GraphLoss)
 Start = Literal["fitted", "siglip", "refit"]
@@ -195,8 +196,9 @@ class GraphPlugin(LearnedLossPlugin[L]):
                     "give K: leave one of them out"
                 )
         self.num_neighbors, self.samples_per_class = num_neighbors, samples_per_class
+        sigmoid = WeakMethod(self, "sigmoid")
         batches = HardClassBatches(
-            classes_per_batch, samples_per_class, seed, mining, candidates, self.sigmoid
+            classes_per_batch, samples_per_class, seed, mining, candidates, sigmoid
         )
         self._batches = None if hard_class_batches is False else batches
         self._says_left_out = hard_class_batches is None
