@@ -73,7 +73,7 @@ def accuracy(model: nn.Module, data: Any, config: Config, device: torch.device) 
         generator=generator("accuracy"),
     )
     hits = torch.zeros((), dtype=torch.long, device=device)
-    with preserved_rng(device), autocast(config.train.precision, device):
+    with preserved_rng(device), autocast(config.train.precision, device, model):
         for images, labels, *tasks in loader:
             task_labels = tasks[0].to(device) if tasks else None
             logits = avalanche_forward(model, images.to(device), task_labels)
