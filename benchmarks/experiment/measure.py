@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -91,12 +91,21 @@ class PanelMoment:
         linear_probe: accuracy of the linear probe (A_LP) by split and set.
         zero_shot: accuracy of the text head by split and set, for sets whose classes have
             words; None without heads.
-        features: test features [N, D] and labels [N] by set.
+        features: test features [N, D] and labels [N] by set; empty once they are compared.
+        drift: result of :meth:`drift_since` for the first moment; empty at the first moment.
     """
 
     linear_probe: Accuracies
     zero_shot: Accuracies | None
     features: dict[str, tuple[Tensor, Tensor]]
+    drift: dict[str, dict[str, float | None]] = field(default_factory=dict)
+
+    def compared(self, first: PanelMoment, optional: bool = False) -> PanelMoment:
+        """Return this moment with its drift in place of its features, see :meth:`drift_since`.
+
+        A run keeps the features of its first moment alone, however many moments it has.
+        """
+        return replace(self, features={}, drift=self.drift_since(first, optional))
 
     def drift_since(
         self, first: PanelMoment, optional: bool = False

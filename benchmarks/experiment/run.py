@@ -157,7 +157,9 @@ def learn(
                 progress.learnt.append(accuracies.validation(number))
             last = number == len(stream.test) - 1
             if prepared.panel and (config.panel.each_experience or last):
-                progress.moments[number + 1] = measure_panel(model, *panel)
+                moment = measure_panel(model, *panel)
+                optional = config.panel.transport and last
+                progress.moments[number + 1] = moment.compared(progress.moments[0], optional)
             if checkpoints is not None:
                 checkpoints.save()
     validation_last = None
