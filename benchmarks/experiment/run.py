@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from avalanche_proxyfda.checkpoint import Checkpoints, is_there
+from avalanche_proxyfda.distributed import computed_by_main
 from benchmarks.config import Config
 from benchmarks.experiment.evaluator import (
     accuracy_on,
@@ -22,7 +23,7 @@ from benchmarks.experiment.measure import accuracy, measure_panel, panel_heads, 
 from benchmarks.experiment.prepare import Prepared, prepare
 from benchmarks.experiment.progress import Progress, Row
 from benchmarks.experiment.provenance import provenance
-from benchmarks.experiment.ranks import launched
+from benchmarks.experiment.ranks import is_main
 from benchmarks.experiment.record import Trained, record_of, state_hash
 from benchmarks.experiment.strategy import build_strategy
 from benchmarks.experiment.training import StepTimer
@@ -69,7 +70,8 @@ def run(
         torch.cuda.reset_peak_memory_stats(prepared.device)
     timer, method = StepTimer(after_step), plugins_of(config)
     trained = learn(config, prepared, timer, method, progress, folder, checkpoint)
-    return record_of(trained, how, weights_hash, selection or Selection(), folder)
+    chosen = selection or Selection()
+    return computed_by_main(lambda: record_of(trained, how, weights_hash, chosen, folder))
 
 
 class _Accuracies:
@@ -88,8 +90,9 @@ class _Accuracies:
         self._heads_exist = one_for_all or config.head.kind in with_words
 
     def _on(self, experience: Any) -> float:
-        prepared = self._prepared
-        return accuracy(prepared.model, experience.dataset, self._config, prepared.device)
+        prepared, config = self._prepared, self._config
+        data = experience.dataset
+        return computed_by_main(lambda: accuracy(prepared.model, data, config, prepared.device))
 
     def test_from(self, first: int) -> Row:
         """Test accuracies from experience ``first`` on; None where there is no head yet."""
@@ -122,8 +125,9 @@ def learn(
         checkpoint: see :func:`run`.
     """
     stream, model = prepared.stream, prepared.model
-    heads, wordless = panel_heads(config, prepared.backbone, prepared.panel)
-    panel = (prepared.panel, heads, config, prepared.device)
+    measured = prepared.panel if is_main() else []  # the other ranks get rank 0's record
+    heads, wordless = panel_heads(config, prepared.backbone, measured)
+    panel = (measured, heads, config, prepared.device)
     accuracies = _Accuracies(config, prepared)
     loading = {"num_workers": config.train.workers}
     with open_loggers(config, folder, again=is_there(checkpoint)) as loggers:
@@ -136,7 +140,7 @@ def learn(
             timer.catch_up()
         if not progress.matrix:
             progress.matrix.append(accuracies.test_from(0))
-            progress.moments = {0: pretrained_panel(model, *panel)} if prepared.panel else {}
+            progress.moments = {0: pretrained_panel(model, *panel)} if measured else {}
         if checkpoints is not None:
             checkpoints.extra = progress.plain
         done = 0 if resumed is None else resumed.experiences
@@ -156,7 +160,7 @@ def learn(
             if stream.validation is not None:
                 progress.learnt.append(accuracies.validation(number))
             last = number == len(stream.test) - 1
-            if prepared.panel and (config.panel.each_experience or last):
+            if measured and (config.panel.each_experience or last):
                 moment = measure_panel(model, *panel)
                 optional = config.panel.transport and last
                 progress.moments[number + 1] = moment.compared(progress.moments[0], optional)
@@ -170,8 +174,8 @@ def learn(
 
 
 def _checkpoints(config: Config, strategy: Any, folder: Path | None) -> Checkpoints | None:
-    """The run's checkpoints; None without a folder, and on several ranks."""
-    if folder is None or launched():
+    """The run's checkpoints; None without a folder."""
+    if folder is None:
         return None
     where, version = config.where, METHODS[config.method].version
     return Checkpoints(
