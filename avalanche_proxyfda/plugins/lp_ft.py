@@ -19,6 +19,7 @@ from avalanche_proxyfda.features.passes import feature_batches
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.plugins.base.heads import last_linear, task_head
 from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, ReferencePlugin
+from avalanche_proxyfda.strategies.precision import autocast_dtype
 from avalanche_proxyfda.teacher.teacher import FeatureTeacher
 
 Frozen = Literal["head", "encoder"]
@@ -164,8 +165,10 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
         assert teacher is not None
         (source,) = teacher.sources
 
+        lower = autocast_dtype(strategy)
+
         def ask(images: Tensor) -> Tensor:
-            values = teacher.values(images, None, lambda m, x: avalanche_forward(m, x, self._task))
+            values = teacher.values(images, lower, lambda m, x: avalanche_forward(m, x, self._task))
             rows: Tensor = values[source]
             return rows
 

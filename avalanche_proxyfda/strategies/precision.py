@@ -47,6 +47,11 @@ def autocast_to(
         yield
 
 
+def autocast_dtype(strategy: Any) -> torch.dtype | None:
+    """Return the dtype of a strategy's autocast; None for float32 and for other strategies."""
+    return DTYPES.get(getattr(strategy, "precision", "float32"))
+
+
 def check_precision(precision: Precision, device: torch.device) -> None:
     """Check that ``device`` supports ``precision``, with a small matrix product.
 

@@ -21,7 +21,7 @@ from avalanche_proxyfda.metrics import (
 )
 from avalanche_proxyfda.models import Backbone, TextHead, text_head
 from avalanche_proxyfda.strategies.precision import autocast
-from benchmarks.config import Config, plain
+from benchmarks.config import Config, plain, precision_of
 from benchmarks.streams.panel import PanelData
 from benchmarks.streams.words import words_of
 
@@ -73,7 +73,7 @@ def accuracy(model: nn.Module, data: Any, config: Config, device: torch.device) 
         generator=generator("accuracy"),
     )
     hits = torch.zeros((), dtype=torch.long, device=device)
-    with preserved_rng(device), autocast(config.train.precision, device, model):
+    with preserved_rng(device), autocast(precision_of(config.train), device, model):
         for images, labels, *tasks in loader:
             task_labels = tasks[0].to(device) if tasks else None
             logits = avalanche_forward(model, images.to(device), task_labels)
@@ -169,7 +169,7 @@ def measure_panel(
     if panel:
         sets, train = [data.images for data in panel], config.train
         shared = Panel(sets, "tower", batch_size=train.eval_batch, num_workers=train.workers)
-        for name, features in shared.of(model, device).items():
+        for name, features in shared.of(model, device, precision_of(train)).items():
             probed = probe_accuracies(features)
             for split in MEASURED:
                 linear_probe[split][name] = probed[split]
@@ -192,7 +192,9 @@ def pretrained_panel(
     content = plain(config)
     seed = config.seed if config.backbone.weights == "random" else None
     parts = [content[part] for part in ("backbone", "head", "panel", "stream", "where")]
-    key = json.dumps([*parts, seed, config.train.eval_batch, config.train.channels_last])
+    train = config.train
+    kernels = [train.channels_last, train.precision, train.tf32, train.deterministic]
+    key = json.dumps([*parts, seed, train.eval_batch, *kernels])
     if key not in _PRETRAINED:
         _PRETRAINED[key] = measure_panel(model, panel, heads, config, device)
     return _PRETRAINED[key]

@@ -20,6 +20,7 @@ from benchmarks.experiment.evaluator import (
 from benchmarks.experiment.kept import check_keepable
 from benchmarks.experiment.loggers import open_loggers
 from benchmarks.experiment.measure import accuracy, measure_panel, panel_heads, pretrained_panel
+from benchmarks.experiment.numerics import numerics, resolved
 from benchmarks.experiment.prepare import Prepared, prepare
 from benchmarks.experiment.progress import Progress, Row
 from benchmarks.experiment.provenance import provenance
@@ -60,6 +61,19 @@ def run(
         FileNotFoundError, ValueError: when data, weights or settings do not fit.
         CheckpointError: when the checkpoint is of another configuration or version.
     """
+    config = resolved(config)
+    with numerics(config.train):
+        return _run(config, after_step, folder, selection or Selection(), parallel, checkpoint)
+
+
+def _run(
+    config: Config,
+    after_step: Callable[[], None] | None,
+    folder: Path | None,
+    selection: Selection,
+    parallel: int,
+    checkpoint: Path | None,
+) -> Record:
     progress = Progress()  # its clock runs from here
     prepared = prepare(config)
     if config.where.keep_weights:
@@ -70,8 +84,7 @@ def run(
         torch.cuda.reset_peak_memory_stats(prepared.device)
     timer, method = StepTimer(after_step), plugins_of(config)
     trained = learn(config, prepared, timer, method, progress, folder, checkpoint)
-    chosen = selection or Selection()
-    return computed_by_main(lambda: record_of(trained, how, weights_hash, chosen, folder))
+    return computed_by_main(lambda: record_of(trained, how, weights_hash, selection, folder))
 
 
 class _Accuracies:

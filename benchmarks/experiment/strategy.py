@@ -11,7 +11,7 @@ from torch import nn
 
 from avalanche_proxyfda import EfficientNaive, LPFTPlugin
 from avalanche_proxyfda.distributed import DistributedTraining
-from benchmarks.config import Config
+from benchmarks.config import Config, precision_of
 from benchmarks.experiment.prepare import Prepared
 from benchmarks.experiment.ranks import launched
 from benchmarks.experiment.training import BalancedBatches, KeptInEval, StepTimer, WarmUpCosine
@@ -41,9 +41,10 @@ def build_strategy(
         shared.append(LPFTPlugin(l2=config.head.l2, refit=False))
     kind: Any = Naive
     options: dict[str, Any] = {}
-    if train.precision != "float32" or train.accumulate > 1:
+    precision = precision_of(train)
+    if precision != "float32" or train.accumulate > 1:
         kind = EfficientNaive
-        options = {"precision": train.precision, "accumulate": train.accumulate}
+        options = {"precision": precision, "accumulate": train.accumulate}
     return kind(
         model=prepared.model,
         optimizer=prepared.optimizer,

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda import EfficientNaive, FDAPlugin, ProxyFDAPlugin
 from avalanche_proxyfda.features.tap import FeatureTap
+from avalanche_proxyfda.metrics import Panel, PanelSet
 from avalanche_proxyfda.strategies.precision import autocast
 from avalanche_proxyfda.teacher.cached import CachedTeacher
+from avalanche_proxyfda.teacher.teacher import FeatureTeacher
 from tests.methods import PLUGINS, toy_plugin
 from tests.plugins.toys import Blobs, Growing, Multi, Plain, classic, learn, same, strategy
 from tests.strategies.common import Smooth, Steps, acting, one_experience, trained
@@ -239,3 +241,34 @@ def test_training_that_has_diverged_says_so() -> None:
     made = strategy(Smooth(), poison, kind=EfficientNaive, precision="fp16", train_epochs=50)
     with pytest.raises(ValueError, match=r"not finite even at a loss scale of .*has diverged"):
         made.train(one_experience(Blobs(60)), eval_streams=[])
+
+
+@pytest.mark.parametrize("mining", ["bank", "prototypes"])
+def test_passes_before_training_have_the_precision_of_training(
+    mining: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LP-FT's probe, feature banks and prototypes read the teacher as the steps do."""
+    dtypes: list[Any] = []
+    live = FeatureTeacher.live
+
+    def noted(teacher: FeatureTeacher, images: Tensor, autocast: Any, forward: Any) -> Any:
+        dtypes.append(autocast)
+        return live(teacher, images, autocast, forward)
+
+    monkeypatch.setattr(FeatureTeacher, "live", noted)
+    options = {"mining": mining, "classes_per_batch": 2, "teacher_cache": "off"}
+    own = [toy_plugin("lp-ft"), toy_plugin("fda", hard_class_batches=True, **options)]
+    trained(Smooth(), *own, precision="bf16")
+    assert set(dtypes) == {torch.bfloat16} and len(dtypes) > 4
+
+
+@both
+def test_a_panel_has_the_precision_of_training(precision: Any) -> None:
+    made, _ = trained(Smooth(), precision=precision)
+    panel = Panel([PanelSet("blobs", Blobs(30), Blobs(12, seed=1))], "backbone")
+    found = panel.at(made)["blobs"].splits["test"][0]
+    with torch.no_grad(), torch.autocast("cpu", dtype=DTYPES[precision]):
+        expected = made.model.eval().backbone(Blobs(12, seed=1).images)
+    assert found.dtype == torch.float32 and torch.equal(found, expected.float())
+    plain = panel.of(made.model, torch.device("cpu"))["blobs"].splits["test"][0]
+    assert 0 < (plain - found).norm() < 0.03 * plain.norm()
