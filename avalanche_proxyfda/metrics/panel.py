@@ -151,7 +151,7 @@ class Panel:
         versions = [part for t in state for part in (t.data_ptr(), t._version)]
         moment = (id(strategy), clock.train_exp_counter, clock.train_iterations, *versions)
         if moment != self._moment:
-            precision = getattr(strategy, "precision", "float32")
+            precision: Precision = getattr(strategy, "precision", "float32")
             self._features = self.of(strategy.model, strategy.device, precision)
             self._moment = moment
         return self._features
