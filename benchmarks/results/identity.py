@@ -54,9 +54,9 @@ def _without_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     content = {k: v for k, v in config.items() if k != "where"}
     for key, default in LATER_KEYS.items():
         part, _, name = key.partition(".")
-        value = content.get(part, {}).get(name)
-        if value == default or (key in UNRESOLVED and value == UNRESOLVED[key]):
-            content[part] = {k: v for k, v in content[part].items() if k != name}
+        held = content.get(part, {})
+        if name in held and held[name] in (default, UNRESOLVED.get(key, default)):
+            content[part] = {k: v for k, v in held.items() if k != name}
     return content
 
 
