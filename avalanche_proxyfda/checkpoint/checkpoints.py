@@ -6,7 +6,7 @@ import logging
 import time
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,16 @@ from avalanche_proxyfda.checkpoint.strategy import (
     check_fit,
     check_saveable,
     load_strategy_state,
+    rank_state,
     strategy_state,
 )
-from avalanche_proxyfda.distributed.ranks import active
+from avalanche_proxyfda.distributed.plugin import DistributedTraining
+from avalanche_proxyfda.distributed.ranks import (
+    active,
+    computed_by_main,
+    gathered_by_main,
+    is_main,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -66,14 +73,17 @@ def save(strategy: Strategy, folder: Path | str, extra: Any = None, identity: st
         extra: plain data and tensors of the caller.
         identity: name of the configuration; :func:`load` refuses another one.
 
+    Of several ranks, all must call this function, and rank 0 writes.
+
     Returns:
         Path of the latest checkpoint.
 
     Raises:
         UnsavedError: if the state of a plugin or a metric is no plain data.
         OSError: if the file cannot be written; the earlier checkpoints stay.
+        RuntimeError: on the other ranks, if rank 0 raises.
     """
-    return _write(strategy, expanded(folder), extra, identity, None)
+    return computed_by_main(lambda: _write(strategy, expanded(folder), extra, identity, None))
 
 
 def load(strategy: Strategy, folder: Path | str, identity: str = "") -> Resumed | None:
@@ -109,8 +119,9 @@ def _write(
     inside: Any,
     workers: int | None = None,
     data: Mapping[str, str] | None = None,
+    ranks: Sequence[dict[int, Any]] = (),
 ) -> Path:
-    state = strategy_state(strategy)
+    state = strategy_state(strategy, ranks)
     about = {"identity": identity, "inside": inside, "extra": extra, "workers": workers}
     return write_state(folder, {**about, "data": dict(data or {}), "strategy": state})
 
@@ -118,10 +129,10 @@ def _write(
 def _read(
     strategy: Strategy, folder: Path, identity: str, data: Mapping[str, str] | None = None
 ) -> tuple[Resumed | None, dict[str, Any]]:
-    try:
-        state, path, warning = read_latest(folder)
-    except FileNotFoundError:
+    found = computed_by_main(lambda: _latest(folder))
+    if found is None:
         return None, {}
+    state, path, warning = found
     if state["identity"] != identity:
         raise CheckpointError(
             f"{path} belongs to another configuration or version ({state['identity']!r}, not "
@@ -131,7 +142,8 @@ def _read(
     check_fit(strategy, state["strategy"]["described"], path)
     if warning is not None:
         warnings.warn(f"{warning}; resuming from {path}, which is earlier", stacklevel=3)
-        set_aside(folder)
+        if is_main():
+            set_aside(folder)
     load_strategy_state(strategy, state["strategy"])
     inside, clock = state["inside"], state["strategy"]["clock"]
     done, where = clock["train_exp_counter"], ""
@@ -149,6 +161,13 @@ def _check_data(saved: Mapping[str, str], here: Mapping[str, str], path: Path) -
             f"{path} was saved while training on other data: {', '.join(changed)} changed since "
             f"then. Put the earlier data back to resume, or delete {path.parent} to start again"
         )
+
+
+def _latest(folder: Path) -> tuple[dict[str, Any], Path, str | None] | None:
+    try:
+        return read_latest(folder)
+    except FileNotFoundError:
+        return None
 
 
 class Checkpoints:
@@ -173,6 +192,10 @@ class Checkpoints:
     views are the same. With ``persistent_workers`` and random views a resume is not exact. A
     resume with another ``num_workers`` warns, since random views depend on the number.
 
+    On several ranks, every rank makes the object and calls its methods. Rank 0 reads and
+    writes. The ranks' random streams are equal at the start of an epoch only, so training saves
+    there, once ``every`` or ``minutes`` are over, and a signal ends the process without a save.
+
     Args:
         strategy: an Avalanche SGD strategy, fully built, before its first ``train``.
         folder: folder of the latest and the previous checkpoint.
@@ -184,7 +207,8 @@ class Checkpoints:
             compares nothing.
 
     Raises:
-        TypeError, ValueError: for an option of the wrong type or out of range.
+        TypeError, ValueError: for an option of the wrong type or out of range, or for several
+            ranks without :class:`~avalanche_proxyfda.distributed.DistributedTraining`.
         UnsavedError: for a plugin or a metric whose state is no plain data, such as Avalanche's
             Replay; also at the start of each training, for plugins that came later.
     """
@@ -199,10 +223,11 @@ class Checkpoints:
         on_signal: bool = True,
         data: Mapping[str, str] | None = None,
     ) -> None:
-        if active():
+        spread = bool(strategy.plugins) and isinstance(strategy.plugins[0], DistributedTraining)
+        if active() and not spread:
             raise ValueError(
-                "checkpoints are for a single process: each rank of a group has its own random "
-                "streams and rows; train on one process to save checkpoints"
+                "the ranks of a group have different random streams and gradients: put "
+                "DistributedTraining() first in plugins to save checkpoints"
             )
         if every is not None:
             check_count("every", every, 1)
@@ -222,7 +247,7 @@ class Checkpoints:
         self._batches = 0  # of the epoch
         self._signals = StopSignals(strategy)
         check_saveable(strategy)
-        strategy.plugins.insert(0, FirstPlugin(self))
+        strategy.plugins.insert(int(spread), FirstPlugin(self))
         strategy.plugins.append(LastPlugin(self))  # after the clock, which counts the step
 
     @property
@@ -254,18 +279,19 @@ class Checkpoints:
 
     def save(self) -> Path:
         """Save between two experiences; see :func:`save`."""
-        path = self._write(None)
+        path = computed_by_main(lambda: self._write(None))
         self._steps, self._saved = 0, time.monotonic()
         return path
 
-    def _write(self, inside: Any) -> Path:
+    def _write(self, inside: Any, ranks: Sequence[dict[int, Any]] = ()) -> Path:
         extra = self.extra() if callable(self.extra) else self.extra
-        about = (extra, self.identity, inside, self._workers, self.data)
+        about = (extra, self.identity, inside, self._workers, self.data, ranks)
         return _write(self.strategy, self.folder, *about)
 
     def clear(self) -> None:
         """Delete the checkpoints, after the last experience."""
-        clean(self.folder)
+        if is_main():
+            clean(self.folder)
 
     # ---- in training -------------------------------------------------------------------
 
@@ -273,7 +299,7 @@ class Checkpoints:
         """Check the plugins; install the signal handlers, if this is the main thread."""
         check_saveable(self.strategy)
         self._signals.reset()
-        if self.on_signal:
+        if self.on_signal and not active():
             self._signals.install()
 
     def end_training(self) -> None:
@@ -319,6 +345,8 @@ class Checkpoints:
                 "random": RandomState.capture(strategy.device).state_dict(),
                 "workers": worker_stream(strategy.dataloader),
             }
+            if active() and strategy.clock.train_exp_epochs > 0:
+                self._save_with_ranks()
             return
         state, self._unfinished = self._unfinished, None
         self._place = state["inside"]["place"]
@@ -329,15 +357,21 @@ class Checkpoints:
         if getattr(self.strategy, "pending_micro_batches", 0):
             return  # a checkpoint holds no accumulated gradients
         self._steps += 1
-        due = self.every is not None and self._steps >= self.every
-        due = due or (self.on_signal and self._is_last())
-        if self.minutes is not None:
-            due = due or time.monotonic() - self._saved >= 60 * self.minutes
+        if active():
+            return  # the ranks differ until the end of the epoch
+        due = self._is_due() or (self.on_signal and self._is_last())
         if not due and not self._signals.requested:
             return
         self._save_inside()
         if self._signals.requested:
             self._signals.leave()
+
+    def _is_due(self) -> bool:
+        """True if ``every`` steps or ``minutes`` have passed since the last save."""
+        if self.every is not None and self._steps >= self.every:
+            return True
+        seconds = time.monotonic() - self._saved
+        return self.minutes is not None and seconds >= 60 * self.minutes
 
     def _is_last(self) -> bool:
         """True after the last step of an experience; a signal in the evaluation saves nothing."""
@@ -345,7 +379,14 @@ class Checkpoints:
         last_epoch = clock.train_exp_epochs == self.strategy.train_epochs - 1
         return last_epoch and clock.train_epoch_iterations == self._batches
 
-    def _save_inside(self) -> None:
+    def _save_with_ranks(self) -> None:
+        """Save at the start of an epoch of several ranks, if rank 0 says that a save is due."""
+        if computed_by_main(self._is_due):
+            ranks = gathered_by_main(rank_state(self.strategy))
+            if is_main():
+                self._save_inside(ranks)
+
+    def _save_inside(self, ranks: Sequence[dict[int, Any]] = ()) -> None:
         strategy, clock = self.strategy, self.strategy.clock
         inside = {
             "epochs": strategy.train_epochs,
@@ -355,7 +396,7 @@ class Checkpoints:
         }
         self._steps, self._saved = 0, time.monotonic()
         try:
-            path = self._write(inside)
+            path = self._write(inside, ranks)
         except OSError as error:
             warnings.warn(
                 f"no checkpoint could be saved, and training continues without it: {error}",

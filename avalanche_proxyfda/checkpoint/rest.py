@@ -44,6 +44,10 @@ class RestOfEpoch:
         if place["workers"] is not None:
             generator: Any = getattr(loader, "generator", None)
             generator.set_state(place["workers"])
+        if count == 0:  # the saved random streams are those of the epoch's start
+            load_strategy_state(strategy, self._state["strategy"], again=True)
+            yield from loader
+            return
         sampler: Any = getattr(loader, "batch_sampler", None)
         if hasattr(sampler, "begin_at"):
             skipped = count if getattr(loader, "num_workers", 1) == 0 else 0

@@ -235,6 +235,10 @@ class HardClassBatchSampler(Sampler[list[int]]):
         """Skip the epoch's first ``batch`` batches, in the next iteration only."""
         self._position = self._resume = check_count("batch", batch, 0)
 
+    def plan_of(self, epoch: int) -> Tensor | None:
+        """Return the samples of each batch of ``epoch``; None unless they are planned."""
+        return self.plan if self._planned == epoch else None
+
     def state_dict(self) -> dict[str, Any]:
         """Return the seed, the epoch, the position and the plan of the epoch.
 
@@ -242,7 +246,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
         batches ahead of training. The plugins of this package therefore save the number of
         training steps as the position instead.
         """
-        plan = None if self._planned != self._epoch else self.plan
+        plan = self.plan_of(self._epoch)
         return {"seed": self.seed, "epoch": self._epoch, "position": self._position, "plan": plan}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

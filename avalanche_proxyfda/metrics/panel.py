@@ -19,6 +19,7 @@ from avalanche_proxyfda.features.linear_probe import held_out
 from avalanche_proxyfda.features.pooling import Pooling, pool_features
 from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
+from avalanche_proxyfda.strategies.precision import DTYPES, Precision
 from avalanche_proxyfda.teacher.teacher import FeatureTeacher
 
 Split = Literal["train", "validation", "test"]
@@ -150,15 +151,23 @@ class Panel:
         versions = [part for t in state for part in (t.data_ptr(), t._version)]
         moment = (id(strategy), clock.train_exp_counter, clock.train_iterations, *versions)
         if moment != self._moment:
-            self._features = self.of(strategy.model, strategy.device)
+            precision: Precision = getattr(strategy, "precision", "float32")
+            self._features = self.of(strategy.model, strategy.device, precision)
             self._moment = moment
         return self._features
 
-    def of(self, model: nn.Module, device: torch.device) -> dict[str, PanelFeatures]:
+    def of(
+        self, model: nn.Module, device: torch.device, precision: Precision = "float32"
+    ) -> dict[str, PanelFeatures]:
         """Features of ``model``, by set.
 
         A frozen copy of the model computes the features, in eval mode: modes, heads and random
         streams stay as they are. The copy has no forward hooks, so their effect is not measured.
+
+        Args:
+            model: the model to copy.
+            device: device of the forwards.
+            precision: autocast of the forwards, such as that of training; features are float32.
 
         Raises:
             ValueError: when a set has one class only, a negative label, or a validation or test
@@ -172,7 +181,7 @@ class Panel:
             return avalanche_forward(module, images, tasks)
 
         def features_of(images: Tensor) -> Tensor:
-            value = teacher.values(images, forward=forward)[source]
+            value = teacher.values(images, DTYPES.get(precision), forward)[source]
             return pool_features(value, str(source), self.pooling)
 
         return {data.name: self._of_set(data, features_of, device) for data in self.sets}

@@ -108,12 +108,28 @@ class Train:
         key("statistics of the tower's batch norms: the stream's, or those of pre-training"),
     ] = "update"
     precision: Annotated[
-        Literal["float32", "bf16", "fp16"],
+        Literal["auto", "float32", "bf16", "fp16"],
         key(
-            "dtype of forwards, by autocast; weights, losses and the panel stay float32",
+            "dtype of forwards, by autocast; auto: bf16 on an accelerator that has it",
             since_records=False,
         ),
     ] = "float32"
+    tf32: Annotated[
+        bool | None,
+        key(
+            "TF32 in float32 products and convolutions; null: as torch has it", since_records=False
+        ),
+    ] = None
+    deterministic: Annotated[
+        bool,
+        key(
+            "true: deterministic algorithms alone, so that a GPU repeats its bits",
+            since_records=False,
+        ),
+    ] = False
+    compile: Annotated[
+        bool, key("true: torch.compile for forwards of the model", since_records=False)
+    ] = False
     accumulate: Annotated[
         int,
         key(
@@ -133,6 +149,20 @@ class Train:
 
 _OWNERS = {"betas": ("adamw", "adam"), "momentum": ("sgd",)}
 """Keys of ``train`` that some optimizers do not have, with those that have them."""
+
+
+def precision_of(train: Train) -> Literal["float32", "bf16", "fp16"]:
+    """Return the precision of a run that has begun.
+
+    Raises:
+        ValueError: for ``auto``, which a run replaces before it begins.
+    """
+    if train.precision == "auto":
+        raise ValueError(
+            "train.precision=auto depends on the device: resolved() of "
+            "benchmarks.experiment.numerics replaces it"
+        )
+    return train.precision
 
 
 def check_optimizer(train: Train) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -22,7 +22,7 @@ from avalanche_proxyfda.metrics import (
 )
 from avalanche_proxyfda.models import Backbone, TextHead, text_head
 from avalanche_proxyfda.strategies.precision import autocast
-from benchmarks.config import Config, plain
+from benchmarks.config import Config, plain, precision_of
 from benchmarks.streams.panel import PanelData
 from benchmarks.streams.words import words_of
 
@@ -74,7 +74,7 @@ def accuracy(model: nn.Module, data: Any, config: Config, device: torch.device) 
         generator=generator("accuracy"),
     )
     hits = torch.zeros((), dtype=torch.long, device=device)
-    with preserved_rng(device), autocast(config.train.precision, device):
+    with preserved_rng(device), autocast(precision_of(config.train), device, model):
         for images, labels, *tasks in loader:
             task_labels = tasks[0].to(device) if tasks else None
             logits = avalanche_forward(model, images.to(device), task_labels)
@@ -92,12 +92,21 @@ class PanelMoment:
         linear_probe: accuracy of the linear probe (A_LP) by split and set.
         zero_shot: accuracy of the text head by split and set, for sets whose classes have
             words; None without heads.
-        features: test features [N, D] and labels [N] by set.
+        features: test features [N, D] and labels [N] by set; empty once they are compared.
+        drift: result of :meth:`drift_since` for the first moment; empty at the first moment.
     """
 
     linear_probe: Accuracies
     zero_shot: Accuracies | None
     features: dict[str, tuple[Tensor, Tensor]]
+    drift: dict[str, dict[str, float | None]] = field(default_factory=dict)
+
+    def compared(self, first: PanelMoment, optional: bool = False) -> PanelMoment:
+        """Return this moment with its drift in place of its features, see :meth:`drift_since`.
+
+        A run keeps the features of its first moment alone, however many moments it has.
+        """
+        return replace(self, features={}, drift=self.drift_since(first, optional))
 
     def drift_since(
         self, first: PanelMoment, optional: bool = False
@@ -161,7 +170,7 @@ def measure_panel(
     if panel:
         sets, train = [data.images for data in panel], config.train
         shared = Panel(sets, "tower", batch_size=train.eval_batch, num_workers=train.workers)
-        for name, features in shared.of(model, device).items():
+        for name, features in shared.of(model, device, precision_of(train)).items():
             probed = probe_accuracies(features)
             for split in MEASURED:
                 linear_probe[split][name] = probed[split]
@@ -184,7 +193,9 @@ def pretrained_panel(
     content = plain(config)
     seed = config.seed if config.backbone.weights == "random" else None
     parts = [content[part] for part in ("backbone", "head", "panel", "stream", "where")]
-    key = json.dumps([*parts, seed, config.train.eval_batch, config.train.channels_last])
+    train = config.train
+    kernels = [train.channels_last, train.precision, train.tf32, train.deterministic]
+    key = json.dumps([*parts, seed, train.eval_batch, *kernels])
     if key not in _PRETRAINED:
         _PRETRAINED[key] = measure_panel(model, panel, heads, config, device)
     return _PRETRAINED[key]

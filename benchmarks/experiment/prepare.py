@@ -68,6 +68,8 @@ def prepare(config: Config, only_check: bool = False) -> Prepared:
         model.to(memory_format=torch.channels_last)
     if not only_check:
         model.to(device)
+    if config.train.compile and not only_check:
+        model.compile()  # in place: names, heads and copies stay those of the plain model
     optimizer = build_optimizer(config, model)  # may freeze the tower
     return Prepared(device, backbone, stream, panel, model, optimizer, epochs_of(config, stream))
 

@@ -22,6 +22,7 @@ from avalanche_proxyfda.losses.graph import GraphLoss, NegativeWeight
 from avalanche_proxyfda.plugins.base.learned import LearnedLossOptions, LearnedLossPlugin
 from avalanche_proxyfda.plugins.base.online import in_eval_mode, train_on_hardest
 from avalanche_proxyfda.plugins.base.weak import WeakMethod
+from avalanche_proxyfda.strategies.precision import autocast_dtype
 
 L = TypeVar("L", bound=GraphLoss)
 Start = Literal["fitted", "siglip", "refit"]
@@ -263,7 +264,7 @@ class GraphPlugin(LearnedLossPlugin[L]):
         each = self.samples_per_class or SAMPLES_PER_CLASS
         if self._batches is not None:
             labels = getattr(strategy.experience, "task_labels", None) or [0]
-            ask = self.ask_teacher(labels[0])
+            ask = self.ask_teacher(labels[0], autocast_dtype(strategy))
             self._batches.install(strategy, lambda images: self.pooled(ask(images)), loading)
             assert self.reference is not None
             self.reference.forget()

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import torch
 from avalanche.benchmarks.utils.data_loader import MultiDatasetDataLoader
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
 from avalanche_proxyfda.data.loaders import datasets_of
 from avalanche_proxyfda.data.views import NumberedItem
-from avalanche_proxyfda.teacher.cache.names import checksums, pixel_names, sample_name
+from avalanche_proxyfda.distributed.ranks import Shard
+from avalanche_proxyfda.teacher.cache.names import LENGTH, checksums, pixel_names, sample_name
 from avalanche_proxyfda.teacher.teacher import Forward
 
 Collate = Callable[[list[Any]], Any]
@@ -56,10 +58,47 @@ class MarkedBatch(list[Any]):
         sums = None if self.sums is None else self.sums.pin_memory()
         return MarkedBatch(entries, self.names, sums)
 
+    def copy(self) -> MarkedBatch:
+        """Return a batch of the same entries and names, for a reader that moves the entries."""
+        twin = MarkedBatch(self, self.names, self.sums)
+        twin._version = self._version
+        return twin
+
+    def chosen(self, entries: list[Tensor], rows: list[int], shard: Shard | None) -> list[Any]:
+        """Return a batch of some rows of this one, with their names if those are known.
+
+        Args:
+            entries: the rows of each entry.
+            rows: numbers of the rows; with ``shard``, numbers in the whole batch of all ranks.
+            shard: this rank's part of the batch; None for a single process.
+        """
+        names, sums = self.names_of(self[0]), self.sums
+        if shard is not None:
+            names = _joined(names, shard)
+            sums = None if sums is None else shard.join(sums)
+        if names is None:
+            return entries
+        if sums is not None:
+            sums = sums[torch.tensor(rows)]
+        marked = MarkedBatch(entries, [names[row] for row in rows], sums)
+        marked[0] = entries[0]  # the names belong to these images
+        return marked
+
     def names_of(self, images: Tensor) -> list[bytes] | None:
         """Return the names if ``images`` are this batch's, unchanged; else None."""
         unchanged = len(self) > 0 and images is self[0] and images._version == self._version
         return self.names if unchanged else None
+
+
+def _joined(names: list[bytes] | None, shard: Shard) -> list[bytes] | None:
+    """Return the names of the whole batch; None if those of a rank are unknown."""
+    own = torch.zeros(max(1, shard.rows), LENGTH, dtype=torch.uint8)  # zeros: unknown
+    if names is not None:
+        own = torch.frombuffer(bytearray(b"".join(names)), dtype=torch.uint8).view(-1, LENGTH)
+    whole = shard.join(own)
+    if not bool(whole.any(dim=1).all()):
+        return None
+    return [row.numpy().tobytes() for row in whole]
 
 
 def _is_copy_elsewhere(old: Any, new: Any) -> bool:
