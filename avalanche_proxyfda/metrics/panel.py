@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._float64 import CPU, float64_device
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import generator, preserved_rng
 from avalanche_proxyfda.features.linear_probe import held_out
@@ -66,10 +67,23 @@ class PanelFeatures:
     Attributes:
         name: name of the set.
         splits: features [N, D] and labels [N] by split; ``validation`` may be absent.
+        device: device that measures the features; it holds one set at a time.
     """
 
     name: str
     splits: Mapping[Split, Rows]
+    device: torch.device = CPU
+
+    def placed(self) -> PanelFeatures:
+        """Copy of the features on :attr:`device`, or the features themselves on the CPU.
+
+        A device without float64 leaves the features on the CPU, which then measures them.
+        """
+        place = float64_device(self.device)
+        if place.type == "cpu":
+            return self
+        splits = {split: (x.to(place), y.to(place)) for split, (x, y) in self.splits.items()}
+        return PanelFeatures(self.name, splits, self.device)
 
     @property
     def classes(self) -> int:
@@ -200,7 +214,7 @@ class Panel:
                     labels.append(torch.as_tensor(batch[1]).long())
             splits[split] = torch.cat(rows), torch.cat(labels)
         _check_labels(data.name, {split: y for split, (_, y) in splits.items()})
-        return PanelFeatures(data.name, splits)
+        return PanelFeatures(data.name, splits, device)
 
     def forget(self) -> None:
         """Drop the features of the last moment."""

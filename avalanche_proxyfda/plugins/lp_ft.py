@@ -175,7 +175,7 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
 
     @torch.no_grad()
     def _fit(self, task: int, layer: nn.Linear, rows: Tensor, labels: Tensor) -> None:
-        """Fit a probe to the features [N, D] of a task, and copy it into its layer."""
+        """Fit a probe to the features [N, D] of a task on the layer's device; copy it there."""
         classes, targets = torch.unique(labels, return_inverse=True)
         if len(classes) < 2:
             self.warn_once(
@@ -184,7 +184,8 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
                 "the experience has one (this warning comes once)",
             )
             return
-        count, bias = len(classes), layer.bias is not None
+        count, bias, place = len(classes), layer.bias is not None, layer.weight.device
+        rows, targets = rows.to(place), targets.to(place)
         l2 = self.l2
         if l2 is None:
             held = held_out(targets)
@@ -194,9 +195,10 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
         self.fitted[task] = probe.accuracy(rows, targets)
         before = set(self._fitted_classes.get(task, ()))
         copied = torch.tensor([self.refit or c not in before for c in classes.tolist()])
-        layer.weight[classes[copied]] = probe.weight[copied].to(layer.weight)
-        if bias:
-            layer.bias[classes[copied]] = probe.bias[copied].to(layer.bias)
+        to = classes[copied].to(place)
+        for own, fitted in ((layer.weight, probe.weight), (layer.bias, probe.bias)):
+            if own is not None:
+                own[to] = fitted.to(own.dtype).to(place)[copied.to(place)]
         self._fitted_classes[task] = sorted(before | set(classes.tolist()))
 
     # ---- a step -----------------------------------------------------------------------

@@ -11,6 +11,7 @@ from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from avalanche_proxyfda._float64 import CPU, float64_device
 from avalanche_proxyfda._random import generator, preserved_rng
 from avalanche_proxyfda.metrics import (
     Panel,
@@ -99,17 +100,21 @@ class PanelMoment:
     features: dict[str, tuple[Tensor, Tensor]]
 
     def drift_since(
-        self, first: PanelMoment, optional: bool = False
+        self,
+        first: PanelMoment,
+        optional: bool = False,
+        device: torch.device = CPU,
     ) -> dict[str, dict[str, float | None]]:
         """Drift of the test features by set and measure; None where a measure has no meaning.
 
         Args:
             first: the moment to compare with.
             optional: adds the optional measures, such as OTDD.
+            device: computes the drift, if it computes in float64; otherwise the CPU does.
         """
-        measures = measure_names(optional)
+        measures, place = measure_names(optional), float64_device(device)
         return {
-            name: defined_drift(first.features[name][0], rows, labels, measures)
+            name: defined_drift(first.features[name][0].to(place), rows.to(place), labels, measures)
             for name, (rows, labels) in self.features.items()
         }
 

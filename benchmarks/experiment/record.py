@@ -128,6 +128,7 @@ def failed_record(
 
 def _outcome(trained: Trained) -> Outcome:
     progress, last = trained.progress, len(trained.prepared.stream.test)
+    device = trained.prepared.device
     moments, optional = progress.moments, trained.config.panel.transport
     return Outcome(
         accuracy=tuple(progress.matrix),
@@ -135,19 +136,21 @@ def _outcome(trained: Trained) -> Outcome:
         validation_learnt=tuple(progress.learnt) or None,
         validation_last=trained.validation_last,
         panel=tuple(
-            _moment(after, moment, moments[0], optional and after == last)
+            _moment(after, moment, moments[0], optional and after == last, device)
             for after, moment in moments.items()
         ),
         loss_terms=tuple(progress.terms),
     )
 
 
-def _moment(after: int, moment: PanelMoment, before: PanelMoment, optional: bool) -> Moment:
+def _moment(
+    after: int, moment: PanelMoment, before: PanelMoment, optional: bool, device: torch.device
+) -> Moment:
     return Moment(
         after=after,
         linear_probe=moment.linear_probe,
         zero_shot=moment.zero_shot,
-        drift=moment.drift_since(before, optional) if after else {},
+        drift=moment.drift_since(before, optional, device) if after else {},
     )
 
 
