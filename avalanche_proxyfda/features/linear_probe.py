@@ -59,7 +59,9 @@ class Probe:
         device = self.weight.device
         size = rows_at_once(8 * (4 * features.shape[1] + 2 * len(self.weight)))
         hits = torch.zeros((), dtype=torch.int64, device=device)
-        for rows, right in zip(features.split(size), labels.to(device).split(size), strict=True):
+        for rows, right in zip(
+            torch.split(features, size), torch.split(labels.to(device), size), strict=True
+        ):
             hits += (self.logits(rows).argmax(dim=1) == right).sum()
         return hits
 

@@ -81,7 +81,7 @@ class PartsProbeLoss:
         self._size = rows_at_once(8 * _COPIES * (features.shape[1] + classes), workspace)
         self.scale = one = features.new_ones((), dtype=torch.float64)
         if not normalize:
-            parts = [part.double().square().sum() for part in features.split(self._size)]
+            parts = [part.double().square().sum() for part in torch.split(features, self._size)]
             norm = (torch.stack(parts).sum() / len(features)).sqrt()
             self.scale = torch.where(norm > 0, norm, one)
         self._whole = self._scaled(features) if len(features) <= self._size else None
@@ -103,7 +103,7 @@ class PartsProbeLoss:
         if self._whole is not None:
             yield self._whole, self._labels
             return
-        parts = self._features.split(self._size), self._labels.split(self._size)
+        parts = [torch.split(x, self._size) for x in (self._features, self._labels)]
         for features, labels in zip(*parts, strict=True):
             yield self._scaled(features), labels
 

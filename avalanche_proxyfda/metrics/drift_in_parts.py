@@ -47,11 +47,12 @@ def alignment_in_parts(before: Tensor, after: Tensor) -> Tensor:
         own[0].addmm_(first.T, first)
         own[1].addmm_(second.T, second)
         cross.addmm_(first.T, second)
-    return cross.square().sum() / (own[0].norm() * own[1].norm())
+    value: Tensor = cross.square().sum() / (own[0].norm() * own[1].norm())
+    return value
 
 
 def _parts(before: Tensor, after: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Parts of both in float64, [n, D] and [n, D']."""
     size = rows_at_once(8 * _COPIES * (before.shape[1] + after.shape[1]))
-    for first, second in zip(before.split(size), after.split(size), strict=True):
+    for first, second in zip(torch.split(before, size), torch.split(after, size), strict=True):
         yield first.double(), second.double()

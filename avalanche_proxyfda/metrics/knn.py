@@ -73,11 +73,13 @@ def count_hits(
     known, queries = unit_rows(train[0].double()), unit_rows(test[0].double())
     k, size = min(num_neighbors, len(known)), queries_at_once(known.device, len(known))
     hits = torch.zeros((), dtype=torch.int64, device=known.device)
-    for part, labels in zip(queries.split(size), test[1].split(size), strict=True):
+    for part, labels in zip(torch.split(queries, size), torch.split(test[1], size), strict=True):
         cosines, places = nearest(part @ known.T, k)
         weights, labels_near = ((cosines - 1) / temperature).exp(), train[1][places]  # at most 1
         votes = known.new_zeros(len(part), classes)
-        for voter, weight in zip(labels_near.split(1, 1), weights.split(1, 1), strict=True):
+        for voter, weight in zip(
+            torch.split(labels_near, 1, 1), torch.split(weights, 1, 1), strict=True
+        ):
             # scatter_add_ adds in no fixed order on an accelerator
             votes.scatter_(1, voter, votes.gather(1, voter) + weight)
         hits += (votes.argmax(dim=1) == labels).sum()

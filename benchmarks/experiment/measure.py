@@ -120,7 +120,7 @@ class PanelMoment:
 
 
 def panel_heads(
-    config: Config, backbone: Backbone, panel: list[PanelData]
+    config: Config, backbone: Backbone, panel: list[PanelData], device: torch.device = CPU
 ) -> tuple[dict[str, TextHead] | None, dict[str, str]]:
     """Zero-shot heads by set, and the reason by set without a head; no heads without a text tower.
 
@@ -128,6 +128,7 @@ def panel_heads(
         config: names the prompt templates.
         backbone: has the text tower and its tokenizer, or None for either.
         panel: data sets and their class names.
+        device: computes the features of the texts, and holds the heads.
     """
     if backbone.clip is None or backbone.tokenizer is None:
         return None, {}
@@ -138,8 +139,14 @@ def panel_heads(
         except ValueError as error:
             without[data.images.name] = str(error)
             continue
-        head = text_head(backbone.clip, backbone.tokenizer, words, config.head.templates)
-        heads[data.images.name] = head.cpu()
+        heads[data.images.name] = text_head(
+            backbone.clip,
+            backbone.tokenizer,
+            words,
+            config.head.templates,
+            device,
+            config.where.cache_dir,
+        )
     return heads, without
 
 

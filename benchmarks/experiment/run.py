@@ -122,7 +122,7 @@ def learn(
         checkpoint: see :func:`run`.
     """
     stream, model = prepared.stream, prepared.model
-    heads, wordless = panel_heads(config, prepared.backbone, prepared.panel)
+    heads, wordless = panel_heads(config, prepared.backbone, prepared.panel, prepared.device)
     panel = (prepared.panel, heads, config, prepared.device)
     accuracies = _Accuracies(config, prepared)
     loading = {"num_workers": config.train.workers}
