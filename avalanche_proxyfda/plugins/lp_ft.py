@@ -14,7 +14,7 @@ from avalanche_proxyfda._checks import check_amount, check_choice
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.labels import labels_and_tasks, task_classes
 from avalanche_proxyfda.features.linear_probe import fit_probe, held_out, select_probe
-from avalanche_proxyfda.features.passes import feature_batches
+from avalanche_proxyfda.features.passes import feature_batches, on_host
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.plugins.base.heads import last_linear, task_head
 from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, ReferencePlugin
@@ -169,7 +169,7 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
             collate_fn=data.collate_fn,
             about="features for the probe",
         )
-        rows = torch.cat([batch.cpu() for batch in batches])
+        rows = on_host(batches)
         teacher.forget()
         return rows
 
