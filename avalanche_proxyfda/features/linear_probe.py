@@ -7,6 +7,7 @@ minimum that an accelerator finds is that of the CPU except for the tolerance of
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from avalanche_proxyfda._checks import check_amount
 from avalanche_proxyfda._float64 import float64_device, rows_at_once
 from avalanche_proxyfda._random import generator
 from avalanche_proxyfda._tensors import unit_rows
-from avalanche_proxyfda.features.probe_loss import PartsProbeLoss, WholeProbeLoss
+from avalanche_proxyfda.features.probe_loss import PartsProbeLoss, Slopes, WholeProbeLoss
 
 GRID = (1e-2, 1e-3, 1e-4, 1e-5)
 
@@ -117,7 +118,7 @@ def fit_probe(
 
 
 def _minimum(
-    loss_of: WholeProbeLoss | PartsProbeLoss, weight: Tensor, offset: Tensor, bias: bool
+    loss_of: Callable[[Tensor, Tensor], Slopes], weight: Tensor, offset: Tensor, bias: bool
 ) -> tuple[Tensor, Tensor]:
     """Weight and bias of the minimum; the search starts from ``weight`` and ``offset``."""
     learned = [weight, offset] if bias else [weight]
