@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -15,7 +16,7 @@ from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.labels import labels_and_tasks, task_classes
 from avalanche_proxyfda.distributed.ranks import computed_by_main
 from avalanche_proxyfda.features.linear_probe import Probe, fit_probe, held_out, select_probe
-from avalanche_proxyfda.features.passes import feature_batches
+from avalanche_proxyfda.features.passes import feature_batches, on_host
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.plugins.base.heads import last_linear, task_head
 from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, ReferencePlugin
@@ -141,9 +142,8 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
 
             def probes() -> dict[int, tuple[Probe, float]]:
                 rows = self._features(strategy, loading)
-                bias = {task: layers[task].bias is not None for task in due}
                 return {
-                    task: self._probe(rows[groups == task], own[task], bias[task]) for task in due
+                    task: self._probe(rows[groups == task], own[task], layers[task]) for task in due
                 }
 
             for task, (probe, accuracy) in computed_by_main(probes).items() if due else ():
@@ -181,7 +181,7 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
             collate_fn=data.collate_fn,
             about="features for the probe",
         )
-        rows = torch.cat([batch.cpu() for batch in batches])
+        rows = on_host(batches)
         teacher.forget()
         return rows
 
@@ -197,16 +197,21 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
         return True
 
     @torch.no_grad()
-    def _probe(self, rows: Tensor, labels: Tensor, bias: bool) -> tuple[Probe, float]:
-        """Return a probe of the features [N, D] of a task, and its training accuracy."""
+    def _probe(self, rows: Tensor, labels: Tensor, layer: nn.Linear) -> tuple[Probe, float]:
+        """Return a probe of the features [N, D] of a task, and its training accuracy.
+
+        The probe is fitted on the layer's device, and is on the CPU then, to be sent to ranks.
+        """
         classes, targets = torch.unique(labels, return_inverse=True)
-        count, l2 = len(classes), self.l2
+        count, l2, bias = len(classes), self.l2, layer.bias is not None
+        rows, targets = rows.to(layer.weight.device), targets.to(layer.weight.device)
         if l2 is None:
             held = held_out(targets)
             train, validation = (rows[~held], targets[~held]), (rows[held], targets[held])
             l2 = select_probe(train, validation, count, normalize=False, bias=bias).l2
         probe = fit_probe(rows, targets, count, l2, normalize=False, bias=bias)
-        return probe, probe.accuracy(rows, targets)
+        accuracy = probe.accuracy(rows, targets)
+        return replace(probe, weight=probe.weight.cpu(), bias=probe.bias.cpu()), accuracy
 
     @torch.no_grad()
     def _copy(self, task: int, probe: Probe, layer: nn.Linear, labels: Tensor) -> None:
@@ -214,9 +219,10 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
         classes = torch.unique(labels)
         before = set(self._fitted_classes.get(task, ()))
         copied = torch.tensor([self.refit or c not in before for c in classes.tolist()])
-        layer.weight[classes[copied]] = probe.weight[copied].to(layer.weight)
+        to = classes[copied].to(layer.weight.device)
+        layer.weight[to] = probe.weight[copied].to(layer.weight)
         if layer.bias is not None:
-            layer.bias[classes[copied]] = probe.bias[copied].to(layer.bias)
+            layer.bias[to] = probe.bias[copied].to(layer.bias)
         self._fitted_classes[task] = sorted(before | set(classes.tolist()))
 
     # ---- a step -----------------------------------------------------------------------

@@ -210,5 +210,5 @@ class Where:
         key("cache teacher features if views repeat; exact: require it; off: the same bits again"),
     ] = "off"
     cache_dir: Annotated[
-        str | None, key("folder of a cache file, for later runs with the same teacher")
+        str | None, key("folder of cache files, for later runs with the same teacher or texts")
     ] = None

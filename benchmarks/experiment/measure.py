@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from avalanche_proxyfda._accelerator import best_device, device_count, module_of
+from avalanche_proxyfda._float64 import CPU, float64_device
 from avalanche_proxyfda._random import generator, preserved_rng
 from avalanche_proxyfda.metrics import (
     Panel,
@@ -101,31 +102,37 @@ class PanelMoment:
     features: dict[str, tuple[Tensor, Tensor]]
     drift: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
-    def compared(self, first: PanelMoment, optional: bool = False) -> PanelMoment:
+    def compared(
+        self, first: PanelMoment, optional: bool = False, device: torch.device = CPU
+    ) -> PanelMoment:
         """Return this moment with its drift in place of its features, see :meth:`drift_since`.
 
         A run keeps the features of its first moment alone, however many moments it has.
         """
-        return replace(self, features={}, drift=self.drift_since(first, optional))
+        return replace(self, features={}, drift=self.drift_since(first, optional, device))
 
     def drift_since(
-        self, first: PanelMoment, optional: bool = False
+        self,
+        first: PanelMoment,
+        optional: bool = False,
+        device: torch.device = CPU,
     ) -> dict[str, dict[str, float | None]]:
         """Drift of the test features by set and measure; None where a measure has no meaning.
 
         Args:
             first: the moment to compare with.
             optional: adds the optional measures, such as OTDD.
+            device: computes the drift, if it computes in float64; otherwise the CPU does.
         """
-        measures = measure_names(optional)
+        measures, place = measure_names(optional), float64_device(device)
         return {
-            name: defined_drift(first.features[name][0], rows, labels, measures)
+            name: defined_drift(first.features[name][0].to(place), rows.to(place), labels, measures)
             for name, (rows, labels) in self.features.items()
         }
 
 
 def panel_heads(
-    config: Config, backbone: Backbone, panel: list[PanelData]
+    config: Config, backbone: Backbone, panel: list[PanelData], device: torch.device = CPU
 ) -> tuple[dict[str, TextHead] | None, dict[str, str]]:
     """Zero-shot heads by set, and the reason by set without a head; no heads without a text tower.
 
@@ -133,6 +140,7 @@ def panel_heads(
         config: names the prompt templates.
         backbone: has the text tower and its tokenizer, or None for either.
         panel: data sets and their class names.
+        device: computes the features of the texts, and holds the heads.
     """
     if backbone.clip is None or backbone.tokenizer is None:
         return None, {}
@@ -143,8 +151,14 @@ def panel_heads(
         except ValueError as error:
             without[data.images.name] = str(error)
             continue
-        head = text_head(backbone.clip, backbone.tokenizer, words, config.head.templates)
-        heads[data.images.name] = head.cpu()
+        heads[data.images.name] = text_head(
+            backbone.clip,
+            backbone.tokenizer,
+            words,
+            config.head.templates,
+            device,
+            config.where.cache_dir,
+        )
     return heads, without
 
 

@@ -137,7 +137,7 @@ def learn(
     """
     stream, model = prepared.stream, prepared.model
     measured = prepared.panel if is_main() else []  # the other ranks get rank 0's record
-    heads, wordless = panel_heads(config, prepared.backbone, measured)
+    heads, wordless = panel_heads(config, prepared.backbone, measured, prepared.device)
     panel = (measured, heads, config, prepared.device)
     accuracies = _Accuracies(config, prepared)
     pinned = pins_memory(prepared.device)
@@ -175,7 +175,9 @@ def learn(
             if measured and (config.panel.each_experience or last):
                 moment = measure_panel(model, *panel)
                 optional = config.panel.transport and last
-                progress.moments[number + 1] = moment.compared(progress.moments[0], optional)
+                progress.moments[number + 1] = moment.compared(
+                    progress.moments[0], optional, prepared.device
+                )
             if checkpoints is not None:
                 checkpoints.save()
     validation_last = None

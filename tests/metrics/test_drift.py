@@ -85,7 +85,7 @@ def test_knn(k: int) -> None:
 def test_neighbor_overlap_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = pair()
     whole = neighbor_overlap(a, b, 5)
-    monkeypatch.setattr(drift, "_CHUNK", 7)  # the last holds two
+    monkeypatch.setattr(drift, "queries_at_once", lambda *_: 7)  # the last holds two
     assert neighbor_overlap(a, b, 5) == whole
 
 
