@@ -1,4 +1,4 @@
-"""``python -m benchmarks perf WHAT``: step time, memory, scaling, the teacher's cache."""
+"""``python -m benchmarks perf WHAT``: step time, memory, scaling, input, the teacher's cache."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ MEASURED = {
     "overhead": "step time of every method, relative to plain fine-tuning",
     "memory": "bytes that the losses save for backward, and their peak",
     "scaling": "time of the losses over B, D and K, and of steps on one and two ranks",
+    "input": "images a second and core of each input pipeline, side by side",
     "cache": "the teacher's cache: hits, bytes, and step time while it fills and when it is full",
 }
 

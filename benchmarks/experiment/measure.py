@@ -183,7 +183,9 @@ def pretrained_panel(
     content = plain(config)
     seed = config.seed if config.backbone.weights == "random" else None
     parts = [content[part] for part in ("backbone", "head", "panel", "stream", "where")]
-    key = json.dumps([*parts, seed, config.train.eval_batch, config.train.channels_last])
+    key = json.dumps(
+        [*parts, seed, config.train.eval_batch, config.train.channels_last, config.train.pipeline]
+    )
     if key not in _PRETRAINED:
         _PRETRAINED[key] = measure_panel(model, panel, heads, config, device)
     return _PRETRAINED[key]

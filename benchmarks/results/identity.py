@@ -18,6 +18,7 @@ LATER_KEYS: Mapping[str, Any] = {
     "train.momentum": 0.0,
     "train.precision": "float32",
     "train.accumulate": 1,
+    "train.pipeline": "pil",
 }
 """Keys that are younger than the first records, with their defaults in JSON's types.
 
