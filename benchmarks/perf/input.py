@@ -21,11 +21,12 @@ from avalanche_proxyfda.data.keyed import KeyedSamples, ShuffledBatches
 from avalanche_proxyfda.data.steady import SteadyLoader
 from avalanche_proxyfda.models.preprocessing import eval_view
 from avalanche_proxyfda.pixels import RowStore, pixel_views
+from avalanche_proxyfda.pixels.decode import simplejpeg
 from avalanche_proxyfda.streams.files.encoded import for_view
 from avalanche_proxyfda.streams.files.images import ImageFiles
 from benchmarks.models.backbone import pil_view
 from benchmarks.perf.bounds import Bound
-from benchmarks.perf.photographs import write_photographs
+from benchmarks.perf.photographs import QUALITY, write_photographs
 from benchmarks.perf.report import machine, report
 from benchmarks.perf.stats import format_spread, ratios, spread
 
@@ -47,6 +48,7 @@ _CLIP = {
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``perf input``."""
     parser.add_argument("--images", type=int, default=None, help="JPEGs of 500 x 375; default: 256")
+    parser.add_argument("--quality", type=int, default=QUALITY, help="quality of the JPEGs")
     parser.add_argument("--batch", type=int, default=64, help="images of a batch")
     parser.add_argument("--rounds", type=int, default=None, help="epochs of each pipeline")
     parser.add_argument("--device", default="cpu", help="device that the images go to")
@@ -116,7 +118,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     arms = [_Arm(pipeline, augment) for augment in VIEWS for pipeline in PIPELINES]
     raw: dict[str, Any] = {arm.name: {"loaded": [], "arrived": []} for arm in arms}
     with tempfile.TemporaryDirectory() as folder, _one_thread():
-        files = ImageFiles(write_photographs(Path(folder), images), [k % 2 for k in range(images)])
+        files = ImageFiles(
+            write_photographs(Path(folder), images, args.quality), [k % 2 for k in range(images)]
+        )
         size = sum(path.stat().st_size for path in files.paths) / images
         store = RowStore(Path(folder) / "rows", threads=1)
         loaders = {arm: arm.loader(arm.data(files, store), args.batch, 0) for arm in arms}
@@ -132,7 +136,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "batch": args.batch,
         "rounds": rounds,
         "device": str(device),
+        "quality": args.quality,
         "bytes": round(size),
+        "decoder": "torchvision" if simplejpeg is None else "simplejpeg",
         "quick": args.quick,
     }
     summary = summarise(raw)
