@@ -102,7 +102,8 @@ class SteadyLoader(DataLoader[Any]):
         return self._epoch()
 
     def _epoch(self) -> Iterator[Any]:
-        epoch, sampler = self._next, self.batch_sampler
+        epoch = self._next
+        sampler: Any = self.batch_sampler
         start = max(self._begin, getattr(sampler, "begins_at", 0))
         run, batches = self._running(epoch, start)
         self._live = -1  # unless the epoch is read to its end

@@ -89,7 +89,7 @@ class PixelBatch:
             )
         rows = torch.empty(len(items), *first.row.shape, dtype=torch.uint8)
         if get_worker_info() is not None:
-            rows.share_memory_()
+            rows.share_memory_()  # type: ignore[no-untyped-call]
         torch.stack([item.row for item in items], out=rows)
         boxes = None
         if any(item.box is not None for item in items):

@@ -76,6 +76,6 @@ def _is_upright(exif: bytes) -> bool:
     tags = Image.Exif()
     try:
         tags.load(exif)
-        return tags.get(_ORIENTATION, 1) == 1
+        return bool(tags.get(_ORIENTATION, 1) == 1)
     except Exception:  # a damaged EXIF: PIL's own reader decides
         return False

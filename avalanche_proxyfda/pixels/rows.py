@@ -60,7 +60,9 @@ class PixelRows:
     def _open(self) -> Tensor:
         shape = (self.count, self.side, self.side, 3)
         if self.path is None:
-            return torch.empty(shape, dtype=torch.uint8).share_memory_()
+            rows = torch.empty(shape, dtype=torch.uint8)
+            rows.share_memory_()  # type: ignore[no-untyped-call]
+            return rows
         # copy on write: no row of the file can change
         return torch.from_numpy(np.memmap(self.path, np.uint8, "c", shape=shape))
 
