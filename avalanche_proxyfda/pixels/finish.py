@@ -53,7 +53,8 @@ class Finish:
         elif rows.device.type == "cpu":
             images = self._cropped_one_by_one(rows, boxes).float()
         else:
-            images = self._cropped_at_once(rows, boxes)
+            with torch.autocast(rows.device.type, enabled=False):  # 255 steps need float32
+                images = self._cropped_at_once(rows, boxes)
         mean, std = _constants(self.mean, self.std, rows.device)
         return images.div_(255).sub_(mean).div_(std)
 

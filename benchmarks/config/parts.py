@@ -97,7 +97,8 @@ class Train:
         key("samples of a class in a balanced batch; null: fill the batch", ge=1),
     ] = None
     workers: Annotated[
-        int, key("processes that load images; random views depend on the number", ge=0)
+        int,
+        key("processes that load images; with pipeline=pil, random views depend on it", ge=0),
     ] = 0
     warm_up: Annotated[
         float, key("share of an experience's steps in which the rate rises", ge=0, lt=1)
