@@ -25,7 +25,7 @@ def rows_name(digests: Sequence[str], resizing: Resizing, interpolation: str) ->
 
     Example:
         >>> rows_name(["a"], Resizing(8, 8), "bilinear")[:8]
-        'f7b6eb25'
+        '94a8d04c'
     """
     text = json.dumps([VERSION, list(digests), repr(resizing), interpolation])
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -48,13 +48,14 @@ class InputPipeline(SupervisedPlugin[Any], supports_distributed=True):  # type: 
         self.seed = seed
         self.read: Counter[str] = Counter()
         self._before: Counter[str] = Counter()
-        self._warned = self._said = False
+        self._warned = self._said = self._placed = False
 
     def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Replace the loader."""
         self._before = Counter(counts)
         loader, data = strategy.dataloader, strategy.adapted_dataset
         reason = _obstacle(loader, data, kwargs)
+        self._placed = reason is None
         if reason is not None:
             self._warn(reason)
             return
@@ -75,6 +76,8 @@ class InputPipeline(SupervisedPlugin[Any], supports_distributed=True):  # type: 
         if isinstance(strategy.dataloader, SteadyLoader):
             clock = strategy.clock
             strategy.dataloader.set_epochs(clock.train_exp_epochs, strategy.train_epochs)
+        elif self._placed:
+            self._warn(f"the {type(strategy.dataloader).__name__} of another plugin replaced it")
 
     def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Say how the images were read; warn once if PIL read many of them."""
