@@ -311,7 +311,8 @@ class Checkpoints:
     def begin_experience(self, workers: int) -> None:
         """Compare the number of worker processes; skip the epochs that are done."""
         before, self._resumed_workers = self._resumed_workers, None
-        if before not in (None, workers):
+        keyed = getattr(self.strategy.dataloader, "keyed", False)
+        if before not in (None, workers) and not keyed:
             warnings.warn(
                 f"the checkpoint comes from a training with num_workers={before}, and "
                 f"num_workers={workers} now: random views of the images will differ from those "

@@ -18,10 +18,12 @@ from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import generator, mixed_seed
 from avalanche_proxyfda.data.bank import FeatureBank, halved_rows
 from avalanche_proxyfda.data.choices import ClassChoice, HardestClasses, SimilarClasses
+from avalanche_proxyfda.data.keyed import ShuffledBatches
 from avalanche_proxyfda.data.labels import class_keys
 from avalanche_proxyfda.data.mining import Sigmoid, SigmoidValues
 from avalanche_proxyfda.data.sampler import HardClassBatchSampler
-from avalanche_proxyfda.distributed.loaders import sliced, whole_batches
+from avalanche_proxyfda.data.steady import SteadyLoader
+from avalanche_proxyfda.distributed.loaders import rebuilt, sliced, whole_batches
 from avalanche_proxyfda.distributed.ranks import active, computed_by_main
 from avalanche_proxyfda.features.passes import feature_batches
 from avalanche_proxyfda.features.prototypes import class_prototypes
@@ -35,6 +37,8 @@ def _is_default(loader: Any, strategy: Strategy) -> bool:
     """Return True if Avalanche made ``loader``, False if another plugin did."""
     if type(loader).__name__ in ("TaskBalancedDataLoader", "SingleDatasetDataLoader"):
         return True
+    if isinstance(loader, SteadyLoader):
+        return isinstance(loader.batch_sampler, ShuffledBatches)
     same_data = getattr(loader, "dataset", None) is strategy.adapted_dataset
     return type(loader) is DataLoader and same_data and loader.batch_size == strategy.train_mb_size
 
@@ -153,6 +157,9 @@ class HardClassBatches:
             return
         workers = int(loading.get("num_workers", 0))
         self.sampler = self._sampler(strategy, keys, (classes, m, n), features, workers, seed)
+        if isinstance(loader, SteadyLoader):
+            strategy.dataloader = sliced(rebuilt(loader, batch_sampler=self.sampler))
+            return
         pin = loading.get("pin_memory")
         strategy.dataloader = sliced(
             DataLoader(

@@ -140,6 +140,16 @@ class HardClassBatchSampler(Sampler[list[int]]):
         sizes = [len(members) for members in self._members]
         return min(sizes), max(sizes)
 
+    @property
+    def looks_at_samples(self) -> bool:
+        """True if an epoch's batches depend on features that training changes."""
+        return self._choice is not None and self._choice.looks_at_samples
+
+    @property
+    def begins_at(self) -> int:
+        """Number of batches that the next iteration leaves out."""
+        return self._resume
+
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration.
 
@@ -165,7 +175,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
 
     def _batches_of(self, epoch: int) -> Iterable[list[int]]:
         """Return the batches of an epoch; plan them first if the choice looks at samples."""
-        if self._choice is None or not self._choice.looks_at_samples:
+        if not self.looks_at_samples:
             return self._draw_batches(epoch)
         if self.plan is None or self._planned != epoch:
             batches = tqdm(

@@ -97,7 +97,8 @@ class Train:
         key("samples of a class in a balanced batch; null: fill the batch", ge=1),
     ] = None
     workers: Annotated[
-        int, key("processes that load images; random views depend on the number", ge=0)
+        int,
+        key("processes that load images; with pipeline=pil, random views depend on it", ge=0),
     ] = 0
     warm_up: Annotated[
         float, key("share of an experience's steps in which the rate rises", ge=0, lt=1)
@@ -145,6 +146,13 @@ class Train:
         Literal["none", "crop", "flip-crop", "library"],
         key("crop: 90 % of the image or more; flip-crop: 8 % or more, mirrored at random"),
     ] = "none"
+    pipeline: Annotated[
+        Literal["pil", "tensor", "cached"],
+        key(
+            "floats of PIL's images; uint8 to the device; the same from stored resized images",
+            since_records=False,
+        ),
+    ] = "pil"
 
 
 _OWNERS = {"betas": ("adamw", "adam"), "momentum": ("sgd",)}
@@ -209,6 +217,13 @@ class Where:
         Literal["auto", "off", "exact"],
         key("cache teacher features if views repeat; exact: require it; off: the same bits again"),
     ] = "off"
+    pixel_dir: Annotated[
+        str | None,
+        key("folder of train.pipeline=cached, shared by runs; null: in each process's memory"),
+    ] = None
+    pixel_gb: Annotated[
+        float, key("most gigabytes of one data set's stored images, 5.9 for 30 000", gt=0)
+    ] = 32.0
     cache_dir: Annotated[
         str | None, key("folder of cache files, for later runs with the same teacher or texts")
     ] = None

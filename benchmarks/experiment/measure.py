@@ -208,7 +208,13 @@ def pretrained_panel(
     seed = config.seed if config.backbone.weights == "random" else None
     parts = [content[part] for part in ("backbone", "head", "panel", "stream", "where")]
     train = config.train
-    kernels = [train.channels_last, train.precision, train.tf32, train.deterministic]
+    kernels = [
+        train.channels_last,
+        train.precision,
+        train.tf32,
+        train.deterministic,
+        train.pipeline,
+    ]
     key = json.dumps([*parts, seed, train.eval_batch, *kernels])
     if key not in _PRETRAINED:
         _PRETRAINED[key] = measure_panel(model, panel, heads, config, device)

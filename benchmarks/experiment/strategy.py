@@ -10,6 +10,7 @@ from torch import nn
 
 from avalanche_proxyfda import LPFTPlugin
 from avalanche_proxyfda.distributed import DistributedTraining
+from avalanche_proxyfda.pixels import InputPipeline
 from benchmarks.config import Config, precision_of
 from benchmarks.experiment.epoch_loss import EpochLoss
 from benchmarks.experiment.loop import ObservedEfficientNaive, ObservedNaive
@@ -33,6 +34,8 @@ def build_strategy(
     """
     train = config.train
     shared: list[Any] = [*([DistributedTraining()] if launched() else []), timer]
+    if train.pipeline != "pil":
+        shared.append(InputPipeline(config.seed))
     if train.batches == "balanced" and "mining" not in arguments_of(config.method):
         size = train.classes_per_batch, train.samples_per_class
         shared.append(BalancedBatches(prepared.model.tower, *size, config.seed))

@@ -21,6 +21,7 @@ LATER_KEYS: Mapping[str, Any] = {
     "train.tf32": None,
     "train.deterministic": False,
     "train.compile": False,
+    "train.pipeline": "pil",
 }
 """Keys that are younger than the first records, with their defaults in JSON's types.
 

@@ -17,6 +17,7 @@ FLOORS = (
     (f"{P}.plugins",),
     (f"{P}.metrics",),
     (f"{P}.teacher",),
+    (f"{P}.pixels",),
     (f"{P}.data", f"{P}.weights", f"{P}.tuned"),
     (
         f"{P}.features",

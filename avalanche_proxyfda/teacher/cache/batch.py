@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from avalanche_proxyfda.data.loaders import datasets_of
 from avalanche_proxyfda.data.views import NumberedItem
 from avalanche_proxyfda.distributed.ranks import Shard
+from avalanche_proxyfda.pixels.batch import PixelBatch
 from avalanche_proxyfda.teacher.cache.names import LENGTH, checksums, pixel_names, sample_name
 from avalanche_proxyfda.teacher.teacher import Forward
 
@@ -25,7 +26,8 @@ class MarkedBatch(list[Any]):
 
     Avalanche moves the entries of a list in place, so the names stay beside their images. The
     batch drops the names when something changes the images in place, or replaces them by
-    anything other than their copy in pinned memory or on another device.
+    anything other than their copy in pinned memory or on another device. The images of a
+    :class:`~avalanche_proxyfda.pixels.batch.PixelBatch` count as its copy.
 
     Args:
         entries: the mini-batch, images first.
@@ -47,14 +49,17 @@ class MarkedBatch(list[Any]):
 
     def __setitem__(self, place: Any, value: Any) -> None:
         if place == 0:
-            if not _is_copy_elsewhere(self[0], value):
+            if isinstance(self[0], PixelBatch) and self[0].made(value):
+                # the floats first exist on the device, so their sums begin there
+                self.sums = None if value.device.type == "cpu" else checksums(value)
+            elif not _is_copy_elsewhere(self[0], value):
                 self.names = None
             self._version = getattr(value, "_version", None)
         super().__setitem__(place, value)
 
     def pin_memory(self) -> MarkedBatch:
         """Return the batch in pinned memory."""
-        entries = (e.pin_memory() if isinstance(e, Tensor) else e for e in self)
+        entries = (e.pin_memory() if isinstance(e, (Tensor, PixelBatch)) else e for e in self)
         sums = None if self.sums is None else self.sums.pin_memory()
         return MarkedBatch(entries, self.names, sums)
 
@@ -129,10 +134,14 @@ class Marking:
         """Return the collated items, as a :class:`MarkedBatch` if they begin with images."""
         numbers = [item.number for item in items if isinstance(item, NumberedItem)]
         batch = self.collate([i.item for i in items] if numbers else items)
-        if not isinstance(batch, (list, tuple)) or not batch or not isinstance(batch[0], Tensor):
+        if not isinstance(batch, (list, tuple)) or not batch:
+            return batch
+        if not isinstance(batch[0], (Tensor, PixelBatch)):
             return batch
         if numbers:
             return MarkedBatch(batch, [sample_name(n) for n in numbers])
+        if isinstance(batch[0], PixelBatch):
+            return MarkedBatch(batch, pixel_names(batch[0].identity(), tasks_of(batch)))
         names = pixel_names(batch[0], tasks_of(batch))
         return MarkedBatch(batch, names, checksums(batch[0]) if self.verify else None)
 
