@@ -7,7 +7,6 @@ import time
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,12 @@ from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import RandomState
-from avalanche_proxyfda.checkpoint.files import (
-    LATEST,
-    PREVIOUS,
-    CheckpointError,
-    clean,
-    read_latest,
-    set_aside,
-    write_state,
-)
+from avalanche_proxyfda.checkpoint.files import LATEST, PREVIOUS, CheckpointError, clean
+from avalanche_proxyfda.checkpoint.folder import Resumed, read_checkpoint, write_checkpoint
 from avalanche_proxyfda.checkpoint.plugins import FirstPlugin, LastPlugin
 from avalanche_proxyfda.checkpoint.rest import RestOfEpoch, worker_stream
 from avalanche_proxyfda.checkpoint.signals import StopSignals
-from avalanche_proxyfda.checkpoint.strategy import (
-    check_fit,
-    check_saveable,
-    load_strategy_state,
-    rank_state,
-    strategy_state,
-)
+from avalanche_proxyfda.checkpoint.strategy import check_saveable, rank_state
 from avalanche_proxyfda.distributed.plugin import DistributedTraining
 from avalanche_proxyfda.distributed.ranks import (
     active,
@@ -43,25 +29,6 @@ from avalanche_proxyfda.distributed.ranks import (
 )
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Resumed:
-    """The point where a training resumes.
-
-    Attributes:
-        experiences: number of finished experiences, which is the number of the next one.
-        inside: True if the next experience has begun.
-        extra: the caller's data that were saved with the strategy.
-        source: file and counters, for messages.
-        warning: the reason why a later, damaged file was skipped; None without one.
-    """
-
-    experiences: int
-    inside: bool
-    extra: Any
-    source: str
-    warning: str | None
 
 
 def save(strategy: Strategy, folder: Path | str, extra: Any = None, identity: str = "") -> Path:
@@ -83,7 +50,9 @@ def save(strategy: Strategy, folder: Path | str, extra: Any = None, identity: st
         OSError: if the file cannot be written; the earlier checkpoints stay.
         RuntimeError: on the other ranks, if rank 0 raises.
     """
-    return computed_by_main(lambda: _write(strategy, expanded(folder), extra, identity, None))
+    return computed_by_main(
+        lambda: write_checkpoint(strategy, expanded(folder), extra, identity, None)
+    )
 
 
 def load(strategy: Strategy, folder: Path | str, identity: str = "") -> Resumed | None:
@@ -103,71 +72,12 @@ def load(strategy: Strategy, folder: Path | str, identity: str = "") -> Resumed 
         CheckpointError: for a checkpoint of another configuration or version, or if all
             checkpoints of the folder are damaged.
     """
-    return _read(strategy, expanded(folder), identity)[0]
+    return read_checkpoint(strategy, expanded(folder), identity)[0]
 
 
 def is_there(folder: Path | str | None) -> bool:
     """Return True if a folder holds a checkpoint, whole or damaged; False for None."""
     return folder is not None and any((expanded(folder) / n).exists() for n in (LATEST, PREVIOUS))
-
-
-def _write(
-    strategy: Strategy,
-    folder: Path,
-    extra: Any,
-    identity: str,
-    inside: Any,
-    workers: int | None = None,
-    data: Mapping[str, str] | None = None,
-    ranks: Sequence[dict[int, Any]] = (),
-) -> Path:
-    state = strategy_state(strategy, ranks)
-    about = {"identity": identity, "inside": inside, "extra": extra, "workers": workers}
-    return write_state(folder, {**about, "data": dict(data or {}), "strategy": state})
-
-
-def _read(
-    strategy: Strategy, folder: Path, identity: str, data: Mapping[str, str] | None = None
-) -> tuple[Resumed | None, dict[str, Any]]:
-    found = computed_by_main(lambda: _latest(folder))
-    if found is None:
-        return None, {}
-    state, path, warning = found
-    if state["identity"] != identity:
-        raise CheckpointError(
-            f"{path} belongs to another configuration or version ({state['identity']!r}, not "
-            f"{identity!r}): delete it to start again"
-        )
-    _check_data(state.get("data") or {}, data or {}, path)
-    check_fit(strategy, state["strategy"]["described"], path)
-    if warning is not None:
-        warnings.warn(f"{warning}; resuming from {path}, which is earlier", stacklevel=3)
-        if is_main():
-            set_aside(folder)
-    load_strategy_state(strategy, state["strategy"])
-    inside, clock = state["inside"], state["strategy"]["clock"]
-    done, where = clock["train_exp_counter"], ""
-    if inside is not None:
-        where = f", and {clock['train_exp_iterations']} steps of the next"
-    source = f"{path.name}: {done} experiences{where}"
-    return Resumed(done, inside is not None, state["extra"], source, warning), state
-
-
-def _check_data(saved: Mapping[str, str], here: Mapping[str, str], path: Path) -> None:
-    names = saved.keys() | here.keys() if saved and here else ()
-    changed = [name for name in sorted(names) if saved.get(name) != here.get(name)]
-    if changed:
-        raise CheckpointError(
-            f"{path} was saved while training on other data: {', '.join(changed)} changed since "
-            f"then. Put the earlier data back to resume, or delete {path.parent} to start again"
-        )
-
-
-def _latest(folder: Path) -> tuple[dict[str, Any], Path, str | None] | None:
-    try:
-        return read_latest(folder)
-    except FileNotFoundError:
-        return None
 
 
 class Checkpoints:
@@ -269,7 +179,7 @@ class Checkpoints:
         Raises:
             CheckpointError: see :func:`load`; also for a checkpoint of other data.
         """
-        resumed, state = _read(self.strategy, self.folder, self.identity, self.data)
+        resumed, state = read_checkpoint(self.strategy, self.folder, self.identity, self.data)
         if resumed is None:
             return None
         self.extra = resumed.extra
@@ -286,7 +196,7 @@ class Checkpoints:
     def _write(self, inside: Any, ranks: Sequence[dict[int, Any]] = ()) -> Path:
         extra = self.extra() if callable(self.extra) else self.extra
         about = (extra, self.identity, inside, self._workers, self.data, ranks)
-        return _write(self.strategy, self.folder, *about)
+        return write_checkpoint(self.strategy, self.folder, *about)
 
     def clear(self) -> None:
         """Delete the checkpoints, after the last experience."""

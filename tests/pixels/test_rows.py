@@ -104,7 +104,7 @@ def test_a_part_of_a_file_is_built_again(
     (file,) = folder.glob("*.pixels")
     content = file.read_bytes()
     file.write_bytes(content[:-5])
-    (folder / "digests.json").write_text("[")
+    (folder / "digests.json").write_text("[", encoding="utf-8")
     (folder / f".{file.name}-abc.tmp").write_bytes(b"left by a killed process")
     capsys.readouterr()
     again = seen(pixel_views(view, "none", RowStore(folder))[1], data)
