@@ -200,6 +200,17 @@ def set_random_state(state: Tensor, device: torch.device) -> None:
 # ---- settings that decide bits, collectives -------------------------------------------
 
 
+def computes_bf16(device: torch.device) -> bool | None:
+    """Return True if a CUDA device of NVIDIA has units for bf16, from compute capability 8 on.
+
+    The question takes no memory of the device. The result is None for other devices, which only
+    a trial tells.
+    """
+    if device.type != "cuda" or torch.version.hip is not None:
+        return None
+    return bool(torch.cuda.get_device_properties(device).major >= 8)
+
+
 def matmul_uses_tf32() -> bool:
     """Return True if float32 matrix products of CUDA may round their inputs to TF32.
 

@@ -40,7 +40,7 @@ def test_whatever_fails_the_old_file_stays_whole(
             """A file that writes only half of its input."""
 
             def __init__(self, name: Path, mode: str) -> None:
-                self.file = open(name, mode)  # noqa: SIM115 (__exit__ closes it)
+                self.file = open(name, mode, encoding=None)  # noqa: SIM115 (__exit__ closes it)
 
             def __enter__(self) -> Full:
                 return self
@@ -77,7 +77,7 @@ def test_a_program_that_is_stopped_leaves_nothing(
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("no folder")
+    (tmp_path / "a").write_text("no folder", encoding="utf-8")
     with pytest.raises(OSError, match=r"a/b\.json"):
         write_bytes(tmp_path / "a" / "b.json", b"x")
     with pytest.raises(OSError, match=r"a/b/c\.json"):
@@ -165,7 +165,7 @@ def test_a_real_small_disk_that_is_full_and_then_closed(tmp_path: Path) -> None:
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["full", "closed"]

@@ -35,14 +35,15 @@ case "$*" in
   *install*) exit {pip} ;;
   *pytest*) echo "$*"; echo "{tests}"; exit {status} ;;
 esac
-"""
+""",
+        encoding="utf-8",
     )
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
 
 
 def test_every_requirement_has_a_lower_bound_that_can_be_pinned(matrix: ModuleType) -> None:
-    pins = matrix.lower_bounds((ROOT / "setup.cfg").read_text())
+    pins = matrix.lower_bounds((ROOT / "setup.cfg").read_text(encoding="utf-8"))
     names = [pin.partition("==")[0] for pin in pins]
     assert {"torch", "torchvision", "numpy", "pytest", "timm", "ray"} <= set(names)
     assert len(set(names)) == len(names)
@@ -56,7 +57,7 @@ def test_every_requirement_has_a_lower_bound_that_can_be_pinned(matrix: ModuleTy
 
 
 def test_the_oldest_python_of_the_metadata_is_run(matrix: ModuleType) -> None:
-    text = (ROOT / "setup.cfg").read_text()
+    text = (ROOT / "setup.cfg").read_text(encoding="utf-8")
     asked = {e.python for e in matrix.ENVIRONMENTS}
     assert all(f"Python :: {python}\n" in text for python in asked)
     assert f"python_requires = >={matrix.ENVIRONMENTS[0].python}\n" in text
@@ -81,14 +82,16 @@ def test_passed_failed_and_not_run(
     table = capsys.readouterr().out
     assert table.count("not run") == 3 and "no python3.12 on the path" in table
     assert "3.13-tested  9.9.9  passed" in table and "7 passed, 2 skipped in 3s" in table
-    assert "-m pytest -p no:cacheprovider -x tests" in (place / "3.13-tested.log").read_text()
+    assert "-m pytest -p no:cacheprovider -x tests" in (place / "3.13-tested.log").read_text(
+        encoding="utf-8"
+    )
     assert [p.name for p in place.iterdir()] == ["3.13-tested.log"]  # the environment is gone
     bad = stand_in(tmp_path / "bad", "== 1 failed, 6 passed in 3s ==", status=1)
     monkeypatch.setenv("PYTHON_3_10", str(bad))
     assert matrix.main(["--place", str(place), "--only", "3.10-lowest", "--keep"]) == 1
     assert "failed" in (said := capsys.readouterr().out) and "1 failed, 6 passed in 3s" in said
     assert (place / "3.10-lowest" / "bin" / "python").exists()
-    assert "torch==" in (place / "lowest.txt").read_text()
+    assert "torch==" in (place / "lowest.txt").read_text(encoding="utf-8")
     unbuilt = stand_in(tmp_path / "unbuilt", "== 1 passed in 3s ==", pip=1)
     monkeypatch.setenv("PYTHON_3_10", str(unbuilt))
     assert matrix.main(["--place", str(place), "--only", "3.10-lowest"]) == 1

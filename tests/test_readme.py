@@ -10,13 +10,17 @@ import open_clip
 import pytest
 import torch
 
+from benchmarks.results.files import read_record
+from benchmarks.results.tolerance import TOLERANCES
 from tests.plugins.toys import CLASSES
 
 ROOT = Path(__file__).parents[1]
 
 
 def python_blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
 
 
 class Pictures(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
@@ -93,6 +97,7 @@ def test_the_data_example(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 @pytest.mark.timeout(900)  # eleven runs
+@pytest.mark.usefixtures("quick_processes")
 def test_the_four_commands_on_a_miniature(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,7 +108,7 @@ def test_the_four_commands_on_a_miniature(
     from tests.benchmarks.miniature import imagenet_wnids, write_imagenet_r
 
     pytest.importorskip("timm")
-    text = (ROOT / "README.md").read_text().partition("### On your data")[2]
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("### On your data")[2]
     (block, *_) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     commands = [shlex.split(line, comments=True) for line in block.strip().splitlines()]
     assert len(commands) == 4
@@ -133,8 +138,30 @@ def test_the_four_commands_on_a_miniature(
     assert len(list((tmp_path / "runs/imagenet_r").glob("*.json"))) == 11
 
 
+def test_the_table_holds_to_the_digit_that_the_tolerance_allows() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    images, accuracy, difference = (
+        re.findall(pattern, text)
+        for pattern in (
+            r"0\.4925 in place of 0\.49, one of (\d+) images",
+            r"an accuracy of the table \([^)]*\) holds to ([\d.]+) points?\.",
+            r"A difference of accuracies \([^)]*\) holds to ([\d.]+) points?\.",
+        )
+    )
+    records = [read_record(path) for path in (ROOT / "docs/board/records").glob("lp-ft-*.json")]
+    tested = {count for record in records if record.stream for count in record.stream.test}
+    moved = 0.4925 - 0.49
+    assert tested == {int(images[0])} and moved == pytest.approx(1 / int(images[0]))
+    allowed = TOLERANCES["accuracy"].allowed(0.6, 0.6, *tested)
+    assert [float(accuracy[0])] == pytest.approx([100 * allowed])
+    assert [float(difference[0])] == pytest.approx([100 * 2 * allowed])  # of two accuracies
+    assert TOLERANCES["forgetting"].allowed(0.0, 0.0) == pytest.approx(2 * allowed)
+
+
 def test_the_panel_example() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/metrics.md").read_text(), re.DOTALL)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/metrics.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     pytest.importorskip("ot")
     space: dict[str, Any] = {
         f"{name}_{part}": Pictures(24) for name in ("dtd", "pets") for part in ("train", "test")
@@ -145,7 +172,7 @@ def test_the_panel_example() -> None:
 
 
 def test_links_lead_somewhere_and_nothing_is_left_to_fill_in() -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (ROOT / target).exists(), target
     assert "DEMO_TABLE" not in text
@@ -159,7 +186,7 @@ def test_every_command_that_is_named_exists(file: str, least: int) -> None:
 
     from benchmarks.__main__ import make_parser
 
-    text = (ROOT / file).read_text()
+    text = (ROOT / file).read_text(encoding="utf-8")
     found = re.findall(r"python -m benchmarks ([^`\n|)]+)", text)
     for line in found:
         words = shlex.split(line.replace("$SLURM_ARRAY_TASK_ID", "0"), comments=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from dataclasses import dataclass
+import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +14,21 @@ from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import RandomState
-from avalanche_proxyfda.checkpoint.files import (
-    LATEST,
-    PREVIOUS,
-    CheckpointError,
-    clean,
-    read_latest,
-    set_aside,
-    write_state,
-)
+from avalanche_proxyfda.checkpoint.files import LATEST, PREVIOUS, CheckpointError, clean
+from avalanche_proxyfda.checkpoint.folder import Resumed, read_checkpoint, write_checkpoint
 from avalanche_proxyfda.checkpoint.plugins import FirstPlugin, LastPlugin
 from avalanche_proxyfda.checkpoint.rest import RestOfEpoch, worker_stream
 from avalanche_proxyfda.checkpoint.signals import StopSignals
-from avalanche_proxyfda.checkpoint.strategy import (
-    check_fit,
-    check_saveable,
-    load_strategy_state,
-    strategy_state,
+from avalanche_proxyfda.checkpoint.strategy import check_saveable, rank_state
+from avalanche_proxyfda.distributed.plugin import DistributedTraining
+from avalanche_proxyfda.distributed.ranks import (
+    active,
+    computed_by_main,
+    gathered_by_main,
+    is_main,
 )
-from avalanche_proxyfda.distributed.ranks import active
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Resumed:
-    """The point where a training resumes.
-
-    Attributes:
-        experiences: number of finished experiences, which is the number of the next one.
-        inside: True if the next experience has begun.
-        extra: the caller's data that were saved with the strategy.
-        source: file and counters, for messages.
-        warning: the reason why a later, damaged file was skipped; None without one.
-    """
-
-    experiences: int
-    inside: bool
-    extra: Any
-    source: str
-    warning: str | None
 
 
 def save(strategy: Strategy, folder: Path | str, extra: Any = None, identity: str = "") -> Path:
@@ -64,14 +40,19 @@ def save(strategy: Strategy, folder: Path | str, extra: Any = None, identity: st
         extra: plain data and tensors of the caller.
         identity: name of the configuration; :func:`load` refuses another one.
 
+    Of several ranks, all must call this function, and rank 0 writes.
+
     Returns:
         Path of the latest checkpoint.
 
     Raises:
         UnsavedError: if the state of a plugin or a metric is no plain data.
         OSError: if the file cannot be written; the earlier checkpoints stay.
+        RuntimeError: on the other ranks, if rank 0 raises.
     """
-    return _write(strategy, expanded(folder), extra, identity, None)
+    return computed_by_main(
+        lambda: write_checkpoint(strategy, expanded(folder), extra, identity, None)
+    )
 
 
 def load(strategy: Strategy, folder: Path | str, identity: str = "") -> Resumed | None:
@@ -91,48 +72,12 @@ def load(strategy: Strategy, folder: Path | str, identity: str = "") -> Resumed 
         CheckpointError: for a checkpoint of another configuration or version, or if all
             checkpoints of the folder are damaged.
     """
-    return _read(strategy, expanded(folder), identity)[0]
+    return read_checkpoint(strategy, expanded(folder), identity)[0]
 
 
 def is_there(folder: Path | str | None) -> bool:
     """Return True if a folder holds a checkpoint, whole or damaged; False for None."""
     return folder is not None and any((expanded(folder) / n).exists() for n in (LATEST, PREVIOUS))
-
-
-def _write(
-    strategy: Strategy,
-    folder: Path,
-    extra: Any,
-    identity: str,
-    inside: Any,
-    workers: int | None = None,
-) -> Path:
-    state = strategy_state(strategy)
-    about = {"identity": identity, "inside": inside, "extra": extra, "workers": workers}
-    return write_state(folder, {**about, "strategy": state})
-
-
-def _read(strategy: Strategy, folder: Path, identity: str) -> tuple[Resumed | None, dict[str, Any]]:
-    try:
-        state, path, warning = read_latest(folder)
-    except FileNotFoundError:
-        return None, {}
-    if state["identity"] != identity:
-        raise CheckpointError(
-            f"{path} belongs to another configuration or version ({state['identity']!r}, not "
-            f"{identity!r}): delete it to start again"
-        )
-    check_fit(strategy, state["strategy"]["described"], path)
-    if warning is not None:
-        warnings.warn(f"{warning}; resuming from {path}, which is earlier", stacklevel=3)
-        set_aside(folder)
-    load_strategy_state(strategy, state["strategy"])
-    inside, clock = state["inside"], state["strategy"]["clock"]
-    done, where = clock["train_exp_counter"], ""
-    if inside is not None:
-        where = f", and {clock['train_exp_iterations']} steps of the next"
-    source = f"{path.name}: {done} experiences{where}"
-    return Resumed(done, inside is not None, state["extra"], source, warning), state
 
 
 class Checkpoints:
@@ -157,6 +102,10 @@ class Checkpoints:
     views are the same. With ``persistent_workers`` and random views a resume is not exact. A
     resume with another ``num_workers`` warns, since random views depend on the number.
 
+    On several ranks, every rank makes the object and calls its methods. Rank 0 reads and
+    writes. The ranks' random streams are equal at the start of an epoch only, so training saves
+    there, once ``every`` or ``minutes`` are over, and a signal ends the process without a save.
+
     Args:
         strategy: an Avalanche SGD strategy, fully built, before its first ``train``.
         folder: folder of the latest and the previous checkpoint.
@@ -164,9 +113,12 @@ class Checkpoints:
         minutes: minutes between saves in training; None sets no time.
         identity: name of the configuration; a checkpoint with another name is refused.
         on_signal: True saves when the process receives SIGTERM or SIGINT.
+        data: hash of each data set, by name; a checkpoint with other hashes is refused. None
+            compares nothing.
 
     Raises:
-        TypeError, ValueError: for an option of the wrong type or out of range.
+        TypeError, ValueError: for an option of the wrong type or out of range, or for several
+            ranks without :class:`~avalanche_proxyfda.distributed.DistributedTraining`.
         UnsavedError: for a plugin or a metric whose state is no plain data, such as Avalanche's
             Replay; also at the start of each training, for plugins that came later.
     """
@@ -179,18 +131,22 @@ class Checkpoints:
         minutes: float | None = 10.0,
         identity: str = "",
         on_signal: bool = True,
+        data: Mapping[str, str] | None = None,
     ) -> None:
-        if active():
+        spread = bool(strategy.plugins) and isinstance(strategy.plugins[0], DistributedTraining)
+        if active() and not spread:
             raise ValueError(
-                "checkpoints are for a single process: each rank of a group has its own random "
-                "streams and rows; train on one process to save checkpoints"
+                "the ranks of a group have different random streams and gradients: put "
+                "DistributedTraining() first in plugins to save checkpoints"
             )
         if every is not None:
             check_count("every", every, 1)
         if minutes is not None and not minutes > 0:
             raise ValueError(f"minutes={minutes} must be positive, or None")
-        self.strategy, self.folder, self.identity = strategy, expanded(folder), identity
+        self._strategy = weakref.ref(strategy)  # it holds this object, see FirstPlugin
+        self.folder, self.identity = expanded(folder), identity
         self.every, self.minutes, self.on_signal = every, minutes, on_signal
+        self.data = data
         self.extra: Any = None
         """The caller's plain data and tensors, or a function that returns them at each save."""
         self._place: dict[str, Any] = {}  # random states at the start of this epoch
@@ -201,8 +157,16 @@ class Checkpoints:
         self._batches = 0  # of the epoch
         self._signals = StopSignals(strategy)
         check_saveable(strategy)
-        strategy.plugins.insert(0, FirstPlugin(self))
+        strategy.plugins.insert(int(spread), FirstPlugin(self))
         strategy.plugins.append(LastPlugin(self))  # after the clock, which counts the step
+
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy, which the caller keeps alive."""
+        strategy = self._strategy()
+        if strategy is None:
+            raise ReferenceError("the strategy of these checkpoints is gone: keep it while in use")
+        return strategy
 
     # ---- for the caller -----------------------------------------------------------------
 
@@ -213,9 +177,9 @@ class Checkpoints:
             The point where training resumes; None if the folder has no checkpoint.
 
         Raises:
-            CheckpointError: see :func:`load`.
+            CheckpointError: see :func:`load`; also for a checkpoint of other data.
         """
-        resumed, state = _read(self.strategy, self.folder, self.identity)
+        resumed, state = read_checkpoint(self.strategy, self.folder, self.identity, self.data)
         if resumed is None:
             return None
         self.extra = resumed.extra
@@ -225,17 +189,19 @@ class Checkpoints:
 
     def save(self) -> Path:
         """Save between two experiences; see :func:`save`."""
-        extra = self._extra()
-        path = _write(self.strategy, self.folder, extra, self.identity, None, self._workers)
+        path = computed_by_main(lambda: self._write(None))
         self._steps, self._saved = 0, time.monotonic()
         return path
 
+    def _write(self, inside: Any, ranks: Sequence[dict[int, Any]] = ()) -> Path:
+        extra = self.extra() if callable(self.extra) else self.extra
+        about = (extra, self.identity, inside, self._workers, self.data, ranks)
+        return write_checkpoint(self.strategy, self.folder, *about)
+
     def clear(self) -> None:
         """Delete the checkpoints, after the last experience."""
-        clean(self.folder)
-
-    def _extra(self) -> Any:
-        return self.extra() if callable(self.extra) else self.extra
+        if is_main():
+            clean(self.folder)
 
     # ---- in training -------------------------------------------------------------------
 
@@ -243,7 +209,7 @@ class Checkpoints:
         """Check the plugins; install the signal handlers, if this is the main thread."""
         check_saveable(self.strategy)
         self._signals.reset()
-        if self.on_signal:
+        if self.on_signal and not active():
             self._signals.install()
 
     def end_training(self) -> None:
@@ -255,7 +221,8 @@ class Checkpoints:
     def begin_experience(self, workers: int) -> None:
         """Compare the number of worker processes; skip the epochs that are done."""
         before, self._resumed_workers = self._resumed_workers, None
-        if before not in (None, workers):
+        keyed = getattr(self.strategy.dataloader, "keyed", False)
+        if before not in (None, workers) and not keyed:
             warnings.warn(
                 f"the checkpoint comes from a training with num_workers={before}, and "
                 f"num_workers={workers} now: random views of the images will differ from those "
@@ -289,6 +256,8 @@ class Checkpoints:
                 "random": RandomState.capture(strategy.device).state_dict(),
                 "workers": worker_stream(strategy.dataloader),
             }
+            if active() and strategy.clock.train_exp_epochs > 0:
+                self._save_with_ranks()
             return
         state, self._unfinished = self._unfinished, None
         self._place = state["inside"]["place"]
@@ -299,15 +268,21 @@ class Checkpoints:
         if getattr(self.strategy, "pending_micro_batches", 0):
             return  # a checkpoint holds no accumulated gradients
         self._steps += 1
-        due = self.every is not None and self._steps >= self.every
-        due = due or (self.on_signal and self._is_last())
-        if self.minutes is not None:
-            due = due or time.monotonic() - self._saved >= 60 * self.minutes
+        if active():
+            return  # the ranks differ until the end of the epoch
+        due = self._is_due() or (self.on_signal and self._is_last())
         if not due and not self._signals.requested:
             return
         self._save_inside()
         if self._signals.requested:
             self._signals.leave()
+
+    def _is_due(self) -> bool:
+        """True if ``every`` steps or ``minutes`` have passed since the last save."""
+        if self.every is not None and self._steps >= self.every:
+            return True
+        seconds = time.monotonic() - self._saved
+        return self.minutes is not None and seconds >= 60 * self.minutes
 
     def _is_last(self) -> bool:
         """True after the last step of an experience; a signal in the evaluation saves nothing."""
@@ -315,7 +290,14 @@ class Checkpoints:
         last_epoch = clock.train_exp_epochs == self.strategy.train_epochs - 1
         return last_epoch and clock.train_epoch_iterations == self._batches
 
-    def _save_inside(self) -> None:
+    def _save_with_ranks(self) -> None:
+        """Save at the start of an epoch of several ranks, if rank 0 says that a save is due."""
+        if computed_by_main(self._is_due):
+            ranks = gathered_by_main(rank_state(self.strategy))
+            if is_main():
+                self._save_inside(ranks)
+
+    def _save_inside(self, ranks: Sequence[dict[int, Any]] = ()) -> None:
         strategy, clock = self.strategy, self.strategy.clock
         inside = {
             "epochs": strategy.train_epochs,
@@ -325,8 +307,7 @@ class Checkpoints:
         }
         self._steps, self._saved = 0, time.monotonic()
         try:
-            extra = self._extra()
-            path = _write(strategy, self.folder, extra, self.identity, inside, self._workers)
+            path = self._write(inside, ranks)
         except OSError as error:
             warnings.warn(
                 f"no checkpoint could be saved, and training continues without it: {error}",

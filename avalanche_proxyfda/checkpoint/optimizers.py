@@ -61,6 +61,9 @@ def load_optimizer_state(
 ) -> Known | None:
     """Load groups, options and states for the parameters that ``model`` has now.
 
+    Tensors go to the device of their parameter. Counts of steps stay on the CPU, unless the
+    optimizer is fused or capturable: the rule of torch's ``Optimizer.load_state_dict``.
+
     Args:
         optimizer: the optimizer of the strategy.
         model: the strategy's model, unwrapped.
@@ -87,18 +90,31 @@ def load_optimizer_state(
             f"the checkpoint's optimizer holds {absent[0]!r}, which the model lacks"
         )
     optimizer.param_groups.clear()
+    steps_on_device: set[str] = set()  # names of parameters
     for group in state["groups"]:
-        optimizer.param_groups.append({**group, "params": [named[n] for n in group["params"]]})
+        held = [named[n] for n in group["params"]]
+        if group.get("fused") or group.get("capturable"):  # torch's rule
+            steps_on_device.update(group["params"])
+            group = {k: _copied(v, device) for k, v in group.items()}  # a rate may be a tensor
+        optimizer.param_groups.append({**group, "params": held})
+
+    def stays(name: str, key: str) -> bool:
+        return key == "step" and name not in steps_on_device
+
     states: Any = defaultdict(dict)
     for name, entries in state["state"].items():
-        states[named[name]] = {key: _copied(value, named[name]) for key, value in entries.items()}
+        states[named[name]] = {
+            key: _copied(value, None if stays(name, key) else named[name].device)
+            for key, value in entries.items()
+        }
     optimizer.state = states
     return None if state["optimized"] is None else {n: named[n] for n in state["optimized"]}
 
 
-def _copied(value: Any, parameter: Tensor) -> Any:
-    """Return a copy of a state on the parameter's device; scalars stay where they are."""
-    # torch keeps step counts on the CPU by default
+def _copied(value: Any, device: torch.device | None) -> Any:
+    """Return a copy of a state with its tensors on ``device``; None leaves them where they are."""
     if isinstance(value, Tensor):
-        return value.clone() if value.ndim == 0 else value.to(parameter.device, copy=True)
+        return value.to(value.device if device is None else device, copy=True)
+    if type(value) in (list, tuple):
+        return type(value)(_copied(entry, device) for entry in value)
     return value

@@ -44,11 +44,19 @@ class RestOfEpoch:
         if place["workers"] is not None:
             generator: Any = getattr(loader, "generator", None)
             generator.set_state(place["workers"])
+        if count == 0:  # the saved random streams are those of the epoch's start
+            load_strategy_state(strategy, self._state["strategy"], again=True)
+            yield from loader
+            return
         sampler: Any = getattr(loader, "batch_sampler", None)
         if hasattr(sampler, "begin_at"):
-            skipped = count if getattr(loader, "num_workers", 1) == 0 else 0
+            keyed = getattr(loader, "keyed", False)
+            skipped = count if getattr(loader, "num_workers", 1) == 0 and not keyed else 0
             sampler.begin_at(skipped)
             count -= skipped
+        if getattr(loader, "keyed", False):  # a SteadyLoader loads no earlier batch again
+            loader.begin_at(int(inside["batches"]))  # type: ignore[attr-defined]
+            count = 0
         batches = iter(loader)
         for _ in range(count):
             with suppress(StopIteration):

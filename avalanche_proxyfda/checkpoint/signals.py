@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import weakref
 from types import FrameType
 from typing import Any
 
@@ -24,7 +25,7 @@ class StopSignals:
     """
 
     def __init__(self, strategy: Strategy) -> None:
-        self._strategy = strategy
+        self._strategy = weakref.ref(strategy)
         self._number: int | None = None  # the first signal
         self._time = 0.0
         self._handlers: dict[int, Any] = {}  # of the process, before the training
@@ -73,7 +74,7 @@ class StopSignals:
 
     def _in_training(self, frame: FrameType | None) -> bool:
         while frame is not None:
-            if frame.f_code.co_name == "train" and frame.f_locals.get("self") is self._strategy:
+            if frame.f_code.co_name == "train" and frame.f_locals.get("self") is self._strategy():
                 return True
             frame = frame.f_back
         return False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import torch
+from torch import distributed
 
 from avalanche_proxyfda._random import RandomState
 from avalanche_proxyfda._version import __version__
@@ -16,7 +17,9 @@ from avalanche_proxyfda.checkpoint.modules import load_module_state, module_stat
 from avalanche_proxyfda.checkpoint.objects import attributes_of, load_attributes
 from avalanche_proxyfda.checkpoint.optimizers import load_optimizer_state, optimizer_state
 from avalanche_proxyfda.checkpoint.tree import encode
+from avalanche_proxyfda.distributed.ranks import active
 from avalanche_proxyfda.features.source import unwrap
+from avalanche_proxyfda.plugins.base.features import FeaturePlugin
 from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin
 
 _SETTINGS = ("train_mb_size", "eval_mb_size", "eval_every", "precision", "accumulate")
@@ -41,6 +44,7 @@ def described(strategy: Any) -> dict[str, Any]:
         "avalanche-lib": version("avalanche-lib"),
         "torch": str(torch.__version__),
         "python": platform.python_version(),
+        **({"ranks": distributed.get_world_size()} if active() else {}),
     }
 
 
@@ -72,8 +76,18 @@ def _has_state(plugin: Any) -> bool:
     return all(callable(getattr(plugin, n, None)) for n in ("state_dict", "load_state_dict"))
 
 
-def strategy_state(strategy: Any) -> dict[str, Any]:
+def rank_state(strategy: Any) -> dict[int, Any]:
+    """Return what a rank alone knows, by number of the plugin: its rows of a teacher's cache."""
+    plugins = ((k, p) for k, p in _plugins(strategy) if isinstance(p, FeaturePlugin))
+    return {number: plugin.rank_state() for number, plugin in plugins}
+
+
+def strategy_state(strategy: Any, ranks: Sequence[dict[int, Any]] = ()) -> dict[str, Any]:
     """Return the state of model, optimizer, plugins, metrics, counters and random streams.
+
+    Args:
+        strategy: the strategy of rank 0, or of a single process.
+        ranks: :func:`rank_state` of every rank, inside an experience; empty for one process.
 
     Raises:
         UnsavedError: for a plugin or metric whose state is no plain data.
@@ -96,6 +110,7 @@ def strategy_state(strategy: Any) -> dict[str, Any]:
         "scaler": None if scaler is None else scaler.state_dict(),
         "counts": {name: getattr(strategy, name) for name in _COUNTS if hasattr(strategy, name)},
         "stopping": bool(strategy._stop_training),
+        "ranks": list(ranks),
         "random": RandomState.capture(strategy.device).state_dict(),
     }
 
@@ -131,9 +146,12 @@ def load_strategy_state(strategy: Any, state: Mapping[str, Any], again: bool = F
     optimized = load_optimizer_state(strategy.optimizer, model, state["optimizer"])
     strategy.optimized_param_id = optimized
     vars(strategy.clock).update(state["clock"])
-    for (_, plugin), plugin_state in zip(_plugins(strategy), state["plugins"], strict=True):
+    own = state["ranks"][distributed.get_rank()] if state.get("ranks") and active() else {}
+    for (number, plugin), plugin_state in zip(_plugins(strategy), state["plugins"], strict=True):
         if again and isinstance(plugin, ReferencePlugin):
             continue
+        if number in own:
+            plugin_state = FeaturePlugin.of_rank(plugin_state, own[number])
         if _has_state(plugin):
             plugin.load_state_dict(plugin_state)
         else:

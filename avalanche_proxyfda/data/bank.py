@@ -42,7 +42,7 @@ class FeatureBank:
         :func:`~avalanche_proxyfda.features.passes.feature_batches` gives such batches. Each of
         them is halved at once, so the pass needs no more memory than the bank.
         """
-        return FeatureBank(torch.cat([unit_rows(full_precision(b)).half() for b in batches]))
+        return FeatureBank(halved_rows(batches))
 
     def check(self, samples: int) -> None:
         """Raise ValueError unless the bank belongs to data of ``samples`` samples."""
@@ -77,3 +77,8 @@ class FeatureBank:
         """
         self.check(len(state["student"]))
         self.student.copy_(state["student"])
+
+
+def halved_rows(batches: Iterable[Tensor]) -> Tensor:
+    """Return the unit rows of ``batches`` [B, D] in half precision, [N, D]."""
+    return torch.cat([unit_rows(full_precision(batch)).half() for batch in batches])

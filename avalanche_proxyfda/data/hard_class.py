@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -16,12 +16,15 @@ from avalanche_proxyfda._accelerator import pins_memory
 from avalanche_proxyfda._checks import check_choice, check_count
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import generator, mixed_seed
-from avalanche_proxyfda.data.bank import FeatureBank
+from avalanche_proxyfda.data.bank import FeatureBank, halved_rows
 from avalanche_proxyfda.data.choices import ClassChoice, HardestClasses, SimilarClasses
+from avalanche_proxyfda.data.keyed import ShuffledBatches
 from avalanche_proxyfda.data.labels import class_keys
 from avalanche_proxyfda.data.mining import Sigmoid, SigmoidValues
 from avalanche_proxyfda.data.sampler import HardClassBatchSampler
-from avalanche_proxyfda.distributed.loaders import sliced, whole_batches
+from avalanche_proxyfda.data.steady import SteadyLoader
+from avalanche_proxyfda.distributed.loaders import rebuilt, sliced, whole_batches
+from avalanche_proxyfda.distributed.ranks import active, computed_by_main
 from avalanche_proxyfda.features.passes import feature_batches
 from avalanche_proxyfda.features.prototypes import class_prototypes
 
@@ -34,6 +37,8 @@ def _is_default(loader: Any, strategy: Strategy) -> bool:
     """Return True if Avalanche made ``loader``, False if another plugin did."""
     if type(loader).__name__ in ("TaskBalancedDataLoader", "SingleDatasetDataLoader"):
         return True
+    if isinstance(loader, SteadyLoader):
+        return isinstance(loader.batch_sampler, ShuffledBatches)
     same_data = getattr(loader, "dataset", None) is strategy.adapted_dataset
     return type(loader) is DataLoader and same_data and loader.batch_size == strategy.train_mb_size
 
@@ -152,6 +157,9 @@ class HardClassBatches:
             return
         workers = int(loading.get("num_workers", 0))
         self.sampler = self._sampler(strategy, keys, (classes, m, n), features, workers, seed)
+        if isinstance(loader, SteadyLoader):
+            strategy.dataloader = sliced(rebuilt(loader, batch_sampler=self.sampler))
+            return
         pin = loading.get("pin_memory")
         strategy.dataloader = sliced(
             DataLoader(
@@ -190,12 +198,16 @@ class HardClassBatches:
                 keys, None, most, n, length=length, trains=(m, n), seed=seed
             )
         elif self.mining == "bank":
-            self.bank = FeatureBank.of(feature_batches(*arguments, "feature bank"))
+            self.bank = bank_by_main(
+                lambda: feature_batches(*arguments, "feature bank"), strategy.device
+            )
             self._data = fingerprint(keys)
             choice = HardestClasses(self.bank, self._sigmoid)
         elif self.mining == "prototypes":
             dataset, *rest = arguments
-            choice = SimilarClasses(class_prototypes(dataset, keys, *rest))
+            choice = SimilarClasses(
+                computed_by_main(lambda: class_prototypes(dataset, keys, *rest))
+            )
         return HardClassBatchSampler(keys, choice, m, n, seed=seed)
 
     def keep(self, rows: Tensor) -> None:
@@ -285,7 +297,7 @@ class HardClassBatches:
             "seed": self.sampler.seed,
             "epoch": self._epoch,
             "position": self._trained,
-            "plan": self.sampler.plan,
+            "plan": self.sampler.plan_of(self._epoch),
             "bank": None if self.bank is None else self.bank.state_dict(),
             "data": self._data,
         }
@@ -343,3 +355,15 @@ class HardClassBatches:
                 "this is intended",
                 stacklevel=5,
             )
+
+
+def bank_by_main(batches: Callable[[], Iterable[Tensor]], device: torch.device) -> FeatureBank:
+    """Return the bank of batches that rank 0 computes, on ``device`` of every rank.
+
+    Args:
+        batches: see :meth:`FeatureBank.of`; called on rank 0 alone.
+        device: device of the bank.
+    """
+    if not active():
+        return FeatureBank.of(batches())
+    return FeatureBank(computed_by_main(lambda: halved_rows(batches()).cpu()).to(device))

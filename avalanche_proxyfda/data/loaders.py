@@ -8,18 +8,19 @@ from typing import Any
 from avalanche.benchmarks.utils.data_loader import MultiDatasetDataLoader
 from torch.utils.data import DataLoader
 
+from avalanche_proxyfda.data.steady import SteadyLoader
 from avalanche_proxyfda.distributed.loaders import rebuilt
 
 
 def datasets_of(loader: Any) -> list[Any] | None:
     """Return the data sets of a loader; None for an unknown kind.
 
-    Known kinds are torch's DataLoader with batches, and Avalanche's loaders over several data
-    sets, such as Replay's.
+    Known kinds are torch's DataLoader with batches, :class:`SteadyLoader`, and Avalanche's loaders
+    over several data sets, such as Replay's.
     """
     if isinstance(loader, MultiDatasetDataLoader):
         return list(loader.datasets)
-    if type(loader) is DataLoader and loader.batch_sampler is not None:
+    if type(loader) in (DataLoader, SteadyLoader) and loader.batch_sampler is not None:
         return [loader.dataset]
     return None
 

@@ -140,6 +140,16 @@ class HardClassBatchSampler(Sampler[list[int]]):
         sizes = [len(members) for members in self._members]
         return min(sizes), max(sizes)
 
+    @property
+    def looks_at_samples(self) -> bool:
+        """True if an epoch's batches depend on features that training changes."""
+        return self._choice is not None and self._choice.looks_at_samples
+
+    @property
+    def begins_at(self) -> int:
+        """Number of batches that the next iteration leaves out."""
+        return self._resume
+
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration.
 
@@ -165,7 +175,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
 
     def _batches_of(self, epoch: int) -> Iterable[list[int]]:
         """Return the batches of an epoch; plan them first if the choice looks at samples."""
-        if self._choice is None or not self._choice.looks_at_samples:
+        if not self.looks_at_samples:
             return self._draw_batches(epoch)
         if self.plan is None or self._planned != epoch:
             batches = tqdm(
@@ -235,6 +245,10 @@ class HardClassBatchSampler(Sampler[list[int]]):
         """Skip the epoch's first ``batch`` batches, in the next iteration only."""
         self._position = self._resume = check_count("batch", batch, 0)
 
+    def plan_of(self, epoch: int) -> Tensor | None:
+        """Return the samples of each batch of ``epoch``; None unless they are planned."""
+        return self.plan if self._planned == epoch else None
+
     def state_dict(self) -> dict[str, Any]:
         """Return the seed, the epoch, the position and the plan of the epoch.
 
@@ -242,7 +256,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
         batches ahead of training. The plugins of this package therefore save the number of
         training steps as the position instead.
         """
-        plan = None if self._planned != self._epoch else self.plan
+        plan = self.plan_of(self._epoch)
         return {"seed": self.seed, "epoch": self._epoch, "position": self._position, "plan": plan}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import mixed_seed, seeded
+from avalanche_proxyfda.data.keyed import KeyedSamples
 from avalanche_proxyfda.data.loaders import datasets_of, with_datasets
 
 
@@ -39,9 +40,10 @@ class ReplayedViews(Dataset[Any]):
         return len(self.data)
 
     def __getitem__(self, number: int) -> Any:
-        view, sample = int(self._epoch) % self.views, self.first + int(number)
+        epoch = int(getattr(number, "epoch", self._epoch))  # of a loader that loads ahead
+        view, sample = epoch % self.views, self.first + int(number)
         with seeded(mixed_seed("view", self.seed, view, sample)):
-            return self.data[number]
+            return self.data[int(number)]
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def replay_views(strategy: Strategy, views: int, seed: int, epoch: int) -> None:
         stream_seed = mixed_seed("experience", seed, strategy.clock.train_exp_counter)
 
         def wrap(data: Any, first: int) -> Any:
-            return ReplayedViews(data, views, stream_seed, first)
+            inner = data.data if isinstance(data, KeyedSamples) else data  # its views never repeat
+            return ReplayedViews(inner, views, stream_seed, first)
 
         strategy.dataloader = with_datasets(strategy.dataloader, wrap)
         datasets = datasets_of(strategy.dataloader) or []

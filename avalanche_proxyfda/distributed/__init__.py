@@ -8,6 +8,19 @@ views) and BatchNorm's batch statistics depend on the number of ranks; see
 """
 
 from avalanche_proxyfda.distributed.plugin import DistributedTraining
-from avalanche_proxyfda.distributed.ranks import Shard, active, process_group, sum_over_ranks
+from avalanche_proxyfda.distributed.ranks import (
+    Shard,
+    active,
+    computed_by_main,
+    process_group,
+    sum_over_ranks,
+)
 
-__all__ = ["DistributedTraining", "Shard", "active", "process_group", "sum_over_ranks"]
+__all__ = [
+    "DistributedTraining",
+    "Shard",
+    "active",
+    "computed_by_main",
+    "process_group",
+    "sum_over_ranks",
+]

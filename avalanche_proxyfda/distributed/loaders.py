@@ -74,12 +74,15 @@ class _WorkerStreams:
 def rebuilt(loader: DataLoader[Any], **changes: Any) -> DataLoader[Any]:
     """Return a new loader with the arguments of ``loader`` apart from ``changes``.
 
+    A loader of another class has a method ``rebuilt``, which takes the arguments.
+
     Args:
         loader: a loader with a batch sampler.
         changes: arguments of DataLoader that differ, such as ``dataset``.
     """
     arguments = {name: getattr(loader, name) for name in _ARGUMENTS}
-    return DataLoader(**{**arguments, **changes})
+    build: Callable[..., DataLoader[Any]] = getattr(loader, "rebuilt", DataLoader)
+    return build(**{**arguments, **changes})
 
 
 def sliced(loader: DataLoader[Any]) -> DataLoader[Any]:

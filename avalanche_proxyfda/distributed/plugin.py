@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -170,6 +171,13 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
         strategy.mb_output = self.shard.join(strategy.mb_output.detach())
         images, *rest = strategy.mbatch
         strategy.mbatch = [images, *map(self.shard.join, rest)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: between batches the plugin holds the model's parameters alone."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load nothing."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes without the batch, for pickling between experiences."""

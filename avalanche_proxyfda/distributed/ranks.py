@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from avalanche_proxyfda._accelerator import (
 from avalanche_proxyfda._random import RandomState, mixed_seed
 
 _BUCKET = 1 << 24  # numbers in one transfer
+T = TypeVar("T")
 
 
 def active() -> bool:
@@ -172,6 +173,54 @@ def _host() -> torch.device:
     """Return the device that can send small tensors of the host."""
     config = distributed.get_backend_config()  # such as "cpu:gloo,xpu:xccl"
     return torch.device("cpu" if "cpu:" in config else config.partition(":")[0])
+
+
+def is_main() -> bool:
+    """Return True on rank 0 of a group, and outside of a group."""
+    return not active() or distributed.get_rank() == 0
+
+
+def computed_by_main(compute: Callable[[], T]) -> T:
+    """Return the value that rank 0 computes; the other ranks wait for it.
+
+    All ranks of a group must call this function. Outside of a group it calls ``compute``.
+
+    Args:
+        compute: returns plain data, and tensors on the CPU; called on rank 0 alone.
+
+    Raises:
+        RuntimeError: on the other ranks, if ``compute`` raises on rank 0; names the error.
+    """
+    if not active():
+        return compute()
+    outcome: list[Any] = [None, ""]
+    try:
+        if is_main():
+            outcome[0] = compute()
+    except Exception as error:
+        outcome[1] = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        distributed.broadcast_object_list(outcome, 0, device=_host())
+    if outcome[1]:
+        raise RuntimeError(f"rank 0 failed in a computation for all ranks: {outcome[1]}")
+    value: T = outcome[0]
+    return value
+
+
+def gathered_by_main(value: T) -> list[T]:
+    """Return every rank's ``value`` on rank 0, in order; an empty list on the other ranks.
+
+    All ranks of a group must call this function. Outside of a group the list is ``[value]``.
+
+    Args:
+        value: plain data, and tensors on the CPU.
+    """
+    if not active():
+        return [value]
+    values: list[Any] | None = [None] * distributed.get_world_size() if is_main() else None
+    distributed.gather_object(value, values)
+    return values or []
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:

@@ -1,17 +1,23 @@
-"""Linear probes on frozen features: multinomial logistic regression, deterministic."""
+"""Linear probes on frozen features: multinomial logistic regression, deterministic.
+
+The device of the features computes in float64, or the CPU for a device without float64. The
+minimum that an accelerator finds is that of the CPU except for the tolerance of the solver.
+"""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._float64 import float64_device, rows_at_once
 from avalanche_proxyfda._random import generator
 from avalanche_proxyfda._tensors import unit_rows
+from avalanche_proxyfda.features.probe_loss import PartsProbeLoss, Slopes, WholeProbeLoss
 
 GRID = (1e-2, 1e-3, 1e-4, 1e-5)
 
@@ -35,12 +41,30 @@ class Probe:
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits [N, C] for features [N, D] of any norm."""
-        rows = features.double()
+        rows = features.to(self.weight.device).double()
         return (unit_rows(rows) if self.normalize else rows) @ self.weight.T + self.bias
 
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
         """Share of the labels [N] that the probe predicts from features [N, D]."""
-        return float((self.logits(features).argmax(dim=1) == labels).double().mean())
+        if self.weight.device.type == "cpu":
+            return float((self.logits(features).argmax(dim=1) == labels.cpu()).double().mean())
+        return int(self.hits(features, labels)) / len(features)
+
+    def hits(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Number of right predictions, int64 []; nothing waits for the probe's device.
+
+        Args:
+            features: [N, D]; a part of them at a time is in float64.
+            labels: [N].
+        """
+        device = self.weight.device
+        size = rows_at_once(8 * (4 * features.shape[1] + 2 * len(self.weight)))
+        hits = torch.zeros((), dtype=torch.int64, device=device)
+        for rows, right in zip(
+            torch.split(features, size), torch.split(labels.to(device), size), strict=True
+        ):
+            hits += (self.logits(rows).argmax(dim=1) == right).sum()
+        return hits
 
 
 def fit_probe(
@@ -54,7 +78,10 @@ def fit_probe(
 ) -> Probe:
     """Minimise mean cross-entropy + l2 / 2 |weight|^2 by L-BFGS, in float64.
 
-    The problem is convex: ``start`` saves steps and does not change the minimum.
+    The problem is convex: ``start`` saves steps and does not change the minimum. On an
+    accelerator, temporary values take 256 MiB, see
+    :class:`~avalanche_proxyfda.features.probe_loss.PartsProbeLoss`. The solver waits for the
+    device to compare losses and slopes, whatever the number of parts.
 
     Args:
         features: [N, D] features.
@@ -77,15 +104,23 @@ def fit_probe(
         raise ValueError(f"labels must lie in [0, classes={classes}), with at least two classes")
     if check_amount("l2", l2) == 0:
         raise ValueError("l2=0 has no minimum on separable features; give a small penalty")
-    rows = features.detach().double()
-    scale = 1.0 if normalize else float(rows.square().sum(dim=1).mean().sqrt()) or 1.0
-    rows = unit_rows(rows) if normalize else rows / scale
-    if not bool(rows.isfinite().all()):
+    features = features.detach().to(float64_device(features.device))
+    labels = labels.to(features.device)
+    if not bool(features.isfinite().all()):
         raise ValueError("features hold NaN or Inf")
-    weight = rows.new_zeros(classes, rows.shape[1]) if start is None else start.weight * scale
-    offset = rows.new_zeros(classes) if start is None else start.bias.clone()
-    weight = weight.detach().clone().requires_grad_()
-    offset.requires_grad_(bias)
+    kind = WholeProbeLoss if features.device.type == "cpu" else PartsProbeLoss
+    loss = kind(features, labels, classes, l2, normalize)
+    zeros = features.new_zeros(classes, features.shape[1], dtype=torch.float64)
+    weight = zeros if start is None else start.weight.to(zeros.device) * loss.scale
+    offset = zeros[:, 0] if start is None else start.bias.to(zeros.device)
+    weight, offset = _minimum(loss, weight.detach().clone(), offset.detach().clone(), bias)
+    return Probe(weight / loss.scale, offset, l2, normalize)
+
+
+def _minimum(
+    loss_of: Callable[[Tensor, Tensor], Slopes], weight: Tensor, offset: Tensor, bias: bool
+) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the minimum; the search starts from ``weight`` and ``offset``."""
     learned = [weight, offset] if bias else [weight]
     optimizer = torch.optim.LBFGS(
         learned,
@@ -97,17 +132,14 @@ def fit_probe(
     )
 
     def closure() -> float:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(rows @ weight.T + offset, labels) + l2 / 2 * weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss, weight.grad, offset.grad = loss_of(weight, offset)
         return loss.item()
 
-    with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
-    slope = max(float(g.abs().max()) for g in (weight.grad, offset.grad) if g is not None)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    slope = max(float(x.grad.abs().max()) for x in learned if x.grad is not None)
     if slope > 1e-3:
-        warnings.warn(f"the probe did not converge: gradient {slope:.1e}", stacklevel=2)
-    return Probe(weight.detach() / scale, offset.detach(), l2, normalize)
+        warnings.warn(f"the probe did not converge: gradient {slope:.1e}", stacklevel=3)
+    return weight, offset
 
 
 def select_probe(

@@ -1,8 +1,12 @@
-"""One pass over a data set, which leaves the global random streams unchanged."""
+"""One pass over a data set, which leaves the global random streams unchanged.
+
+A pass does not wait for an accelerator. Its batches come in pinned memory, their images are sent
+without waiting, and :func:`on_host` copies features in blocks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -10,7 +14,38 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from avalanche_proxyfda._accelerator import pins_memory
 from avalanche_proxyfda._random import generator, preserved_rng
+
+BLOCK = 2**26
+"""Bytes of features that a pass collects on an accelerator before it copies them: 64 MiB."""
+
+
+def sent(images: Tensor, device: torch.device) -> Tensor:
+    """Return a batch on ``device``; a batch in pinned memory is sent without waiting."""
+    return images.to(device, non_blocking=images.is_pinned())
+
+
+def on_host(batches: Iterable[Tensor]) -> Tensor:
+    """Join batches [B, ...] of one device to a tensor [N, ...] on the CPU.
+
+    The host waits for an accelerator once for each block of ``BLOCK`` bytes, so a smaller data
+    set is copied once, and the accelerator holds one block.
+
+    Example:
+        >>> on_host(iter([torch.zeros(2, 3), torch.ones(1, 3)])).shape
+        torch.Size([3, 3])
+    """
+    blocks: list[Tensor] = []
+    block: list[Tensor] = []
+    for rows in batches:
+        block.append(rows)
+        if sum(part.numel() * part.element_size() for part in block) >= BLOCK:
+            blocks.append(torch.cat(block).cpu())
+            block = []
+    if block:
+        blocks.append(torch.cat(block).cpu())
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
 
 def all_batches(
@@ -35,7 +70,8 @@ def all_batches(
         about: label of the progress bar; it also names the loader's random stream.
 
     Yields:
-        batches on the CPU, as ``collate_fn`` returns them.
+        batches on the CPU, as ``collate_fn`` returns them; for an accelerator they are in
+        pinned memory.
 
     Example:
         >>> data = torch.utils.data.TensorDataset(torch.arange(5.0))
@@ -48,6 +84,7 @@ def all_batches(
         num_workers=num_workers,
         collate_fn=collate_fn,
         generator=generator(about),
+        pin_memory=pins_memory(device),
     )
     with preserved_rng(device), torch.no_grad():
         yield from tqdm(loader, desc=about, delay=5, leave=False)
@@ -79,4 +116,4 @@ def feature_batches(
         [B, D] on ``device``.
     """
     for batch in all_batches(dataset, device, batch_size, num_workers, collate_fn, about):
-        yield features(batch[0].to(device))
+        yield features(sent(batch[0], device))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from avalanche_proxyfda._tensors import full_precision, unit_rows
@@ -46,16 +45,11 @@ def class_prototypes(
     """
     classes = torch.unique(torch.as_tensor(labels)).to(device)
     class_of = torch.searchsorted(classes, torch.as_tensor(labels).to(device))
-    sums: Tensor | float = 0.0
-    count = 0
-    for rows in feature_batches(
+    batches = feature_batches(
         dataset, features, device, batch_size, num_workers, collate_fn, "class prototypes"
-    ):
-        rows = unit_rows(full_precision(rows))
-        member = F.one_hot(class_of[count : count + len(rows)], len(classes)).to(rows.dtype)
-        sums = sums + member.T @ rows  # index_add_ is not deterministic on CUDA
-        count += len(rows)
-    if not isinstance(sums, Tensor):
+    )
+    sums = _class_sums(batches, class_of, len(classes))
+    if sums is None:
         raise ValueError("dataset is empty; class prototypes need at least one sample")
     if not bool(sums.isfinite().all()):
         raise ValueError(
@@ -63,3 +57,18 @@ def class_prototypes(
             "weights and the images"
         )
     return unit_rows(sums).float().cpu()
+
+
+def _class_sums(batches: Iterable[Tensor], class_of: Tensor, classes: int) -> Tensor | None:
+    """Return the sum of each class's normalised features, [C, D]; None without a batch."""
+    numbers = torch.arange(classes, device=class_of.device)
+    sums: Tensor | None = None
+    count = 0
+    for rows in batches:
+        rows = unit_rows(full_precision(rows))
+        # one_hot waits for some devices, to check its input
+        member = (class_of[count : count + len(rows), None] == numbers).to(rows.dtype)
+        part = member.T @ rows  # index_add_ is not deterministic on CUDA
+        sums = part if sums is None else sums + part
+        count += len(rows)
+    return sums

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,11 +24,15 @@ class MetricsCSVLogger(BaseLogger):
     measured. Here a metric that is not measured has no line.
 
     The values are numbers and tensors with one element; images and matrices are skipped. Each
-    line is on the disk before the training goes on.
+    line is on the disk before the training goes on. A line that cannot be written, as on a full
+    disk, ends no training: a warning names the file and the error once.
 
     Args:
         path: the file; its folder is made.
         append: True adds lines to the file of an earlier process; False replaces the file.
+
+    Raises:
+        OSError: if the file cannot be opened.
 
     Example:
         >>> import tempfile
@@ -48,6 +54,7 @@ class MetricsCSVLogger(BaseLogger):
         begins = not append or not self.path.exists() or self.path.stat().st_size == 0
         self._file = self.path.open("w" if begins else "a", encoding="utf-8", newline="")
         self._lines = csv.writer(self._file, lineterminator="\n")
+        self._warned = False
         if begins:
             self._write(*COLUMNS)
 
@@ -62,7 +69,7 @@ class MetricsCSVLogger(BaseLogger):
         if isinstance(value, torch.Tensor) and value.numel() == 1:
             value = value.item()
         if isinstance(value, (int, float)):
-            self._write(x_plot, name, float(value))
+            self._attempt(self._write, x_plot, name, float(value))
 
     def _write(self, *cells: Any) -> None:
         self._lines.writerow(cells)
@@ -70,4 +77,16 @@ class MetricsCSVLogger(BaseLogger):
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._attempt(self._file.close)
+
+    def _attempt(self, act: Callable[..., None], *args: Any) -> None:
+        try:
+            act(*args)
+        except (OSError, ValueError) as error:  # a full disk; a file that is closed
+            if not self._warned:
+                warnings.warn(
+                    f"{self.path} cannot be written ({type(error).__name__}: {error}), and lacks "
+                    "lines; the training goes on",
+                    stacklevel=3,
+                )
+            self._warned = True

@@ -1,8 +1,14 @@
-"""Feature drift: distances between two models' features of the same images, and their table."""
+"""Feature drift: distances between two models' features of the same images, and their table.
+
+The device of the features after computes in float64, or the CPU for a device without float64. An
+accelerator works in parts, whose temporary values fit into 256 MiB, and waits for the host only
+in the checks and for the result. The optimal-transport distance runs on the CPU.
+"""
 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,10 +16,13 @@ import torch
 from torch import Tensor
 
 from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._float64 import float64_device
 from avalanche_proxyfda._tensors import unit_rows
+from avalanche_proxyfda.metrics.drift_in_parts import alignment_in_parts, distance_in_parts
+from avalanche_proxyfda.metrics.nearest import mark_nearest, queries_at_once
 from avalanche_proxyfda.metrics.otdd import otdd
 
-_CHUNK = 1024  # images at a time, so that memory stays O(CHUNK x N)
+_CONSTANT = "features are the same for every image: CKA has no meaning"
 
 
 def mean_l2(before: Tensor, after: Tensor) -> float:
@@ -26,7 +35,10 @@ def mean_l2(before: Tensor, after: Tensor) -> float:
     Raises:
         ValueError: when a shape differs, no row is given, or a feature is not finite.
     """
-    first, second = _pair(before, after, same_width=True)
+    first, second = _placed(before, after, same_width=True)
+    if first.device.type != "cpu":
+        return float(distance_in_parts(first, second))
+    first, second = first.double(), second.double()
     return float((unit_rows(first) - unit_rows(second)).norm(dim=1).mean())
 
 
@@ -43,10 +55,16 @@ def linear_cka(before: Tensor, after: Tensor) -> float:
         ValueError: when the shapes do not fit, fewer than two rows are given, a feature is not
             finite, or all images have the same feature.
     """
-    first, second = (x - x.mean(dim=0) for x in _pair(before, after, least=2))
+    first, second = _placed(before, after, least=2)
+    if first.device.type != "cpu":
+        value = float(alignment_in_parts(first, second))
+        if math.isnan(value):  # without variance
+            raise ValueError(_CONSTANT)
+        return value
+    first, second = (x - x.mean(dim=0) for x in (first.double(), second.double()))
     scales = [float(x.norm()) for x in (first, second)]
     if min(scales) == 0:
-        raise ValueError("features are the same for every image: CKA has no meaning")
+        raise ValueError(_CONSTANT)
     first, second = first / scales[0], second / scales[1]
     if len(first) < max(first.shape[1], second.shape[1]):
         left, right = first @ first.T, second @ second.T  # N x N is the smaller
@@ -74,12 +92,26 @@ def neighbor_overlap(before: Tensor, after: Tensor, num_neighbors: int = 10) -> 
         raise ValueError(
             f"num_neighbors={num_neighbors} must be below the number of images, {len(first)}"
         )
-    units = unit_rows(first), unit_rows(second)
-    shared = 0
-    for start in range(0, len(first), _CHUNK):
-        near = [_neighbors(unit, start, num_neighbors) for unit in units]
-        shared += int((near[0] & near[1]).sum())
-    return shared / (len(first) * num_neighbors)
+    return int(count_shared(first, second, num_neighbors)) / (len(first) * num_neighbors)
+
+
+def count_shared(before: Tensor, after: Tensor, num_neighbors: int) -> Tensor:
+    """Number of neighbours that both have, int64 []; nothing waits for the tensors' device.
+
+    Equally near images: see :mod:`~avalanche_proxyfda.metrics.nearest`.
+
+    Args:
+        before: [N, D] features of N images.
+        after: [N, D'] features of the same images, on the same device.
+        num_neighbors: K, below N.
+    """
+    units = unit_rows(before.double()), unit_rows(after.double())
+    size = queries_at_once(after.device, len(after))
+    shared = torch.zeros((), dtype=torch.int64, device=after.device)
+    for start in range(0, len(after), size):
+        near = [_neighbors(unit, start, size, num_neighbors) for unit in units]
+        shared += (near[0] & near[1]).sum()
+    return shared
 
 
 @dataclass(frozen=True)
@@ -191,19 +223,25 @@ def defined_drift(
     return values
 
 
-def _neighbors(unit: Tensor, start: int, k: int) -> Tensor:
-    """[CHUNK, N] bool: the k nearest neighbours of the rows from ``start`` on."""
-    cosines = unit[start : start + _CHUNK] @ unit.T
-    rows = torch.arange(len(cosines))
-    cosines[rows, rows + start] = -torch.inf
-    marks = torch.zeros_like(cosines, dtype=torch.bool)
-    return marks.scatter_(1, cosines.topk(k, dim=1).indices, True)
+def _neighbors(unit: Tensor, start: int, size: int, k: int) -> Tensor:
+    """[size, N] bool: the k nearest neighbours of the rows from ``start`` on."""
+    cosines = unit[start : start + size] @ unit.T
+    cosines.diagonal(offset=start).fill_(-torch.inf)
+    return mark_nearest(cosines, k)
 
 
 def _pair(
     before: Tensor, after: Tensor, least: int = 1, same_width: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Both tensors in float64, after their shapes and values are checked."""
+    first, second = _placed(before, after, least, same_width)
+    return first.double(), second.double()
+
+
+def _placed(
+    before: Tensor, after: Tensor, least: int = 1, same_width: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Both tensors where float64 is computed, after their shapes and values are checked."""
     shapes = tuple(before.shape), tuple(after.shape)
     if before.ndim != 2 or after.ndim != 2 or len(before) != len(after):
         raise ValueError(f"before {shapes[0]} and after {shapes[1]} must be [N, D] of the same N")
@@ -211,7 +249,8 @@ def _pair(
         raise ValueError(f"before {shapes[0]} and after {shapes[1]} must have the same width")
     if len(before) < least:
         raise ValueError(f"before and after have {len(before)} rows; {least} are needed")
-    rows = before.detach().double(), after.detach().double()
+    place = float64_device(after.device)
+    rows = before.detach().to(place), after.detach().to(place)
     for name, x in zip(("before", "after"), rows, strict=True):
         if not bool(x.isfinite().all()):
             raise ValueError(f"{name} holds NaN or Inf")

@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._float64 import float64_device
 from avalanche_proxyfda.metrics.drift import MEASURES, check_measures, drift_between, measure_names
 from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures
 from avalanche_proxyfda.metrics.panel_metric import PanelMetric
@@ -61,5 +62,8 @@ class DriftMetric(PanelMetric):
         before = self._before.setdefault(features.name, rows)
         if self.since == "previous":
             self._before[features.name] = rows
-        values = drift_between(before, rows, labels, self.measures, self.num_neighbors)
+        place = float64_device(features.device)
+        values = drift_between(
+            before.to(place), rows.to(place), labels, self.measures, self.num_neighbors
+        )
         return {MEASURES[name].suffix: value for name, value in values.items()}

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from avalanche_proxyfda._checks import check_amount, check_count
+from avalanche_proxyfda._float64 import float64_device
 from avalanche_proxyfda._tensors import unit_rows
-
-_CHUNK = 1024  # queries at a time, so that memory stays O(CHUNK x N)
+from avalanche_proxyfda.metrics.nearest import nearest, queries_at_once
 
 
 def knn_accuracy(
@@ -22,9 +22,13 @@ def knn_accuracy(
     Wu et al., *Unsupervised feature learning via non-parametric instance discrimination*,
     CVPR 2018. The vote has no parameters and no randomness. The smaller label wins a tie.
 
+    The device of the test features computes in float64, or the CPU for a device without float64.
+    An accelerator waits for the host only in the checks and for the result. Equally near training
+    features: see :mod:`~avalanche_proxyfda.metrics.nearest`.
+
     Args:
-        train: features [N, D] and labels [N].
-        test: features [M, D] and labels [M].
+        train: features [N, D] and labels [N], on any device.
+        test: features [M, D] and labels [M], on any device.
         num_neighbors: K; if N is below K, all training features vote.
         temperature: divides the cosines; positive.
 
@@ -43,15 +47,40 @@ def knn_accuracy(
             )
         if not bool(rows.isfinite().all()):
             raise ValueError(f"the features of {name} hold NaN or Inf")
-    known, queries = (unit_rows(rows.detach().double()) for rows, _ in (train, test))
-    k, classes = min(num_neighbors, len(known)), int(train[1].max()) + 1
-    hits = 0
-    for part, labels in zip(
-        torch.split(queries, _CHUNK), torch.split(test[1], _CHUNK), strict=True
-    ):
-        near = (part @ known.T).topk(k, dim=1)
-        weights = ((near.values - 1) / temperature).exp()  # at most 1
-        votes = part.new_zeros(len(part), classes)
-        votes.scatter_add_(1, train[1][near.indices], weights)
-        hits += int((votes.argmax(dim=1) == labels).sum())
-    return hits / len(queries)
+    place, classes = float64_device(test[0].device), int(train[1].max()) + 1
+    known, labels = train[0].detach().to(place), train[1].to(place)
+    queries, answers = test[0].detach().to(place), test[1].to(place)
+    hits = count_hits((known, labels), (queries, answers), classes, num_neighbors, temperature)
+    return int(hits) / len(queries)
+
+
+def count_hits(
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    classes: int,
+    num_neighbors: int,
+    temperature: float,
+) -> Tensor:
+    """Number of right votes, int64 []; nothing waits for the device of the tensors.
+
+    Args:
+        train: features [N, D] and labels [N] in [0, ``classes``).
+        test: features [M, D] and labels [M], on the same device.
+        classes: number of labels.
+        num_neighbors: see :func:`knn_accuracy`.
+        temperature: see :func:`knn_accuracy`.
+    """
+    known, queries = unit_rows(train[0].double()), unit_rows(test[0].double())
+    k, size = min(num_neighbors, len(known)), queries_at_once(known.device, len(known))
+    hits = torch.zeros((), dtype=torch.int64, device=known.device)
+    for part, labels in zip(torch.split(queries, size), torch.split(test[1], size), strict=True):
+        cosines, places = nearest(part @ known.T, k)
+        weights, labels_near = ((cosines - 1) / temperature).exp(), train[1][places]  # at most 1
+        votes = known.new_zeros(len(part), classes)
+        for voter, weight in zip(
+            torch.split(labels_near, 1, 1), torch.split(weights, 1, 1), strict=True
+        ):
+            # scatter_add_ adds in no fixed order on an accelerator
+            votes.scatter_(1, voter, votes.gather(1, voter) + weight)
+        hits += (votes.argmax(dim=1) == labels).sum()
+    return hits

@@ -27,5 +27,5 @@ class KNNMetric(PanelMetric):
 
     def measure(self, features: PanelFeatures) -> dict[str, float]:
         """The vote's test accuracy."""
-        splits = features.splits
+        splits = features.placed().splits
         return {"": knn_accuracy(splits["train"], splits["test"], self.num_neighbors)}

@@ -28,6 +28,8 @@ def otdd(
     of their clusters. The result is the square root of the cheapest transport's cost. Features
     are normalised to unit norm. The distance is symmetric, and 0 for equal sets.
 
+    POT and SciPy compute on the CPU. Of features on a device, the samples that stay are copied.
+
     The order of the samples changes nothing in sets of at most ``max_points``. In larger sets,
     the places of the samples that stay are fixed, so the order decides which samples stay.
 
@@ -52,7 +54,7 @@ def otdd(
     check_count("max_points", max_points, 2)
     check_count("clusters_per_class", clusters_per_class, 1)
     (first, first_labels), (second, second_labels) = (
-        _thinned(*_checked(name, x, y), max_points)
+        _unit(*_thinned(*_checked(name, x, y), max_points))
         for name, x, y in (("before", before, before_labels), ("after", after, after_labels))
     )
     if first.shape[1] != second.shape[1]:
@@ -70,7 +72,7 @@ def otdd(
 
 
 def _checked(name: str, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit-norm rows in float64 and their labels, both on the CPU."""
+    """Rows and labels without gradient, after their shapes and values are checked."""
     if rows.ndim != 2 or labels.shape != rows.shape[:1] or len(rows) == 0:
         raise ValueError(
             f"{name} has shape {tuple(rows.shape)} and its labels {tuple(labels.shape)}; expected "
@@ -78,16 +80,20 @@ def _checked(name: str, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         )
     if not bool(rows.isfinite().all()):
         raise ValueError(f"{name} holds NaN or Inf")
-    unit = unit_rows(rows.detach().cpu().double())
-    return unit, labels.detach().cpu()
+    return rows.detach(), labels.detach()
 
 
 def _thinned(rows: Tensor, labels: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """At most ``most`` points and their labels."""
     if len(rows) > most:
         kept = torch.randperm(len(rows), generator=generator("otdd"))[:most].sort().values
-        rows, labels = rows[kept], labels[kept]
+        rows, labels = rows[kept.to(rows.device)], labels[kept.to(labels.device)]
     return rows, labels
+
+
+def _unit(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit-norm rows in float64 and their labels, both on the CPU."""
+    return unit_rows(rows.cpu().double()), labels.cpu()
 
 
 def _factors(rows: Tensor, clusters: Tensor) -> list[tuple[Tensor, Tensor]]:

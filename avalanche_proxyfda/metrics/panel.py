@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,13 +12,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from avalanche_proxyfda._accelerator import pins_memory
 from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._float64 import CPU, float64_device
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import generator, preserved_rng
 from avalanche_proxyfda.features.linear_probe import held_out
+from avalanche_proxyfda.features.passes import on_host, sent
 from avalanche_proxyfda.features.pooling import Pooling, pool_features
 from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
+from avalanche_proxyfda.strategies.precision import DTYPES, Precision
 from avalanche_proxyfda.teacher.teacher import FeatureTeacher
 
 Split = Literal["train", "validation", "test"]
@@ -66,10 +70,23 @@ class PanelFeatures:
     Attributes:
         name: name of the set.
         splits: features [N, D] and labels [N] by split; ``validation`` may be absent.
+        device: device that measures the features; it holds one set at a time.
     """
 
     name: str
     splits: Mapping[Split, Rows]
+    device: torch.device = CPU
+
+    def placed(self) -> PanelFeatures:
+        """Copy of the features on :attr:`device`, or the features themselves on the CPU.
+
+        A device without float64 leaves the features on the CPU, which then measures them.
+        """
+        place = float64_device(self.device)
+        if place.type == "cpu":
+            return self
+        splits = {split: (x.to(place), y.to(place)) for split, (x, y) in self.splits.items()}
+        return PanelFeatures(self.name, splits, self.device)
 
     @property
     def classes(self) -> int:
@@ -150,15 +167,23 @@ class Panel:
         versions = [part for t in state for part in (t.data_ptr(), t._version)]
         moment = (id(strategy), clock.train_exp_counter, clock.train_iterations, *versions)
         if moment != self._moment:
-            self._features = self.of(strategy.model, strategy.device)
+            precision: Precision = getattr(strategy, "precision", "float32")
+            self._features = self.of(strategy.model, strategy.device, precision)
             self._moment = moment
         return self._features
 
-    def of(self, model: nn.Module, device: torch.device) -> dict[str, PanelFeatures]:
+    def of(
+        self, model: nn.Module, device: torch.device, precision: Precision = "float32"
+    ) -> dict[str, PanelFeatures]:
         """Features of ``model``, by set.
 
         A frozen copy of the model computes the features, in eval mode: modes, heads and random
         streams stay as they are. The copy has no forward hooks, so their effect is not measured.
+
+        Args:
+            model: the model to copy.
+            device: device of the forwards.
+            precision: autocast of the forwards, such as that of training; features are float32.
 
         Raises:
             ValueError: when a set has one class only, a negative label, or a validation or test
@@ -172,7 +197,7 @@ class Panel:
             return avalanche_forward(module, images, tasks)
 
         def features_of(images: Tensor) -> Tensor:
-            value = teacher.values(images, forward=forward)[source]
+            value = teacher.values(images, DTYPES.get(precision), forward)[source]
             return pool_features(value, str(source), self.pooling)
 
         return {data.name: self._of_set(data, features_of, device) for data in self.sets}
@@ -192,15 +217,15 @@ class Panel:
                 num_workers=self.num_workers,
                 collate_fn=data.collate_fn,
                 generator=generator("panel"),
+                pin_memory=pins_memory(device),
             )
-            rows, labels = [], []
+            batches = tqdm(loader, desc=f"panel: {data.name}", delay=5, leave=False)
+            labels: list[Tensor] = []
             with preserved_rng(device), torch.no_grad():
-                for batch in tqdm(loader, desc=f"panel: {data.name}", delay=5, leave=False):
-                    rows.append(features_of(batch[0].to(device)).float().cpu())
-                    labels.append(torch.as_tensor(batch[1]).long())
-            splits[split] = torch.cat(rows), torch.cat(labels)
+                rows = on_host(_features(batches, features_of, device, labels))
+            splits[split] = rows, torch.cat(labels).cpu()
         _check_labels(data.name, {split: y for split, (_, y) in splits.items()})
-        return PanelFeatures(data.name, splits)
+        return PanelFeatures(data.name, splits, device)
 
     def forget(self) -> None:
         """Drop the features of the last moment."""
@@ -209,6 +234,18 @@ class Panel:
     def __getstate__(self) -> dict[str, Any]:
         """State for pickling, without the features of the last moment."""
         return {**self.__dict__, "_moment": None, "_features": {}}
+
+
+def _features(
+    batches: Iterable[Any],
+    features_of: Callable[[Tensor], Tensor],
+    device: torch.device,
+    labels: list[Tensor],
+) -> Iterator[Tensor]:
+    """Yield the features of each batch, float32 on ``device``; append its labels to ``labels``."""
+    for batch in batches:
+        labels.append(torch.as_tensor(batch[1]).long())
+        yield features_of(sent(batch[0], device)).float()
 
 
 def _check_labels(name: str, labels: Mapping[Split, Tensor]) -> None:

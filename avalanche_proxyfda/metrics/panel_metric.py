@@ -12,11 +12,12 @@ from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 
 from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda.distributed.ranks import computed_by_main
 from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures
 
 
 class PanelMetric(PluginMetric[dict[str, float]]):
-    """Measures a panel before the stream and after each experience.
+    """Measures a panel before the stream and after each experience; of several ranks, rank 0 does.
 
     The metric never calls ``strategy.eval`` and leaves modes, heads and random streams as they
     are: a run with the metric and a run without it end in the same weights.
@@ -79,8 +80,8 @@ class PanelMetric(PluginMetric[dict[str, float]]):
     def _measure_all(self, strategy: Strategy) -> list[MetricValue]:
         """Measure every set, add the means and the changes, and append to the history."""
         by_suffix: dict[str, dict[str, float]] = {}
-        for name, features in self.panel.at(strategy).items():
-            for suffix, value in self.measure(features).items():
+        for name, measured in computed_by_main(lambda: self._measured(strategy)).items():
+            for suffix, value in measured.items():
                 by_suffix.setdefault(suffix, {})[name] = value
         values = {
             f"{self.symbol}{suffix}/{name}": value
@@ -91,6 +92,11 @@ class PanelMetric(PluginMetric[dict[str, float]]):
         self.history.append(values)
         step = strategy.clock.train_iterations
         return [MetricValue(self, name, value, step) for name, value in values.items()]
+
+    def _measured(self, strategy: Strategy) -> dict[str, dict[str, float]]:
+        """Return the values of each set."""
+        sets = self.panel.at(strategy).items()
+        return {name: dict(self.measure(features)) for name, features in sets}
 
     def __getstate__(self) -> dict[str, Any]:
         """State for pickling, without the strategy."""

@@ -14,7 +14,7 @@ def probe_accuracies(features: PanelFeatures, grid: tuple[float, ...] = GRID) ->
     The probe is fitted on the training split, with the penalty that is best on the validation
     split. A set without a validation split holds out a fifth of the training split to choose
     the penalty; the probe is then fitted again on the whole of it, and the result has the test
-    accuracy only.
+    accuracy only. The device of the features fits the probes.
 
     Args:
         features: features and labels of the set.
@@ -23,6 +23,7 @@ def probe_accuracies(features: PanelFeatures, grid: tuple[float, ...] = GRID) ->
     Raises:
         ValueError: when ``grid`` is empty, or no training image can be held out.
     """
+    features = features.placed()
     train, validation = features.choosing()
     probe = select_probe(train, validation, features.classes, grid)
     if "validation" not in features.splits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._files import expanded
+from avalanche_proxyfda.models.text_features import text_features
+from avalanche_proxyfda.models.text_key import text_device
 
 TEMPLATES = ("a photo of a {}.", "an image of a {}.", "a drawing of a {}.", "a {}.")
 
@@ -49,7 +53,8 @@ class TextHead(nn.Module):
                 "weight has a row that is zero, NaN or infinite; check the text model's weights"
             )
         self.register_buffer("weight", F.normalize(weight.detach().clone(), dim=1))
-        self.register_buffer("scale", torch.tensor(check_amount("scale", scale)))
+        factor = torch.tensor(check_amount("scale", scale), device=weight.device)
+        self.register_buffer("scale", factor)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [B, C] of embeddings [B, D]."""
@@ -61,23 +66,29 @@ def text_head(
     tokenizer: Callable[[list[str]], Tensor],
     classes: Sequence[str],
     templates: Sequence[str] = TEMPLATES,
+    device: torch.device | str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> TextHead:
     """Build the zero-shot head of a CLIP model for ``classes``, as open_clip does.
 
     A class embedding is the normalised mean of the normalised text embeddings of all templates
-    with the class name (Radford et al., ICML 2021).
+    with the class name (Radford et al., ICML 2021). Embeddings of the same content are computed
+    once, see :func:`~avalanche_proxyfda.models.text_features.text_features`.
 
     Args:
         clip: an open_clip model.
         tokenizer: the model's tokenizer.
         classes: class names, in order of label.
         templates: prompts with ``{}`` in the place of the name.
+        device: device of the head, which computes the embeddings; None takes the device of the
+            text tower.
+        cache_dir: folder of files with embeddings for later processes; None keeps them in this
+            process alone.
 
     Raises:
         ValueError: for no class, duplicate names, no template, or a template without ``{}``.
+        OSError: if a file of the cache cannot be written.
     """
-    from open_clip import build_zero_shot_classifier
-
     if not classes or len(set(classes)) < len(classes):
         raise ValueError(f"classes={list(classes)} must be different names, at least one")
     wrong = [template for template in templates if "{}" not in template]
@@ -85,12 +96,8 @@ def text_head(
         raise ValueError(
             f"templates={list(templates)} must each hold {{}} in the place of the class name"
         )
-    device = next(clip.parameters()).device
-    was_training = clip.training
-    clip.eval()
-    weight = build_zero_shot_classifier(
-        clip, tokenizer, list(classes), list(templates), device=device
-    )
-    clip.train(was_training)
+    place = text_device(clip) if device is None else torch.device(device)
+    folder = None if cache_dir is None else expanded(cache_dir)
+    weight = text_features(clip, tokenizer, classes, templates, place, folder)
     scale = getattr(clip, "logit_scale", None)
-    return TextHead(weight.T, 100.0 if scale is None else float(scale.detach().exp()))
+    return TextHead(weight, 100.0 if scale is None else float(scale.detach().cpu().exp()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 from avalanche_proxyfda._checks import check_amount, check_choice
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.labels import labels_and_tasks, task_classes
-from avalanche_proxyfda.features.linear_probe import fit_probe, held_out, select_probe
-from avalanche_proxyfda.features.passes import feature_batches
+from avalanche_proxyfda.distributed.ranks import computed_by_main
+from avalanche_proxyfda.features.linear_probe import Probe, fit_probe, held_out, select_probe
+from avalanche_proxyfda.features.passes import feature_batches, on_host
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.plugins.base.heads import last_linear, task_head
 from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, ReferencePlugin
+from avalanche_proxyfda.strategies.precision import autocast_dtype
 from avalanche_proxyfda.teacher.teacher import FeatureTeacher
 
 Frozen = Literal["head", "encoder"]
@@ -134,11 +137,18 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
                 for task in tasks
                 if self.refit or present[task] - set(self._fitted_classes.get(task, ()))
             ]
-            rows = self._features(strategy, loading) if due else None
-            for task in due:
-                assert rows is not None
-                of_task = groups == task
-                self._fit(task, layers[task], rows[of_task], labels[of_task])
+            own = {task: labels[groups == task] for task in due}
+            due = [task for task in due if self._can_fit(task, own[task])]
+
+            def probes() -> dict[int, tuple[Probe, float]]:
+                rows = self._features(strategy, loading)
+                return {
+                    task: self._probe(rows[groups == task], own[task], layers[task]) for task in due
+                }
+
+            for task, (probe, accuracy) in computed_by_main(probes).items() if due else ():
+                self.fitted[task] = accuracy
+                self._copy(task, probe, layers[task], own[task])
         elif state:
             self._steps_done, self._steps_planned = state["done"], state["planned"]
         if self.choice == "previous":
@@ -155,8 +165,10 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
         assert teacher is not None
         (source,) = teacher.sources
 
+        lower = autocast_dtype(strategy)
+
         def ask(images: Tensor) -> Tensor:
-            values = teacher.values(images, None, lambda m, x: avalanche_forward(m, x, self._task))
+            values = teacher.values(images, lower, lambda m, x: avalanche_forward(m, x, self._task))
             rows: Tensor = values[source]
             return rows
 
@@ -169,34 +181,48 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
             collate_fn=data.collate_fn,
             about="features for the probe",
         )
-        rows = torch.cat([batch.cpu() for batch in batches])
+        rows = on_host(batches)
         teacher.forget()
         return rows
 
-    @torch.no_grad()
-    def _fit(self, task: int, layer: nn.Linear, rows: Tensor, labels: Tensor) -> None:
-        """Fit a probe to the features [N, D] of a task, and copy it into its layer."""
-        classes, targets = torch.unique(labels, return_inverse=True)
-        if len(classes) < 2:
+    def _can_fit(self, task: int, labels: Tensor) -> bool:
+        """Return False for a task with one class, with a warning."""
+        if len(torch.unique(labels)) < 2:
             self.warn_once(
                 "one class",
                 f"LP-FT leaves the head of task {task} as it is: a probe needs two classes, and "
                 "the experience has one (this warning comes once)",
             )
-            return
-        count, bias = len(classes), layer.bias is not None
-        l2 = self.l2
+            return False
+        return True
+
+    @torch.no_grad()
+    def _probe(self, rows: Tensor, labels: Tensor, layer: nn.Linear) -> tuple[Probe, float]:
+        """Return a probe of the features [N, D] of a task, and its training accuracy.
+
+        The probe is fitted on the layer's device, and is on the CPU then, to be sent to ranks.
+        """
+        classes, targets = torch.unique(labels, return_inverse=True)
+        count, l2, bias = len(classes), self.l2, layer.bias is not None
+        rows, targets = rows.to(layer.weight.device), targets.to(layer.weight.device)
         if l2 is None:
             held = held_out(targets)
             train, validation = (rows[~held], targets[~held]), (rows[held], targets[held])
             l2 = select_probe(train, validation, count, normalize=False, bias=bias).l2
         probe = fit_probe(rows, targets, count, l2, normalize=False, bias=bias)
-        self.fitted[task] = probe.accuracy(rows, targets)
+        accuracy = probe.accuracy(rows, targets)
+        return replace(probe, weight=probe.weight.cpu(), bias=probe.bias.cpu()), accuracy
+
+    @torch.no_grad()
+    def _copy(self, task: int, probe: Probe, layer: nn.Linear, labels: Tensor) -> None:
+        """Copy a probe into the layer of its task."""
+        classes = torch.unique(labels)
         before = set(self._fitted_classes.get(task, ()))
         copied = torch.tensor([self.refit or c not in before for c in classes.tolist()])
-        layer.weight[classes[copied]] = probe.weight[copied].to(layer.weight)
-        if bias:
-            layer.bias[classes[copied]] = probe.bias[copied].to(layer.bias)
+        to = classes[copied].to(layer.weight.device)
+        layer.weight[to] = probe.weight[copied].to(layer.weight)
+        if layer.bias is not None:
+            layer.bias[to] = probe.bias[copied].to(layer.bias)
         self._fitted_classes[task] = sorted(before | set(classes.tolist()))
 
     # ---- a step -----------------------------------------------------------------------

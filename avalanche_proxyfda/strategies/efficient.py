@@ -109,7 +109,7 @@ class EfficientTraining(_Strategy):
         """Return the model's output for the present batch, under autocast."""
         state, self._random_state = self._random_state, None
         again = nullcontext() if state is None else state.again()
-        with autocast(self.precision, self.device), again:
+        with autocast(self.precision, self.device, self.model), again:
             return super().forward()
 
     def criterion(self) -> Tensor:

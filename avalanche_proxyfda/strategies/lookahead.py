@@ -66,7 +66,8 @@ def look_ahead(strategy: AccumulatingStrategy, group: Sequence[Any]) -> list[Ran
     states: list[RandomState | None] = []
     with kept_buffers(strategy.model), torch.no_grad():
         for batch in group:
-            strategy.mbatch = list(batch)  # a copy, since unpacking moves its tensors to the device
+            # a copy, since unpacking moves its tensors; a marked batch keeps its names
+            strategy.mbatch = batch.copy() if isinstance(batch, list) else list(batch)
             strategy._unpack_minibatch()
             states.append(RandomState.capture(strategy.device, torch_only=True))
             for plugin in plugins:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, get_args
 
 import torch
+from torch import nn
+
+from avalanche_proxyfda.strategies.task_logits import logits_in_default_dtype
 
 Precision = Literal["float32", "bf16", "fp16"]
 DTYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+def autocast(
+    precision: Precision, device: torch.device, model: nn.Module | None = None
+) -> AbstractContextManager[Any]:
     """Return a context that autocasts to ``precision`` on ``device``; float32 changes nothing.
+
+    Args:
+        precision: ``"float32"``, ``"bf16"`` or ``"fp16"``.
+        device: device of the forward.
+        model: model whose forward runs in the context, which may have Avalanche's task heads;
+            None for other computations.
 
     Example:
         >>> with autocast("bf16", torch.device("cpu")):
@@ -22,7 +34,22 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     """
     if precision == "float32":
         return nullcontext()
-    return torch.autocast(device.type, dtype=DTYPES[precision])
+    return autocast_to(DTYPES[precision], device, model)
+
+
+@contextmanager
+def autocast_to(
+    dtype: torch.dtype, device: torch.device, model: nn.Module | None = None
+) -> Iterator[None]:
+    """Autocast to ``dtype`` inside the block; see :func:`autocast`."""
+    heads = nullcontext() if model is None else logits_in_default_dtype(model)
+    with torch.autocast(device.type, dtype=dtype), heads:
+        yield
+
+
+def autocast_dtype(strategy: Any) -> torch.dtype | None:
+    """Return the dtype of a strategy's autocast; None for float32 and for other strategies."""
+    return DTYPES.get(getattr(strategy, "precision", "float32"))
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda.streams.files.archives import extract, is_extracted
+from avalanche_proxyfda.streams.files.encoded import for_view
 from avalanche_proxyfda.streams.files.folder_parts import listed
 from avalanche_proxyfda.streams.files.images import MAX_PIXELS, ImageFiles, is_image_name, scan
 from avalanche_proxyfda.streams.files.visible import files_in, folders_in
@@ -175,7 +176,8 @@ def split_imagenet_r(
             ``train/`` and ``test/``, else ``hash80``.
         order: see :func:`class_order`.
         lists: CODA-Prompt's YAML files of train and test.
-        train_transform: training view of RGB images of PIL.
+        train_transform: training view of RGB images of PIL, or a view with a method ``source``,
+            see :func:`~avalanche_proxyfda.streams.files.encoded.for_view`.
         eval_transform: evaluation view of RGB images of PIL.
         on_corrupt: ``"raise"``: reading a broken image raises an error with its path.
             ``"drop"``: all images are read once first, and broken ones are left out and listed
@@ -260,9 +262,14 @@ def split_imagenet_r(
                 + (": set validation_share=0" if name == "validation" else "")
             )
 
-    def build(evaluated: ImageFiles) -> Any:
+    shown = {
+        name: for_view(data, train_transform if name == "train" else eval_transform)
+        for name, data in sets.items()
+    }
+
+    def build(evaluated: Any) -> Any:
         return nc_benchmark(
-            sets["train"],
+            shown["train"],
             evaluated,
             num_experiences,
             task_labels=False,
@@ -273,8 +280,8 @@ def split_imagenet_r(
             eval_transform=eval_transform,
         )
 
-    benchmark = build(sets["test"])
-    validation = sets.get("validation")
+    benchmark = build(shown["test"])
+    validation = shown.get("validation")
     benchmark.validation_stream = None if validation is None else build(validation).test_stream
     benchmark.image_files = sets
     benchmark.summary = {

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from avalanche_proxyfda.streams.files.encoded import for_view
 from avalanche_proxyfda.streams.files.folder_parts import listed
 from avalanche_proxyfda.streams.files.labelled import DataSet
 
@@ -61,7 +62,8 @@ def dataset_sequence(
         experiences = []
         for data, train, evaluation in zip(sets, *views, strict=True):
             groups = TransformGroups({"train": (train, None), "eval": (evaluation, None)})
-            experiences.append(as_classification_dataset(getattr(data, split), groups))
+            images = for_view(getattr(data, split), train if split == "train" else evaluation)
+            experiences.append(as_classification_dataset(images, groups))
         return experiences
 
     plain = benchmark_from_datasets(train=stream("train"), test=stream(evaluate_on))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda.features.source import WHOLE_INPUT, FeatureSource, unwrap
 from avalanche_proxyfda.features.tap import Capture, hook
+from avalanche_proxyfda.strategies.precision import autocast_to
 from avalanche_proxyfda.teacher.snapshot import _remove_others, frozen_copy
 
 Forward = Callable[[nn.Module, Tensor], Any]
@@ -121,7 +122,7 @@ class FeatureTeacher:
     @torch.no_grad()
     def live(self, images: Tensor, autocast: torch.dtype | None, forward: Forward | None) -> Values:
         """Return :meth:`values` of one forward, and remember nothing."""
-        lower = torch.autocast(images.device.type, dtype=autocast) if autocast else nullcontext()
+        lower = autocast_to(autocast, images.device, self.module) if autocast else nullcontext()
         kernels = _kernels_of_training(self._trained) if self.as_in_training else nullcontext()
         with lower, kernels:
             values = self._run(images, forward)

@@ -102,11 +102,11 @@ def planned(args: argparse.Namespace) -> list[Job]:
 def main(args: argparse.Namespace) -> int:
     """Run the paths, print the table, write the board; 0 if every run finished."""
     executor = LocalExecutor(args.jobs, 1)
-    jobs = planned(args)
+    jobs = known_steps(planned(args))
     check_folder(args.out)
     sets, panel = " -> ".join(args.sequence), ", ".join(args.panel)
     print(f"{len(jobs)} runs that learn {sets}; panel: {panel}.", flush=True)
-    end = launch(jobs, args.out, executor, policy_of(args), known_steps)
+    end = launch(jobs, args.out, executor, policy_of(args))
     if end.records:
         print(table(rows_of(end.records)))
     files = [job.file for job in jobs if job.file.is_file()]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from avalanche_proxyfda._files import expanded, write_bytes
 from avalanche_proxyfda.tuned import DESCRIPTION, WEIGHTS, tuned_files
-from benchmarks.config import Config
 from benchmarks.execution.launcher import check_folder
 from benchmarks.experiment.kept import description_of
 from benchmarks.experiment.prepare import prepare
-from benchmarks.reproduce.compare import Repetition
 from benchmarks.reproduce.from_record import config_of, finished_record
 from benchmarks.reproduce.here import Here, add_places, here_of
-from benchmarks.reproduce.weights import kept_description, kept_weights, repeated
+from benchmarks.reproduce.weights import kept_description, kept_weights, weights_again
 from benchmarks.results.record import Record
 
 
@@ -62,17 +59,5 @@ def _files(path: Path, record: Record, here: Here) -> dict[str, bytes]:
         return {WEIGHTS: weights, DESCRIPTION: description}
     config = config_of(record, here)
     if weights is None:
-        weights = _trained_again(config, record)
+        weights, _, _ = weights_again(config, record, "The files hold")
     return tuned_files(description_of(config, prepare(config, only_check=True)), weights)
-
-
-def _trained_again(config: Config, record: Record) -> bytes:
-    print("The run kept no weights (where.keep_weights=true does): training it again.", flush=True)
-    weights, again = repeated(config, record)
-    if not Repetition.of(record, again).holds:
-        print(
-            "WARNING: THE RUN WAS NOT REPRODUCED: trained again, it gave other numbers than the "
-            "record's. The files hold the model of this time.",
-            file=sys.stderr,
-        )
-    return weights

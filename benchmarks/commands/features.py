@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from avalanche_proxyfda._files import expanded, write_bytes
 from benchmarks.config import Config
 from benchmarks.execution.launcher import check_folder
-from benchmarks.reproduce.compare import Repetition
 from benchmarks.reproduce.feature_report import both_features, report_files
 from benchmarks.reproduce.figure_words import Drawing
 from benchmarks.reproduce.from_record import (
@@ -22,7 +20,7 @@ from benchmarks.reproduce.from_record import (
 from benchmarks.reproduce.here import add_places, here_of
 from benchmarks.reproduce.pictures import forgotten
 from benchmarks.reproduce.projection import umap_library
-from benchmarks.reproduce.weights import kept_weights, repeated, tower_of
+from benchmarks.reproduce.weights import kept_weights, tower_of, weights_again
 from benchmarks.results.record import Record
 
 
@@ -117,21 +115,4 @@ def _tuned(path: Path, record: Record, config: Config) -> tuple[bytes, Record, s
     if content is not None:
         print("The tuned model is the one that the run kept.", flush=True)
         return content, record, ""
-    print("The run kept no weights (where.keep_weights=true does): training it again.", flush=True)
-    content, again = repeated(config, record)
-    repetition = Repetition.of(record, again)
-    if not repetition.differing:
-        print("The run was reproduced: all its numbers are those of the record.")
-        return content, record, ""
-    if repetition.holds:
-        print("The run was reproduced within the tolerance for another machine.")
-        return content, again, "Trained again on another machine, within the tolerance. "
-    then, now = record.how.machine, again.how.machine
-    print(
-        "WARNING: THE RUN WAS NOT REPRODUCED: trained again, it gave other numbers than the "
-        "record's.\nThe figure shows the model of this time, not the record's. Then: "
-        f"{then.processor}, {then.device}, {then.threads} threads; now: {now.processor}, "
-        f"{now.device}, {now.threads} threads.",
-        file=sys.stderr,
-    )
-    return content, again, "Trained again, with other numbers than the record's. "
+    return weights_again(config, record, "The figure shows")

@@ -1,4 +1,4 @@
-"""``python -m benchmarks perf WHAT``: step time, memory, operations, scaling, the cache."""
+"""``python -m benchmarks perf WHAT``: step time, memory, operations, scaling, input, cache."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ MEASURED = {
     "memory": "bytes that the losses save for backward, and their peak",
     "operations": "operations that the losses launch on an accelerator, and their peak of memory",
     "scaling": "time of the losses over B, D and K, and of steps on one rank and on several",
+    "input": "images a second and core of each input pipeline, side by side",
     "cache": "the teacher's cache: hits, bytes, and step time while it fills and when it is full",
 }
 

@@ -42,7 +42,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--address", default=None, help="address of the Ray cluster; default: one on this machine"
     )
     add_policy(parser, retry_failed=False)
-    parser.add_argument("--list", action="store_true", help="number the runs, and stop")
+    parser.add_argument(
+        "--list", action="store_true", help="number the runs, and stop; no image is read"
+    )
     parser.add_argument(
         "--task",
         type=int,
@@ -70,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
     if args.task is not None:
         torch.set_num_threads(matrix.cpus)
         return _one(args, jobs, out)
-    end = launch(jobs, out, executor, policy_of(args), known_steps)
+    end = launch(known_steps(jobs), out, executor, policy_of(args))
     if end.records:
         print(f"To draw the records as one page:\n{typed('board', out)}")
     return end.status
@@ -80,7 +82,7 @@ def _one(args: argparse.Namespace, jobs: Sequence[Job], out: Path) -> int:
     """Run one job in this process, for an array job."""
     if not 0 <= args.task < len(jobs):
         raise ValueError(f"--task {args.task}: the sweep has runs 0 to {len(jobs) - 1}")
-    job, policy = jobs[args.task], policy_of(args)
+    (job,), policy = known_steps(jobs[args.task : args.task + 1]), policy_of(args)
     state = job.state()
     if not policy.is_due(state):
         print(f"{job.about}: {state} already.")

@@ -6,7 +6,7 @@ The package imports neither torch nor Avalanche.
 from benchmarks.config.complaints import complaint, unknown_key
 from benchmarks.config.keys import keys_help, later_keys
 from benchmarks.config.overrides import parse_overrides
-from benchmarks.config.parts import TEMPLATES, Backbone, Head, Panel, Train, Where
+from benchmarks.config.parts import TEMPLATES, Backbone, Head, Panel, Train, Where, precision_of
 from benchmarks.config.paths import path_configs
 from benchmarks.config.recipe_files import RECIPES, find_recipe
 from benchmarks.config.recipes import MethodRecipe, Recipe, load_recipe
@@ -37,6 +37,7 @@ __all__ = [
     "parse_overrides",
     "path_configs",
     "plain",
+    "precision_of",
     "read",
     "unknown_key",
 ]

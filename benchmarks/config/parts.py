@@ -97,7 +97,8 @@ class Train:
         key("samples of a class in a balanced batch; null: fill the batch", ge=1),
     ] = None
     workers: Annotated[
-        int, key("processes that load images; random views depend on the number", ge=0)
+        int,
+        key("processes that load images; with pipeline=pil, random views depend on it", ge=0),
     ] = 0
     warm_up: Annotated[
         float, key("share of an experience's steps in which the rate rises", ge=0, lt=1)
@@ -108,12 +109,28 @@ class Train:
         key("statistics of the tower's batch norms: the stream's, or those of pre-training"),
     ] = "update"
     precision: Annotated[
-        Literal["float32", "bf16", "fp16"],
+        Literal["auto", "float32", "bf16", "fp16"],
         key(
-            "dtype of forwards, by autocast; weights, losses and the panel stay float32",
+            "dtype of forwards, by autocast; auto: bf16 on an accelerator that has it",
             since_records=False,
         ),
     ] = "float32"
+    tf32: Annotated[
+        bool | None,
+        key(
+            "TF32 in float32 products and convolutions; null: as torch has it", since_records=False
+        ),
+    ] = None
+    deterministic: Annotated[
+        bool,
+        key(
+            "true: deterministic algorithms alone, so that a GPU repeats its bits",
+            since_records=False,
+        ),
+    ] = False
+    compile: Annotated[
+        bool, key("true: torch.compile for forwards of the model", since_records=False)
+    ] = False
     accumulate: Annotated[
         int,
         key(
@@ -129,10 +146,31 @@ class Train:
         Literal["none", "crop", "flip-crop", "library"],
         key("crop: 90 % of the image or more; flip-crop: 8 % or more, mirrored at random"),
     ] = "none"
+    pipeline: Annotated[
+        Literal["pil", "tensor", "cached"],
+        key(
+            "floats of PIL's images; uint8 to the device; the same from stored resized images",
+            since_records=False,
+        ),
+    ] = "pil"
 
 
 _OWNERS = {"betas": ("adamw", "adam"), "momentum": ("sgd",)}
 """Keys of ``train`` that some optimizers do not have, with those that have them."""
+
+
+def precision_of(train: Train) -> Literal["float32", "bf16", "fp16"]:
+    """Return the precision of a run that has begun.
+
+    Raises:
+        ValueError: for ``auto``, which a run replaces before it begins.
+    """
+    if train.precision == "auto":
+        raise ValueError(
+            "train.precision=auto depends on the device: resolved() of "
+            "benchmarks.experiment.numerics replaces it"
+        )
+    return train.precision
 
 
 def check_optimizer(train: Train) -> None:
@@ -179,6 +217,13 @@ class Where:
         Literal["auto", "off", "exact"],
         key("cache teacher features if views repeat; exact: require it; off: the same bits again"),
     ] = "off"
+    pixel_dir: Annotated[
+        str | None,
+        key("folder of train.pipeline=cached, shared by runs; null: in each process's memory"),
+    ] = None
+    pixel_gb: Annotated[
+        float, key("most gigabytes of one data set's stored images, 5.9 for 30 000", gt=0)
+    ] = 32.0
     cache_dir: Annotated[
-        str | None, key("folder of a cache file, for later runs with the same teacher")
+        str | None, key("folder of cache files, for later runs with the same teacher or texts")
     ] = None

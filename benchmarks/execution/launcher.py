@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,18 +99,16 @@ def launch(
     out: Path,
     executor: Executor,
     policy: Policy,
-    with_steps: Callable[[Sequence[Job]], list[Job]] = list,
 ) -> Launched:
     """Run the jobs that are due, write their records, and report.
 
     Under torchrun rank 0 decides which jobs are due, writes the records and reports.
 
     Args:
-        jobs: all jobs, finished ones included.
+        jobs: all jobs, finished ones included, with the images of their streams.
         out: folder of the records, for the messages.
         executor: runs the jobs that are due.
         policy: which jobs are due.
-        with_steps: fills in the steps of the jobs that are due.
 
     Raises:
         OSError: when a record cannot be written at the end either.
@@ -122,7 +120,6 @@ def launch(
         for job in jobs:
             clean(job.checkpoint)
     due = [job for job, state in zip(jobs, states, strict=True) if policy.is_due(state)]
-    due = with_steps(due)
     left = {job.file for job in due}
     kept = [(job, s) for job, s in zip(jobs, states, strict=True) if job.file not in left]
     _announce(len(jobs), due, kept, out)

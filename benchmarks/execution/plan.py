@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -43,14 +43,21 @@ def checked_steps(jobs: Sequence[Job]) -> tuple[list[Job], dict[str, Any]]:
 
 
 def known_steps(jobs: Sequence[Job]) -> list[Job]:
-    """Jobs with their steps; 0 for a job that cannot be built, which fails when it runs."""
-    steps: dict[bytes, int] = {}
+    """Jobs with their steps and images; 0 and None for a job that cannot be built.
+
+    Such a job fails when it runs.
+    """
+    known: dict[bytes, tuple[int, Mapping[str, Any] | None]] = {}
     with printed_notices():
         for job in jobs:
             key = _key(job.config)
-            if key not in steps:
-                steps[key] = _steps(job.config)
-    return [replace(job, steps=steps[_key(job.config)]) for job in jobs]
+            if key not in known:
+                known[key] = _steps_and_images(job.config)
+    return [
+        replace(job, steps=steps, images=images)
+        for job in jobs
+        for steps, images in (known[_key(job.config)],)
+    ]
 
 
 @contextmanager
@@ -69,11 +76,12 @@ def printed_notices() -> Iterator[None]:
             warnings.showwarning(other.message, other.category, other.filename, other.lineno)
 
 
-def _steps(config: Config) -> int:
+def _steps_and_images(config: Config) -> tuple[int, Mapping[str, Any] | None]:
     try:
-        return planned_steps(config, prepare(config, only_check=True).stream)
+        stream = prepare(config, only_check=True).stream
+        return planned_steps(config, stream), stream.summary
     except Exception:  # any error: the run raises it again, and its record holds it
-        return 0
+        return 0, None
 
 
 def _key(config: Config) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from benchmarks.config import Recipe, load_recipe, path_configs
 from benchmarks.execution.job import Job
+from benchmarks.experiment.numerics import resolved
 from benchmarks.methods.plugins import checked
 from benchmarks.methods.registry import METHODS
 from benchmarks.results.record import Selection
@@ -73,7 +74,7 @@ def method_jobs(
         run = recipe.of_method(method, overrides)
     source = recipe.path.name
     if METHODS[run.config.method].knob is None or strengths == "recipe":
-        return [Job(checked(run.config, source), folder)]
+        return [Job(resolved(checked(run.config, source)), folder)]
     grids = {"grid": run.grid, "coarse": run.coarse}
     grid = grids[strengths] if isinstance(strengths, str) else strengths
     if isinstance(strengths, str) and not grid:
@@ -85,4 +86,4 @@ def method_jobs(
         )
     selection = Selection("validation", len(grid))
     path = path_configs(run.config, grid)
-    return [Job(checked(config, source), folder, selection) for config in path]
+    return [Job(resolved(checked(config, source)), folder, selection) for config in path]

@@ -63,4 +63,6 @@ def _key(config: Config) -> bytes:
     content, where = plain(config), config.where
     parts = [content[part] for part in ("stream", "backbone", "panel")]
     place = str(config.at("").absolute())
-    return canonical([*parts, config.train.augment, place, where.url, where.sha256, where.md5])
+    train = config.train
+    shown = [train.augment, train.pipeline, where.pixel_dir, where.pixel_gb]
+    return canonical([*parts, *shown, place, where.url, where.sha256, where.md5])

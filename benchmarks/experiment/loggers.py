@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,14 +11,15 @@ from avalanche.logging import BaseLogger
 
 from avalanche_proxyfda.metrics.csv_logger import MetricsCSVLogger
 from benchmarks.config import Config, plain
+from benchmarks.experiment.guarded_logger import GuardedLogger
 
 
 @contextmanager
 def open_loggers(config: Config, folder: Path | None, again: bool = False) -> Iterator[list[Any]]:
     """Open the loggers of ``where.loggers``; the end of the block closes them.
 
-    A logger that cannot be closed costs no record: a warning names the logger. The logger
-    ``text`` writes to ``log.txt``, and ``csv`` to ``csv/metrics.csv``, a line for each number.
+    A logger that fails costs no record: a warning names the logger. The logger ``text`` writes
+    to ``log.txt``, and ``csv`` to ``csv/metrics.csv``, a line for each number.
 
     Args:
         config: configuration of the run.
@@ -43,25 +43,25 @@ def open_loggers(config: Config, folder: Path | None, again: bool = False) -> It
         for name in names:
             assert folder is not None
             folder.mkdir(parents=True, exist_ok=True)
-            loggers.append(_open(name, folder, config, stack, again))
+            logger = GuardedLogger(name, *_open(name, folder, config, again))
+            stack.callback(logger.close)
+            loggers.append(logger)
         yield loggers
 
 
-def _open(name: str, folder: Path, config: Config, stack: ExitStack, again: bool) -> Any:
+def _open(name: str, folder: Path, config: Config, again: bool) -> tuple[Any, Callable[[], Any]]:
+    """Return a logger, and the function that closes it."""
     from avalanche import logging
 
     if name == "text":
         file = (folder / "log.txt").open("a" if again else "w", encoding="utf-8")
-        stack.callback(_close, name, file.close)
-        return logging.TextLogger(file)
+        return logging.TextLogger(file), file.close
     if name == "csv":  # Avalanche's own has no place for terms, and 0 for what is not measured
         logger = MetricsCSVLogger(folder / "csv" / "metrics.csv", append=again)
-        stack.callback(_close, name, logger.close)
-        return logger
+        return logger, logger.close
     if name == "tensorboard":
         board = logging.TensorboardLogger(str(folder / "tensorboard"))
-        stack.callback(_close, name, board.writer.close)
-        return board
+        return board, board.writer.close
     try:
         import wandb
     except ImportError as error:
@@ -73,19 +73,7 @@ def _open(name: str, folder: Path, config: Config, stack: ExitStack, again: bool
         config=plain(config),
         save_code=False,
     )
-    stack.callback(_close, name, run.finish)
-    return _WandB(run)
-
-
-def _close(name: str, close: Callable[[], Any]) -> None:
-    try:
-        close()
-    except Exception as error:  # a full disk, a network that is gone
-        warnings.warn(
-            f"where.loggers: {name} could not be closed ({type(error).__name__}: {error}), and its "
-            "last lines may be missing; the record of the run has all numbers",
-            stacklevel=2,
-        )
+    return _WandB(run), run.finish
 
 
 class _WandB(BaseLogger):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from avalanche_proxyfda._accelerator import best_device, device_count, module_of
+from avalanche_proxyfda._float64 import CPU, float64_device
 from avalanche_proxyfda._random import generator, preserved_rng
 from avalanche_proxyfda.metrics import (
     Panel,
@@ -22,7 +23,7 @@ from avalanche_proxyfda.metrics import (
 )
 from avalanche_proxyfda.models import Backbone, TextHead, text_head
 from avalanche_proxyfda.strategies.precision import autocast
-from benchmarks.config import Config, plain
+from benchmarks.config import Config, plain, precision_of
 from benchmarks.streams.panel import PanelData
 from benchmarks.streams.words import words_of
 
@@ -74,7 +75,7 @@ def accuracy(model: nn.Module, data: Any, config: Config, device: torch.device) 
         generator=generator("accuracy"),
     )
     hits = torch.zeros((), dtype=torch.long, device=device)
-    with preserved_rng(device), autocast(config.train.precision, device):
+    with preserved_rng(device), autocast(precision_of(config.train), device, model):
         for images, labels, *tasks in loader:
             task_labels = tasks[0].to(device) if tasks else None
             logits = avalanche_forward(model, images.to(device), task_labels)
@@ -92,31 +93,46 @@ class PanelMoment:
         linear_probe: accuracy of the linear probe (A_LP) by split and set.
         zero_shot: accuracy of the text head by split and set, for sets whose classes have
             words; None without heads.
-        features: test features [N, D] and labels [N] by set.
+        features: test features [N, D] and labels [N] by set; empty once they are compared.
+        drift: result of :meth:`drift_since` for the first moment; empty at the first moment.
     """
 
     linear_probe: Accuracies
     zero_shot: Accuracies | None
     features: dict[str, tuple[Tensor, Tensor]]
+    drift: dict[str, dict[str, float | None]] = field(default_factory=dict)
+
+    def compared(
+        self, first: PanelMoment, optional: bool = False, device: torch.device = CPU
+    ) -> PanelMoment:
+        """Return this moment with its drift in place of its features, see :meth:`drift_since`.
+
+        A run keeps the features of its first moment alone, however many moments it has.
+        """
+        return replace(self, features={}, drift=self.drift_since(first, optional, device))
 
     def drift_since(
-        self, first: PanelMoment, optional: bool = False
+        self,
+        first: PanelMoment,
+        optional: bool = False,
+        device: torch.device = CPU,
     ) -> dict[str, dict[str, float | None]]:
         """Drift of the test features by set and measure; None where a measure has no meaning.
 
         Args:
             first: the moment to compare with.
             optional: adds the optional measures, such as OTDD.
+            device: computes the drift, if it computes in float64; otherwise the CPU does.
         """
-        measures = measure_names(optional)
+        measures, place = measure_names(optional), float64_device(device)
         return {
-            name: defined_drift(first.features[name][0], rows, labels, measures)
+            name: defined_drift(first.features[name][0].to(place), rows.to(place), labels, measures)
             for name, (rows, labels) in self.features.items()
         }
 
 
 def panel_heads(
-    config: Config, backbone: Backbone, panel: list[PanelData]
+    config: Config, backbone: Backbone, panel: list[PanelData], device: torch.device = CPU
 ) -> tuple[dict[str, TextHead] | None, dict[str, str]]:
     """Zero-shot heads by set, and the reason by set without a head; no heads without a text tower.
 
@@ -124,6 +140,7 @@ def panel_heads(
         config: names the prompt templates.
         backbone: has the text tower and its tokenizer, or None for either.
         panel: data sets and their class names.
+        device: computes the features of the texts, and holds the heads.
     """
     if backbone.clip is None or backbone.tokenizer is None:
         return None, {}
@@ -134,8 +151,14 @@ def panel_heads(
         except ValueError as error:
             without[data.images.name] = str(error)
             continue
-        head = text_head(backbone.clip, backbone.tokenizer, words, config.head.templates)
-        heads[data.images.name] = head.cpu()
+        heads[data.images.name] = text_head(
+            backbone.clip,
+            backbone.tokenizer,
+            words,
+            config.head.templates,
+            device,
+            config.where.cache_dir,
+        )
     return heads, without
 
 
@@ -161,7 +184,7 @@ def measure_panel(
     if panel:
         sets, train = [data.images for data in panel], config.train
         shared = Panel(sets, "tower", batch_size=train.eval_batch, num_workers=train.workers)
-        for name, features in shared.of(model, device).items():
+        for name, features in shared.of(model, device, precision_of(train)).items():
             probed = probe_accuracies(features)
             for split in MEASURED:
                 linear_probe[split][name] = probed[split]
@@ -184,7 +207,15 @@ def pretrained_panel(
     content = plain(config)
     seed = config.seed if config.backbone.weights == "random" else None
     parts = [content[part] for part in ("backbone", "head", "panel", "stream", "where")]
-    key = json.dumps([*parts, seed, config.train.eval_batch, config.train.channels_last])
+    train = config.train
+    kernels = [
+        train.channels_last,
+        train.precision,
+        train.tf32,
+        train.deterministic,
+        train.pipeline,
+    ]
+    key = json.dumps([*parts, seed, train.eval_batch, *kernels])
     if key not in _PRETRAINED:
         _PRETRAINED[key] = measure_panel(model, panel, heads, config, device)
     return _PRETRAINED[key]

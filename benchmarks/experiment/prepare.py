@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from avalanche_proxyfda._float64 import CPU
 from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.models import Backbone
 from benchmarks.config import Config
@@ -63,11 +64,13 @@ def prepare(config: Config, only_check: bool = False) -> Prepared:
     stream, panel = data.stream, data.panel
     check_batches(config, stream)
     _seed(config.seed)  # loading may have drawn random numbers
-    model: Any = build_model(config, backbone, stream)
+    model: Any = build_model(config, backbone, stream, CPU if only_check else device)
     if config.train.channels_last:
         model.to(memory_format=torch.channels_last)
     if not only_check:
         model.to(device)
+    if config.train.compile and not only_check:
+        model.compile()  # in place: names, heads and copies stay those of the plain model
     optimizer = build_optimizer(config, model)  # may freeze the tower
     return Prepared(device, backbone, stream, panel, model, optimizer, epochs_of(config, stream))
 

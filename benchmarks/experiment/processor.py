@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.experiment.mac_processor import mac_facts
 from benchmarks.results.record import Cpu
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -39,8 +40,8 @@ _WINDOWS = re.compile(r"Family (\d+) Model (\d+) Stepping (\d+), (\w+)")
 
 @cache
 def processor() -> str:
-    """Name of the processor from Linux; on other systems its kind."""
-    name = _facts(CPUINFO).get("model name")
+    """Name of the processor from Linux or macOS; on other systems its kind."""
+    name = (_facts(CPUINFO) or mac_facts()).get("model name")
     return name or platform.processor() or platform.machine()
 
 
@@ -48,10 +49,11 @@ def cpu(cpuinfo: Path = CPUINFO) -> Cpu:
     """Describe the processor, and what chooses the kernels on it.
 
     Args:
-        cpuinfo: Linux's description of the processors. Without this file, the identifier of
-            Windows is read; on other systems vendor, family, model and stepping are None.
+        cpuinfo: Linux's description of the processors. Without this file, ``sysctl`` of macOS
+            or the identifier of Windows is read; on other systems vendor, family, model and
+            stepping are None.
     """
-    facts = _facts(cpuinfo)
+    facts = _facts(cpuinfo) or mac_facts()
     named = {name: _first(facts, keys) for name, keys in _KEYS.items()}
     windows = _WINDOWS.search(platform.processor()) if not facts else None
     if windows:

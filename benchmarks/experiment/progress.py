@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from avalanche_proxyfda.checkpoint import CheckpointError
 from benchmarks.experiment.measure import PanelMoment
 
 Row = tuple[float | None, ...]
@@ -22,7 +23,8 @@ class Progress:
         matrix: test accuracies, a row before the stream and one after each experience.
         terms: loss terms of each experience, by name, an entry an epoch.
         learnt: validation accuracy of each experience right after it.
-        moments: measurements of the panel, by the number of experiences learnt.
+        moments: measurements of the panel, by the number of experiences learnt; the first has
+            features, the others their drift.
         known: number of values that each epoch metric had before the present experience.
         forgetting: forgetting as Avalanche computes it.
         source: module whose output is the embedding.
@@ -73,6 +75,16 @@ class Progress:
 
     @staticmethod
     def of(content: Mapping[str, Any]) -> Progress:
-        """Return the progress of a result of :meth:`plain`."""
+        """Return the progress of a result of :meth:`plain`.
+
+        Raises:
+            CheckpointError: for a result of an earlier version, which has no drift of its moments.
+        """
+        if any("drift" not in parts for parts in content["moments"].values()):
+            raise CheckpointError(
+                "the run's checkpoint is of an earlier version, which kept the panel's features of "
+                "every moment: resume with that version, delete the run's folder checkpoint, or "
+                "give --no-resume"
+            )
         moments = {k: PanelMoment(**parts) for k, parts in content["moments"].items()}
         return Progress(**{**content, "moments": moments})

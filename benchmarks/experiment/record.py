@@ -15,7 +15,6 @@ from avalanche_proxyfda._accelerator import peak_memory
 from avalanche_proxyfda.plugins.base.features import FeaturePlugin
 from benchmarks.config import Config, plain
 from benchmarks.experiment.kept import keep
-from benchmarks.experiment.measure import PanelMoment
 from benchmarks.experiment.prepare import Prepared
 from benchmarks.experiment.progress import Progress
 from benchmarks.experiment.provenance import provenance
@@ -128,27 +127,22 @@ def failed_record(
 
 
 def _outcome(trained: Trained) -> Outcome:
-    progress, last = trained.progress, len(trained.prepared.stream.test)
-    moments, optional = progress.moments, trained.config.panel.transport
+    progress = trained.progress
     return Outcome(
         accuracy=tuple(progress.matrix),
         avalanche_forgetting=progress.forgetting,
         validation_learnt=tuple(progress.learnt) or None,
         validation_last=trained.validation_last,
         panel=tuple(
-            _moment(after, moment, moments[0], optional and after == last)
-            for after, moment in moments.items()
+            Moment(
+                after=after,
+                linear_probe=moment.linear_probe,
+                zero_shot=moment.zero_shot,
+                drift=moment.drift,
+            )
+            for after, moment in progress.moments.items()
         ),
         loss_terms=tuple(progress.terms),
-    )
-
-
-def _moment(after: int, moment: PanelMoment, before: PanelMoment, optional: bool) -> Moment:
-    return Moment(
-        after=after,
-        linear_probe=moment.linear_probe,
-        zero_shot=moment.zero_shot,
-        drift=moment.drift_since(before, optional) if after else {},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from avalanche_proxyfda._accelerator import pins_memory, reset_peak_memory
 from avalanche_proxyfda.checkpoint import Checkpoints, is_there
+from avalanche_proxyfda.distributed import computed_by_main
 from benchmarks.config import Config
 from benchmarks.experiment.evaluator import (
     accuracy_on,
@@ -18,10 +19,11 @@ from benchmarks.experiment.evaluator import (
 from benchmarks.experiment.kept import check_keepable
 from benchmarks.experiment.loggers import open_loggers
 from benchmarks.experiment.measure import accuracy, measure_panel, panel_heads, pretrained_panel
+from benchmarks.experiment.numerics import numerics, resolved
 from benchmarks.experiment.prepare import Prepared, prepare
 from benchmarks.experiment.progress import Progress, Row
 from benchmarks.experiment.provenance import provenance
-from benchmarks.experiment.ranks import launched
+from benchmarks.experiment.ranks import is_main
 from benchmarks.experiment.record import Trained, record_of, state_hash
 from benchmarks.experiment.strategy import build_strategy
 from benchmarks.experiment.training import StepTimer
@@ -56,8 +58,21 @@ def run(
 
     Raises:
         FileNotFoundError, ValueError: when data, weights or settings do not fit.
-        CheckpointError: when the checkpoint is of another configuration or version.
+        CheckpointError: when the checkpoint is of another configuration, version or images.
     """
+    config = resolved(config)
+    with numerics(config.train):
+        return _run(config, after_step, folder, selection or Selection(), parallel, checkpoint)
+
+
+def _run(
+    config: Config,
+    after_step: Callable[[], None] | None,
+    folder: Path | None,
+    selection: Selection,
+    parallel: int,
+    checkpoint: Path | None,
+) -> Record:
     progress = Progress()  # its clock runs from here
     prepared = prepare(config)
     if config.where.keep_weights:
@@ -67,7 +82,7 @@ def run(
     reset_peak_memory(prepared.device)
     timer, method = StepTimer(after_step), plugins_of(config)
     trained = learn(config, prepared, timer, method, progress, folder, checkpoint)
-    return record_of(trained, how, weights_hash, selection or Selection(), folder)
+    return computed_by_main(lambda: record_of(trained, how, weights_hash, selection, folder))
 
 
 class _Accuracies:
@@ -86,8 +101,9 @@ class _Accuracies:
         self._heads_exist = one_for_all or config.head.kind in with_words
 
     def _on(self, experience: Any) -> float:
-        prepared = self._prepared
-        return accuracy(prepared.model, experience.dataset, self._config, prepared.device)
+        prepared, config = self._prepared, self._config
+        data = experience.dataset
+        return computed_by_main(lambda: accuracy(prepared.model, data, config, prepared.device))
 
     def test_from(self, first: int) -> Row:
         """Test accuracies from experience ``first`` on; None where there is no head yet."""
@@ -120,14 +136,15 @@ def learn(
         checkpoint: see :func:`run`.
     """
     stream, model = prepared.stream, prepared.model
-    heads, wordless = panel_heads(config, prepared.backbone, prepared.panel)
-    panel = (prepared.panel, heads, config, prepared.device)
+    measured = prepared.panel if is_main() else []  # the other ranks get rank 0's record
+    heads, wordless = panel_heads(config, prepared.backbone, measured, prepared.device)
+    panel = (measured, heads, config, prepared.device)
     accuracies = _Accuracies(config, prepared)
     pinned = pins_memory(prepared.device)
     loading = {"num_workers": config.train.workers, "pin_memory": pinned}
     with open_loggers(config, folder, again=is_there(checkpoint)) as loggers:
         strategy = build_strategy(prepared, config, timer, method, loggers)
-        checkpoints = _checkpoints(config, strategy, checkpoint)
+        checkpoints = _checkpoints(config, prepared, strategy, checkpoint)
         resumed = None if checkpoints is None else checkpoints.resume()
         if resumed is not None:
             progress = Progress.of(resumed.extra)
@@ -135,7 +152,7 @@ def learn(
             timer.catch_up()
         if not progress.matrix:
             progress.matrix.append(accuracies.test_from(0))
-            progress.moments = {0: pretrained_panel(model, *panel)} if prepared.panel else {}
+            progress.moments = {0: pretrained_panel(model, *panel)} if measured else {}
         if checkpoints is not None:
             checkpoints.extra = progress.plain
         done = 0 if resumed is None else resumed.experiences
@@ -155,8 +172,12 @@ def learn(
             if stream.validation is not None:
                 progress.learnt.append(accuracies.validation(number))
             last = number == len(stream.test) - 1
-            if prepared.panel and (config.panel.each_experience or last):
-                progress.moments[number + 1] = measure_panel(model, *panel)
+            if measured and (config.panel.each_experience or last):
+                moment = measure_panel(model, *panel)
+                optional = config.panel.transport and last
+                progress.moments[number + 1] = moment.compared(
+                    progress.moments[0], optional, prepared.device
+                )
             if checkpoints is not None:
                 checkpoints.save()
     validation_last = None
@@ -166,15 +187,20 @@ def learn(
     return Trained(config, prepared, strategy, timer, method, progress, wordless, validation_last)
 
 
-def _checkpoints(config: Config, strategy: Any, folder: Path | None) -> Checkpoints | None:
-    """The run's checkpoints; None without a folder, and on several ranks."""
-    if folder is None or launched():
+def _checkpoints(
+    config: Config, prepared: Prepared, strategy: Any, folder: Path | None
+) -> Checkpoints | None:
+    """The run's checkpoints; None without a folder."""
+    if folder is None:
         return None
     where, version = config.where, METHODS[config.method].version
+    images = {"the images of the stream": prepared.stream.summary["split_sha256"]}
+    images |= {f"the images of the panel's {d.images.name}": d.sha256 for d in prepared.panel}
     return Checkpoints(
         strategy,
         folder,
         where.checkpoint_steps,
         where.checkpoint_minutes,
         identity=f"{config.identity}:{version}",
+        data=images,
     )

@@ -10,7 +10,8 @@ from torch import nn
 
 from avalanche_proxyfda import LPFTPlugin
 from avalanche_proxyfda.distributed import DistributedTraining
-from benchmarks.config import Config
+from avalanche_proxyfda.pixels import InputPipeline
+from benchmarks.config import Config, precision_of
 from benchmarks.experiment.epoch_loss import EpochLoss
 from benchmarks.experiment.loop import ObservedEfficientNaive, ObservedNaive
 from benchmarks.experiment.prepare import Prepared
@@ -33,6 +34,8 @@ def build_strategy(
     """
     train = config.train
     shared: list[Any] = [*([DistributedTraining()] if launched() else []), timer]
+    if train.pipeline != "pil":
+        shared.append(InputPipeline(config.seed))
     if train.batches == "balanced" and "mining" not in arguments_of(config.method):
         size = train.classes_per_batch, train.samples_per_class
         shared.append(BalancedBatches(prepared.model.tower, *size, config.seed))
@@ -42,9 +45,10 @@ def build_strategy(
         shared.append(LPFTPlugin(l2=config.head.l2, refit=False))
     kind: Any = ObservedNaive
     options: dict[str, Any] = {}
-    if train.precision != "float32" or train.accumulate > 1:
+    precision = precision_of(train)
+    if precision != "float32" or train.accumulate > 1:
         kind = ObservedEfficientNaive
-        options = {"precision": train.precision, "accumulate": train.accumulate}
+        options = {"precision": precision, "accumulate": train.accumulate}
     return kind(
         timer=timer,
         model=prepared.model,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.distributed.plugin import batch_size
+from avalanche_proxyfda.strategies.precision import autocast
 from benchmarks.experiment.stopwatch import Stopwatch
 
 _COUNTED = ("loader_seconds", "forwards", "samples", "peak_rss")
@@ -167,7 +168,8 @@ class BalancedBatches(SupervisedPlugin[Any], supports_distributed=True):  # type
         """Replace the strategy's loader."""
 
         def features(images: Tensor) -> Tensor:  # not called if every batch has every class
-            rows: Tensor = self._tower.to(images.device)(images)
+            with autocast(getattr(strategy, "precision", "float32"), images.device):
+                rows: Tensor = self._tower.to(images.device)(images)
             return rows
 
         self.batches.install(strategy, features, kwargs)

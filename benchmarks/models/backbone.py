@@ -10,6 +10,8 @@ from torchvision.transforms import v2
 
 from avalanche_proxyfda.models import Backbone, load_backbone
 from avalanche_proxyfda.models.preprocessing import eval_view
+from avalanche_proxyfda.pixels import RowStore, pixel_views
+from avalanche_proxyfda.pixels.rows import GB
 from avalanche_proxyfda.streams.sequence import Transform
 from benchmarks.config import Config
 from benchmarks.models import tiny_clip
@@ -52,22 +54,55 @@ def _normalised(steps: list[Any], mean: Any, std: Any) -> Transform:
     )
 
 
+def _pixel_views(config: Config, backbone: Backbone) -> Views:
+    kind: Any = config.train.augment
+    store = None
+    if config.train.pipeline == "cached":
+        folder = config.where.pixel_dir
+        store = RowStore(folder and config.at(folder), int(config.where.pixel_gb * GB))
+    try:
+        return Views(*pixel_views(backbone.eval_transform, kind, store))
+    except ValueError as error:
+        raise ValueError(f"train.pipeline={config.train.pipeline!r}: {error}") from error
+
+
 def build_views(config: Config, backbone: Backbone) -> Views:
     """Build the views: the library's view for evaluation, ``train.augment``'s for training.
 
+    With ``train.pipeline`` other than ``pil``, the views are those of
+    :func:`~avalanche_proxyfda.pixels.pixel_views`.
+
     Raises:
-        ValueError: if ``train.augment`` needs the mean and the standard deviation of the
+        ImportError: if ``train.pipeline`` needs a decoder that torchvision lacks.
+        ValueError: if a step of a view has no translation to uint8 tensors, or
+            ``train.augment`` needs the mean and the standard deviation of the
             library's evaluation view, and the view has none.
     """
     evaluation, kind = backbone.eval_transform, config.train.augment
-    if kind == "none":
-        return Views(evaluation, evaluation)
+    if config.train.pipeline != "pil":
+        return _pixel_views(config, backbone)
     if kind == "library":
         return Views(backbone.train_transform, evaluation)
+    return Views(pil_view(evaluation, kind, backbone.name), evaluation)
+
+
+def pil_view(evaluation: Transform, kind: str, name: str = "the backbone") -> Transform:
+    """Build the training view of RGB images of PIL.
+
+    Args:
+        evaluation: evaluation view of the library.
+        kind: ``train.augment`` other than ``library``.
+        name: name of the backbone, for the error.
+
+    Raises:
+        ValueError: if the view has no mean and standard deviation, and ``kind`` needs them.
+    """
+    if kind == "none":
+        return evaluation
     norms = [t for t in getattr(evaluation, "transforms", ()) if type(t).__name__ == "Normalize"]
     if len(norms) != 1:
         raise ValueError(
-            f"train.augment={kind!r}: the evaluation view of {backbone.name} has no mean and std; "
+            f"train.augment={kind!r}: the evaluation view of {name} has no mean and std; "
             "set train.augment=none"
         )
     side = int(evaluation(Image.new("RGB", (64, 64))).shape[-1])
@@ -78,4 +113,4 @@ def build_views(config: Config, backbone: Backbone) -> Views:
     ]
     if kind == "flip-crop":
         steps.append(v2.RandomHorizontalFlip())
-    return Views(_normalised(steps, norms[0].mean, norms[0].std), evaluation)
+    return _normalised(steps, norms[0].mean, norms[0].std)

@@ -9,6 +9,7 @@ import torch
 from avalanche.models import IncrementalClassifier
 from torch import nn
 
+from avalanche_proxyfda._float64 import CPU
 from avalanche_proxyfda.models import (
     Backbone,
     GrowingTextHead,
@@ -25,12 +26,20 @@ from benchmarks.streams.stream import Stream
 from benchmarks.streams.words import class_names
 
 
-def build_model(config: Config, backbone: Backbone, stream: Stream) -> nn.Module:
+def build_model(
+    config: Config, backbone: Backbone, stream: Stream, device: torch.device = CPU
+) -> nn.Module:
     """Build a model with the parts ``tower`` and ``head``.
 
     There is one head a task if tasks have labels of their own. There is a growing head if
     experiences add classes. Otherwise there is one head of fixed size. A zero-shot head has
-    all classes from the start.
+    all classes from the start. The model is on the CPU, except for heads of texts.
+
+    Args:
+        config: names the head.
+        backbone: has the tower, and for heads of texts the text tower.
+        stream: tells the classes.
+        device: computes the features of texts.
 
     Raises:
         ValueError: if ``head.kind`` needs texts and the backbone has no text tower, or the
@@ -39,7 +48,7 @@ def build_model(config: Config, backbone: Backbone, stream: Stream) -> nn.Module
     tower, dim = backbone.tower, backbone.dim
     sizes = [len(names) for names in stream.classes]
     if config.head.kind in ("zero-shot", "text-start"):
-        texts = [_text_head(config, backbone, names) for names in class_names(stream)]
+        texts = [_text_head(config, backbone, names, device) for names in class_names(stream)]
         build = _with_texts if config.head.kind == "zero-shot" else _from_texts
         return build(tower, dim, texts, stream)
     if stream.tasks:
@@ -78,13 +87,22 @@ def _joined(tower: nn.Module, head: nn.Module) -> nn.Module:
     return nn.Sequential(OrderedDict(tower=tower, head=head))
 
 
-def _text_head(config: Config, backbone: Backbone, names: tuple[str, ...]) -> TextHead:
+def _text_head(
+    config: Config, backbone: Backbone, names: tuple[str, ...], device: torch.device
+) -> TextHead:
     if backbone.clip is None or backbone.tokenizer is None:
         raise ValueError(
             f"head.kind={config.head.kind!r}: {backbone.name} has no text tower; set "
             "backbone.name to an open_clip backbone, or head.kind=probe or random"
         )
-    return text_head(backbone.clip, backbone.tokenizer, names, config.head.templates)
+    return text_head(
+        backbone.clip,
+        backbone.tokenizer,
+        names,
+        config.head.templates,
+        device,
+        config.where.cache_dir,
+    )
 
 
 def build_optimizer(config: Config, model: Any) -> torch.optim.Optimizer:

@@ -11,7 +11,7 @@ from typing import Any
 from avalanche_proxyfda._files import expanded, write_bytes
 from benchmarks.perf.report import read
 
-MEASURED = ("overhead", "memory", "operations", "scaling", "cache")
+MEASURED = ("overhead", "memory", "operations", "scaling", "cache", "input")
 _MARKED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 
 

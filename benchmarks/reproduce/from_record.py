@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from tqdm import tqdm
 
 from avalanche_proxyfda.features.pooling import pool_features
@@ -244,8 +244,8 @@ def _words(names: tuple[str, ...]) -> tuple[str, ...]:
         return names
 
 
-def _images(items: list[Any]) -> Tensor:
-    return torch.stack([item[0] for item in items])
+def _images(items: list[Any]) -> Any:
+    return default_collate([item[0] for item in items])
 
 
 @torch.no_grad()

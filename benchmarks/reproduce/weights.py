@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from avalanche_proxyfda.tuned import DESCRIPTION, WEIGHTS
 from benchmarks.config import Config
 from benchmarks.experiment.prepare import planned_steps, prepare
 from benchmarks.experiment.run import run
+from benchmarks.reproduce.compare import Repetition
 from benchmarks.reproduce.here import check_images
 from benchmarks.results.record import Record
 
@@ -112,3 +114,38 @@ def repeated(config: Config, record: Record) -> tuple[bytes, Record]:
             bar.update()
 
         return trained_again(config, stepped, record.how.machine.threads)
+
+
+def weights_again(config: Config, record: Record, effect: str) -> tuple[bytes, Record, str]:
+    """Train a run again that kept no weights, and print how the repetition compares.
+
+    Args:
+        config: configuration of the run, with ``where.keep_weights``.
+        record: record of the run.
+        effect: where another model would be seen, for the warning: subject and verb.
+
+    Returns:
+        Content of the weights file, the record of that model, and a note for readers of the
+        result; the note is empty if every number came out again.
+
+    Raises:
+        ValueError: if the images are not those of the run.
+    """
+    print("The run kept no weights (where.keep_weights=true does): training it again.", flush=True)
+    content, again = repeated(config, record)
+    repetition = Repetition.of(record, again)
+    if not repetition.differing:
+        print("The run was reproduced: all its numbers are those of the record.")
+        return content, record, ""
+    if repetition.holds:
+        print("The run was reproduced within the tolerance for another machine.")
+        return content, again, "Trained again on another machine, within the tolerance. "
+    then, now = record.how.machine, again.how.machine
+    print(
+        "WARNING: THE RUN WAS NOT REPRODUCED: trained again, it gave other numbers than the "
+        f"record's.\n{effect} the model of this time, not the record's. Then: "
+        f"{then.processor}, {then.device}, {then.threads} threads; now: {now.processor}, "
+        f"{now.device}, {now.threads} threads.",
+        file=sys.stderr,
+    )
+    return content, again, "Trained again, with other numbers than the record's. "

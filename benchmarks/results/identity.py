@@ -18,12 +18,18 @@ LATER_KEYS: Mapping[str, Any] = {
     "train.momentum": 0.0,
     "train.precision": "float32",
     "train.accumulate": 1,
+    "train.tf32": None,
+    "train.deterministic": False,
+    "train.compile": False,
+    "train.pipeline": "pil",
 }
 """Keys that are younger than the first records, with their defaults in JSON's types.
 
 Each default gives the numbers that runs gave before the key existed. The schema marks the same
 keys with ``since_records=False``.
 """
+UNRESOLVED: Mapping[str, Any] = {"train.precision": "auto"}
+"""Values that a run replaces before it begins; until then they stand for the default."""
 
 
 def canonical(content: Any) -> bytes:
@@ -49,8 +55,9 @@ def _without_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     content = {k: v for k, v in config.items() if k != "where"}
     for key, default in LATER_KEYS.items():
         part, _, name = key.partition(".")
-        if content.get(part, {}).get(name) == default:
-            content[part] = {k: v for k, v in content[part].items() if k != name}
+        held = content.get(part, {})
+        if name in held and held[name] in (default, UNRESOLVED.get(key, default)):
+            content[part] = {k: v for k, v in held.items() if k != name}
     return content
 
 

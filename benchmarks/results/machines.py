@@ -48,9 +48,12 @@ def is_known(how: How) -> bool:
 def same_machine(then: How, now: How) -> bool:
     """Return True if numbers must be the same bits: processor, libraries and threads are equal.
 
-    Both processors must be known in full, so older records are of no machine.
+    Both processors must be known in full, so older records are of no machine. An accelerator
+    repeats its bits with deterministic algorithms alone.
     """
-    return is_known(then) and is_known(now) and not machine_changes(then, now)
+    machine = now.machine
+    repeats = machine.device == "cpu" or machine.deterministic.get("algorithms", False)
+    return repeats and is_known(then) and is_known(now) and not machine_changes(then, now)
 
 
 def code_changes(then: How, now: How) -> list[str]:

@@ -314,6 +314,9 @@ def plain(record: Record) -> dict[str, Any]:
     machine = content["how"]["machine"]
     if machine["cpu"] is None:
         del machine["cpu"]
+    cost = content["cost"]
+    if cost is not None and cost["loader_seconds_per_step"] is None:
+        del cost["loader_seconds_per_step"]
     return content
 
 

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset, Subset
 
 from avalanche_proxyfda.metrics import Panel, PanelSet
 from avalanche_proxyfda.streams.files.datasets import unknown_set
+from avalanche_proxyfda.streams.files.encoded import for_view
 from avalanche_proxyfda.streams.files.images import list_hash
 from avalanche_proxyfda.streams.files.labelled import Labelled
 from avalanche_proxyfda.streams.files.torchvision_sets import TORCHVISION
@@ -46,7 +47,7 @@ class _Viewed(Dataset[tuple[Any, int]]):
     """Images of PIL through a view."""
 
     def __init__(self, data: Labelled, view: Transform) -> None:
-        self.data, self.view = data, view
+        self.data, self.view = for_view(data, view), view
 
     def __len__(self) -> int:
         return len(self.data)
@@ -104,15 +105,24 @@ def _panel_set(config: Config, name: str, views: Views) -> PanelData:
         data, dropped = load_set(name, config.at(""), SetOptions.of(config.stream))
         parts = {split: getattr(data, split) for split in SPLITS}
         identity, classes = data.sha256, data.classes
-        inputs = {split: _Viewed(part, views.evaluation) for split, part in parts.items()}
+        inputs = None
     images: dict[Split, Any] = {}
     sources: dict[Split, Any] = {}
     labels: dict[Split, set[int]] = {}
     for split in SPLITS:
         limit = config.panel.train if split == "train" else config.panel.test
         rows = thinned(parts[split].targets, limit)
-        images[split] = Subset(inputs[split], rows)
         sources[split] = Subset(parts[split], rows)
+        if inputs is None:  # stored rows are those of the chosen images alone
+            part = parts[split]
+            chosen = Labelled(
+                part.source,
+                tuple(part.rows[r] for r in rows),
+                tuple(part.targets[r] for r in rows),
+            )
+            images[split] = _Viewed(chosen, views.evaluation)
+        else:
+            images[split] = Subset(inputs[split], rows)
         labels[split] = {int(parts[split].targets[r]) for r in rows}
     untrained = sorted((labels["validation"] | labels["test"]) - labels["train"])
     if untrained or len(labels["train"]) < 2:

@@ -28,9 +28,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_paths_of_recipes_and_keys(home: Path) -> None:
-    (home / "below.yaml").write_text("stream: {kind: concepts}\nmethods: [fda]")
-    (home / "own.yaml").write_text("base: ~/below.yaml\nwhere: {data: ~/photos}")
-    (home / "m.yaml").write_text("streams: [~/own.yaml]")
+    (home / "below.yaml").write_text("stream: {kind: concepts}\nmethods: [fda]", encoding="utf-8")
+    (home / "own.yaml").write_text("base: ~/below.yaml\nwhere: {data: ~/photos}", encoding="utf-8")
+    (home / "m.yaml").write_text("streams: [~/own.yaml]", encoding="utf-8")
     assert find_recipe("~/own.yaml") == (home / "own.yaml").resolve()
     config = load_recipe(find_recipe("~/own.yaml")).of_method("fda").config
     assert (

@@ -68,7 +68,7 @@ YAML = [
 def test_yaml(tmp_path: Path, text: str, words: str) -> None:
     mark = tmp_path / "mark"
     path = tmp_path / "x.yaml"
-    path.write_text(text.replace("MARK", str(mark)))
+    path.write_text(text.replace("MARK", str(mark)), encoding="utf-8")
     for reader in (load_recipe, lambda p: load_matrix(str(p))):
         with pytest.raises(ValueError, match=words) as caught:
             reader(path)
@@ -104,7 +104,7 @@ def test_yaml_that_is_no_text_or_too_long(tmp_path: Path) -> None:
 def test_lists_of_a_split(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "r" / "n10000000").mkdir(parents=True)
     for name in ("train", "test"):
-        (tmp_path / f"{name}.yaml").write_text(text)
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
     lists = (tmp_path / "train.yaml", tmp_path / "test.yaml")
     with pytest.raises(ValueError, match=words):
         coda(tmp_path / "r", lists, classes=1, counts=None)

@@ -260,7 +260,7 @@ def test_a_folder_that_cannot_be_written_is_an_error() -> None:
 
 
 def test_a_file_where_the_folder_should_be_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "c").write_text("")
+    (tmp_path / "c").write_text("", encoding="utf-8")
     with pytest.raises(FileExistsError):
         save(build(Plain), tmp_path / "c")
 

@@ -211,7 +211,8 @@ def test_what_the_caller_keeps_comes_back_and_clearing_deletes(tmp_path: Path) -
     checkpoints.extra = lambda: extra
     strategy.train(classic(1).train_stream[0], eval_streams=[])
     checkpoints.save()
-    found = Checkpoints(build(Plain), tmp_path / "c").resume()
+    again = build(Plain)
+    found = Checkpoints(again, tmp_path / "c").resume()
     assert found is not None and found.experiences == 1 and not found.inside
     assert repr(found.extra) == repr(extra) and list(found.extra) == list(extra)
     checkpoints.clear()

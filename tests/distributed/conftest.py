@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.distributed.pool import Pool
 
 
 @pytest.fixture(scope="session")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
-    made = Pool(3, tmp_path_factory.mktemp("stores"))
+def pool(tmp_path_factory: pytest.TempPathFactory, forks: Any) -> Iterator[Pool]:
+    made = Pool(3, tmp_path_factory.mktemp("stores"), forks)
     yield made
     made.close()

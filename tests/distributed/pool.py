@@ -56,10 +56,10 @@ class Pool:
     Args:
         most: processes.
         folder: holds the files by which groups meet.
+        context: starts the processes.
     """
 
-    def __init__(self, most: int, folder: Path) -> None:
-        context = mp.get_context("spawn")
+    def __init__(self, most: int, folder: Path, context: Any) -> None:
         self._folder = folder
         self._ranks = []
         for rank in range(most):

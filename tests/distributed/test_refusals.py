@@ -41,6 +41,8 @@ def train(case: str) -> None:
     benchmark = toys.classic()
     if case == "alone":
         first = [FDAPlugin(num_neighbors=4)]
+    elif case == "checkpoints":
+        first = []
     elif case == "order":
         first = [L2SPPlugin(), DistributedTraining()]
     elif case == "wrapped":
@@ -87,7 +89,7 @@ def train(case: str) -> None:
         ("accumulated", "accumulate=2, precision='float32'"),
         ("fp16", "accumulate=1, precision='fp16'"),
         ("graph", "graph_from='accumulated' is of one process"),
-        ("checkpoints", "checkpoints are for a single process"),
+        ("checkpoints", r"put DistributedTraining\(\) first in plugins to save"),
     ],
 )
 def test_what_is_wrong_is_refused(pool: Pool, case: str, message: str) -> None:

@@ -41,7 +41,7 @@ def recipe(root: Path) -> Path:
         "where": {"data": str(root), "device": "cpu", "keep_weights": True},
     }
     file = root / "mini.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
     return file
 
 
@@ -71,7 +71,7 @@ def test_a_run_on_two_ranks_is_the_run_of_one_process(tmp_path: Path) -> None:
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("1 runs, ") == 1 and done.stdout.count("| fda | 1 |") == 1

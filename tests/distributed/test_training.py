@@ -57,6 +57,12 @@ def test_the_number_of_ranks_does_not_matter(pool: Pool, stream: str) -> None:
         alike(pool.run(learn, "all", ranks=ranks, stream=stream, adam=True), single)
 
 
+def test_batches_that_ranks_choose_from_keep_their_names(pool: Pool) -> None:
+    """Without names, ``"clean"`` has no values for a chosen batch."""
+    single = learn("fda-online-clean", plain=True)
+    alike(pool.run(learn, "fda-online-clean"), single)
+
+
 def test_a_rank_without_rows_counts_for_nothing(pool: Pool) -> None:
     """60 rows in batches of 29 leave a last one of 2, of which the third rank has none."""
     for method in ("fda-shuffled", "ldifs"):

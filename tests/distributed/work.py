@@ -124,6 +124,8 @@ def plugins_of(method: str) -> list[Any]:
     """Return the plugins of one of ``METHODS``."""
     if method == "rift-learned":
         return [WideRotation(2.0, q="learned", mean_weight=0.5, name="RIFT")]
+    if method == "fda-online-clean":
+        return [toy_plugin("fda-online", teacher_cache="clean", start="siglip")]
     if method == "all":
         return [toy_plugin(name) for name in ALL]
     return [] if method == "plain" else [toy_plugin(method, **OPTIONS.get(method, {}))]

@@ -13,6 +13,7 @@ ATTRIBUTES = {*KINDS, "is_cuda", "is_xpu", "is_mps"}
 
 HOME = "avalanche_proxyfda._accelerator"
 EXCEPTIONS = {
+    "benchmarks.experiment.numerics": "switches torch's settings of TF32, which belong to CUDA",
     "avalanche_proxyfda._random": "reads checkpoints whose device's stream has the older name",
 }
 

@@ -17,6 +17,7 @@ FLOORS = (
     (f"{P}.plugins",),
     (f"{P}.metrics",),
     (f"{P}.teacher",),
+    (f"{P}.pixels",),
     (f"{P}.data", f"{P}.weights", f"{P}.tuned"),
     (
         f"{P}.features",
@@ -146,6 +147,6 @@ HEAVY = ("torch", "avalanche", "open_clip", "torchvision")
 def test_what_an_import_loads(module: str, absent: tuple[str, ...]) -> None:
     code = f"import sys, {module}; print([m for m in {absent!r} if m in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
     )
     assert done.stdout.strip() == "[]"

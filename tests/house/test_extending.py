@@ -97,7 +97,7 @@ def extend(tree: Path) -> Extended:
         cwd=tree,
         env={**kept, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     facts = json.loads((tree / "out" / "facts.json").read_text(encoding="utf-8"))

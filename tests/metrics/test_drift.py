@@ -85,7 +85,7 @@ def test_knn(k: int) -> None:
 def test_neighbor_overlap_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = pair()
     whole = neighbor_overlap(a, b, 5)
-    monkeypatch.setattr(drift, "_CHUNK", 7)  # the last holds two
+    monkeypatch.setattr(drift, "queries_at_once", lambda *_: 7)  # the last holds two
     assert neighbor_overlap(a, b, 5) == whole
 
 
@@ -172,7 +172,7 @@ def test_measures_without_a_meaning_are_none_and_the_others_stay() -> None:
 def test_each_measure_has_a_suffix_and_a_line_in_the_docs() -> None:
     suffixes = [measure.suffix for measure in MEASURES.values()]
     assert len(set(suffixes)) == len(suffixes)
-    text = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/metrics.md").read_text(encoding="utf-8")
     for name, measure in MEASURES.items():
         line = next(line for line in text.splitlines() if f"`Drift{measure.suffix}/<set>`" in line)
         assert f"`{name}`" in line

@@ -241,6 +241,6 @@ def test_options_cannot_make_a_library_read_weights(
 def test_names_are_of_known_models_alone(tmp_path: Path, family: str, start: str) -> None:
     if family == "timm":
         pytest.importorskip("timm")
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match=r"is unknown; near ones"):
         load_backbone(f"{family}:{start}{tmp_path}")

@@ -105,7 +105,11 @@ def test_a_saved_model_loads_without_this_package(tmp_path: Path) -> None:
         "print(tuple(model(torch.zeros(4, 2)).shape), 'avalanche_proxyfda' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     assert done.stdout.strip() == "(4, 2) False"
     model(torch.zeros(4, 2))

@@ -28,7 +28,7 @@ def test_two_ranks_compute_as_one_process(
         env={**os.environ, **shared, "RANK": "1"},
         cwd=Path(__file__).parents[2],
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     for name, value in {**shared, "RANK": "0"}.items():
         monkeypatch.setenv(name, value)

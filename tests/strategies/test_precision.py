@@ -2,37 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from avalanche.models import MultiHeadClassifier
 from avalanche.training.plugins import SupervisedPlugin
-from torch import Tensor
+from torch import Tensor, nn
 
 from avalanche_proxyfda import EfficientNaive, FDAPlugin, ProxyFDAPlugin
 from avalanche_proxyfda.features.tap import FeatureTap
+from avalanche_proxyfda.metrics import Panel, PanelSet
+from avalanche_proxyfda.strategies.precision import autocast
 from avalanche_proxyfda.teacher.cached import CachedTeacher
+from avalanche_proxyfda.teacher.teacher import FeatureTeacher
 from tests.methods import PLUGINS, toy_plugin
-from tests.plugins.toys import Blobs, Growing, classic, learn, same, strategy
+from tests.plugins.toys import Blobs, Growing, Multi, Plain, classic, learn, same, strategy
 from tests.strategies.common import Smooth, Steps, acting, one_experience, trained
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 both = pytest.mark.parametrize("precision", ["bf16", "fp16"])
 
 
-@both
-@pytest.mark.parametrize("accumulate", [1, 2])
+HEADS: dict[str, Callable[[], nn.Module]] = {"static": Plain, "growing": Growing, "multi": Multi}
+
+
+@pytest.mark.parametrize(
+    ("heads", "accumulate", "precision"),
+    [
+        *(("growing", n, precision) for n in (1, 2) for precision in DTYPES),
+        *((heads, 2, precision) for heads in ("static", "multi") for precision in DTYPES),
+        ("multi", 2, "float32"),
+    ],
+)
 @pytest.mark.parametrize("method", PLUGINS)
 @pytest.mark.filterwarnings("ignore:num_neighbors=4 is clamped")
-def test_every_plugin_stays_finite(method: str, precision: str, accumulate: int) -> None:
+def test_every_plugin_stays_finite(
+    method: str, heads: str, precision: str, accumulate: int
+) -> None:
     own = acting(method)
     more = {"precision": precision, "accumulate": accumulate, "train_mb_size": 12}
-    made = strategy(Growing(), own, adam=True, kind=EfficientNaive, **more)
-    state = learn(made, classic(2), shuffle=False)
-    assert all(v.isfinite().all() and v.dtype != DTYPES[precision] for v in state.values())
+    made = strategy(HEADS[heads](), own, adam=True, kind=EfficientNaive, **more)
+    data = classic(2, task_labels=heads == "multi")
+    state = learn(made, data, shuffle=False)
+    assert all(v.isfinite().all() and v.dtype not in DTYPES.values() for v in state.values())
     metrics = made.evaluator.get_last_metrics()
     assert all(value == value for value in metrics.values() if isinstance(value, float))
     assert made.skipped_updates <= 3  # while the first loss scale, 65536, comes down
+
+
+@pytest.mark.parametrize("masking", [False, True])
+@both
+def test_task_heads_learn_as_in_float32(precision: Any, masking: bool) -> None:
+    """Logits and gradients of a batch with two tasks equal those in float32."""
+    heads, model = MultiHeadClassifier(8, 2, masking=masking), nn.Linear(16, 8)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        images = torch.randn(12, 16)
+        for experience in classic(2, task_labels=True).train_stream:
+            heads.adaptation(experience)
+    labels = torch.arange(12) % 2
+
+    def run(kind: Any) -> list[Tensor]:
+        with autocast(kind, torch.device("cpu"), heads):
+            logits = heads(model(images), labels)
+        loss = nn.functional.cross_entropy(logits, labels)
+        return [logits, *torch.autograd.grad(loss, list(model.parameters()))]
+
+    expected, found = run("float32"), run(precision)
+    assert found[0].dtype == torch.float32 and "forward_single_task" not in vars(heads)
+    for ours, value in zip(found, expected, strict=True):
+        assert 0 < (ours - value).norm() < 0.03 * value.norm()
 
 
 @both
@@ -200,3 +241,34 @@ def test_training_that_has_diverged_says_so() -> None:
     made = strategy(Smooth(), poison, kind=EfficientNaive, precision="fp16", train_epochs=50)
     with pytest.raises(ValueError, match=r"not finite even at a loss scale of .*has diverged"):
         made.train(one_experience(Blobs(60)), eval_streams=[])
+
+
+@pytest.mark.parametrize("mining", ["bank", "prototypes"])
+def test_passes_before_training_have_the_precision_of_training(
+    mining: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LP-FT's probe, feature banks and prototypes read the teacher as the steps do."""
+    dtypes: list[Any] = []
+    live = FeatureTeacher.live
+
+    def noted(teacher: FeatureTeacher, images: Tensor, autocast: Any, forward: Any) -> Any:
+        dtypes.append(autocast)
+        return live(teacher, images, autocast, forward)
+
+    monkeypatch.setattr(FeatureTeacher, "live", noted)
+    options = {"mining": mining, "classes_per_batch": 2, "teacher_cache": "off"}
+    own = [toy_plugin("lp-ft"), toy_plugin("fda", hard_class_batches=True, **options)]
+    trained(Smooth(), *own, precision="bf16")
+    assert set(dtypes) == {torch.bfloat16} and len(dtypes) > 4
+
+
+@both
+def test_a_panel_has_the_precision_of_training(precision: Any) -> None:
+    made, _ = trained(Smooth(), precision=precision)
+    panel = Panel([PanelSet("blobs", Blobs(30), Blobs(12, seed=1))], "backbone")
+    found = panel.at(made)["blobs"].splits["test"][0]
+    with torch.no_grad(), torch.autocast("cpu", dtype=DTYPES[precision]):
+        expected = made.model.eval().backbone(Blobs(12, seed=1).images)
+    assert found.dtype == torch.float32 and torch.equal(found, expected.float())
+    plain = panel.of(made.model, torch.device("cpu"))["blobs"].splits["test"][0]
+    assert 0 < (plain - found).norm() < 0.03 * plain.norm()

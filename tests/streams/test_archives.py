@@ -206,7 +206,7 @@ def test_bounds_damage_and_a_full_disk(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UnsafeArchive, match="or 1 files"):
         bounded(max_files=1)
     (tmp_path / "cut.tar").write_bytes(made.read_bytes()[:700])
-    (tmp_path / "no.tar").write_text("no archive")
+    (tmp_path / "no.tar").write_text("no archive", encoding="utf-8")
     for name in ("cut.tar", "no.tar"):
         with pytest.raises(ValueError, match="is damaged, or no tar archive"):
             extract(tmp_path / name, tmp_path / "out")

@@ -97,7 +97,7 @@ def folder(root: Path, parts: tuple[str, ...] = ("train", "test")) -> Path:
         for k, name in enumerate(("cat", "dog")):
             for n in range(10):
                 image(root / part / name / f"{n}.png", 40 * k, (5 + n, 9), "RGB" if n else "P")
-            (root / part / name / "notes.txt").write_text("no image")
+            (root / part / name / "notes.txt").write_text("no image", encoding="utf-8")
     return root
 
 
@@ -153,7 +153,7 @@ def dtd(root: Path) -> None:
     for part, numbers in (("train", (0, 1)), ("val", (2,)), ("test", (3,))):
         names = [f"{c}/{c}_{n}.jpg" for c in ("banded", "dotted") for n in numbers]
         (base / "labels").mkdir(parents=True, exist_ok=True)
-        (base / "labels" / f"{part}1.txt").write_text("\n".join(names))
+        (base / "labels" / f"{part}1.txt").write_text("\n".join(names), encoding="utf-8")
         for name in names:
             image(base / "images" / name, 9)
 
@@ -168,7 +168,7 @@ def pets(root: Path) -> None:
                 name = f"{breed}_{part}{n}"
                 image(base / "images" / f"{name}.jpg", 9)
                 lines.append(f"{name} {k + 1} 1 1")
-        (base / "annotations" / f"{part}.txt").write_text("\n".join(lines))
+        (base / "annotations" / f"{part}.txt").write_text("\n".join(lines), encoding="utf-8")
 
 
 def food101(root: Path) -> None:
@@ -176,7 +176,7 @@ def food101(root: Path) -> None:
     (base / "meta").mkdir(parents=True)
     for part in ("train", "test"):
         names = {c: [f"{c}/{part}{n}" for n in range(5)] for c in ("pie", "soup")}
-        (base / "meta" / f"{part}.json").write_text(json.dumps(names))
+        (base / "meta" / f"{part}.json").write_text(json.dumps(names), encoding="utf-8")
         for group in names.values():
             for name in group:
                 image(base / "images" / f"{name}.jpg", 9)
@@ -193,7 +193,7 @@ def gtsrb(root: Path) -> None:
         image(base / "GTSRB/Final_Test/Images" / f"{sign:05d}.ppm", sign)
     rows = [f"{sign:05d}.ppm;9;9;0;0;9;9;{sign}" for sign in range(43)]
     head = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"
-    (base / "GT-final_test.csv").write_text("\n".join([head, *rows]))
+    (base / "GT-final_test.csv").write_text("\n".join([head, *rows]), encoding="utf-8")
 
 
 MINIATURES: dict[str, tuple[Any, tuple[int, int, int, int]]] = {

@@ -89,7 +89,7 @@ def broken(folder: Path) -> dict[str, Path]:
     made = {n: folder / f"{n}.jpg" for n in ("empty", "cut", "text", "absent")}
     made["empty"].touch()
     made["cut"].write_bytes(whole.read_bytes()[:300])
-    made["text"].write_text("this is no image")
+    made["text"].write_text("this is no image", encoding="utf-8")
     return made
 
 

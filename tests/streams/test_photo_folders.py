@@ -235,7 +235,10 @@ def _bare(root: Path) -> None:
         (_phone, "no class folder with images; files that are not read: 2 .heic; convert .heic"),
         (_tests_only, "a/train is not there: .*/a has test/, val/ alone; a folder needs"),
         (_bare, "a/train has no class folder with images; images outside of class folders: 1"),
-        (lambda root: root.write_text("x"), "is no folder: a folder needs train/ and test/"),
+        (
+            lambda root: root.write_text("x", encoding="utf-8"),
+            "is no folder: a folder needs train/ and test/",
+        ),
         (lambda root: flat(root, count=2), "a has no image for validation: its classes have too"),
         (lambda root: flat(root.with_name("A")), r"is not there \(is it .*/A\?\)"),
     ],

@@ -29,7 +29,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / wnid).mkdir(parents=True)
         for n in range(3 + k % 3):
             Image.new("RGB", (4, 4), (k, n, 0)).save(root / wnid / f"art_{n}.png")
-    (root / "README.txt").write_text("as the original has one")
+    (root / "README.txt").write_text("as the original has one", encoding="utf-8")
     return root
 
 
@@ -45,7 +45,7 @@ def lists(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, P
             part["targets"].append(numbers[k])
     folder = tmp_path_factory.mktemp("lists")
     for name, part in parts.items():
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(part))
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(part), encoding="utf-8")
     return folder / "a.yaml", folder / "b.yaml"
 
 
@@ -206,9 +206,9 @@ def test_codas_lists_and_orders(tree: Path, lists: tuple[Path, Path]) -> None:
 
 def test_bad_lists_of_coda(tree: Path, lists: tuple[Path, Path], tmp_path: Path) -> None:
     def changed(change: Any) -> tuple[Path, Path]:
-        content = yaml.safe_load(lists[0].read_text())
+        content = yaml.safe_load(lists[0].read_text(encoding="utf-8"))
         change(content)
-        (tmp_path / "a.yaml").write_text(yaml.safe_dump(content))
+        (tmp_path / "a.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
         return tmp_path / "a.yaml", lists[1]
 
     def absent(content: Any) -> None:
@@ -225,7 +225,7 @@ def test_bad_lists_of_coda(tree: Path, lists: tuple[Path, Path], tmp_path: Path)
         )
     with pytest.raises(ValueError, match="needs 'data' and 'targets'"):
         coda(tree, changed(lambda c: c.pop("data")), counts=None)
-    overlap = yaml.safe_load(lists[1].read_text())
+    overlap = yaml.safe_load(lists[1].read_text(encoding="utf-8"))
 
     def twice(content: Any) -> None:
         content["data"].append(overlap["data"][0])
@@ -270,7 +270,7 @@ def test_broken_images_stop_or_are_dropped_and_noted(tree: Path, tmp_path: Path)
     assert list(dropped.summary["dropped"]) == [f"{bad.parent.name}/{bad.name}"]
     assert dropped.summary["train"] == benchmark.summary["train"] - 1
     assert dropped.summary["split_sha256"] != benchmark.summary["split_sha256"]
-    (copy / WNIDS[0] / "Thumbs.db").write_text("no image")
+    (copy / WNIDS[0] / "Thumbs.db").write_text("no image", encoding="utf-8")
     assert hash80(copy).sha256 == benchmark.summary["split_sha256"]
     for path, label in made.test:
         if label == 4:

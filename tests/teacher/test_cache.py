@@ -226,9 +226,9 @@ def _flip(path: Path, at: int) -> None:
 
 def _rewrite(path: Path, **changes: Any) -> None:
     """Change an index, and seal it as if it had been written so."""
-    content = {**json.loads(path.read_text()), **changes}
+    content = {**json.loads(path.read_text(encoding="utf-8")), **changes}
     del content["seal"]
-    path.write_text(json.dumps({**content, "seal": _seal(content)}))
+    path.write_text(json.dumps({**content, "seal": _seal(content)}), encoding="utf-8")
 
 
 DAMAGES: dict[str, Callable[[Path, Path], None]] = {
@@ -239,8 +239,8 @@ DAMAGES: dict[str, Callable[[Path, Path], None]] = {
     "another key": lambda rows, index: _rewrite(index, key={"version": 1, "teacher": "b"}),
     "another version": lambda rows, index: _rewrite(index, key={"version": 0, "teacher": "a"}),
     "more than there is": lambda rows, index: _rewrite(index, count=13),
-    "an empty index": lambda rows, index: index.write_text(""),
-    "not an index": lambda rows, index: index.write_text("[1]"),
+    "an empty index": lambda rows, index: index.write_text("", encoding="utf-8"),
+    "not an index": lambda rows, index: index.write_text("[1]", encoding="utf-8"),
     "a byte of the index": lambda rows, index: _flip(
         index, index.read_bytes().index(b'"names": "') + 10
     ),

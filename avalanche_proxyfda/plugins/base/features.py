@@ -348,6 +348,22 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         resumable = {name: self.pending.get(name, value) for name, value in here.items()}
         return {**super().state_dict(), "counts": counts, **resumable}
 
+    def rank_state(self) -> dict[str, Any]:
+        """Return the part of :meth:`state_dict` that differs between ranks: cache and counts."""
+        state = self.state_dict()
+        cache = (state["reference"] or {}).get("cache")
+        if cache is not None and "rows" in cache:
+            cache = {**cache, "rows": {k: rows.cpu() for k, rows in cache["rows"].items()}}
+        return {"counts": state["counts"], "cache": cache}
+
+    @staticmethod
+    def of_rank(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the state of rank 0 with the part of another rank."""
+        reference = state["reference"]
+        if reference is not None:
+            reference = {**reference, "cache": own["cache"]}
+        return {**state, "counts": own["counts"], "reference": reference}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
         super().load_state_dict(state)

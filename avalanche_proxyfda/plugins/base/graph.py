@@ -21,6 +21,8 @@ from avalanche_proxyfda.losses.fda import FDALoss
 from avalanche_proxyfda.losses.graph import GraphLoss, NegativeWeight
 from avalanche_proxyfda.plugins.base.learned import LearnedLossOptions, LearnedLossPlugin
 from avalanche_proxyfda.plugins.base.online import in_eval_mode, train_on_hardest
+from avalanche_proxyfda.plugins.base.weak import WeakMethod
+from avalanche_proxyfda.strategies.precision import autocast_dtype
 
 L = TypeVar("L", bound=GraphLoss)
 Start = Literal["fitted", "siglip", "refit"]
@@ -195,8 +197,9 @@ class GraphPlugin(LearnedLossPlugin[L]):
                     "give K: leave one of them out"
                 )
         self.num_neighbors, self.samples_per_class = num_neighbors, samples_per_class
+        sigmoid = WeakMethod(self, "sigmoid")
         batches = HardClassBatches(
-            classes_per_batch, samples_per_class, seed, mining, candidates, self.sigmoid
+            classes_per_batch, samples_per_class, seed, mining, candidates, sigmoid
         )
         self._batches = None if hard_class_batches is False else batches
         self._says_left_out = hard_class_batches is None
@@ -261,7 +264,7 @@ class GraphPlugin(LearnedLossPlugin[L]):
         each = self.samples_per_class or SAMPLES_PER_CLASS
         if self._batches is not None:
             labels = getattr(strategy.experience, "task_labels", None) or [0]
-            ask = self.ask_teacher(labels[0])
+            ask = self.ask_teacher(labels[0], autocast_dtype(strategy))
             self._batches.install(strategy, lambda images: self.pooled(ask(images)), loading)
             assert self.reference is not None
             self.reference.forget()

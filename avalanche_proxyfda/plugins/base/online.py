@@ -60,17 +60,12 @@ def train_on_hardest(
     chosen = hardest_classes(students, teachers, first=0, count=count, sigmoid=sigmoid)
     rows = [c * each + place for c in chosen for place in range(each)]
     batch, shard = strategy.mbatch, shard_of(strategy)
+    mine, whole = rows, list(batch)
     if shard is not None:
-        batch = [shard.join(entry) for entry in batch]
+        whole = [shard.join(entry) for entry in batch]
         mine = rows[shard.rank :: shard.world] or rows[-1:]
         cast("DistributedTraining", strategy.plugins[0]).resize(len(rows))
-    else:
-        mine = rows
     index = torch.tensor(mine, device=batch[0].device)
-    entries = [entry.index_select(0, index) for entry in batch]
-    if isinstance(batch, MarkedBatch) and batch.names is not None:
-        sums = None if batch.sums is None else batch.sums[torch.tensor(mine)]
-        marked = MarkedBatch(entries, [batch.names[row] for row in mine], sums)
-        marked[0] = entries[0]  # the names belong to these images
-        entries = marked
-    strategy.mbatch = entries
+    entries = [entry.index_select(0, index) for entry in whole]
+    marked = isinstance(batch, MarkedBatch)
+    strategy.mbatch = batch.chosen(entries, mine, shard) if marked else entries

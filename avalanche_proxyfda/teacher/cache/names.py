@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_LENGTH = 16  # bytes of the SHA-256: two different views do not share 128 bits
+LENGTH = 16
+"""Bytes of a name: two different views do not share 128 bits of the SHA-256."""
 
 
 def pixel_names(images: Tensor, tasks: Tensor | None = None) -> list[bytes]:
@@ -35,7 +36,7 @@ def pixel_names(images: Tensor, tasks: Tensor | None = None) -> list[bytes]:
 def _digest(kind: bytes, label: bytes, row: NDArray[np.uint8]) -> bytes:
     digest = hashlib.sha256(b"%b|%b|" % (kind, label))
     digest.update(row.data)
-    return digest.digest()[:_LENGTH]
+    return digest.digest()[:LENGTH]
 
 
 def sample_name(number: int) -> bytes:

@@ -11,6 +11,7 @@ from torch import Tensor
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import seeded
+from avalanche_proxyfda.data.keyed import KeyedSamples, Stamp
 from avalanche_proxyfda.data.views import ReplayedViews
 from avalanche_proxyfda.features.passes import all_batches
 from avalanche_proxyfda.teacher.cache.batch import task_forward, tasks_of
@@ -66,9 +67,10 @@ class Probe:
         self.count = sum(map(len, datasets))
         numbers = sorted({k * (self.count - 1) // max(1, _PROBED - 1) for k in range(_PROBED)})
         first, second = (self._draw(numbers, seed) for seed in (0, 1))
-        self.batch = strategy.adapted_dataset.collate_fn(first)
-        again = strategy.adapted_dataset.collate_fn(second)[0]
-        self.same_again = torch.equal(self.batch[0], again)
+        self.batch, again = (
+            _shown(strategy.adapted_dataset.collate_fn(items)) for items in (first, second)
+        )
+        self.same_again = torch.equal(self.batch[0], again[0])
         self.values = self._ask(slice(None))
         half = 2 if settings.dtype else None  # bytes of a float16
         self.row_bytes = sum(
@@ -86,7 +88,8 @@ class Probe:
                     break
                 number -= len(data)
             with seeded(seed):
-                items.append(data[number])
+                keyed = isinstance(data, KeyedSamples)  # its views draw from an epoch's streams
+                items.append(data[Stamp(number, seed) if keyed else number])
         return items
 
     def _ask(self, rows: slice) -> Values:
@@ -173,5 +176,12 @@ class Probe:
         return fill
 
 
+def _shown(batch: Any) -> list[Any]:
+    """Return a batch with the model's images on the CPU, which a PixelBatch makes."""
+    images, *rest = batch
+    return [images.to("cpu"), *rest]
+
+
 def _evaluation_view(data: Any) -> Any:
-    return (data.data if isinstance(data, ReplayedViews) else data).eval()
+    wrapped = isinstance(data, (ReplayedViews, KeyedSamples))
+    return (data.data if wrapped else data).eval()

@@ -21,6 +21,11 @@ def build(config: Config, views: Views) -> Stream:
             f"backbone.name={config.backbone.name!r}: the concepts stream holds inputs of "
             "tiny-clip; set backbone.name=tiny-clip"
         )
+    if config.train.pipeline != "pil":
+        raise ValueError(
+            f"train.pipeline={config.train.pipeline!r}: the concepts stream holds inputs of the "
+            "model and no images; set train.pipeline=pil"
+        )
     names = config.stream.sets
     tested, validated = concepts("test", names), concepts("validation", names)
     classes = tuple(concept(name, "train").classes for name in names)

@@ -75,8 +75,8 @@ def troubled(folder: Path) -> Path:
         records.append(replace(record, stream=named))
     for record in records:
         write_record(folder / f"{record.label}.json", record)
-    (folder / "cut.json").write_text('{"schema_version": 1, "ru')
-    (folder / f"{HOSTILE.replace('/', '-')}.json").write_text("[]")
+    (folder / "cut.json").write_text('{"schema_version": 1, "ru', encoding="utf-8")
+    (folder / f"{HOSTILE.replace('/', '-')}.json").write_text("[]", encoding="utf-8")
     return folder
 
 

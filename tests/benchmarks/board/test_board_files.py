@@ -45,7 +45,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     stale = tmp_path / "two" / "figure-9-gone-paths.png"
     stale.parent.mkdir()
     stale.write_bytes(b"of an earlier board")
-    (tmp_path / "matplotlibrc").write_text("font.size: 14\n")
+    (tmp_path / "matplotlibrc").write_text("font.size: 14\n", encoding="utf-8")
     command = [
         sys.executable,
         "-m",
@@ -57,7 +57,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     ]
     surroundings = {"MATPLOTLIBRC": str(tmp_path), "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"}
     environment = {**os.environ, **surroundings}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     names = sorted(p.name for p in (tmp_path / "one").iterdir())
     assert {"index.html", "board.md", "board.csv", "runs.csv"} <= set(names)
@@ -167,6 +167,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert call(tmp_path / "records", "--out", tmp_path / "no", "--seeds", 0) == 2
     # files alone that are no records: a page that says so
     (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "a.json").write_text("{}")
+    (tmp_path / "bad" / "a.json").write_text("{}", encoding="utf-8")
     assert call(tmp_path / "bad", "--out", tmp_path / "bad-out") == 0
-    assert "no schema_version" in (tmp_path / "bad-out" / "index.html").read_text()
+    assert "no schema_version" in (tmp_path / "bad-out" / "index.html").read_text(encoding="utf-8")

@@ -122,7 +122,9 @@ def test_the_board_loads_neither_torch_nor_avalanche() -> None:
         "loaded = {'torch', 'avalanche', 'torchvision', 'benchmarks.board.write'}\n"
         "print(*sorted(loaded & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8"
+    )
     assert done.stdout.split() == ["benchmarks.board.write"], done.stderr
 
 
@@ -134,7 +136,9 @@ def test_help_lists_the_jobs_without_importing_any() -> None:
         "modules = {command.module for command in COMMANDS.values()}\n"
         "print('loaded:', *sorted(modules & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8"
+    )
     assert done.stdout.endswith("loaded:\n"), done.stderr
     for name in ("demo", "run", "sweep", "board", "published", "rerun", "features", "perf"):
         assert f"\n    {name} " in done.stdout

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,6 @@ from benchmarks.streams.views import Views
 from tests.benchmarks.execution.sweeps import instead_of_processes
 from tests.benchmarks.records import finished, recipe
 
-ROOT = Path(__file__).parents[3]
 SHORT = {"train.epochs": 1, "stream.sets": ["digits", "textures"], "panel.sets": ["colours"]}
 
 
@@ -122,25 +118,23 @@ def demo(out: Path, *options: str) -> list[str]:
     return ["demo", "--epochs", "1", "--out", str(out), *sets, *options]
 
 
-def test_the_command_writes_a_record_for_each_run_and_the_board(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("quick_processes")
+def test_the_command_writes_a_record_for_each_run_and_the_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = demo(tmp_path, "--methods", "finetune", "l2sp", "--strengths", "0.1", "0.5")
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert "| finetune |" in done.stdout and "| l2sp | 0.1 |" in done.stdout.replace("**", "")
+    monkeypatch.setattr("sys.argv", ["benchmarks", *words])
+    assert __main__.main() == 0
+    shown = capsys.readouterr()
+    assert "| finetune |" in shown.out and "| l2sp | 0.1 |" in shown.out.replace("**", "")
     (file,) = tmp_path.glob("l2sp-0.5-seed0-*.json")
     record = read_record(file)
     assert record.config["strength"] == 0.5 and record.config["train"]["epochs"] == 1
     assert file.stem.endswith(record.run_id[:8])
     assert (record.selection.data, record.selection.settings) == ("validation", 2)
-    assert "steps: 100%" in done.stderr
+    assert "steps: 100%" in shown.err
     page = tmp_path / "board" / "index.html"
-    assert str(page) in done.stdout and "l2sp" in page.read_text()
+    assert str(page) in shown.out and "l2sp" in page.read_text(encoding="utf-8")
     assert len(list(tmp_path.iterdir())) == 4
 
 
@@ -172,6 +166,7 @@ def test_the_same_command_again_keeps_every_run_and_prints_the_same(
     assert len(instant.ran) == 6
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_a_run_that_fails_is_named_and_does_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

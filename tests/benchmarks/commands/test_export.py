@@ -14,6 +14,7 @@ from PIL import Image
 from avalanche_proxyfda import load_tuned
 from benchmarks.commands import export
 from benchmarks.experiment.run import run
+from benchmarks.reproduce import weights
 from benchmarks.results.files import write_record
 from benchmarks.results.record import Record
 from benchmarks.streams.concepts.data import concept
@@ -74,15 +75,16 @@ def test_a_run_without_weights_is_trained_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path, record = recorded
-    weights = (path.parent / record.label / "model.safetensors").read_bytes()
+    content = (path.parent / record.label / "model.safetensors").read_bytes()
     shutil.copy(path, tmp_path / path.name)
     assert record.outcome is not None
     worse = replace(record, outcome=replace(record.outcome, avalanche_forgetting=0.5))
     for again, warned in ((record, False), (worse, True)):
-        monkeypatch.setattr(export, "repeated", lambda *_, again=again: (weights, again))
+        monkeypatch.setattr(weights, "repeated", lambda *_, again=again: (content, again))
         assert command(tmp_path / path.name) == 0
         out, err = capsys.readouterr()
-        assert "training it again" in out and ("WAS NOT REPRODUCED" in err) is warned
+        assert "training it again" in out and ("was reproduced: all its" in out) is not warned
+        assert ("NOT REPRODUCED" in err and "The files hold the model of this" in err) is warned
     folder = tmp_path / "exported" / record.label
     kept = path.parent / record.label
     for name in ("model.safetensors", "model.json"):

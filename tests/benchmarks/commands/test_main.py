@@ -35,7 +35,7 @@ def test_help_imports_no_heavy_library() -> None:
         "print('heavy:', sorted({'torch', 'avalanche', 'numpy', 'pydantic'} & {*sys.modules}))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
     )
     assert done.stdout.endswith("heavy: []\n")
     for job in COMMANDS:

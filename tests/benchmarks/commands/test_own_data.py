@@ -67,6 +67,7 @@ def test_what_is_no_folder_of_photographs_is_refused_with_the_remedy(
             planned(options(*map(str, words)))
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_from_photographs_to_the_table(
     photos: Path,
     tmp_path: Path,

@@ -42,11 +42,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_imagenet_r(root / "made" / "imagenet-r", imagenet_wnids())
     with tarfile.open(root / "imagenet-r.tar", "w") as tar:
         tar.add(root / "made" / "imagenet-r", "imagenet-r")
-    (root / "mini.yaml").write_text(f"{RECIPE}where: {{data: {root}}}\n")
+    (root / "mini.yaml").write_text(f"{RECIPE}where: {{data: {root}}}\n", encoding="utf-8")
     for method in ("lp-ft", "fda"):
         file = root / "mini" / f"{method}.yaml"
         file.parent.mkdir(exist_ok=True)
-        file.write_text(f"base: ../mini.yaml\nmethod: {method}\n")
+        file.write_text(f"base: ../mini.yaml\nmethod: {method}\n", encoding="utf-8")
     return root
 
 
@@ -64,11 +64,11 @@ def test_from_the_archive_to_the_table(data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "run", "--config", str(data / "mini.yaml")]
     loggers = "where.loggers=[text, csv, tensorboard]"
     done = subprocess.run(
-        [*command, "--out", str(tmp_path), "--set", loggers],
+        [*command, "--out", str(tmp_path), "--set", loggers, "stream.num_experiences=2"],
         cwd=ROOT,
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     assert "2 runs, " in done.stdout and "100%" in done.stderr
@@ -81,7 +81,7 @@ def test_from_the_archive_to_the_table(data: Path, tmp_path: Path) -> None:
     assert summary["split"] == "hash80" and len(summary["class_order"]) == 200
     assert record.config["method"] == "fda" and record.config["where"]["data"] == "<data>"
     folder = files[0].with_suffix("")
-    assert "FDA_alignment_Epoch" in (folder / "log.txt").read_text()
+    assert "FDA_alignment_Epoch" in (folder / "log.txt").read_text(encoding="utf-8")
     assert list((folder / "csv").glob("*.csv"))
     assert list((folder / "tensorboard").rglob("events*"))
 
@@ -113,6 +113,7 @@ def test_dry_run_shows_the_configuration_the_stream_and_the_steps(
     assert [(r["seed"], r["strength"]) for r in runs] == [(1, 3.0), (2, 3.0)]
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_broken_images_are_scanned_for_dropped_or_stopped_at(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,7 +129,7 @@ def test_broken_images_are_scanned_for_dropped_or_stopped_at(
         "where": {"data": str(tmp_path)},
     }
     file = tmp_path / "r.yaml"
-    file.write_text(yaml.safe_dump(recipe))
+    file.write_text(yaml.safe_dump(recipe), encoding="utf-8")
     assert call("--config", file, "--scan") == 1
     shown = capsys.readouterr().out
     assert "48 images read, 2 of them broken" in shown
@@ -241,7 +242,7 @@ def test_a_method_needs_no_line_in_the_recipe(
 def test_records_that_cannot_be_written_are_refused_at_the_start(
     data: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OSError, match="file"):
         call("--config", data / "mini.yaml", "--out", tmp_path / "file")
 

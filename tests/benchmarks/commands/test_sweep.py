@@ -14,6 +14,7 @@ from benchmarks.results.record import Record
 from tests.benchmarks.execution.sweeps import (
     InstantExecutor,
     call,
+    finished_job,
     instead_of_processes,
     small_jobs,
     write,
@@ -52,12 +53,12 @@ def test_a_file_that_is_no_record_of_the_run_is_kept_aside(
     words = ("--matrix", write(tmp_path), "--out", tmp_path)
     first, second, *_ = small_jobs(tmp_path)
     write_record(first.file, finished(second.config))  # of another run
-    second.file.write_text("{")
+    second.file.write_text("{", encoding="utf-8")
     assert call(*words) == 1 and len(instant.ran) == 4
     shown = capsys.readouterr().out
     assert "the record of another run" in shown and "cut off" in shown
     assert call(*words, "--retry-failed") == 0 and len(instant.ran) == 6
-    assert second.file.with_name(f"{second.file.name}.refused").read_text() == "{"
+    assert second.file.with_name(f"{second.file.name}.refused").read_text(encoding="utf-8") == "{"
     assert read_record(first.file).run_id == first.config.identity
 
 
@@ -78,7 +79,7 @@ def test_the_list_and_a_single_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def finishes(job: Job, tick: Callable[[], None] | None = None, parallel: int = 1) -> Record:
-        return finished(job.config)
+        return finished_job(job)
 
     def fails(job: Job, tick: Callable[[], None] | None = None, parallel: int = 1) -> Record:
         raise MemoryError("no more")

@@ -35,7 +35,7 @@ assert recipe.config.identity and keys_help()
 )
 def test_configurations_load_neither_torch_nor_avalanche(program: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", program + HEAVY], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", program + HEAVY], cwd=ROOT, capture_output=True, encoding="utf-8"
     )
     assert done.returncode == 0, done.stderr
 

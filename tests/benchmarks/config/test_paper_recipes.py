@@ -137,7 +137,9 @@ def lists(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             images: Sequence[Path] = sorted(folder.iterdir())[chosen]
             files += [f"data/imagenet-r/{folder.name}/{image.name}" for image in images]
             targets += [number] * len(images)
-        (tmp_path / name).write_text(yaml.safe_dump({"data": files, "targets": targets}))
+        (tmp_path / name).write_text(
+            yaml.safe_dump({"data": files, "targets": targets}), encoding="utf-8"
+        )
 
     write("imagenet-r_train.yaml", slice(1, None))
     write("imagenet-r_test.yaml", slice(1))

@@ -22,7 +22,7 @@ from benchmarks.methods.plugins import checked, plugins_of
 from benchmarks.methods.registry import METHODS
 
 STREAMS = sorted(path.stem for path in RECIPES.glob("*.yaml"))
-IDENTITIES = json.loads(Path(__file__).with_name("identities.json").read_text())
+IDENTITIES = json.loads(Path(__file__).with_name("identities.json").read_text(encoding="utf-8"))
 
 
 def shipped(stream: str, method: str, overrides: dict[str, Any] | None = None) -> Config:
@@ -67,7 +67,7 @@ def test_a_stream_has_one_file() -> None:
 
 def write(folder: Path, text: str, name: str = "x.yaml") -> Path:
     path = folder / name
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -69,8 +69,8 @@ def check(config: Config) -> None:
 
 
 def test_values_on_the_command_line_are_those_of_a_recipe(tmp_path: Path) -> None:
-    (tmp_path / "x.yaml").write_text(CONTENT)
-    (tmp_path / "plain.yaml").write_text("method: proxy-fda\nstrength: 1")
+    (tmp_path / "x.yaml").write_text(CONTENT, encoding="utf-8")
+    (tmp_path / "plain.yaml").write_text("method: proxy-fda\nstrength: 1", encoding="utf-8")
     typed = ["where.teacher_cache=off", "options.learning_rate=1e-4", "train.lr=1e-3"]
     in_file = load_recipe(tmp_path / "x.yaml").config
     typed_in = load_recipe(tmp_path / "plain.yaml", parse_overrides(typed)).config
@@ -83,7 +83,8 @@ def test_values_of_a_matrix(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(
         "streams: [concepts.yaml]\nmethods: [proxy-fda]\nstrengths: {proxy-fda: [1e-1]}\n"
         "set: {where.teacher_cache: off, train.lr: 1e-3}\n"
-        "variants: [{options.learning_rate: 1e-4}]\n"
+        "variants: [{options.learning_rate: 1e-4}]\n",
+        encoding="utf-8",
     )
     (job,) = jobs_of(load_matrix(str(tmp_path / "m.yaml")), tmp_path)
     check(job.config)

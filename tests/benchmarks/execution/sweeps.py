@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ SMALL = {
 
 def write(folder: Path, **changes: Any) -> str:
     path = folder / "m.yaml"
-    path.write_text(yaml.safe_dump({**SMALL, **changes}))
+    path.write_text(yaml.safe_dump({**SMALL, **changes}), encoding="utf-8")
     return str(path)
 
 
@@ -41,6 +42,16 @@ def call(*words: object) -> int:
     parser = argparse.ArgumentParser()
     command.add_options(parser)
     return command.main(parser.parse_args(list(map(str, words))))
+
+
+def finished_job(job: Job) -> Record:
+    """A finished record of a job, on its images where they are known."""
+    record = finished(job.config)
+    if job.images is None:
+        return record
+    assert record.stream is not None
+    stream = replace(record.stream, split_sha256=job.images["split_sha256"])
+    return replace(record, stream=stream)
 
 
 class InstantExecutor:
@@ -59,7 +70,7 @@ class InstantExecutor:
                 raise KeyboardInterrupt
             self.ran.append(job.about)
             bad = job.about in self.fails
-            done(job, RuntimeError("no more memory") if bad else finished(job.config))
+            done(job, RuntimeError("no more memory") if bad else finished_job(job))
             stepped(job.steps)
 
 

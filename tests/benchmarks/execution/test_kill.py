@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing as mp
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,25 +24,20 @@ STRENGTHS = {"wise-ft": 0.5}
 
 
 @pytest.fixture(scope="module")
-def live() -> Iterator[Live]:
+def live(forks: Any) -> Live:
     """Lets a run live once, in a process that has imported everything already."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        context = mp.get_context("forkserver")
-        context.set_forkserver_preload(["benchmarks.experiment.run", "timm", "open_clip"])
 
-        def once(made: Any, folder: Path, moment: str = "", number: int = 0) -> int | None:
-            process = context.Process(
-                target=run_once, args=(plain(made), str(folder), moment, number)
-            )
-            process.start()
-            process.join(200)
-            if process.is_alive():
-                process.kill()
-                pytest.fail(f"{made.about} hangs after {moment} {number}")
-            return process.exitcode
+    def once(made: Any, folder: Path, moment: str = "", number: int = 0) -> int | None:
+        process = forks.Process(target=run_once, args=(plain(made), str(folder), moment, number))
+        process.start()
+        process.join(200)
+        if process.is_alive():
+            process.kill()
+            pytest.fail(f"{made.about} hangs after {moment} {number}")
+        code: int | None = process.exitcode
+        return code
 
-        yield once
+    return once
 
 
 def small(data: Path, method: str, **changes: Any) -> Any:

@@ -119,6 +119,7 @@ def test_other_ranks_report_nothing(
     assert ran == [jobs[1]] and "are finished. Took" not in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_a_stream_that_cannot_be_built_fails_its_own_runs_alone(tmp_path: Path) -> None:
     jobs = small_jobs(tmp_path, strengths={"fda": [1]})
     recipe = load_recipe(FOLDER.parent / "recipes/pacs_mobilenet.yaml")

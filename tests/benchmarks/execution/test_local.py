@@ -22,6 +22,8 @@ from benchmarks.results.record import Record
 from tests.benchmarks.execution.sweeps import refuses, small_jobs
 from tests.benchmarks.records import finished, recipe
 
+pytestmark = pytest.mark.usefixtures("quick_processes")
+
 
 def test_executors_have_one_signature() -> None:
     executors: list[Executor] = [LocalExecutor(), RayExecutor(), TorchrunExecutor()]

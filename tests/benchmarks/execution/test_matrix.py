@@ -70,7 +70,7 @@ def test_bad_matrices(tmp_path: Path, changes: dict[str, Any], message: str) -> 
 
 def test_the_recipe_of_one_method_is_no_stream(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
-    own.write_text("base: concepts.yaml\nmethod: fda")
+    own.write_text("base: concepts.yaml\nmethod: fda", encoding="utf-8")
     for methods, message in ((None, "list no methods"), (["fda"], "own.yaml is the recipe of one")):
         with pytest.raises(ValueError, match=message):
             small_jobs(tmp_path, streams=[str(own)], methods=methods)
@@ -81,7 +81,7 @@ def test_a_matrix_that_is_no_file_and_bad_options(tmp_path: Path) -> None:
         load_matrix("nothing.yaml")
     with pytest.raises(FileNotFoundError, match=r"did you mean 'ablations\.yaml'\?"):
         load_matrix("Ablation.yaml")
-    (tmp_path / "list.yaml").write_text("[1]")
+    (tmp_path / "list.yaml").write_text("[1]", encoding="utf-8")
     with pytest.raises(ValueError, match="must hold keys"):
         load_matrix(str(tmp_path / "list.yaml"))
     with pytest.raises(ValueError, match="--jobs 0"):

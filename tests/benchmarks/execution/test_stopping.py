@@ -133,7 +133,7 @@ def test_the_python_that_runs_now_is_printed(
     ):
         place_of = tmp_path / ".venv/bin"
         place_of.mkdir(parents=True, exist_ok=True)
-        (place_of / "python").write_text("#!/bin/sh\n")
+        (place_of / "python").write_text("#!/bin/sh\n", encoding="utf-8")
         (place_of / "python").chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(place / "python3"))
         monkeypatch.setenv("PATH", path)

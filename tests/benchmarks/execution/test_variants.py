@@ -115,9 +115,9 @@ def test_the_strengths_of_a_variant_are_one_path(tmp_path: Path) -> None:
 
 
 def test_the_example_of_the_docs(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[3] / "docs/records.md").read_text()
+    text = (Path(__file__).parents[3] / "docs/records.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "m.yaml").write_text(block)
+    (tmp_path / "m.yaml").write_text(block, encoding="utf-8")
     jobs = jobs_of(load_matrix(str(tmp_path / "m.yaml")), tmp_path)
     assert len(jobs) == 3 * (1 + 3)
 

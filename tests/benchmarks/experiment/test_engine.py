@@ -92,7 +92,7 @@ def test_an_open_clip_model_with_weights_from_a_file(data: Path, tmp_path: Path,
         "vision_cfg": {"image_size": 32, "patch_size": 8, "head_width": 8, **sizes},
         "text_cfg": {"context_length": 77, "vocab_size": 49408, "heads": 2, **sizes},
     }
-    (tmp_path / "tiny-for-runs.json").write_text(json.dumps(architecture))
+    (tmp_path / "tiny-for-runs.json").write_text(json.dumps(architecture), encoding="utf-8")
     open_clip.add_model_config(tmp_path / "tiny-for-runs.json")
     torch.manual_seed(3)
     weights = open_clip.create_model("tiny-for-runs")
@@ -193,17 +193,20 @@ def test_the_code_that_made_a_record_is_named(tmp_path: Path) -> None:
     def git(*words: str) -> str:
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
         done = subprocess.run(
-            ["git", "-C", str(tmp_path), *who, *words], capture_output=True, text=True, check=True
+            ["git", "-C", str(tmp_path), *who, *words],
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
         )
         return done.stdout.strip()
 
     assert code(tmp_path / "nowhere") == {"commit": None, "changed": None}
     git("init")
-    (tmp_path / "file").write_text("a")
+    (tmp_path / "file").write_text("a", encoding="utf-8")
     git("add", "file")
     git("commit", "-m", "a")
     assert code(tmp_path) == {"commit": git("rev-parse", "HEAD"), "changed": False}
-    (tmp_path / "file").write_text("b")
+    (tmp_path / "file").write_text("b", encoding="utf-8")
     code.cache_clear()
     assert code(tmp_path)["changed"] is True
 
@@ -212,13 +215,13 @@ def test_the_teachers_cache_is_counted_and_is_no_part_of_the_run(data: Path) -> 
     found = {}
     for choice in ("off", "auto"):
         where = {"data": str(data), "device": "cpu", "teacher_cache": choice}
-        made = imagenet_r(
+        made = config(
             data,
-            2,
             method="rkd",
             strength=1.0,
             where=where,
-            train={"lr": 1e-4, "batch": 64, "epochs": 2},
+            stream={"kind": "sequence", "sets": ["folder:stripes", "folder:grey"]},
+            train={"lr": 1e-4, "batch": 12, "epochs": 2},
             panel={"sets": []},
         )
         found[choice] = run(made)
@@ -232,8 +235,7 @@ def test_the_teachers_cache_is_counted_and_is_no_part_of_the_run(data: Path) -> 
         assert one.keys() == two.keys()  # no hit rate among them
         assert one["RKD_relations"] == pytest.approx(two["RKD_relations"], rel=1e-4)
     old = {k: v for k, v in cached.how.config["where"].items() if k != "teacher_cache"}
-    config = {**cached.how.config, "where": old}
-    older = replace(cached, how=replace(cached.how, config=config))
+    older = replace(cached, how=replace(cached.how, config={**cached.how.config, "where": old}))
     assert config_of(older, Here(data=str(data))).where == replace(
         read(live.how.config).where, data=str(data), keep_weights=True
     )

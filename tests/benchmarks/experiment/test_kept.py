@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,25 +90,41 @@ def test_a_full_disk_costs_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    class Closed:
-        def close(self) -> None:
-            raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(kept, "write_bytes", full)
-    real = loggers._open
-
-    def opened(name: str, folder: Path, config: Config, stack: Any, again: bool) -> Any:
-        stack.callback(loggers._close, name, Closed().close)
-        return real(name, folder, config, stack, again)
-
-    monkeypatch.setattr(loggers, "_open", opened)
-    config = recipe("finetune", **SHORT, where__keep_weights=True, where__loggers=["text"])
-    with (
-        pytest.warns(UserWarning, match=r"was not kept \(OSError.*No space.*make room in the f"),
-        pytest.warns(UserWarning, match=r"text could not be closed .*the record of the run has"),
-    ):
+    config = recipe("finetune", **SHORT, where__keep_weights=True)
+    with pytest.warns(UserWarning, match=r"was not kept \(OSError.*No space.*make room in the f"):
         record = run(config, folder=tmp_path / config.label)
     assert record.status == "finished" and record.artefacts == {} and record.outcome is not None
+
+
+def test_loggers_that_fail_in_training_end_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, opened, steps = loggers._open, dict[str, Any](), list[int]()
+
+    def opens(name: str, *rest: Any) -> Any:
+        opened[name] = real(name, *rest)
+        return opened[name]
+
+    def step() -> None:
+        steps.append(1)
+        if len(steps) == 2:
+            opened["text"][0].file.close()  # the next line fails
+            (tmp_path / "log.txt").unlink()
+            opened["csv"][0]._file = full = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115
+            opened["csv"][0]._lines = csv.writer(full)
+
+    monkeypatch.setattr(loggers, "_open", opens)
+    config = recipe("finetune", **SHORT, where__loggers=["text", "csv"])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        record = run(config, step, tmp_path)
+    said = sorted(str(w.message) for w in caught if " lacks lines; the " in str(w.message))
+    assert len(said) == 2 and len(steps) > 2  # once each, though closing the full file fails too
+    assert said[0].startswith(f"{tmp_path}/csv/metrics.csv cannot be written (OSError: [Errno 28]")
+    assert said[1].startswith("where.loggers: text failed (ValueError: I/O operation on closed f")
+    assert said[1].endswith("the run goes on, and its record has all numbers")
+    assert record.reproducible() == run(recipe("finetune", **SHORT)).reproducible()
 
 
 class Odd(nn.Module):

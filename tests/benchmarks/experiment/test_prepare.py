@@ -215,9 +215,18 @@ def test_zero_shot_needs_texts_and_words(data: Path, tmp_path: Path) -> None:
         run(strange)
 
 
-def test_panel_sets_without_words_have_no_zero_shot_head_and_say_why(data: Path) -> None:
+def test_panel_sets_without_words_have_no_zero_shot_head_and_say_why(
+    data: Path, tmp_path: Path
+) -> None:
     made = config(data, panel={"sets": ["colours", "shapes"]})
     ready = prepare(made)
+    where = {"data": str(data), "device": "cpu", "cache_dir": str(tmp_path / "kept")}
+    kept = config(data, panel={"sets": ["colours"]}, where=where)
+    meta = torch.device("meta")
+    with pytest.raises(NotImplementedError, match="meta"):  # so the device computes the texts
+        panel_heads(kept, ready.backbone, ready.panel[:1], meta)
+    panel_heads(kept, ready.backbone, ready.panel[:1])
+    assert [f.suffix for f in (tmp_path / "kept").iterdir()] == [".safetensors"]
     numbered = replace(ready.panel[1], classes=tuple(str(k) for k in range(12)))
     heads, without = panel_heads(made, ready.backbone, [ready.panel[0], numbered])
     assert list(heads or {}) == ["colours"]

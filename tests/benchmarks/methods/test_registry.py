@@ -103,5 +103,7 @@ def test_importing_the_registry_is_cheap() -> None:
         "import sys, benchmarks.methods.registry\n"
         "print(sorted({'torch', 'avalanche', 'pydantic', 'numpy'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8"
+    )
     assert done.stdout == "[]\n", done.stderr

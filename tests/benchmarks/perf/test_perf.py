@@ -191,7 +191,7 @@ def test_overhead_writes_what_the_page_says(
         for a, b in zip(steps["fda, cached"]["seconds"], steps["finetune"]["seconds"], strict=True)
     ]
     assert made["summary"]["fda, cached"]["ratio"]["median"] == pytest.approx(sum(again) / 2)
-    assert (tmp_path / "overhead.svg").read_text().lstrip().startswith("<?xml")
+    assert (tmp_path / "overhead.svg").read_text(encoding="utf-8").lstrip().startswith("<?xml")
     shown = capsys.readouterr().out.strip().splitlines()
     assert shown[-1] == overhead.line(made) and "fda, cached" in shown[-1]
 
@@ -326,7 +326,8 @@ def test_a_cache_misses_while_it_fills_and_takes_what_it_told(
 
 
 def test_the_page_has_the_tables_of_its_reports() -> None:
-    text, folder = (ROOT / "docs/performance.md").read_text(), ROOT / "docs/performance"
+    text = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
+    folder = ROOT / "docs/performance"
     assert page.filled(text, folder) == text
     assert all(f"<!-- {name} -->" in text for name in page.MEASURED)
     made = [read(file) for file in folder.glob("*.json")]
@@ -339,9 +340,9 @@ def test_a_mark_of_nothing_and_a_file_of_another_kind_are_refused(tmp_path: Path
     marked = "a\n<!-- memory -->\nold\n<!-- end of memory -->\nb"
     assert "Not measured yet" in page.filled(marked, tmp_path)
     assert "old" not in page.filled(marked, tmp_path)
-    (tmp_path / "memory.json").write_text("[]")
+    (tmp_path / "memory.json").write_text("[]", encoding="utf-8")
     with pytest.raises(ValueError, match="no report"):
         read(tmp_path / "memory.json")
-    (tmp_path / "memory.json").write_text(json.dumps({"version": 0}))
+    (tmp_path / "memory.json").write_text(json.dumps({"version": 0}), encoding="utf-8")
     with pytest.raises(ValueError, match="measure again"):
         read(tmp_path / "memory.json")

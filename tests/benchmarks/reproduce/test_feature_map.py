@@ -148,9 +148,10 @@ def test_a_run_that_is_not_reproduced_is_told_and_drawn(
 ) -> None:
     status, told = command(copied.path, "--set", "digits", "--images", "30", "--neighbors", "5")
     assert status == 0 and "was reproduced" not in told
-    assert "WARNING: THE RUN WAS NOT REPRODUCED" in capsys.readouterr().err
+    warned = capsys.readouterr().err
+    assert "WARNING: THE RUN WAS NOT REPRODUCED" in warned and "The figure shows the mod" in warned
     (table,) = (copied.path.parent / "features").glob("*-digits.csv")
-    found = list(csv.DictReader(table.open()))
+    found = list(csv.DictReader(table.open(encoding="utf-8")))
     assert len(found) == 30  # classes in turn
     assert {sum(r["class"] == c for r in found) for c in {r["class"] for r in found}} == {3}
 
@@ -269,9 +270,9 @@ def test_records_that_cannot_be_drawn_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.json: the run failed \(RuntimeError: no more memory"):
         command(path)
     write_record(path, finished(recipe("fda", strength=1.0)))
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     content["how"]["config"]["seed"] = 5
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ValueError, match=r"a\.json: its hash is not .*: it was edited"):
         command(path)
     without = finished(recipe("fda", strength=1.0))

@@ -105,7 +105,7 @@ def test_no_place_of_the_user_is_in_a_record(
     assert failure.how.command[:4] == ("python", "-m", "benchmarks", "run")
     for record in (outside, inside, failure):
         write_record(tmp_path / "a.json", record)
-        text = (tmp_path / "a.json").read_text()
+        text = (tmp_path / "a.json").read_text(encoding="utf-8")
         assert "my photos" not in text and str(photos.parent) not in text
     assert inside.how.config["where"]["data"] == "<data>"
     assert outside.how.config["stream"]["sets"] == ["folder:<elsewhere>/pets"]
@@ -154,7 +154,7 @@ def test_an_older_record_with_its_path_is_compared(
 ) -> None:
     """A record from before holds the path, in its hash of the split too."""
     write_record(tmp_path / "new.json", outside)
-    content = json.loads((tmp_path / "new.json").read_text())
+    content = json.loads((tmp_path / "new.json").read_text(encoding="utf-8"))
     config, stream = content["how"]["config"], content["stream"]
     name, places = f"folder:{photos}/pets", f"folder:{photos}/more/places"
     config["stream"]["sets"], config["panel"]["sets"] = [name], [places]

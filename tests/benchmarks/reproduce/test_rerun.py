@@ -47,10 +47,10 @@ def test_every_number_comes_out_again(
 
 def edited(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     """Edit the content of a record's file, and seal it again."""
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     edit(content)
     content["sha256"] = seal(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def on_another_processor(record: Record) -> Record:
@@ -151,7 +151,9 @@ def test_a_record_without_its_processor_says_so(
     monkeypatch.setattr(weights, "trained_again", lambda *_: (b"", record))
     older = replace(record, how=replace(record.how, machine=replace(record.how.machine, cpu=None)))
     write_record(tmp_path / "a.json", older)
-    assert "cpu" not in json.loads((tmp_path / "a.json").read_text())["how"]["machine"]
+    assert (
+        "cpu" not in json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["how"]["machine"]
+    )
     edited(tmp_path / "a.json", moved(0.0025))
     assert call(tmp_path / "a.json") == 0
     shown = capsys.readouterr().out
@@ -191,7 +193,7 @@ def test_what_cannot_be_made_again_is_said(
     write_record(tmp_path / "f.json", failed(recipe("lp-ft")))
     assert call(tmp_path / "f.json") == 2
     assert "the run failed" in capsys.readouterr().err
-    (tmp_path / "cut.json").write_text("{")
+    (tmp_path / "cut.json").write_text("{", encoding="utf-8")
     assert call(tmp_path / "cut.json") == 2
     assert call(tmp_path / "nowhere.json") == 2
     assert capsys.readouterr().err.count("error: ") == 2

@@ -125,3 +125,14 @@ def test_the_same_machine_is_known_on_both_sides(record: Record) -> None:
     moved = replace(here, code=replace(here.code, commit="1" * 40))
     assert same_machine(here, moved)
     assert code_changes(here, moved) == ["commit: 000000000000 then, 111111111111 now"]
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_gpu_repeats_its_bits_with_deterministic_algorithms_alone(
+    record: Record, deterministic: bool
+) -> None:
+    how = with_cpu(record, CPU).how
+    assert same_machine(how, how)
+    algorithms = {**how.machine.deterministic, "algorithms": deterministic}
+    gpu = replace(how, machine=replace(how.machine, device="a GPU", deterministic=algorithms))
+    assert same_machine(gpu, gpu) == deterministic

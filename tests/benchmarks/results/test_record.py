@@ -72,11 +72,11 @@ def test_a_write_that_fails_leaves_the_old_file(
 
 
 def changed(path: Path, edit: Callable[[dict[str, Any]], None], reseal: bool = True) -> None:
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     edit(content)
     if reseal:
         content["sha256"] = seal(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def put(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -161,7 +161,7 @@ def test_every_cut_is_refused(record: Record, tmp_path: Path) -> None:
 def test_what_is_no_file_and_names_of_several_places(record: Record, tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_record(tmp_path / name / "x.json", record)
-        (tmp_path / name / "y.json").write_text("{")
+        (tmp_path / name / "y.json").write_text("{", encoding="utf-8")
     (tmp_path / "a" / "folder.json").mkdir()
     (tmp_path / "a" / "lost.json").symlink_to(tmp_path / "nowhere")
     found = collect([tmp_path / "a", tmp_path / "b"])
@@ -181,7 +181,7 @@ def test_places_without_records(tmp_path: Path) -> None:
 def test_the_shipped_schema_holds_records_and_nothing_else(record: Record) -> None:
     import jsonschema
 
-    shipped = json.loads(SCHEMA_FILE.read_text())
+    shipped = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     checker = jsonschema.Draft202012Validator(shipped)
     checker.check_schema(shipped)
     for each in (record, failed(recipe("lp-ft"))):
@@ -203,7 +203,9 @@ def test_the_shipped_schema_holds_records_and_nothing_else(record: Record) -> No
     not pydantic.VERSION.startswith("2.14."), reason="pydantic words schemas by version"
 )
 def test_the_shipped_schema_is_that_of_the_types() -> None:
-    assert json.loads(SCHEMA_FILE.read_text()) == schema(), "python -m benchmarks.results.files"
+    assert json.loads(SCHEMA_FILE.read_text(encoding="utf-8")) == schema(), (
+        "python -m benchmarks.results.files"
+    )
 
 
 def test_every_scalar_of_a_hand_made_matrix() -> None:
@@ -279,6 +281,6 @@ def test_committed_records_keep_their_ids() -> None:
     files = sorted((Path(__file__).parents[3] / "docs/board/records").glob("*.json"))
     assert len(files) >= 130
     for file in files:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         again = read(content["how"]["config"])  # with the keys of today
         assert again.identity == run_id_of(content["how"]["config"]) == content["run_id"], file

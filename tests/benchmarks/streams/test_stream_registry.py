@@ -41,7 +41,7 @@ def test_every_configured_kind_has_a_module_and_vice_versa() -> None:
 
 
 def test_a_complete_module_is_a_kind(package: Path) -> None:
-    (package / "one_more.py").write_text(BUILD + SCAN)
+    (package / "one_more.py").write_text(BUILD + SCAN, encoding="utf-8")
     assert list(load(package)) == ["one-more"]
 
 
@@ -55,7 +55,7 @@ def test_a_complete_module_is_a_kind(package: Path) -> None:
     ],
 )
 def test_an_incomplete_module_is_refused(package: Path, content: str, missing: str) -> None:
-    (package / "half.py").write_text(content)
+    (package / "half.py").write_text(content, encoding="utf-8")
     with pytest.raises(ImportError, match=rf"streams_of_a_test\.half has .*{missing}"):
         load(package)
 

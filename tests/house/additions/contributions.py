@@ -161,7 +161,7 @@ def add_measure(tree: Path) -> None:
         before='        "otdd-kmeans": otdd(rows, labels, after, labels),\n',
     )
     insert(test, ', "cosine"', before=")\n\n\ndef test_measures_without_a_meaning")
-    insert(tree / "docs/metrics.md", MEASURE_LINE, before="| `otdd-kmeans` | ")
+    insert(tree / "docs/metrics.md", MEASURE_LINE, before="| `otdd-kmeans` | `Drift_")
 
 
 def add_stream(tree: Path) -> None:

@@ -1,0 +1,114 @@
+"""Writes the state of a training into a folder, and reads the latest state."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda.checkpoint.files import (
+    CheckpointError,
+    read_latest,
+    set_aside,
+    write_state,
+)
+from avalanche_proxyfda.checkpoint.strategy import check_fit, load_strategy_state, strategy_state
+from avalanche_proxyfda.distributed.ranks import computed_by_main, is_main
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The point where a training resumes.
+
+    Attributes:
+        experiences: number of finished experiences, which is the number of the next one.
+        inside: True if the next experience has begun.
+        extra: the caller's data that were saved with the strategy.
+        source: file and counters, for messages.
+        warning: the reason why a later, damaged file was skipped; None without one.
+    """
+
+    experiences: int
+    inside: bool
+    extra: Any
+    source: str
+    warning: str | None
+
+
+def write_checkpoint(
+    strategy: Strategy,
+    folder: Path,
+    extra: Any,
+    identity: str,
+    inside: Any,
+    workers: int | None = None,
+    data: Mapping[str, str] | None = None,
+    ranks: Sequence[dict[int, Any]] = (),
+) -> Path:
+    """Write a strategy's checkpoint, and return its path.
+
+    Args:
+        strategy: an Avalanche SGD strategy.
+        folder: folder of the checkpoints.
+        extra: plain data and tensors of the caller.
+        identity: name of the configuration.
+        inside: the place inside an experience; None between two.
+        workers: processes that load.
+        data: hash of each data set, by name.
+        ranks: state of each rank that differs from rank 0's.
+    """
+    state = strategy_state(strategy, ranks)
+    about = {"identity": identity, "inside": inside, "extra": extra, "workers": workers}
+    return write_state(folder, {**about, "data": dict(data or {}), "strategy": state})
+
+
+def read_checkpoint(
+    strategy: Strategy, folder: Path, identity: str, data: Mapping[str, str] | None = None
+) -> tuple[Resumed | None, dict[str, Any]]:
+    """Load the latest checkpoint; return the point and the whole state.
+
+    Raises:
+        CheckpointError: for another identity, other data, or damaged files alone.
+    """
+    found = computed_by_main(lambda: _latest(folder))
+    if found is None:
+        return None, {}
+    state, path, warning = found
+    if state["identity"] != identity:
+        raise CheckpointError(
+            f"{path} belongs to another configuration or version ({state['identity']!r}, not "
+            f"{identity!r}): delete it to start again"
+        )
+    _check_data(state.get("data") or {}, data or {}, path)
+    check_fit(strategy, state["strategy"]["described"], path)
+    if warning is not None:
+        warnings.warn(f"{warning}; resuming from {path}, which is earlier", stacklevel=3)
+        if is_main():
+            set_aside(folder)
+    load_strategy_state(strategy, state["strategy"])
+    inside, clock = state["inside"], state["strategy"]["clock"]
+    done, where = clock["train_exp_counter"], ""
+    if inside is not None:
+        where = f", and {clock['train_exp_iterations']} steps of the next"
+    source = f"{path.name}: {done} experiences{where}"
+    return Resumed(done, inside is not None, state["extra"], source, warning), state
+
+
+def _check_data(saved: Mapping[str, str], here: Mapping[str, str], path: Path) -> None:
+    names = saved.keys() | here.keys() if saved and here else ()
+    changed = [name for name in sorted(names) if saved.get(name) != here.get(name)]
+    if changed:
+        raise CheckpointError(
+            f"{path} was saved while training on other data: {', '.join(changed)} changed since "
+            f"then. Put the earlier data back to resume, or delete {path.parent} to start again"
+        )
+
+
+def _latest(folder: Path) -> tuple[dict[str, Any], Path, str | None] | None:
+    try:
+        return read_latest(folder)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,49 @@
+"""What a run keeps of its panel does not grow with the number of moments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from avalanche_proxyfda.checkpoint import CheckpointError
+from avalanche_proxyfda.checkpoint.files import read_state, write_state
+from benchmarks.experiment.measure import PanelMoment
+from benchmarks.experiment.progress import Progress
+
+ACCURACIES: Any = {"validation": {"a": 0.5}, "test": {"a": 0.25}}
+
+
+def measured(seed: int) -> PanelMoment:
+    rows = torch.randn(200, 16, generator=torch.Generator().manual_seed(seed))
+    return PanelMoment(ACCURACIES, None, {"a": (rows, torch.arange(200) % 3)})
+
+
+def progress_of(moments: int) -> Progress:
+    progress = Progress(moments={0: measured(0)})
+    for after in range(1, moments):
+        progress.moments[after] = measured(after).compared(progress.moments[0], after == moments)
+    return progress
+
+
+def test_a_checkpoint_holds_the_features_of_one_moment(tmp_path: Path) -> None:
+    sizes = []
+    for count in (2, 12):
+        file = write_state(tmp_path / str(count), progress_of(count).plain())
+        sizes.append(file.stat().st_size)
+    assert sizes[1] - sizes[0] < 12 * 500 < 200 * 16 * 4  # ten moments take text alone
+    found = Progress.of(read_state(file))
+    last, expected = found.moments[11], progress_of(12).moments[11]
+    assert last.drift == expected.drift and last.drift["a"]
+    late = measured(20)  # a resumed run compares with the same features
+    assert late.compared(found.moments[0]).drift == late.drift_since(measured(0))
+
+
+def test_a_checkpoint_with_the_features_of_every_moment_is_refused() -> None:
+    content = progress_of(2).plain()
+    for parts in content["moments"].values():
+        del parts["drift"]
+    with pytest.raises(CheckpointError, match=r"earlier version.*give --no-resume"):
+        Progress.of(content)

@@ -1,0 +1,93 @@
+"""Passes over data sets copy their features once, and do not wait for an accelerator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import TensorDataset
+
+from avalanche_proxyfda.features import passes, prototypes
+from avalanche_proxyfda.features.passes import all_batches, on_host, sent
+from avalanche_proxyfda.metrics import panel
+
+GPU, CPU = torch.device("cuda"), torch.device("cpu")
+
+
+class Copies(TorchDispatchMode):
+    """Counts copies from an accelerator to the CPU."""
+
+    count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and kwargs.get("device") == CPU:
+            self.count += args[0].device != CPU
+        return func(*args, **kwargs)
+
+
+@pytest.mark.parametrize(("rows_of_a_block", "copies"), [(1000, 1), (6, 4), (1, 8)])
+def test_features_are_copied_in_blocks(
+    rows_of_a_block: int, copies: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "BLOCK", 4 * 5 * rows_of_a_block)
+    rows = torch.randn(23, 5)
+    assert torch.equal(on_host(iter(rows.split(3))), rows)
+    with FakeTensorMode(), Copies() as counted:
+        joined = on_host(torch.zeros(23, 5, device=GPU).split(3))
+        assert joined.shape == (23, 5) and joined.device == CPU
+    assert counted.count == copies
+
+
+def test_a_panels_pass_waits_for_nothing() -> None:
+    with FakeTensorMode(), Copies() as counted:
+        batches = [(torch.zeros(4, 3), torch.zeros(4)) for _ in range(5)]
+        labels: list[Tensor] = []
+        rows = on_host(panel._features(batches, lambda images: images.half() * 2, GPU, labels))
+        assert rows.shape == (20, 3) and rows.dtype == torch.float32
+        assert len(labels) == 5 and labels[0].dtype == torch.int64
+    assert counted.count == 1
+
+
+def test_prototypes_wait_for_no_batch() -> None:
+    with FakeTensorMode(), Copies() as counted:
+        class_of = torch.zeros(6, dtype=torch.int64, device=GPU)
+        batches = (torch.zeros(2, 4, device=GPU) for _ in range(3))
+        sums = prototypes._class_sums(batches, class_of, 3)
+        assert sums is not None and sums.device.type == "cuda" and sums.shape == (3, 4)
+        with pytest.raises(DataDependentOutputException):  # so the mode sees a wait
+            bool(sums.isfinite().all())
+    assert counted.count == 0
+
+
+def test_batches_for_an_accelerator_are_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def loader(dataset: Any, pin_memory: bool, **_: Any) -> list[Any]:
+        asked.append(pin_memory)
+        return []
+
+    monkeypatch.setattr(passes, "DataLoader", loader)
+    monkeypatch.setattr(passes, "pins_memory", lambda device: device == CPU)
+    assert list(all_batches(TensorDataset(torch.zeros(2)), CPU)) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(passes, "DataLoader", loader)
+    assert list(all_batches(TensorDataset(torch.zeros(2)), CPU)) == []
+    assert asked == [True, False]
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_pinned_images_are_sent_without_waiting(
+    pinned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = []
+    monkeypatch.setattr(Tensor, "is_pinned", lambda self: pinned)
+    monkeypatch.setattr(Tensor, "to", lambda self, device, non_blocking: how.append(non_blocking))
+    sent(torch.zeros(1), CPU)
+    assert how == [pinned]
