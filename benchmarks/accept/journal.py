@@ -68,14 +68,15 @@ class Journal:
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             same = content["machine"] == json.loads(json.dumps(self.machine))
-            kept = [Outcome(**each) for each in content["outcomes"]] if same else []
+            listed = [Outcome(**each) for each in content["outcomes"]]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"--out {self.path}: the file is no report of an acceptance ({error}): name "
                 "another file, or pass --again to replace it"
             ) from error
         # a failure may be mended by now, so only the other outcomes stand
-        self.outcomes = {each.name: each for each in kept if each.status != "failed"}
+        kept = [each for each in listed if same and each.status != "failed"]
+        self.outcomes = {each.name: each for each in kept}
 
     def add(self, outcome: Outcome) -> None:
         """Add an outcome and write the file."""

@@ -47,7 +47,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--times", action="store_true", help="measure step times too")
     parser.add_argument("--quick", action="store_true", help="the smallest size of each check")
-    parser.add_argument("--again", action="store_true", help="forget the report and start anew")
+    parser.add_argument(
+        "--again",
+        action="store_false",
+        dest="resume",
+        help="forget the report and start anew",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -62,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
     """
     setting = Setting(_device(args.device), args.quick)
     checks = _chosen(args.only, args.times)
-    journal = Journal(args.out, machine_of(setting), args.again)
+    journal = Journal(args.out, machine_of(setting), not args.resume)
     with tqdm(checks, unit="check", mininterval=2) as bar:
         for check in bar:
             bar.set_description(check.name)

@@ -1,0 +1,126 @@
+"""The acceptance: its outcomes, its report, and that a fault of the machine is seen."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from avalanche_proxyfda import FDALoss
+from benchmarks import __main__ as command_line
+from benchmarks.accept import on_losses
+from benchmarks.accept.check import Check, Fault, Setting, Skip, outcome_of, relative, within
+from benchmarks.accept.journal import Journal, machine_of
+from benchmarks.accept.table import table
+from benchmarks.commands import accept
+
+CPU = Setting(torch.device("cpu"), quick=True)
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], int]:
+    """Return the command line as a function of its words."""
+
+    def call(words: list[str]) -> int:
+        monkeypatch.setattr(sys, "argv", ["benchmarks", *words])
+        return command_line.main()
+
+    return call
+
+
+def failing(error: Exception) -> Any:
+    def run(setting: Setting) -> str:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("run", "status", "about"),
+    [
+        (lambda setting: "3 launches", "passed", "3 launches"),
+        (failing(Skip("no GPU")), "skipped", "no GPU"),
+        (failing(Fault("5, at most 3")), "failed", "5, at most 3"),
+        (failing(RuntimeError("two\nlines")), "failed", "RuntimeError: two lines"),
+    ],
+)
+def test_outcomes(run: Any, status: str, about: str) -> None:
+    outcome = outcome_of(Check("group: one", run), CPU)
+    assert (outcome.status, outcome.about) == (status, about)
+    assert ("two" in outcome.trace) == about.startswith("RuntimeError")
+
+
+def test_a_value_that_is_not_finite_is_above_every_bound() -> None:
+    nan = relative(torch.tensor([1.0, float("inf")]), torch.tensor([1.0, 2.0]))
+    with pytest.raises(Fault, match="difference is nan, at most 1"):
+        within("difference", nan, 1.0)
+    assert relative(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 2.0])) == 0.5
+
+
+def test_names_are_unique_and_groups_are_known() -> None:
+    checks = [check for module in accept.GROUPS for check in module.checks()]
+    names = [check.name for check in checks]
+    assert len(set(names)) == len(names) > 80
+    assert all(check.group and check.name != check.group for check in checks)
+
+
+def test_a_cut_acceptance_goes_on_and_repeats_failures(tmp_path: Path) -> None:
+    path, machine = tmp_path / "accept.json", machine_of(CPU)
+    first = Journal(path, machine)
+    for name, run in (("a: good", lambda setting: "fine"), ("a: bad", failing(Fault("broken")))):
+        first.add(outcome_of(Check(name, run), CPU))
+    assert list(Journal(path, machine).outcomes) == ["a: good"]
+    assert Journal(path, {**machine, "code": "other"}).outcomes == {}
+    assert Journal(path, machine, again=True).outcomes == {}
+    text = table(machine, first.outcomes.values())
+    assert "| a: bad | **failed** | broken |" in text and "quick" in text
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"machine": 1}'])
+def test_another_file_is_not_overwritten(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"no report of an acceptance.*--again"):
+        Journal(path, machine_of(CPU))
+    assert path.read_text(encoding="utf-8") == content
+
+
+def test_the_command_on_a_cpu(
+    tmp_path: Path, main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["accept", "--quick", "--device", "cpu", "--out", str(tmp_path / "a.json")]
+    assert main([*command, "--only", "environment", "losses"]) == 0
+    printed = capsys.readouterr().out
+    assert "cannot be checked on a CPU" in printed
+    assert "| losses: fda equals float64 | passed |" in printed
+    outcomes = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["outcomes"]
+    assert {each["status"] for each in outcomes} == {"passed", "skipped"}
+    assert main([*command, "--only", "los"]) == 2
+    assert "the groups are environment, losses, training" in capsys.readouterr().err
+    assert main(["accept", "--device", "nonsense"]) == 2
+
+
+def test_a_wrong_loss_fails(
+    tmp_path: Path,
+    main: Callable[[list[str]], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    right = FDALoss.forward
+
+    def wrong(self: FDALoss, student: Tensor, teacher: Tensor) -> Any:
+        value = right(self, student, teacher)
+        return value * 1.001 if student.dtype == torch.float32 else value
+
+    monkeypatch.setattr(FDALoss, "forward", wrong)
+    outcome = outcome_of(Check("losses: fda", lambda s: on_losses._equals("fda", s)), CPU)
+    assert outcome.status == "failed" and "relative difference" in outcome.about
+    command = ["accept", "--quick", "--device", "cpu", "--out", str(tmp_path / "a.json")]
+    assert main([*command, "--only", "losses"]) == 1
+    assert "failed: losses: fda equals float64" in capsys.readouterr().err
