@@ -1,13 +1,15 @@
-"""Step times of ViTs in bf16, plain and with Proxy-FDA, live and cached."""
+"""Rates of the loaders; step times of ViTs in bf16, plain and with FDA, live and cached."""
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 import warnings
 from functools import partial
 
 from benchmarks.accept.check import Check, Setting, Skip
+from benchmarks.perf import input as loaders
 from benchmarks.perf.arms import PLAIN, Arm, Bench, arm_of
 from benchmarks.perf.arms import Setting as StepSetting
 from benchmarks.perf.stepping import Stepper
@@ -20,12 +22,23 @@ _STEPS = 20
 
 def checks() -> list[Check]:
     """Return the measurements of ``--times``; none of them can fail by its time."""
-    return [
+    steps = [
         Check(f"times: {model}, B = {batch}, {arm}", partial(_step, model, batch, arm))
         for model in MODELS
         for batch in BATCHES
         for arm in ARMS
     ]
+    return [Check("times: loaders", _loaders), *steps]
+
+
+def _loaders(setting: Setting) -> str:
+    if setting.on_cpu:
+        raise Skip("an accelerator's time; on a CPU `perf input` measures the loaders")
+    device = setting.device.type
+    given = argparse.Namespace(
+        images=128, rounds=3, batch=64, quality=75, device=device, quick=setting.quick
+    )
+    return loaders.line(loaders.measure(given))
 
 
 def _step(model: str, batch: int, name: str, setting: Setting) -> str:
