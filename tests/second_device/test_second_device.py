@@ -7,6 +7,7 @@ file of checks by hand.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,9 @@ from tests.second_device.build import missing_tool
 CHECKS = sorted(Path(__file__).parent.glob("checks_*.py"))
 
 
-def test_the_checks_pass_on_the_second_device() -> None:
+def test_the_checks_pass_on_the_second_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    # ninja of the same environment, which need not be activated
+    monkeypatch.setenv("PATH", os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"])
     missing = missing_tool()
     if missing is not None:
         pytest.skip(missing)
