@@ -273,7 +273,8 @@ class HardClassBatches:
         often = f", and others up to {repeats} times" * (repeats > 1)
         return (
             f"{say}were not {drawn} in the first epoch{often}, since mining={self.mining!r} "
-            f"chooses {self.sampler.trains[0]} of {len(self.sampler.classes)} classes for each batch"
+            f"chooses {self.sampler.trains[0]} of {len(self.sampler.classes)} classes for each "
+            "batch"
         )
 
     def count_step(self) -> None:

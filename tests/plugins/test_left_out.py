@@ -71,8 +71,8 @@ def test_ninety_and_ten_images(method: str) -> None:
     (message,) = messages
     assert message.startswith(
         "class-balanced batches: 26 of 100 images of experience 0 are not drawn in an epoch, "
-        "and images of the smallest class up to 7 times, since every batch takes equally many images of "
-        "each class, and classes have 10 to 90"
+        "and images of the smallest class up to 7 times, since every batch takes equally many "
+        "images of each class, and classes have 10 to 90"
     )
     assert "hard_class_batches=False" in message
 

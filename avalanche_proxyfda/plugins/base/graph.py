@@ -234,6 +234,7 @@ class GraphPlugin(LearnedLossPlugin[L]):
             teacher: [B, D'], the teacher's features of the same batch.
         """
         loss = self.loss_for(student)
+        loss.default_neighbors = self.num_neighbors is None
         if self._batches is not None:
             self._batches.keep(student)
         if self.start == "refit" or (self.start == "fitted" and not self._started):
