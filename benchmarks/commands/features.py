@@ -8,6 +8,7 @@ from pathlib import Path
 from avalanche_proxyfda._files import expanded, write_bytes
 from benchmarks.config import Config
 from benchmarks.execution.launcher import check_folder
+from benchmarks.execution.stopping import typed
 from benchmarks.reproduce.feature_report import both_features, report_files
 from benchmarks.reproduce.figure_words import Drawing
 from benchmarks.reproduce.from_record import (
@@ -106,6 +107,9 @@ def main(args: argparse.Namespace) -> int:
     )
     for line in forgotten(images, neighbors, near):
         print(line)
+    places = [word for each in args.place for word in ("--place", each)]
+    data = [] if args.data is None else ["--data", args.data]
+    print(f"To take the tuned model home:\n{typed('export', args.run, *data, *places)}")
     return 0
 
 

@@ -15,13 +15,13 @@ from benchmarks.execution.executor import Executor
 from benchmarks.execution.job import Job
 from benchmarks.execution.launcher import Policy, add_policy, check_folder, launch, policy_of
 from benchmarks.execution.local import LocalExecutor
+from benchmarks.execution.next_steps import next_steps
 from benchmarks.execution.own_data import RECIPE, check_images, data_overrides
 from benchmarks.execution.plan import checked_steps, printed_notices
 from benchmarks.execution.recipe_jobs import recipe_jobs
 from benchmarks.execution.stopping import typed
 from benchmarks.execution.torchrun import TorchrunExecutor, first_on_machine, joined
 from benchmarks.experiment.ranks import is_main, launched, refuse_ranks
-from benchmarks.results.record import Record
 from benchmarks.results.settings import rows_of
 from benchmarks.streams.registry import scan_images
 
@@ -156,18 +156,9 @@ def _launched(
     if end.records:
         print(table(rows_of(end.records)))
         print(f"\nEach run's record is in {out}/. To draw them as one page:\n{typed('board', out)}")
-        last = _last(jobs, end.records)
-        if last is not None:
-            data = jobs[0].config.where.data  # a record does not hold an absolute path
-            place = ["--data", data] if expanded(data).is_absolute() else []
-            print(f"To see what was forgotten:\n{typed('features', '--run', last, *place)}")
+        for line in next_steps(jobs, end.records):
+            print(line)
     return end.status
-
-
-def _last(jobs: Sequence[Job], records: Sequence[Record]) -> Path | None:
-    """File of the last job with a finished record; None if all failed."""
-    finished = {record.run_id for record in records if record.status == "finished"}
-    return next((job.file for job in reversed(jobs) if job.config.identity in finished), None)
 
 
 def _show(jobs: Sequence[Job], summary: dict[str, Any]) -> None:

@@ -106,6 +106,7 @@ def test_from_photographs_to_the_table(
     assert all(f" dog/{path.name}" in shown.err for path in broken)
     assert "| frozen |" in shown.out and f" --data {photos}\n" in shown.out  # for features
     (file,) = (tmp_path / "o").glob("*.json")
+    assert f" -m benchmarks export {file} --data {photos}\n" in shown.out
     record = read_record(file)
     assert record.stream is not None and len(record.stream.summary["dropped"]) == 2
     assert record.stream.experiences == ("pets", "birds/2024")
