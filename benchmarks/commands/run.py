@@ -9,6 +9,8 @@ from typing import Any
 
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._yaml import write_yaml
+from avalanche_proxyfda.streams.files.labelled import SPLITS
+from benchmarks.board.per_set import per_set
 from benchmarks.board.table import table
 from benchmarks.config import find_recipe, keys_help, load_recipe, parse_overrides, plain
 from benchmarks.execution.executor import Executor
@@ -127,7 +129,7 @@ def main(args: argparse.Namespace) -> int:
         if args.dry_run:
             _show(jobs, summary)
             return 0
-        return _launched(jobs, summary, executor, policy_of(args))
+        return _launched(jobs, summary, executor, policy_of(args), args.data is not None)
 
 
 def _checked(jobs: Sequence[Job], own: bool) -> tuple[list[Job], dict[str, Any]]:
@@ -144,9 +146,9 @@ def _checked(jobs: Sequence[Job], own: bool) -> tuple[list[Job], dict[str, Any]]
 
 
 def _launched(
-    jobs: Sequence[Job], summary: dict[str, Any], executor: Executor, policy: Policy
+    jobs: Sequence[Job], summary: dict[str, Any], executor: Executor, policy: Policy, own: bool
 ) -> int:
-    """Launch the jobs, and print their table."""
+    """Launch the jobs, and print their table; for own data, a table of the data sets too."""
     out = jobs[0].folder
     if is_main():
         check_folder(out)
@@ -154,7 +156,10 @@ def _launched(
         print("The split is hash80, our own: figures are comparable with the same split only.")
     end = launch(jobs, out, executor, policy)
     if end.records:
-        print(table(rows_of(end.records)))
+        rows = rows_of(end.records)
+        print(table(rows))
+        if own:
+            print(per_set(rows))
         print(f"\nEach run's record is in {out}/. To draw them as one page:\n{typed('board', out)}")
         for line in next_steps(jobs, end.records):
             print(line)
@@ -162,13 +167,17 @@ def _launched(
 
 
 def _show(jobs: Sequence[Job], summary: dict[str, Any]) -> None:
-    """Print the resolved configurations, their steps and the stream, as YAML."""
+    """Print the images of each set, the resolved configurations, and the stream, as YAML."""
+    for about in summary.get("sets", ()):
+        parts = ", ".join(f"{about[part]} {part}" for part in SPLITS)
+        print(f"# {about['name']}: {about['classes']} classes; images: {parts}")
     for job in jobs:
         shown = {"run": job.config.label, "steps": job.steps, **plain(job.config)}
         print("---")
         print(write_yaml(shown, sort_keys=False, allow_unicode=True).strip())
     print("---")
-    print(write_yaml({"stream_summary": summary}, sort_keys=False, default_flow_style=None))
+    content = {"stream_summary": summary}
+    print(write_yaml(content, sort_keys=False, allow_unicode=True, default_flow_style=None))
 
 
 def _scan(job: Job) -> int:
