@@ -91,7 +91,7 @@ def make_parser(jobs: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentParse
         if name in declared:
             module = import_module(command.module)
             module.add_options(job)
-            job.set_defaults(work=module.main)
+            job.set_defaults(work=module.main, refuse=job.error)
     return parser
 
 
@@ -114,7 +114,9 @@ def main() -> int:
     parser = make_parser(words)
     if words and words[0] not in COMMANDS:
         parser.error(unknown(words[0]))
-    args = parser.parse_args()
+    args, surplus = parser.parse_known_args()
+    if surplus:  # with the usage of the job, and not that of all jobs
+        args.refuse(f"unrecognized arguments: {' '.join(surplus)}")
     try:
         if args.job != "run":
             refuse_ranks(args.job)

@@ -20,6 +20,7 @@ from avalanche_proxyfda.checkpoint.plugins import FirstPlugin, LastPlugin
 from avalanche_proxyfda.checkpoint.rest import RestOfEpoch, worker_stream
 from avalanche_proxyfda.checkpoint.signals import StopSignals
 from avalanche_proxyfda.checkpoint.strategy import check_saveable, rank_state
+from avalanche_proxyfda.checkpoint.tree import encode
 from avalanche_proxyfda.distributed.plugin import DistributedTraining
 from avalanche_proxyfda.distributed.ranks import (
     active,
@@ -147,8 +148,7 @@ class Checkpoints:
         self.folder, self.identity = expanded(folder), identity
         self.every, self.minutes, self.on_signal = every, minutes, on_signal
         self.data = data
-        self.extra: Any = None
-        """The caller's plain data and tensors, or a function that returns them at each save."""
+        self._extra: Any = None
         self._place: dict[str, Any] = {}  # random states at the start of this epoch
         self._unfinished: dict[str, Any] | None = None  # a state from inside an experience
         self._workers: int | None = None  # processes that load, in the latest experience
@@ -169,6 +169,22 @@ class Checkpoints:
         return strategy
 
     # ---- for the caller -----------------------------------------------------------------
+
+    @property
+    def extra(self) -> Any:
+        """The caller's plain data and tensors, or a function that returns them at each save."""
+        return self._extra
+
+    @extra.setter
+    def extra(self, value: Any) -> None:
+        """Set the data; a function's are checked at each save.
+
+        Raises:
+            UnsavedError: for data that a checkpoint cannot hold.
+        """
+        if not callable(value):
+            encode(value, {}, "checkpoints.extra")
+        self._extra = value
 
     def resume(self) -> Resumed | None:
         """Load the latest checkpoint.

@@ -89,12 +89,21 @@ def read_checkpoint(
         if is_main():
             set_aside(folder)
     load_strategy_state(strategy, state["strategy"])
+    _tell_loggers(strategy)
     inside, clock = state["inside"], state["strategy"]["clock"]
     done, where = clock["train_exp_counter"], ""
     if inside is not None:
         where = f", and {clock['train_exp_iterations']} steps of the next"
     source = f"{path.name}: {done} experiences{where}"
     return Resumed(done, inside is not None, state["extra"], source, warning), state
+
+
+def _tell_loggers(strategy: Strategy) -> None:
+    """Call ``training_resumed`` of the loggers that have it, such as ``MetricsCSVLogger``."""
+    for logger in strategy.evaluator.loggers:
+        resumed = getattr(logger, "training_resumed", None)
+        if resumed is not None:
+            resumed()
 
 
 def _check_data(saved: Mapping[str, str], here: Mapping[str, str], path: Path) -> None:

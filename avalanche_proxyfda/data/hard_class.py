@@ -251,7 +251,7 @@ class HardClassBatches:
         self.sampler.set_epoch(epoch)
 
     def left_out(self, strategy: Strategy, begins: bool) -> str | None:
-        """Return a sentence about the samples that the first epoch of an experience leaves out.
+        """Return a sentence about the samples that the first epoch leaves out, and repeats.
 
         The number is known before the epoch if every batch holds every class, and after the
         epoch if ``mining`` chooses classes.
@@ -275,14 +275,19 @@ class HardClassBatches:
         say += f"{strategy.experience.current_experience} "
         if begins:
             least, most = self.sampler.class_sizes
+            repeats = self.sampler.repeats
+            often = f", and images of the smallest class up to {repeats} times" * (repeats > 1)
             return (
-                f"{say}are not drawn in an epoch, since every batch takes equally many images "
-                f"of each class, and classes have {least} to {most}"
+                f"{say}are not drawn in an epoch{often}, since every batch takes equally many "
+                f"images of each class, and classes have {least} to {most}"
             )
         drawn = "among the candidates" if self.chooses else "drawn"
+        repeats = self.sampler.most_drawn or 0
+        often = f", and others up to {repeats} times" * (repeats > 1)
         return (
-            f"{say}were not {drawn} in the first epoch, since mining={self.mining!r} chooses "
-            f"{self.sampler.trains[0]} of {len(self.sampler.classes)} classes for each batch"
+            f"{say}were not {drawn} in the first epoch{often}, since mining={self.mining!r} "
+            f"chooses {self.sampler.trains[0]} of {len(self.sampler.classes)} classes for each "
+            "batch"
         )
 
     def count_step(self) -> None:

@@ -48,6 +48,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
         classes: the C labels, in ascending order.
         trains: (m, n) of the batches that train.
         left_out: number of samples that the last finished epoch did not draw; None before.
+        most_drawn: how often the last finished epoch drew one sample at most; None before.
         plan: the batches of the epoch, [T, B] int64, if the choice looks at samples; else None.
 
     Raises:
@@ -103,6 +104,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
             self._length = check_count("length", length, 1)
         self.trains = trains or (self.classes_per_batch, self.samples_per_class)
         self.left_out: int | None = None
+        self.most_drawn: int | None = None
         self.plan: Tensor | None = None
         self._planned = -1  # the epoch of the plan
         self._epoch = 0
@@ -135,6 +137,11 @@ class HardClassBatchSampler(Sampler[list[int]]):
         return sum(max(0, len(members) - places) for members in self._members)
 
     @property
+    def repeats(self) -> int:
+        """Largest number of times that an epoch draws a sample, if every batch has every class."""
+        return math.ceil(len(self) * self.samples_per_class / self.class_sizes[0])
+
+    @property
     def class_sizes(self) -> tuple[int, int]:
         """Numbers of samples of the smallest and of the largest class."""
         sizes = [len(members) for members in self._members]
@@ -163,15 +170,15 @@ class HardClassBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, start, self._resume = self._epoch, self._resume, 0
-        drawn = np.zeros(sum(map(len, self._members)), dtype=bool)
-        self.left_out = None
+        drawn = np.zeros(sum(map(len, self._members)), dtype=np.int64)
+        self.left_out = self.most_drawn = None
         for number, batch in enumerate(self._batches_of(epoch)):
-            drawn[batch] = True
+            np.add.at(drawn, batch, 1)
             if number >= start:
                 self._position = number + 1
                 yield batch
         self._epoch, self._position = epoch + 1, 0
-        self.left_out = int(np.count_nonzero(~drawn))
+        self.left_out, self.most_drawn = int(np.count_nonzero(drawn == 0)), int(drawn.max())
 
     def _batches_of(self, epoch: int) -> Iterable[list[int]]:
         """Return the batches of an epoch; plan them first if the choice looks at samples."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 Layout = Literal["channels_first", "channels_last"]
 
 _TEXT = re.compile(r"(.*?)(?:\[(\d+)\])?(:input)?(?::(channels_first|channels_last))?", re.DOTALL)
+_SUFFIXES = ("input", "channels_last", "channels_first")
+_KNOWN = "'[1]' (an entry, counted from 0), ':input', ':channels_last' or ':channels_first'"
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -92,25 +95,39 @@ class FeatureSource:
         layout = "" if self.layout is None else f":{self.layout}"
         return f"{self.module or 'the whole model'}{entry}{of_input}{layout}"
 
-    def find(self, model: nn.Module, option: str = "feature_module") -> nn.Module:
+    def find(
+        self,
+        model: nn.Module,
+        option: str = "feature_module",
+        preset: Callable[[nn.Module], FeatureSource] | None = None,
+    ) -> nn.Module:
         """Return the module in the unwrapped ``model``.
 
         Args:
             model: model to search.
             option: name of the argument that gave this place, for the error message.
+            preset: returns the usual place of a model, which the message offers if no name is
+                similar; None offers none.
 
         Raises:
-            ValueError: when ``model`` lacks the module, and the message lists similar names; or
+            ValueError: when ``model`` lacks the module, and the message lists similar names, or
+                names a suffix that is unknown; or
                 when the module is a list that never runs, and the message lists its members.
         """
         if not self.module:
             return model
         names = [n for n, _ in model.named_modules() if n]
         if self.module not in names:
-            near = difflib.get_close_matches(self.module, names, n=5, cutoff=0.4) or names[:5]
+            self._refuse_suffix(option)
+            near = difflib.get_close_matches(self.module, names, n=5, cutoff=0.4)
+            usual = None if near or preset is None else _usual_place(model, preset)
+            remedy = f"near names: {', '.join(near or names[:5])}"
+            if usual is not None:
+                remedy = f"no name is near; the preset reads {str(usual)!r}, with {option}=None"
+            elif not names:
+                remedy = "near names: none, the model has no named modules"
             raise ValueError(
-                f"{option}={str(self)!r} is not a module of {type(model).__name__}; "
-                f"near names: {', '.join(near) or 'none, the model has no named modules'}"
+                f"{option}={self.module!r} is not a module of {type(model).__name__}; {remedy}"
             )
         module = model.get_submodule(self.module)
         if type(module).forward is nn.Module.forward:
@@ -120,6 +137,24 @@ class FeatureSource:
                 f"never runs itself; name one of its members: {members or 'it has none'}"
             )
         return module
+
+    def _refuse_suffix(self, option: str) -> None:
+        """Raise ValueError for a name that ends with what looks like a suffix."""
+        entry = re.search(r"\[[^\]]*\]$", self.module)
+        _, colon, word = self.module.rpartition(":")
+        if entry is not None:
+            reason = f"ends with {entry[0]!r}, which is no entry"
+        elif colon and word in _SUFFIXES:
+            reason = f"has ':{word}' in the wrong place"
+        elif colon:
+            near = difflib.get_close_matches(word, _SUFFIXES, n=1)
+            hint = f" (did you mean ':{near[0]}'?)" if near else ""
+            reason = f"ends with the unknown suffix ':{word}'{hint}"
+        else:
+            return
+        raise ValueError(
+            f"{option}={str(self)!r} {reason}; the suffixes of a name are, in this order, {_KNOWN}"
+        )
 
     def select(self, value: Any, module: nn.Module) -> Any:
         """Return this place's part of a value, with the channels of a map on axis 1.
@@ -143,6 +178,16 @@ class FeatureSource:
             last = (self.layout or layout_of(module)) == "channels_last"
             return value.permute(0, 3, 1, 2) if last else value
         return value
+
+
+def _usual_place(
+    model: nn.Module, preset: Callable[[nn.Module], FeatureSource]
+) -> FeatureSource | None:
+    """Return the place of the preset; None for a model that the preset does not know."""
+    try:
+        return preset(model)
+    except ValueError:
+        return None
 
 
 def layout_of(module: nn.Module) -> Layout | None:

@@ -57,6 +57,10 @@ def edge_weight(similarity: Tensor, positive: Tensor | bool, mode: NegativeWeigh
     return torch.where(positive, attraction, repulsion)
 
 
+DEFAULT_NEIGHBORS = 8
+"""K of the losses, if it is not given."""
+
+
 class GraphLoss(nn.Module):
     """Options, learnable scale and bias, and input checks of FDA and Proxy-FDA.
 
@@ -72,6 +76,9 @@ class GraphLoss(nn.Module):
             tensor to a size that depends on the device, see
             :func:`~avalanche_proxyfda.losses.chunks.block_bytes`.
 
+    Attributes:
+        default_neighbors: True if nobody chose K, for messages; a plugin sets it.
+
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
     """
@@ -81,7 +88,7 @@ class GraphLoss(nn.Module):
 
     def __init__(
         self,
-        num_neighbors: int = 8,
+        num_neighbors: int = DEFAULT_NEIGHBORS,
         negative_weight: NegativeWeight = "similarity",
         init_logit_scale: float = 10.0,
         init_logit_bias: float = -10.0,
@@ -90,6 +97,7 @@ class GraphLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.num_neighbors = check_count("num_neighbors", num_neighbors, 1)
+        self.default_neighbors = num_neighbors == DEFAULT_NEIGHBORS
         if negative_weight not in get_args(NegativeWeight):
             raise ValueError(
                 f"negative_weight={negative_weight!r} is unknown; choose one of "
@@ -167,8 +175,9 @@ class GraphLoss(nn.Module):
         check_matrices(student, teacher)
         if 1 < len(student) <= self.num_neighbors and not self._clamp_warned:
             self._clamp_warned = True
+            default = ", the default," if self.default_neighbors else ""
             warn(
-                f"num_neighbors={self.num_neighbors} is clamped to {len(student) - 1} in a batch "
-                f"of {len(student)} samples (this warning comes once): choose K below the batch "
-                "size"
+                f"num_neighbors={self.num_neighbors}{default} is clamped to {len(student) - 1} in "
+                f"a batch of {len(student)} samples (this warning comes once): choose K below the "
+                "batch size"
             )

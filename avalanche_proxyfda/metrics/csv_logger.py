@@ -6,11 +6,13 @@ import csv
 import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from avalanche.logging import BaseLogger
 
+from avalanche_proxyfda._checks import check_choice
 from avalanche_proxyfda._files import expanded
 
 COLUMNS = ("step", "metric", "value")
@@ -27,12 +29,21 @@ class MetricsCSVLogger(BaseLogger):
     line is on the disk before the training goes on. A line that cannot be written, as on a full
     disk, ends no training: a warning names the file and the error once.
 
+    A file of an earlier process is safe. If a checkpoint resumes the training
+    (:meth:`~avalanche_proxyfda.checkpoint.Checkpoints.resume`), the new lines follow the earlier
+    ones, and the steps between the checkpoint and the crash come twice. If the training begins
+    anew, the first line moves the earlier file aside, to ``metrics.previous.csv`` beside it,
+    with a warning.
+
     Args:
         path: the file; its folder is made.
-        append: True adds lines to the file of an earlier process; False replaces the file.
+        append: None adds lines to an earlier file if the training is resumed, and moves the file
+            aside otherwise. True always adds lines. False replaces the file. An earlier file
+            with other columns gets no lines: None and True move it aside.
 
     Raises:
         OSError: if the file cannot be opened.
+        ValueError: if ``append`` is none of these.
 
     Example:
         >>> import tempfile
@@ -47,16 +58,25 @@ class MetricsCSVLogger(BaseLogger):
         >>> folder.cleanup()
     """
 
-    def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], append: bool | None = None) -> None:
         super().__init__()
+        check_choice("append", append, (None, True, False))
         self.path = expanded(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        begins = not append or not self.path.exists() or self.path.stat().st_size == 0
-        self._file = self.path.open("w" if begins else "a", encoding="utf-8", newline="")
-        self._lines = csv.writer(self._file, lineterminator="\n")
+        self._continues = bool(append)
+        self._earlier = append is not False and _has_content(self.path)  # until the first line
         self._warned = False
-        if begins:
+        self._open("a" if self._earlier else "w")
+        if not self._earlier:
             self._write(*COLUMNS)
+
+    def _open(self, mode: str) -> None:
+        self._file = self.path.open(mode, encoding="utf-8", newline="")
+        self._lines = csv.writer(self._file, lineterminator="\n")
+
+    def training_resumed(self) -> None:
+        """Continue the file of the earlier process; called when a checkpoint was loaded."""
+        self._continues = True
 
     def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
         """Write one line.
@@ -72,8 +92,30 @@ class MetricsCSVLogger(BaseLogger):
             self._attempt(self._write, x_plot, name, float(value))
 
     def _write(self, *cells: Any) -> None:
+        if self._earlier:
+            self._settle()
         self._lines.writerow(cells)
         self._file.flush()
+
+    def _settle(self) -> None:
+        """Continue the earlier file, or move it aside and begin a new one."""
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        if self._continues and text.partition("\n")[0] == ",".join(COLUMNS):
+            self._earlier = False
+            self._file.write("" if text.endswith("\n") else "\n")  # the crash cut a line
+            return
+        self._file.close()
+        aside = _free_name(self.path)
+        self.path.rename(aside)
+        self._open("w")
+        self._earlier = False
+        self._write(*COLUMNS)
+        reason = "has other columns" if self._continues else "is of an earlier training"
+        warnings.warn(
+            f"{self.path} {reason}, and was moved to {aside.name}; append=True adds "
+            "lines to the file of a training that goes on",
+            stacklevel=5,
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -90,3 +132,21 @@ class MetricsCSVLogger(BaseLogger):
                     stacklevel=3,
                 )
             self._warned = True
+
+
+def _has_content(path: Path) -> bool:
+    """Return True if a file holds more than the names of the columns."""
+    header = ",".join(COLUMNS).encode() + b"\n"
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(header) + 1) not in (b"", header)
+
+
+def _free_name(path: Path) -> Path:
+    """Return ``NAME.previous.SUFFIX`` beside ``path``, or with a number, which no file has."""
+    number, aside = 1, path.with_name(f"{path.stem}.previous{path.suffix}")
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.stem}.previous-{number}{path.suffix}")
+    return aside

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from avalanche_proxyfda.losses.fda import FDALoss
 from avalanche_proxyfda.plugins.base.graph import GraphPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
+from avalanche_proxyfda.plugins.proxy_fda import ProxyFDAPlugin
 
 
 class FDAPlugin(GraphPlugin[FDALoss], supports_distributed=True):
@@ -14,6 +17,8 @@ class FDAPlugin(GraphPlugin[FDALoss], supports_distributed=True):
 
     ``Naive(model, optimizer, criterion, plugins=[FDAPlugin()])``. Metric: ``FDA_alignment``.
     """
+
+    kin: ClassVar[tuple[type, ...]] = (ProxyFDAPlugin,)
 
     def build_loss(self, dim: int, batch: int) -> FDALoss:
         """Return FDA's loss, which takes any ``dim`` and ``batch``."""

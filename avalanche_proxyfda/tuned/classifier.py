@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda.models.preprocessing import Transform
 from avalanche_proxyfda.streams.files.images import is_image_name, load_rgb
 from avalanche_proxyfda.tuned.description import Description, Task
@@ -116,7 +117,11 @@ class TunedClassifier:
         if name is None and len(tasks) == 1:
             return next(iter(tasks.values()))
         if name not in tasks:
-            raise ValueError(f"task={name!r}: the model has the tasks {', '.join(tasks)}; name one")
+            near = [] if name is None else nearest(name, tasks, 1)
+            raise ValueError(
+                f"task={name!r}: the model has the tasks {', '.join(tasks)}; name one"
+                + (f": did you mean {near[0]!r}?" if near else "")
+            )
         return tasks[name]
 
     def _names(self, task: Task) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from benchmarks.board.cells import csv_text, markdown_cell, markdown_table
 from benchmarks.board.columns import COLUMNS
 from benchmarks.board.confirmed import confirmed_seeds
 from benchmarks.board.counts import image_counts
+from benchmarks.board.legend import legend
 from benchmarks.board.model import Board, Comparison, Entry
 from benchmarks.board.reported_text import reported_markdown
 from benchmarks.board.words import (
@@ -25,12 +26,13 @@ _ARROW = {"better": " ▲", "worse": " ▼", "": ""}
 
 
 def markdown(board: Board) -> str:
-    """Return a table for each comparison, then failed runs and files that are not used."""
+    """Return tables, a legend, and lists of failed runs and of files that are not used."""
     parts = ["# Learning and keeping", ""]
     if not board.comparisons:
         parts += ["No run is finished.", ""]
     for comparison in board.comparisons:
         parts += [*_comparison(comparison), ""]
+    parts += legend(board)
     if board.failed:
         parts += ["## Failed runs", ""]
         parts += [

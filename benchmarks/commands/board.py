@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from avalanche_proxyfda._files import expanded
 from benchmarks.board.write import write_board
@@ -34,7 +35,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write the board and print its path."""
+    """Write the board and print its path.
+
+    Returns:
+        0 if one record or more was used, else 1; the board then lists the refused files.
+    """
     if args.seeds is not None and args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds}: at least one")
     collected = collect(args.records)
@@ -42,8 +47,11 @@ def main(args: argparse.Namespace) -> int:
     out = args.out or (first if first.is_dir() else first.parent) / "board"
     page = write_board(collected, out, args.seeds)
     failed = sum(record.status == "failed" for record in collected.records)
-    print(f"{len(collected.records)} runs, {failed} of them failed.")
+    count = len(collected.records)
+    print(f"{count} run{'' if count == 1 else 's'}, {failed} of them failed.")
     for name, reason in collected.refused.items():
         print(f"not used: {name}: {reason}")
     print(page)
-    return 0
+    if not collected.records:
+        print("No record was used: every file was refused.", file=sys.stderr)
+    return int(not collected.records)

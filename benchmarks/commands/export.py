@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from avalanche_proxyfda._files import expanded, write_bytes
 from avalanche_proxyfda.tuned import DESCRIPTION, WEIGHTS, tuned_files
+from avalanche_proxyfda.tuned.description import parse
 from benchmarks.execution.launcher import check_folder
 from benchmarks.experiment.kept import description_of
 from benchmarks.experiment.prepare import prepare
@@ -43,14 +45,27 @@ def main(args: argparse.Namespace) -> int:
     record = finished_record(args.record)
     out = args.out or args.record.parent / "exported" / record.label
     check_folder(out)
-    for name, content in _files(args.record, record, here_of(args)).items():
+    files = _files(args.record, record, here_of(args))
+    for name, content in files.items():
         write_bytes(out / name, content)
         print(out / name)
-    print(
-        "In Python: from avalanche_proxyfda import load_tuned\n"
-        f"           load_tuned({str(out)!r}).predict(FOLDER)  # names and probabilities"
-    )
+    described, _ = parse(files[DESCRIPTION].decode())
+    print(usage(out, [task.name for task in described.tasks]))
     return 0
+
+
+def usage(out: Path, tasks: Sequence[str]) -> str:
+    """Return lines of Python that use the model; with several tasks, they name one.
+
+    Args:
+        out: folder of the model.
+        tasks: names of the model's tasks, at least one.
+    """
+    call, note = f"load_tuned({str(out)!r}).predict(FOLDER", "names and probabilities"
+    if len(tasks) > 1:
+        call += f", task={tasks[0]!r}"
+        note += f"; the other tasks: {', '.join(map(repr, tasks[1:]))}"
+    return f"In Python: from avalanche_proxyfda import load_tuned\n           {call})  # {note}"
 
 
 def _files(path: Path, record: Record, here: Here) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from avalanche_proxyfda._files import expanded, write_bytes
 from benchmarks.config import Config
 from benchmarks.execution.launcher import check_folder
+from benchmarks.execution.stopping import typed
 from benchmarks.reproduce.feature_report import both_features, report_files
 from benchmarks.reproduce.figure_words import Drawing
 from benchmarks.reproduce.from_record import (
@@ -20,6 +21,7 @@ from benchmarks.reproduce.from_record import (
 from benchmarks.reproduce.here import add_places, here_of
 from benchmarks.reproduce.pictures import forgotten
 from benchmarks.reproduce.projection import umap_library
+from benchmarks.reproduce.verdict import verdict, why_chosen
 from benchmarks.reproduce.weights import kept_weights, tower_of, weights_again
 from benchmarks.results.record import Record
 
@@ -104,8 +106,14 @@ def main(args: argparse.Namespace) -> int:
         f"{name}: {100 * neighbors.mean:.1f} % of the {near} nearest neighbours kept, "
         f"mean over {count} images; {len(neighbors.torn)} lost more than half."
     )
+    print(verdict(tuned, name, neighbors.mean))
+    if args.data_set is None:
+        print(why_chosen(record, name))
     for line in forgotten(images, neighbors, near):
         print(line)
+    places = [word for each in args.place for word in ("--place", each)]
+    data = [] if args.data is None else ["--data", args.data]
+    print(f"To take the tuned model home:\n{typed('export', args.run, *data, *places)}")
     return 0
 
 

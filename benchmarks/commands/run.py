@@ -9,19 +9,21 @@ from typing import Any
 
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._yaml import write_yaml
+from avalanche_proxyfda.streams.files.labelled import SPLITS
+from benchmarks.board.per_set import per_set
 from benchmarks.board.table import table
 from benchmarks.config import find_recipe, keys_help, load_recipe, parse_overrides, plain
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.job import Job
 from benchmarks.execution.launcher import Policy, add_policy, check_folder, launch, policy_of
 from benchmarks.execution.local import LocalExecutor
+from benchmarks.execution.next_steps import next_steps
 from benchmarks.execution.own_data import RECIPE, check_images, data_overrides
 from benchmarks.execution.plan import checked_steps, printed_notices
 from benchmarks.execution.recipe_jobs import recipe_jobs
 from benchmarks.execution.stopping import typed
 from benchmarks.execution.torchrun import TorchrunExecutor, first_on_machine, joined
 from benchmarks.experiment.ranks import is_main, launched, refuse_ranks
-from benchmarks.results.record import Record
 from benchmarks.results.settings import rows_of
 from benchmarks.streams.registry import scan_images
 
@@ -127,7 +129,7 @@ def main(args: argparse.Namespace) -> int:
         if args.dry_run:
             _show(jobs, summary)
             return 0
-        return _launched(jobs, summary, executor, policy_of(args))
+        return _launched(jobs, summary, executor, policy_of(args), args.data is not None)
 
 
 def _checked(jobs: Sequence[Job], own: bool) -> tuple[list[Job], dict[str, Any]]:
@@ -144,9 +146,9 @@ def _checked(jobs: Sequence[Job], own: bool) -> tuple[list[Job], dict[str, Any]]
 
 
 def _launched(
-    jobs: Sequence[Job], summary: dict[str, Any], executor: Executor, policy: Policy
+    jobs: Sequence[Job], summary: dict[str, Any], executor: Executor, policy: Policy, own: bool
 ) -> int:
-    """Launch the jobs, and print their table."""
+    """Launch the jobs, and print their table; for own data, a table of the data sets too."""
     out = jobs[0].folder
     if is_main():
         check_folder(out)
@@ -154,30 +156,28 @@ def _launched(
         print("The split is hash80, our own: figures are comparable with the same split only.")
     end = launch(jobs, out, executor, policy)
     if end.records:
-        print(table(rows_of(end.records)))
+        rows = rows_of(end.records)
+        print(table(rows))
+        if own:
+            print(per_set(rows))
         print(f"\nEach run's record is in {out}/. To draw them as one page:\n{typed('board', out)}")
-        last = _last(jobs, end.records)
-        if last is not None:
-            data = jobs[0].config.where.data  # a record does not hold an absolute path
-            place = ["--data", data] if expanded(data).is_absolute() else []
-            print(f"To see what was forgotten:\n{typed('features', '--run', last, *place)}")
+        for line in next_steps(jobs, end.records):
+            print(line)
     return end.status
 
 
-def _last(jobs: Sequence[Job], records: Sequence[Record]) -> Path | None:
-    """File of the last job with a finished record; None if all failed."""
-    finished = {record.run_id for record in records if record.status == "finished"}
-    return next((job.file for job in reversed(jobs) if job.config.identity in finished), None)
-
-
 def _show(jobs: Sequence[Job], summary: dict[str, Any]) -> None:
-    """Print the resolved configurations, their steps and the stream, as YAML."""
+    """Print the images of each set, the resolved configurations, and the stream, as YAML."""
+    for about in summary.get("sets", ()):
+        parts = ", ".join(f"{about[part]} {part}" for part in SPLITS)
+        print(f"# {about['name']}: {about['classes']} classes; images: {parts}")
     for job in jobs:
         shown = {"run": job.config.label, "steps": job.steps, **plain(job.config)}
         print("---")
         print(write_yaml(shown, sort_keys=False, allow_unicode=True).strip())
     print("---")
-    print(write_yaml({"stream_summary": summary}, sort_keys=False, default_flow_style=None))
+    content = {"stream_summary": summary}
+    print(write_yaml(content, sort_keys=False, allow_unicode=True, default_flow_style=None))
 
 
 def _scan(job: Job) -> int:

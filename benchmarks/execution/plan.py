@@ -63,14 +63,30 @@ def known_steps(jobs: Sequence[Job]) -> list[Job]:
 @contextmanager
 def printed_notices() -> Iterator[None]:
     """Print what the data sets that the block loads leave out, each line once."""
+    found: list[str] = []
+    try:
+        with caught_notices(found):
+            yield
+    finally:
+        print_notices(found)
+
+
+def print_notices(notices: Sequence[str]) -> None:
+    """Print each line of :func:`caught_notices` on the standard error."""
+    for text in notices:
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def caught_notices(found: list[str]) -> Iterator[None]:
+    """Add what the data sets that the block loads leave out to ``found``, each line once."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", LeftOutWarning)
         try:
             yield
         finally:
             notices = [w for w in caught if issubclass(w.category, LeftOutWarning)]
-            for text in dict.fromkeys(str(notice.message) for notice in notices):
-                print(text, file=sys.stderr, flush=True)
+            found += dict.fromkeys(str(notice.message) for notice in notices)
     for other in caught:
         if other not in notices:
             warnings.showwarning(other.message, other.category, other.filename, other.lineno)

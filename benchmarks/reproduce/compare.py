@@ -25,7 +25,7 @@ class Repetition:
     Attributes:
         then: the record.
         now: record of the repetition.
-        differing: values that differ, the largest difference first.
+        differing: values that differ, the largest share of its tolerance first.
         same_machine: True if the repetition must give the same bits.
     """
 
@@ -51,17 +51,17 @@ class Repetition:
         """Return the comparison as lines of text.
 
         Args:
-            every: True lists all values that differ, and not the largest differences alone.
+            every: True lists all values that differ, and not the first alone.
         """
         if not self.differing:
-            return ["Every number of the record came out again."]
+            return [*self._again(), "Every number of the record came out again."]
         shown = self.differing if every else self.differing[:MOST_SHOWN]
         left = len(self.differing) - len(shown)
         return [
             *self._headline(),
             self._verdict(),
             *self._causes(),
-            "The values that differ, the largest difference first:",
+            "The values that differ, the largest share of its tolerance first:",
             *(
                 f"  {each.path}: {_short(each.first)} in the record, {_short(each.second)} now"
                 + ("" if self.same_machine or each.within else "  (beyond the tolerance)")
@@ -69,6 +69,15 @@ class Repetition:
             ),
             *([f"  and {left} more: --all lists all of them"] if left else []),
         ]
+
+    def _again(self) -> list[str]:
+        """Return the scores of :data:`HEADLINE`, and whether the machine is that of the record."""
+        values = ((name, SCORES[name](self.now)) for name in HEADLINE)
+        scores = ", ".join(f"{n} {100 * value:.2f}" for n, value in values if value is not None)
+        lines = [f"Headline numbers (%, points), as in the record: {scores}."]
+        if self.same_machine:
+            return [*lines, "The machine is the same."]
+        return [*lines, *self._causes()]
 
     def _headline(self) -> list[str]:
         """Return the scores of :data:`HEADLINE`, those of the record and those of now."""

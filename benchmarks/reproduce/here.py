@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from avalanche_proxyfda._files import expanded
 from benchmarks.experiment.prepare import Prepared
 from benchmarks.results.older import by_word
-from benchmarks.results.places import DATA, located
+from benchmarks.results.places import DATA, is_private, kind_and_place, located
 from benchmarks.results.record import Record
 from benchmarks.results.splits import same_split
 from benchmarks.streams.concepts.data import EMBEDDED
+
+_MOST_NAMED = 3  # data sets in a message
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Here:
 
         Raises:
             ValueError: if the run needs a place that neither the record nor the command line
-                gives; the message names the option.
+                gives, or ``data`` does not hold the run's folders; the message names the option.
         """
         content, missing = located(record.config, self._find)
         if missing:
@@ -46,10 +50,12 @@ class Here:
         where = dict(content.get("where", {}))
         if self.data is not None:
             where["data"] = self.data
+            _check_parent(self.data, _folders(content))
         elif where.get("data") == DATA:
             if _needs_data(content):
                 raise ValueError(
                     "the record does not say in which folder the data were: add --data DIR"
+                    + _parent(_folders(content))
                 )
             del where["data"]
         if "<" in (where.get("cache_dir") or ""):
@@ -72,7 +78,8 @@ def add_places(parser: argparse.ArgumentParser) -> None:
         "--data",
         default=None,
         metavar="DIR",
-        help="folder of data sets and weights; default: the record's, if that is a relative path",
+        help="parent folder of the run's data sets, and of its weights; default: the record's, if "
+        "that is a relative path",
     )
     parser.add_argument(
         "--place",
@@ -121,6 +128,46 @@ def _needs_data(content: Mapping[str, Any]) -> bool:
     weights = content["backbone"].get("weights")
     embedded = content["stream"]["kind"] == "concepts" and all(name in EMBEDDED for name in sets)
     return not embedded or weights not in (None, "random")
+
+
+def _folders(content: Mapping[str, Any]) -> list[str]:
+    """Return the folders of photographs that the run took from its folder of data."""
+    names = [*content["stream"].get("sets", ()), *content["panel"]["sets"]]
+    places = [place for kind, place in map(kind_and_place, names) if kind == "folder:"]
+    return [place for place in places if not is_private(place)]
+
+
+def _parent(folders: Sequence[str]) -> str:
+    """Return words on the folder that holds the data sets of a run."""
+    if not folders:
+        return ""
+    held = " and ".join(f"DIR/{folder}" for folder in folders[:_MOST_NAMED])
+    more = " and so on" if len(folders) > _MOST_NAMED else ""
+    return f", the parent folder of the run's data sets: it holds {held}{more}"
+
+
+def _check_parent(data: str, folders: Sequence[str]) -> None:
+    """Refuse a data set in place of its parent folder.
+
+    Raises:
+        ValueError: if a data set of the run is not below ``data``; the message names the set
+            that was given in place of the parent.
+    """
+    given = Path(os.path.abspath(expanded(data)))
+    absent = [folder for folder in folders if not (given / folder).exists()]
+    for folder in absent:
+        parts = PurePosixPath(folder).parts
+        if given.parts[-len(parts) :] == parts:
+            parent = Path(*given.parts[: -len(parts)])
+            raise ValueError(
+                f"--data {data} is the data set {folder} itself: give the parent folder, "
+                f"--data {parent}"
+            )
+    if absent:
+        raise ValueError(
+            f"--data {data} does not hold {', '.join(absent[:_MOST_NAMED])}: give DIR"
+            + _parent(folders)
+        )
 
 
 def _short(place: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from benchmarks.reproduce.projection import Neighbors
 _SIDE = 160  # pixels of a picture
 _MOST_BESIDE = 6
 _MOST_NAMED = 3
+_TITLE_SHARE = 0.95  # of the figure's width
 _LONGEST = 24  # letters of a title's line
 
 
@@ -37,7 +39,7 @@ def forgotten(images: Shown, neighbors: Neighbors, count: int) -> Iterator[str]:
     """
     worst, names = neighbors.worst(WORST), file_names(images)
     if worst:
-        yield "Forgotten most:"
+        yield "Most neighbours lost:"
     for number, image in enumerate(worst, start=1):
         lost = neighbors.lost[image]
         more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
@@ -58,6 +60,7 @@ def thumbnails(images: Shown, neighbors: Neighbors, worst: Sequence[int]) -> byt
     names = file_names(images)
     with matplotlib.style.context("default"):
         figure = Figure(figsize=(1.5 * (1 + beside), 1.9 * len(worst) + 0.5), facecolor="white")
+        _entitle(figure, f"{images.name}: most neighbours lost (left), and these neighbours")
         axes = figure.subplots(len(worst), 1 + beside, squeeze=False)
         for number, image in enumerate(worst):
             for place, other in enumerate((image, *neighbors.lost[image][:beside])):
@@ -65,12 +68,21 @@ def thumbnails(images: Shown, neighbors: Neighbors, worst: Sequence[int]) -> byt
             for place in range(1 + len(neighbors.lost[image]), 1 + beside):
                 axes[number, place].axis("off")
             axes[number, 0].set_ylabel(f"{number + 1}", rotation=0, labelpad=12, fontsize=12)
-        title = f"{images.name}: forgotten most (left), and neighbours that they lost"
-        figure.suptitle(title.replace("$", r"\$"), fontsize=11)
         figure.tight_layout()
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _entitle(figure: Figure, text: str) -> None:
+    """Give the figure a title in as many lines as its width needs, and the height for them."""
+    for columns in range(len(text), 4, -1):
+        lines = textwrap.wrap(text, columns)
+        title = figure.suptitle("\n".join(lines).replace("$", r"\$"), fontsize=11)
+        if title.get_window_extent().width <= _TITLE_SHARE * figure.bbox.width:
+            break
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.2 * (len(lines) - 1))
 
 
 def _show(axes: Any, images: Shown, image: int, name: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from avalanche_proxyfda._files import write_bytes
+from benchmarks.results.beside import is_beside
 from benchmarks.results.confirmations import conflict, distinct, preference
 from benchmarks.results.identity import canonical, run_id_of
 from benchmarks.results.record import ADAPTER, SCHEMA_VERSION, Record, plain
@@ -122,6 +123,8 @@ class Collected:
 def collect(places: Iterable[Path]) -> Collected:
     """Collect all records of files and folders; the order of the places does not matter.
 
+    Files that runs and ``export`` write beside records are skipped, see :mod:`.beside`.
+
     Finished records of one run that agree within the tolerance count once, and confirm each
     other. A finished record is taken before a failed one. If finished records differ by more,
     none of them is used. Contents alone decide which record is used, see
@@ -138,7 +141,8 @@ def collect(places: Iterable[Path]) -> Collected:
     for place in given:
         if not place.exists():
             raise FileNotFoundError(f"{place} is not there; records come from python -m benchmarks")
-        for path in [place] if place.is_file() else place.rglob("*.json"):
+        searched = (path for path in place.rglob("*.json") if not is_beside(path))
+        for path in [place] if place.is_file() else searched:
             # with several folders, the name begins with the folder's own
             folders = len(path.relative_to(place).parts) + (len(given) > 1)
             found.setdefault(path, 1 if place.is_file() else folders)

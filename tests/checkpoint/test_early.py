@@ -25,6 +25,25 @@ class Unsaved(SupervisedPlugin[Any]):
         pass
 
 
+@pytest.mark.parametrize("extra", [[abs], {"epoch": 1, "rule": abs}])
+def test_extra_data_that_cannot_be_saved_are_refused_when_given(tmp_path: Path, extra: Any) -> None:
+    checkpoints = Checkpoints(build(Plain), tmp_path)
+    with pytest.raises(UnsavedError, match=r"checkpoints\.extra\.\w+ is a builtins\.builtin_func"):
+        checkpoints.extra = extra
+    checkpoints.extra = {"epoch": 1}
+    assert checkpoints.extra == {"epoch": 1}
+
+
+def test_functions_among_a_plugins_attributes_are_left_out(tmp_path: Path) -> None:
+    plugin = SupervisedPlugin()  # type: ignore[no-untyped-call]
+    plugin.rule, plugin.rules, plugin.count = abs, [abs, min], 3
+    Checkpoints(build(Plain, plugin), tmp_path).save()
+    again = SupervisedPlugin()  # type: ignore[no-untyped-call]
+    again.rule, again.rules, again.count = abs, [abs, max], 0
+    assert Checkpoints(build(Plain, again), tmp_path).resume() is not None
+    assert (again.rules, again.count) == ([abs, max], 3)
+
+
 @pytest.mark.parametrize(
     ("plugin", "words"),
     [

@@ -145,6 +145,11 @@ def test_a_short_batch_clamps_k_and_says_so_once() -> None:
         torch.testing.assert_close(FDALoss(4)(student, teacher), value)
 
 
+def test_a_clamped_default_says_that_it_is_the_default() -> None:
+    with pytest.warns(UserWarning, match="num_neighbors=8, the default, is clamped to 7"):
+        FDALoss()(features(8, 3).float(), features(8, 3, 1).float())
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     student, teacher = features(20, 6).to(dtype), features(20, 6, seed=1).to(dtype)

@@ -76,6 +76,10 @@ def test_feature_module_not_found() -> None:
     )
 
 
+def test_feature_module_without_a_near_name() -> None:
+    refused("the preset reads 'classifier:input'", Plain(), FDAPlugin(feature_module="xyz"))
+
+
 def test_feature_module_not_run() -> None:
     model = Plain()
     model.spare = nn.Linear(2, 2)

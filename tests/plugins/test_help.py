@@ -81,6 +81,25 @@ def test_the_example_of_a_misspelt_keyword() -> None:
         ProxyFDAPlugin(1.0, num_neighbor=8)  # type: ignore[call-arg]
 
 
+@pytest.mark.parametrize(
+    ("kind", "word", "remedy"),
+    [
+        ("fda", "lam", "did you mean 'weight'?"),
+        ("digrap", "lambda_", "did you mean 'mu'?"),
+        ("fda", "alpha", "did you mean 'weight'?"),
+        ("proxy-fda", "alpha", "did you mean 'weight' or 'variance_weight'?"),
+        ("fda", "K", "did you mean 'num_neighbors'?"),
+        ("proxy-fda", "k", "did you mean 'num_neighbors'?"),
+        ("fda", "num_neighbours", "did you mean 'num_neighbors'?"),
+        ("fda", "proxy_ratio", "it is an argument of ProxyFDAPlugin"),
+        ("fda", "attention", "it is an argument of ProxyFDAPlugin"),
+    ],
+)
+def test_symbols_of_the_papers_and_arguments_of_kin(kind: str, word: str, remedy: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"has no argument '{word}'; {remedy}")):
+        PLUGINS[kind](**{word: 1})
+
+
 def test_ldifs_has_no_feature_module() -> None:
     with pytest.raises(TypeError, match="LDIFSPlugin has no argument 'feature_module'"):
         PLUGINS["ldifs"](feature_module="backbone")

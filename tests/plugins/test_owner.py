@@ -40,6 +40,15 @@ def test_a_second_strategy_is_refused_also_when_the_first_is_gone(
         train(Plain(seed=1), plugin)
 
 
+@pytest.mark.parametrize("method", PLUGINS)
+def test_the_same_plugin_twice_is_refused(method: str) -> None:
+    plugin = toy_plugin(method)
+    twice = strategy(Plain(), plugin, plugin)
+    words = f"the same {type(plugin).__name__} is listed 2 times in plugins="
+    with pytest.raises(ValueError, match=words):
+        twice.train(classic().train_stream[0], eval_streams=[])
+
+
 def test_a_plugin_without_a_training_is_free() -> None:
     plugin = toy_plugin("fda")
     wrong = nn.Sequential(nn.DataParallel(Plain()))

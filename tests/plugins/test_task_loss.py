@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -123,5 +124,37 @@ def test_the_csv_logger_goes_on_in_the_same_file(tmp_path: Path) -> None:
         logger.log_single_metric("a, b", value, 3)
         logger.close()
     assert path.read_text(encoding="utf-8") == 'step,metric,value\n3,"a, b",1.5\n3,"a, b",2.5\n'
-    MetricsCSVLogger(path).close()
+    MetricsCSVLogger(path, append=False).close()
     assert path.read_text(encoding="utf-8") == "step,metric,value\n"
+    with pytest.raises(ValueError, match="append='yes' is unknown"):
+        MetricsCSVLogger(path, "yes")  # type: ignore[arg-type]
+
+
+def test_a_file_of_an_earlier_training_is_moved_aside_at_the_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    for value, words in ((1.0, None), (2.0, "earlier training"), (3.0, "previous-2.csv")):
+        MetricsCSVLogger(path).close()  # without a line, the file stays as it is
+        logger = MetricsCSVLogger(path)
+        with pytest.warns(UserWarning, match=words) if words else nullcontext():
+            logger.log_single_metric("loss", value, 7)
+        logger.close()
+    names = ("metrics.previous.csv", "metrics.previous-2.csv", "metrics.csv")
+    texts = [(tmp_path / name).read_text(encoding="utf-8") for name in names]
+    assert texts == [f"step,metric,value\n7,loss,{value}\n" for value in (1.0, 2.0, 3.0)]
+
+
+def test_a_cut_line_is_ended_and_other_columns_are_moved_aside(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,metric,value\n3,lo", encoding="utf-8")
+    logger = MetricsCSVLogger(path, append=True)
+    logger.log_single_metric("loss", 1.0, 3)
+    logger.close()
+    assert path.read_text(encoding="utf-8") == "step,metric,value\n3,lo\n3,loss,1.0\n"
+    path.write_text("epoch,loss\n0,1\n", encoding="utf-8")
+    logger = MetricsCSVLogger(path, append=True)
+    with pytest.warns(UserWarning, match="has other columns"):
+        logger.log_single_metric("loss", 1.0, 3)
+    logger.close()
+    assert path.read_text(encoding="utf-8") == "step,metric,value\n3,loss,1.0\n"
+    aside = tmp_path / "metrics.previous.csv"
+    assert aside.read_text(encoding="utf-8") == "epoch,loss\n0,1\n"

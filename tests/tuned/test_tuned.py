@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import shutil
+import sys
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +20,7 @@ from avalanche.models import IncrementalClassifier
 from PIL import Image
 from torch import nn
 
-from avalanche_proxyfda import load_tuned, save_tuned
+from avalanche_proxyfda import _solvers, load_tuned, save_tuned, tuned
 from avalanche_proxyfda.models import (
     Backbone,
     GrowingTextHead,
@@ -212,3 +216,28 @@ def test_files_that_do_not_belong_together(tiny: Backbone, tmp_path: Path) -> No
     (tmp_path / "one" / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors is missing; .*export"):
         load_tuned(tmp_path / "one")
+
+
+def test_the_nearest_task_is_suggested(tiny: Backbone, tmp_path: Path) -> None:
+    head = UnitHeads(128, [3, 2])
+    model = TaskHeads(tiny.tower, 128, [3, 2], head)
+    save_tuned(tmp_path, model, tiny, {"Pets": NAMES, "greek": ("α", "β")})
+    with pytest.raises(ValueError, match=r"the tasks Pets, greek; name one: did you mean 'Pets'\?"):
+        load_tuned(tmp_path).predict([], task="pets")
+
+
+def test_loading_prints_no_warning_of_solvers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = Path(tuned.__file__).read_text(encoding="utf-8")
+    first = next(node for node in ast.parse(content).body if isinstance(node, ast.ImportFrom))
+    assert [each.name for each in first.names] == ["_solvers"]  # before Avalanche
+    warning = 'import warnings\nwarnings.warn("no QP solver found on your system")\n'
+    (tmp_path / "qpsolvers.py").write_text(warning, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "qpsolvers"]:
+        monkeypatch.delitem(sys.modules, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        importlib.reload(_solvers)
+    assert sys.modules.pop("qpsolvers").__file__ == str(tmp_path / "qpsolvers.py")

@@ -9,6 +9,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 _ENTRY = re.compile(r"    (\w+(?:, \w+)*): ")
+_SYMBOLS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("lam", "lambda_", "lambd"), ("weight", "mu")),
+    "alpha": ("weight", "variance_weight"),  # lambda of rivals; the paper's of the generator
+    **dict.fromkeys(("K", "k", "num_neighbours"), ("num_neighbors",)),
+}
+"""Symbols of the papers and other spellings, with the arguments that stand for them."""
 _POINTER = re.compile(r"    [\w, ]+: see :class:`[~.\w]*Plugin`")
 
 
@@ -58,25 +64,66 @@ def _option_names(kind: type) -> frozenset[str] | None:
     return None if names is None else frozenset(names)
 
 
-def check_names(kind: str, arguments: Iterable[str], given: Iterable[str]) -> None:
+def check_names(
+    kind: str, arguments: Iterable[str], given: Iterable[str], kin: Iterable[type] = ()
+) -> None:
     """Raise TypeError, with the nearest name, for a keyword that a class does not take.
 
     Args:
         kind: name of the class.
         arguments: names of its arguments.
         given: names of the keywords that a call gives.
+        kin: classes that take further arguments; the message names the one that has the keyword.
 
     Example:
         >>> check_names("FDAPlugin", ["weight", "num_neighbors"], ["num_neighbor"])
         Traceback (most recent call last):
         TypeError: FDAPlugin has no argument 'num_neighbor'; did you mean 'num_neighbors'?
+        >>> check_names("FDAPlugin", ["weight", "num_neighbors"], ["lam"])
+        Traceback (most recent call last):
+        TypeError: FDAPlugin has no argument 'lam'; did you mean 'weight'?
     """
     known = list(arguments)
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            remedy = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+            owners = [each.__name__ for each in kin if name in (arguments_of(each) or ())]
+            meant = [each for each in _SYMBOLS.get(name, ()) if each in known]
+            near = meant or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            if owners:
+                remedy = f"it is an argument of {owners[0]}"
+            elif near:
+                remedy = f"did you mean {' or '.join(map(repr, near))}?"
+            else:
+                remedy = f"it has {', '.join(known)}"
             raise TypeError(f"{kind} has no argument {name!r}; {remedy}")
+
+
+def check_positional(kind: str, signature: inspect.Signature, count: int) -> None:
+    """Raise TypeError for more positional arguments than a class takes: its strength alone.
+
+    Args:
+        kind: name of the class.
+        signature: all arguments of the class.
+        count: number of positional arguments that a call gives.
+
+    Example:
+        >>> check_positional("FDAPlugin", inspect.signature(lambda weight=1.0, *, seed=0: 0), 2)
+        Traceback (most recent call last):
+        TypeError: FDAPlugin takes 1 positional argument ('weight'), and 2 were given: only the \
+strength is positional, give the others by name
+    """
+    taken = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    if count <= len(taken) or any(p.kind is p.VAR_POSITIONAL for p in taken):
+        return
+    if not taken:
+        raise TypeError(
+            f"{kind} takes no positional argument, and {count} were given: give all by name"
+        )
+    names = ", ".join(repr(p.name) for p in taken)
+    raise TypeError(
+        f"{kind} takes {len(taken)} positional argument{'' if len(taken) == 1 else 's'} ({names}), "
+        f"and {count} were given: only the strength is positional, give the others by name"
+    )
 
 
 def signature_of(kind: type) -> inspect.Signature | None:

@@ -17,6 +17,7 @@ from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.views import replay_views
 from avalanche_proxyfda.distributed.plugin import batch_size, shard_of
 from avalanche_proxyfda.distributed.ranks import Shard
+from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.features.tap import FeatureTap
 from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, ReferencePlugin, Terms
@@ -176,8 +177,9 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
     def checked_places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
         """Return :meth:`places`; raise ValueError with the argument's name if one is missing."""
         sources = self.places(model)
+        preset = find_feature_source if self.place_option == "feature_module" else None
         for source in sources:
-            source.find(model, self.place_option)
+            source.find(model, self.place_option, preset)
         return sources
 
     def shares_reference_with(self, other: ReferencePlugin[Any]) -> bool:

@@ -108,9 +108,10 @@ class GraphPlugin(LearnedLossPlugin[L]):
             4 for each data set, and 2 is its best fixed factor.
         hard_class_batches: the plugin CHANGES THE TRAINING DATA by default. None and True
             replace the strategy's loader by class-balanced batches of classes that are chosen
-            by ``mining``. An epoch has as many images as before, but small classes repeat
-            theirs, and large classes leave some out until a later epoch. With None, a warning
-            in the first epoch of an experience counts the images that are left out. False keeps
+            by ``mining``. An epoch has as many images as before, rounded up to whole batches,
+            but small classes repeat theirs, and large classes leave some out until a later
+            epoch. With None, a warning in the first epoch of an experience counts the images
+            that are left out, and the largest number of repeats. False keeps
             the strategy's loader, which draws every image once an epoch. An experience with one
             class keeps it too, with a warning.
         mining: the rule that chooses the classes of a batch if an experience has more classes
@@ -236,6 +237,7 @@ class GraphPlugin(LearnedLossPlugin[L]):
             teacher: [B, D'], the teacher's features of the same batch.
         """
         loss = self.loss_for(student)
+        loss.default_neighbors = self.num_neighbors is None
         if self._batches is not None:
             self._batches.keep(student)
         if self.start == "refit" or (self.start == "fitted" and not self._started):

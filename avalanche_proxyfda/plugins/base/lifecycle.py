@@ -23,7 +23,7 @@ from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.plugin import batch_size, check_spread, share_of
 from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
-from avalanche_proxyfda.plugins.base.arguments import check_names, describe
+from avalanche_proxyfda.plugins.base.arguments import check_names, check_positional, describe
 from avalanche_proxyfda.plugins.base.terms import FiniteWatch, TaskLoss, TermLog, publish
 
 ReferenceChoice = Literal["previous", "initial"]
@@ -63,14 +63,18 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         describe(cls)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Refuse a keyword that the class does not take, in the name of this class."""
+        """Refuse an argument that the class does not take, in the name of this class."""
         if cls.__signature__ is not None:
-            check_names(cls.__name__, cls.__signature__.parameters, kwargs)
+            check_positional(cls.__name__, cls.__signature__, len(args))
+            check_names(cls.__name__, cls.__signature__.parameters, kwargs, cls.kin)
         instance: Self = super().__new__(cls)
         return instance
 
     __signature__: ClassVar[inspect.Signature | None] = None
     """All arguments, those of the base classes included; None for a class with other keywords."""
+
+    kin: ClassVar[tuple[type, ...]] = ()
+    """Classes with further arguments, which the refusal of such an argument names."""
 
     option: ClassVar[str]
     """Name that a method gives to its argument ``choice``; plugins of one option may share."""
@@ -123,7 +127,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         return [plugin for plugin in plugins if isinstance(plugin, ReferencePlugin)]
 
     def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        """Refuse a second strategy, DataParallel, and ranks without DistributedTraining.
+        """Refuse a second strategy or listing, DataParallel, ranks without DistributedTraining.
 
         The plugin belongs to the first strategy that trains with it, also after that strategy
         is gone. :meth:`load_state_dict` ends the bond, since it replaces the state.
@@ -135,6 +139,12 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
                 f"this {type(self).__name__} belongs to another strategy{gone}: its "
                 f"{self.option} and learned state are of that model; make one plugin for each "
                 "strategy"
+            )
+        times = sum(plugin is self for plugin in strategy.plugins)
+        if times > 1:
+            raise ValueError(
+                f"the same {type(self).__name__} is listed {times} times in plugins=[...]: list "
+                "it once, or make a second plugin with a name of its own"
             )
         if any(isinstance(module, nn.DataParallel) for module in strategy.model.modules()):
             raise TypeError(

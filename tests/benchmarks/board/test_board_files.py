@@ -168,5 +168,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     # files alone that are no records: a page that says so
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.json").write_text("{}", encoding="utf-8")
-    assert call(tmp_path / "bad", "--out", tmp_path / "bad-out") == 0
+    assert call(tmp_path / "bad", "--out", tmp_path / "bad-out") == 1
+    said = capsys.readouterr()
+    assert "0 runs, " in said.out and "No record was used: every file was refused." in said.err
     assert "no schema_version" in (tmp_path / "bad-out" / "index.html").read_text(encoding="utf-8")

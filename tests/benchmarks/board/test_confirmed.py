@@ -18,7 +18,7 @@ from benchmarks.board.write import current_versions
 from benchmarks.results.files import collect, write_record
 from benchmarks.results.record import Cpu, Record
 from benchmarks.results.settings import rows_of
-from tests.benchmarks.board.board_records import entries, paths
+from tests.benchmarks.board.board_records import board, entries, paths
 
 CPU = Cpu("maker", 25, 1, 1, ("avx2",), "AVX2", "mkl", True, {})
 
@@ -54,7 +54,10 @@ def test_a_confirmed_seed_stays_and_is_shown(confirmed: Board) -> None:
     assert {seed: len(records) for seed, records in entry.confirmations.items()} == {1: 2}
     text = confirmed_run(entry.confirmations[1])
     assert text.startswith("2 records agree within the tolerance, of 2 machines (AMD EPYC, Xeon)")
-    assert "| confirmed: seed 1 by 2 records |" in markdown(confirmed)
+    written = markdown(confirmed)
+    assert "| confirmed: seed 1 by 2 records |" in written
+    total = len([r for r in confirmed.records if r.status == "finished"])
+    assert f"- **A second machine**: 1 of the {total} runs " in written
     shown = page(confirmed)
     assert shown.count('title="confirmed: seed 1 by 2 records">confirmed</span>') == 1
     assert shown.count(text) == 1
@@ -67,6 +70,14 @@ def test_a_confirmed_seed_stays_and_is_shown(confirmed: Board) -> None:
     assert twice == [("lp-ft", "1")] and {r["confirmations"] for r in runs} == {"1", "2"}
 
 
+def test_the_markdown_has_a_legend(made: list[Record], tmp_path: Path) -> None:
+    text = markdown(board(made, tmp_path))
+    for title in ("Last", "Avg", "BWT", "Δ\\_LP"):
+        assert text.count(f"\n- **{title}**: ") == 1
+    assert "*front*: no other setting" in text
+    assert "no seed is confirmed by a second machine." in text
+
+
 def test_costs_of_two_processors_of_one_name_are_in_no_ratio(
     made: list[Record], tmp_path: Path
 ) -> None:
@@ -75,12 +86,12 @@ def test_costs_of_two_processors_of_one_name_are_in_no_ratio(
         second = record.config["method"] != "lp-ft"
         moved = on(record, replace(CPU, model=2) if second else CPU)
         write_record(tmp_path / f"{record.label}.json", moved)
-    board = make_board(collect([tmp_path]), current_versions())
-    cells = {name: entry.cells for name, entry in entries(board).items()}
+    mixed = make_board(collect([tmp_path]), current_versions())
+    cells = {name: entry.cells for name, entry in entries(mixed).items()}
     assert cells["ldifs 1000"]["step_cost"] is None
     assert cells["ldifs 1000"]["peak_memory"] is not None
     assert cells["lp-ft"]["step_cost"] is not None
-    marks = [mark.word for mark in entries(board)["ldifs 1000"].marks]
+    marks = [mark.word for mark in entries(mixed)["ldifs 1000"].marks]
     assert marks == ["other machine"]
     shown = table(rows_of(collect([tmp_path]).records))
     assert "do not compare s/step between rows" in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,25 @@ def test_the_classifier_has_the_accuracy_of_the_record(
     assert record.outcome is not None
     assert hits / len(found) == record.outcome.accuracy[-1][0]
     assert len(found) == 400 and hits > 100
+
+
+def test_the_printed_call_runs_as_pasted(recorded: tuple[Path, Record], tmp_path: Path) -> None:
+    """With several tasks, the call names a task of the model, whatever its name."""
+    path, record = recorded
+    weights_file = path.parent / record.label / "model.safetensors"
+    content = json.loads(weights_file.with_name("model.json").read_text(encoding="utf-8"))
+    digits = content["tasks"][0]
+    content["tasks"] = [{**digits, "name": "the sea's"}, digits]
+    home = tmp_path / "my home"
+    home.mkdir()
+    shutil.copy(weights_file, home)
+    (home / "model.json").write_text(json.dumps(content), encoding="utf-8")
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    said = export.usage(home, ["the sea's", "digits"])
+    lines = said.replace("In Python:", "").replace("FOLDER", repr(str(tmp_path / "a.png")))
+    code = "\n".join(line.strip() for line in lines.splitlines())
+    exec(code, {})
+    assert 'task="the sea\'s")' in said and said.endswith("the other tasks: 'digits'")
 
 
 def test_a_run_without_weights_is_trained_again(

@@ -58,6 +58,17 @@ def test_an_unknown_job_names_the_nearest(
     assert end.value.code == 2 and answer in capsys.readouterr().err
 
 
+def test_an_unknown_option_is_answered_with_the_usage_of_the_job(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmarks", "board", "runs", "--seed=3", "--nope"])
+    with pytest.raises(SystemExit) as end:
+        __main__.main()
+    shown = capsys.readouterr().err
+    assert end.value.code == 2 and shown.startswith("usage: python -m benchmarks board [-h]")
+    assert "python -m benchmarks board: error: unrecognized arguments: --nope" in shown
+
+
 @pytest.mark.parametrize(("job", "retry"), [("demo", True), ("run", True), ("sweep", False)])
 def test_demo_run_and_sweep_share_one_resume_policy(job: str, retry: bool) -> None:
     parser, needed = make_parser([job]), [job, *NEEDED.get(job, [])]

@@ -81,6 +81,10 @@ def test_from_photographs_to_the_table(
     monkeypatch.setattr("sys.argv", ["benchmarks", *map(str, words), "--dry-run"])
     assert program() == 0
     shown = capsys.readouterr()
+    assert shown.out.startswith(
+        "# folder:pets: 2 classes; images: 14 train, 2 validation, 4 test\n"
+        "# folder:birds/2024: 2 classes; images: 10 train, 2 validation, 6 test\n"
+    )
     *_, summary = yaml.safe_load_all(shown.out)
     sets = summary["stream_summary"]["sets"]
     assert [each["classes"] for each in sets] == [2, 2]
@@ -94,9 +98,10 @@ def test_from_photographs_to_the_table(
         path.write_bytes(path.read_bytes()[:40])
     monkeypatch.setattr("sys.argv", ["benchmarks", *map(str, words), "--out", str(tmp_path / "o")])
     assert program() == 2  # before anything is trained
-    error = capsys.readouterr().err.splitlines()[-1]
+    *notices, error = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ") and any(str(path) in error for path in broken)
-    assert "1 more images are broken: --scan lists them" in error
+    assert "1 more images are broken: --scan lists them all" in error
+    assert "folder:pets: no image: empty; left out: add images, or remove the folder" in notices
     assert "remove or replace the file, or leave broken images out with --on-corrupt drop" in error
     argv = ["benchmarks", *map(str, words), "--out", str(tmp_path / "o"), "--on-corrupt", "drop"]
     monkeypatch.setattr("sys.argv", argv)
@@ -106,6 +111,8 @@ def test_from_photographs_to_the_table(
     assert all(f" dog/{path.name}" in shown.err for path in broken)
     assert "| frozen |" in shown.out and f" --data {photos}\n" in shown.out  # for features
     (file,) = (tmp_path / "o").glob("*.json")
+    assert "|  | pets | birds/2024 |" in shown.out and "| one image (points) | " in shown.out
+    assert f" -m benchmarks export {file} --data {photos}\n" in shown.out
     record = read_record(file)
     assert record.stream is not None and len(record.stream.summary["dropped"]) == 2
     assert record.stream.experiences == ("pets", "birds/2024")
@@ -116,6 +123,20 @@ def test_from_photographs_to_the_table(
     assert read_record(file.with_name(f"{file.name}.refused")).run_id == record.run_id
     again = read_record(file)
     assert again.stream is not None and again.stream.split_sha256 != record.stream.split_sha256
+
+
+def test_names_are_shown_as_they_are_and_one_broken_image_names_the_scan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = flat(tmp_path / "Fotos/Vögel", ("Kätzchen", "犬"))
+    words = ("--data", folder, *TINY, "--methods", "frozen")
+    assert call(*words, "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "# folder:Vögel: 2 classes" in shown and "{name: 'folder:Vögel'," in shown
+    assert "\\x" not in shown and "\\u" not in shown
+    (folder / "犬/0.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"empty \(the only broken image that --scan lists\); rem"):
+        call(*words)
 
 
 def test_without_a_network_the_small_model_is_named(

@@ -106,6 +106,8 @@ def test_the_kept_model_is_drawn(drawn: Drawn) -> None:
     line = next(line for line in drawn.told.splitlines() if line.startswith("  1. "))
     assert line.startswith(f"  1. {worst['file']} ({worst['class']}) lost {lost} of 10: ")
     assert f"colours: {100 * kept:.1f} % of the 10 nearest neighbours kept" in drawn.told
+    assert "colours is shown: it lost the most neighbours of the panel; --set" in drawn.told
+    assert f" -m benchmarks export {drawn.path}\n" in drawn.told
     for name in found:
         assert str(drawn.path.parent / "features" / name) in drawn.told
     apart = [abs(float(r["x_before"]) - float(r["x_after"])) for r in table]
@@ -320,10 +322,16 @@ def test_the_files_of_what_was_forgotten_are_named_and_shown(tmp_path: Path) -> 
     lost = ((), (2, 3), (), (0,))
     neighbors = Neighbors(np.array([1, 1 / 3, 1, 2 / 3]), lost)
     assert list(forgotten(images, neighbors, 3)) == [
-        "Forgotten most:",
+        "Most neighbours lost:",
         f"  1. {places[1]} (cat $1) lost 2 of 3: {places[2]}, {places[3]}",
         f"  2. {places[3]} (dog) lost 1 of 3: {places[0]}",
     ]
     picture = Image.open(BytesIO(thumbnails(images, neighbors, neighbors.worst(5))))
     assert picture.width > 400 and picture.height > 300
+    for name in ("W" * 30, "many short words, one after the other"):
+        narrow = Neighbors(neighbors.kept, ((), (2,), (), (0,)))  # one picture beside each
+        content = thumbnails(replace(images, name=name), narrow, (1, 3))
+        pixels = np.asarray(Image.open(BytesIO(content)).convert("L"))
+        assert (pixels[:, [0, 1, -2, -1]] == 255).all(), name  # nothing is cut on the sides
+        assert (pixels[:2] == 255).all() and (pixels < 255).any()
     assert list(forgotten(images, Neighbors(np.ones(4), ((),) * 4), 3)) == []

@@ -22,7 +22,8 @@ from benchmarks.execution.plan import checked_steps
 from benchmarks.experiment.prepare import prepare
 from benchmarks.experiment.record import failed_record
 from benchmarks.experiment.run import run
-from benchmarks.reproduce.here import check_images
+from benchmarks.reproduce.from_record import config_of
+from benchmarks.reproduce.here import Here, check_images
 from benchmarks.results.agreement import differences
 from benchmarks.results.files import collect, seal, write_record
 from benchmarks.results.identity import canonical
@@ -133,6 +134,19 @@ def test_rerun_asks_for_the_places(
     assert "--set train.lr: it makes another run" in capsys.readouterr().err
     assert call(tmp_path / "inside.json", "--data", photos, "--place", "pets") == 2
     assert "--place 'pets': give NAME=PATH" in capsys.readouterr().err
+
+
+def test_data_is_the_parent_of_the_sets(photos: Path, inside: Record) -> None:
+    held = "the parent folder of the run's data sets: it holds DIR/pets and DIR/more/places"
+    for given, words in (
+        (None, f"add --data DIR, {held}"),
+        (f"{photos}/pets/", f"--data {photos}/pets/ is the data set pets itself: give the parent"),
+        (f"{photos}/more/places", f"data set more/places itself: .* folder, --data {photos}$"),
+        (f"{photos}/more", f"does not hold pets, more/places: give DIR, {held}"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            config_of(inside, Here(given))
+    assert config_of(inside, Here(str(photos))).where.data == str(photos)
 
 
 def test_rerun_refuses_other_images(

@@ -1,0 +1,60 @@
+"""The commands that come after runs: what was forgotten, and the tuned model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from avalanche_proxyfda._files import expanded
+from benchmarks.execution.job import Job
+from benchmarks.execution.stopping import typed
+from benchmarks.methods.registry import METHODS
+from benchmarks.results.record import Record
+from benchmarks.results.scores import score
+
+
+def next_steps(jobs: Sequence[Job], records: Sequence[Record]) -> list[str]:
+    """Lines with the commands ``features`` and ``export`` of one finished run; none without one.
+
+    Args:
+        jobs: all jobs.
+        records: records of the finished ones among them.
+    """
+    found = _best(jobs, records)
+    if found is None:
+        return []
+    job, why = found
+    data = job.config.where.data  # a record does not hold an absolute path
+    place = ["--data", data] if expanded(data).is_absolute() else []
+    return [
+        f"To see what was forgotten by {job.about}{why}:",
+        typed("features", "--run", job.file, *place),
+        "To take its tuned model home:",
+        typed("export", job.file, *place),
+    ]
+
+
+def _best(jobs: Sequence[Job], records: Sequence[Record]) -> tuple[Job, str] | None:
+    """The job that validation data choose, and the reason; without such data the last job.
+
+    Of a tie, the method that comes first wins, and the weaker strength within a method.
+    """
+    by_run = {record.run_id: record for record in records if record.status == "finished"}
+    ended = [job for job in jobs if job.config.identity in by_run]
+    if len(ended) < 2:
+        return (ended[0], "") if ended else None
+    scores = {job.file: score(by_run[job.config.identity]) for job in ended}
+    measured = [job for job in _weakest_first(ended) if scores[job.file] is not None]
+    if not measured:
+        return ended[-1], " (the last run)"
+    return max(measured, key=lambda job: scores[job.file] or 0.0), " (best on validation)"
+
+
+def _weakest_first(jobs: Sequence[Job]) -> list[Job]:
+    order = list(dict.fromkeys(job.config.method for job in jobs))
+
+    def place(job: Job) -> tuple[int, float]:
+        strength = job.config.strength or 0.0
+        weakens = METHODS[job.config.method].weakens
+        return order.index(job.config.method), -strength if weakens else strength
+
+    return sorted(jobs, key=place)

@@ -1,0 +1,51 @@
+"""Which run the next commands name, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.execution.job import Job
+from benchmarks.execution.next_steps import next_steps
+from tests.benchmarks.records import finished, recipe
+
+FT = ("finetune", None)
+FDA = ("fda", 1.0)
+
+
+def steps(tmp_path: Path, *runs: tuple[tuple[str, float | None], Any]) -> tuple[list[str], Any]:
+    configs = [recipe(m, **({} if x is None else {"strength": x})) for (m, x), _ in runs]
+    jobs = [Job(config, tmp_path) for config in configs]
+    records = [
+        finished(config, validation=validation and (validation, 0.0))
+        for config, (_, validation) in zip(configs, runs, strict=True)
+        if validation != 0
+    ]
+    return next_steps(jobs, records), jobs
+
+
+@pytest.mark.parametrize(
+    ("runs", "named", "why"),
+    [
+        (((FT, 0.8), (FDA, 0.7)), 0, " (best on validation):"),
+        (((FT, 0.7), (FDA, 0.8)), 1, " (best on validation):"),
+        (((FT, 0.7), (FDA, 0.7)), 0, " (best on validation):"),
+        (((("fda", 2.0), 0.7), (FDA, 0.7)), 1, " (best on validation):"),
+        (((FT, None), (FDA, None)), 1, " (the last run):"),
+        (((FT, 0.7), (FDA, 0)), 0, ":"),  # the other run failed
+    ],
+)
+def test_the_best_run_on_validation_is_named(
+    tmp_path: Path, runs: tuple[Any, ...], named: int, why: str
+) -> None:
+    lines, jobs = steps(tmp_path, *runs)
+    job = jobs[named]
+    assert lines[0] == f"To see what was forgotten by {job.about}{why}"
+    assert f" -m benchmarks features --run {job.file}" in lines[1]
+    assert f" -m benchmarks export {job.file}" in lines[3]
+
+
+def test_without_a_finished_run_there_is_no_next_step(tmp_path: Path) -> None:
+    assert steps(tmp_path, (FT, 0))[0] == []
