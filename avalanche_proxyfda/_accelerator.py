@@ -7,6 +7,8 @@ file returns None for a number that a device does not give, and raises nothing o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -209,6 +211,32 @@ def computes_bf16(device: torch.device) -> bool | None:
     if device.type != "cuda" or torch.version.hip is not None:
         return None
     return bool(torch.cuda.get_device_properties(device).major >= 8)
+
+
+def rounds_products(device: torch.device) -> bool:
+    """Return True if ``device`` is CUDA and rounds the inputs of float32 products to TF32."""
+    return device.type == "cuda" and matmul_uses_tf32()
+
+
+def can_refuse_waits(device: torch.device) -> bool:
+    """Return True if :func:`waits_refused` works on ``device``."""
+    return device.type == "cuda"
+
+
+@contextmanager
+def waits_refused(device: torch.device) -> Iterator[None]:
+    """Let torch raise within the block where the host would wait for ``device``.
+
+    Raises:
+        ValueError: for a device that cannot refuse, which is every one but CUDA.
+    """
+    if not can_refuse_waits(device):
+        raise ValueError(f"device={device} cannot refuse waits; CUDA alone can")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def matmul_uses_tf32() -> bool:

@@ -118,6 +118,10 @@ class PixelBatch:
         """The CPU."""
         return self.rows.device
 
+    def is_pinned(self) -> bool:
+        """Return True if the batch is in pinned memory."""
+        return self.rows.is_pinned()
+
     def pin_memory(self) -> PixelBatch:
         """Return the batch in pinned memory."""
         boxes = None if self.boxes is None else self.boxes.pin_memory()

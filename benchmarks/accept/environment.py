@@ -7,8 +7,8 @@ import torch
 from avalanche_proxyfda._accelerator import (
     device_name,
     has_events,
-    matmul_uses_tf32,
     pins_memory,
+    rounds_products,
     total_memory,
 )
 from avalanche_proxyfda.strategies.precision import check_precision
@@ -44,7 +44,7 @@ def _products(setting: Setting) -> str:
     left, right = (torch.randn(512, 512, generator=source) for _ in range(2))
     exact = left.double() @ right.double()
     ours = left.to(setting.device) @ right.to(setting.device)
-    tf32 = matmul_uses_tf32() and setting.device.type == "cuda"
+    tf32 = rounds_products(setting.device)
     measured = within(
         "relative difference to float64", relative(ours, exact), 2e-3 if tf32 else 1e-5
     )

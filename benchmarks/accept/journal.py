@@ -27,7 +27,6 @@ def machine_of(setting: Setting) -> dict[str, Any]:
         "count": device_count(setting.device),
         "memory_gib": None if memory is None else round(memory / 2**30, 1),
         "torch": torch.__version__,
-        "cuda": torch.version.cuda,
         "python": platform.python_version(),
         "processor": processor(),
         "code": code_hash(),

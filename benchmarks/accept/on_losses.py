@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -12,11 +10,13 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda._accelerator import (
     allocated_memory,
-    matmul_uses_tf32,
+    can_refuse_waits,
     peak_memory,
     reset_peak_memory,
+    rounds_products,
     synchronize,
     total_memory,
+    waits_refused,
 )
 from avalanche_proxyfda.losses.chunks import block_bytes
 from benchmarks.accept.check import Check, Fault, Setting, Skip, relative, within
@@ -62,7 +62,7 @@ def _with(loss: nn.Module, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tenso
 
 def _equals(name: str, setting: Setting) -> str:
     worst = 0.0
-    loose = _TF32 if matmul_uses_tf32() and setting.device.type == "cuda" else 1
+    loose = _TF32 if rounds_products(setting.device) else 1
     for batch in _batches(setting):
         case = Case(name, Size(batch, DIM), "cpu")
         inputs = (case.student.detach(), case.teacher)
@@ -95,22 +95,12 @@ def _chunks(name: str, setting: Setting) -> str:
     return within(f"chunks of 7 of {batch}: relative difference", difference, 1e-4)
 
 
-@contextmanager
-def waits_refused() -> Iterator[None]:
-    """Let torch raise where the host would wait for CUDA."""
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-
-
 def _waits(name: str, setting: Setting) -> str:
-    if setting.device.type != "cuda":
+    if not can_refuse_waits(setting.device):
         raise Skip("only CUDA refuses waits; the tests count them on a simulated device")
     case = Case(name, Size(64, DIM), setting.device.type)
     case.step()  # the first step may fit a start
-    with waits_refused():
+    with waits_refused(setting.device):
         case.step()
     return "forward and backward at B = 64"
 
