@@ -1,4 +1,4 @@
-"""What a checkpoint cannot hold is refused before training; other loaders are named on resume."""
+"""A checkpoint refuses state that it cannot hold before training, and names other loaders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each of two ranks does on the second device. ``python -m`` runs the second rank."""
+"""The work of each of two ranks on the second device. ``python -m`` runs the second rank."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run keeps of its panel does not grow with the number of moments."""
+"""The part of its panel that a run keeps does not grow with the number of moments."""
 
 from __future__ import annotations
 

@@ -41,10 +41,10 @@ TINY = {"train__epochs": 1, "stream__sets": ["digits"], "panel__sets": ["colours
 def command(path: Path, *options: str) -> tuple[int, str]:
     parser = argparse.ArgumentParser()
     features.add_options(parser)
-    told = StringIO()
-    with redirect_stdout(told):
+    printed = StringIO()
+    with redirect_stdout(printed):
         status = features.main(parser.parse_args(["--run", str(path), *options]))
-    return status, told.getvalue()
+    return status, printed.getvalue()
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Drawn:
     config: Config
     record: Record
     path: Path
-    told: str
+    printed: str
 
     @property
     def weights(self) -> Path:
@@ -67,9 +67,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     record = run(config, folder=folder / config.label)
     path = folder / f"{record.label}.json"
     write_record(path, record)
-    status, told = command(path)
+    status, printed = command(path)
     assert status == 0
-    return Drawn(config, record, path, told)
+    return Drawn(config, record, path, printed)
 
 
 @pytest.fixture
@@ -100,16 +100,16 @@ def test_the_kept_model_is_drawn(drawn: Drawn) -> None:
     kept = outcome.panel[-1].drift["colours"]["neighbors"]  # by Avalanche's side, of these images
     assert kept is not None and 0.3 < kept < 1
     assert np.mean([float(row["share_kept"]) for row in table]) == pytest.approx(kept, abs=1e-3)
-    assert "the one that the run kept" in drawn.told
+    assert "the one that the run kept" in drawn.printed
     worst = min(table, key=lambda row: float(row["share_kept"]))
     lost = round(10 * (1 - float(worst["share_kept"])))
-    line = next(line for line in drawn.told.splitlines() if line.startswith("  1. "))
+    line = next(line for line in drawn.printed.splitlines() if line.startswith("  1. "))
     assert line.startswith(f"  1. {worst['file']} ({worst['class']}) lost {lost} of 10: ")
-    assert f"colours: {100 * kept:.1f} % of the 10 nearest neighbours kept" in drawn.told
-    assert "colours is shown: it lost the most neighbours of the panel; --set" in drawn.told
-    assert f" -m benchmarks export {drawn.path}\n" in drawn.told
+    assert f"colours: {100 * kept:.1f} % of the 10 nearest neighbours kept" in drawn.printed
+    assert "colours is shown: it lost the most neighbours of the panel; --set" in drawn.printed
+    assert f" -m benchmarks export {drawn.path}\n" in drawn.printed
     for name in found:
-        assert str(drawn.path.parent / "features" / name) in drawn.told
+        assert str(drawn.path.parent / "features" / name) in drawn.printed
     apart = [abs(float(r["x_before"]) - float(r["x_after"])) for r in table]
     assert 0 < np.median(apart) < 0.5
 
@@ -119,8 +119,8 @@ def test_a_run_without_weights_is_trained_again_to_the_same_bytes(
 ) -> None:
     path = tmp_path / drawn.path.name
     shutil.copy(drawn.path, path)
-    status, told = command(path, "--out", str(tmp_path / "out"))
-    assert status == 0 and "training it again" in told and "was reproduced" in told
+    status, printed = command(path, "--out", str(tmp_path / "out"))
+    assert status == 0 and "training it again" in printed and "was reproduced" in printed
     errors = capsys.readouterr().err
     assert "steps: 100%" in errors and "WARNING" not in errors
     assert files(tmp_path / "out") == files(drawn.path.parent / "features")
@@ -148,8 +148,8 @@ def other(copied: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_that_is_not_reproduced_is_told_and_drawn(
     copied: Drawn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, told = command(copied.path, "--set", "digits", "--images", "30", "--neighbors", "5")
-    assert status == 0 and "was reproduced" not in told
+    status, printed = command(copied.path, "--set", "digits", "--images", "30", "--neighbors", "5")
+    assert status == 0 and "was reproduced" not in printed
     warned = capsys.readouterr().err
     assert "WARNING: THE RUN WAS NOT REPRODUCED" in warned and "The figure shows the mod" in warned
     (table,) = (copied.path.parent / "features").glob("*-digits.csv")
