@@ -37,10 +37,12 @@ def test_extra_data_that_cannot_be_saved_are_refused_when_given(tmp_path: Path, 
 def test_functions_among_a_plugins_attributes_are_left_out(tmp_path: Path) -> None:
     plugin = SupervisedPlugin()  # type: ignore[no-untyped-call]
     plugin.rule, plugin.rules, plugin.count = abs, [abs, min], 3
-    Checkpoints(build(Plain, plugin), tmp_path).save()
+    saved = build(Plain, plugin)
+    Checkpoints(saved, tmp_path).save()
     again = SupervisedPlugin()  # type: ignore[no-untyped-call]
     again.rule, again.rules, again.count = abs, [abs, max], 0
-    assert Checkpoints(build(Plain, again), tmp_path).resume() is not None
+    resumed = build(Plain, again)
+    assert Checkpoints(resumed, tmp_path).resume() is not None
     assert (again.rules, again.count) == ([abs, max], 3)
 
 

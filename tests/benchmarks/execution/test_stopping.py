@@ -112,7 +112,7 @@ def test_the_next_steps_that_are_printed_work_when_they_are_typed(
             for line in capsys.readouterr().out.splitlines()
             if " -m benchmarks " in line
         ]
-        assert [step[3] for step in steps] == ["board", "features"][: len(steps)]
+        assert [step[3] for step in steps] == ["board", "features", "export"][: len(steps)]
         monkeypatch.setattr("sys.argv", steps[0][2:])
         assert program.main() == 0
         page = out / "board" / "index.html"
