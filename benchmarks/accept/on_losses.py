@@ -21,7 +21,7 @@ from avalanche_proxyfda._accelerator import (
 from avalanche_proxyfda.losses.chunks import block_bytes
 from benchmarks.accept.check import Check, Fault, Setting, Skip, relative, within
 from benchmarks.perf.bounds import LAUNCHES
-from benchmarks.perf.counting import Operations
+from benchmarks.perf.counting import Operations, memory_of
 from benchmarks.perf.losses import FEW, LOSSES, Case, Size
 
 BATCHES = (16, 64, 256, 1024)
@@ -81,18 +81,25 @@ def _to(inputs: tuple[Tensor, Tensor], where: Any) -> tuple[Tensor, Tensor]:
 
 
 def _chunks(name: str, setting: Setting) -> str:
-    batch = 64
+    """Compare the whole with chunks of seven queries, or with those of a small memory."""
+    batch = 64 if name != "rkd" else 256
     case = Case(name, Size(batch, DIM), "cpu")
-    if not hasattr(case.loss, "chunk_size"):
-        raise Skip("the loss is never split")
     inputs = _to((case.student.detach(), case.teacher), setting.device)
     loss: Any = case.loss.to(setting.device)
-    results = []
-    for size in (batch, 7):
-        loss.chunk_size = size
-        results.append(_with(loss, inputs))
+    results, about = [], f"chunks of 7 of {batch}"
+    if hasattr(loss, "chunk_size"):
+        for size in (batch, 7):
+            loss.chunk_size = size
+            results.append(_with(loss, inputs))
+    elif name == "rkd" and not setting.on_cpu:
+        about = f"chunks of 2 GiB and of 80 GiB at B = {batch}"
+        for memory in (80, 2):
+            with memory_of(memory * 2**30):
+                results.append(_with(loss, inputs))
+    else:
+        raise Skip("a CPU has chunks of one size" if name == "rkd" else "the loss has no chunks")
     difference = max(relative(a, b) for a, b in zip(*results, strict=True))
-    return within(f"chunks of 7 of {batch}: relative difference", difference, 1e-4)
+    return within(f"{about}: relative difference", difference, 1e-4)
 
 
 def _waits(name: str, setting: Setting) -> str:
