@@ -70,7 +70,8 @@ def test_the_embedding_is_the_one_that_the_head_is_given(name: str) -> None:
     wanted = own.flatten(1)
     assert found.shape == wanted.shape
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))
-    assert float((wanted[0] - wanted[1]).abs().max()) > 2e-3 * float(wanted.abs().max())
+    # two images differ by far more, so the comparison means something
+    assert float((found - wanted).abs().max()) < 0.1 * float((wanted[0] - wanted[1]).abs().max())
 
 
 @pytest.mark.parametrize("name", [n for n in (*REAL, *LARGE) if n in AVAILABLE - set(QUICK)])
