@@ -21,7 +21,7 @@ from avalanche_proxyfda._accelerator import (
 )
 from benchmarks.perf.bounds import SAVED
 from benchmarks.perf.losses import BATCHES, CHUNKED, DIMS, LOSSES, Case, Size, kept_whole, too_long
-from benchmarks.perf.report import machine, report
+from benchmarks.perf.report import machine, report, scale_axes
 from benchmarks.perf.saved import peak_bytes, saved_bytes
 
 MIB = 2**20
@@ -187,10 +187,7 @@ def draw(measured: Mapping[str, Any]) -> Figure:
                         color=f"C{number}",
                         label=name if way != "whole" else f"{name}, whole",
                     )
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.set_title(f"{title}, D = {dim}", fontsize=10)
-        axes.set_xlabel("B")
+        scale_axes(axes, f"{title}, D = {dim}")
     panels[0].set_ylabel("MiB")
     panels[1].legend(fontsize=7, frameon=False)
     return figure

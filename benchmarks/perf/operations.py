@@ -15,7 +15,7 @@ from avalanche_proxyfda import DistillationLoss, L2SPLoss, LDIFSLoss
 from benchmarks.perf.bounds import LAUNCHES
 from benchmarks.perf.counting import Operations, memory_of
 from benchmarks.perf.losses import LOSSES, Case, Size
-from benchmarks.perf.report import machine, report
+from benchmarks.perf.report import machine, report, scale_axes
 from benchmarks.perf.saved import peak_bytes
 
 GIB, MIB = 2**30, 2**20
@@ -143,10 +143,7 @@ def draw(measured: Mapping[str, Any]) -> Figure:
                 markersize=3,
                 label=name,
             )
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel("B")
+        scale_axes(axes, title)
     panels[1].legend(fontsize=7, frameon=False)
     return figure
 

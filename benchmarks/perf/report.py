@@ -97,6 +97,20 @@ def write(
     write_bytes(folder / f"{measured['kind']}.svg", sink.getvalue())
 
 
+def scale_axes(axes: Any, title: str, over: str = "B") -> None:
+    """Give a panel of a figure logarithmic axes, base 2 below, with its title.
+
+    Args:
+        axes: matplotlib's axes.
+        title: title of the panel.
+        over: label of the lower axis.
+    """
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(over)
+
+
 def read(path: Path) -> dict[str, Any]:
     """Read a report.
 

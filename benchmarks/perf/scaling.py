@@ -17,7 +17,7 @@ from avalanche_proxyfda._accelerator import best_device, device_count, synchroni
 from benchmarks.perf.bounds import Bound
 from benchmarks.perf.losses import BATCHES, DIMS, LOSSES, Case, Size, too_long
 from benchmarks.perf.rank_steps import on_ranks
-from benchmarks.perf.report import machine, report
+from benchmarks.perf.report import machine, report, scale_axes
 from benchmarks.perf.stats import spread
 
 BOUNDS: tuple[Bound, ...] = ()
@@ -222,11 +222,8 @@ def draw(measured: Mapping[str, Any]) -> Figure:
                     color=f"C{number}",
                     label=name,
                 )
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.set_xlabel(kind)
         fixed = {"B": f"D = {_WIDTH}", "D": f"B = {_BATCH}", "K": f"B = {_BATCH}, D = {_WIDTH}"}
-        axes.set_title(fixed[kind], fontsize=10)
+        scale_axes(axes, fixed[kind], over=kind)
     panels[0].set_ylabel("seconds, forward and backward")
     panels[0].legend(fontsize=7, frameon=False)
     return figure
