@@ -5,6 +5,7 @@ from avalanche_proxyfda.models.backbones import load_backbone
 from avalanche_proxyfda.models.heads import TaskHeads, TextHeads, UnitHeads
 from avalanche_proxyfda.models.text_head import TEMPLATES, TextHead, text_head
 from avalanche_proxyfda.models.text_start import GrowingTextHead, UnitLinear, start_from_texts
+from avalanche_proxyfda.models.text_tower import TextTower, find_text_tower
 from avalanche_proxyfda.models.weight_files import parse_weights, read_weights
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "TaskHeads",
     "TextHead",
     "TextHeads",
+    "TextTower",
     "UnitHeads",
     "UnitLinear",
+    "find_text_tower",
     "load_backbone",
     "parse_weights",
     "read_weights",
