@@ -134,6 +134,56 @@ COLUMNS = (
         compared=True,
     ),
     Column(
+        "transfer",
+        "Transfer",
+        "percent",
+        "more",
+        "sets still to come",
+        "Accuracy on the data sets of the stream that are still to come (MTIL's): of each, the "
+        "mean over the moments after at least one other set was learnt; then the mean over the "
+        "sets, each with the same weight.",
+        in_findings=True,
+        compared=True,
+    ),
+    Column(
+        "delta_transfer",
+        "ΔTransfer",
+        "change",
+        "more",
+        "since pre-training",
+        "Transfer minus the same of the model before training. Below 0 is zero-shot forgetting.",
+    ),
+    Column(
+        "mtil_avg",
+        "MTIL Avg",
+        "percent",
+        "more",
+        "of the whole matrix",
+        "Accuracy on all data sets of the stream, learnt and still to come, after each of them; "
+        "the mean, each with the same weight.",
+        phone=False,
+    ),
+    Column(
+        "snd_forgetting",
+        "SND forgetting",
+        "points",
+        "less",
+        "best to end",
+        "The best accuracy on a data set after any experience but the last, minus that at the end; "
+        "the mean over all but the last set (SND's catastrophic forgetting).",
+        phone=False,
+    ),
+    Column(
+        "snd_degradation",
+        "SND degradation",
+        "points",
+        "less",
+        "before training to worst",
+        "Accuracy on a data set before training minus the worst until the set is learnt; the mean "
+        "over all but the first set (SND's zero-shot degradation).",
+        phone=False,
+    ),
+    Column(
         "neighbors_kept",
         "Neighbours kept",
         "percent",

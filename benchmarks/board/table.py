@@ -10,6 +10,7 @@ from benchmarks.results.places import panel_word
 from benchmarks.results.record import Record
 from benchmarks.results.scores import outcome_of
 from benchmarks.results.settings import Row
+from benchmarks.results.transfer import untrained_transfer
 
 _NOTES = {
     "accuracy": "mean over the stream's experiences after the last (%)",
@@ -17,6 +18,10 @@ _NOTES = {
     "average": "mean of that over the experiences so far, after each (%)",
     "forgetting": "accuracy right after learning an experience minus accuracy at the end (points, "
     "Avalanche's)",
+    "Transfer": "accuracy on experiences still to come, after at least one other (%); of the model "
+    "that is not tuned, before training",
+    "ΔTransfer": "Transfer minus that of the model that is not tuned (points)",
+    "MTIL Avg": "mean of the whole matrix, experiences still to come too (%)",
     "Δ_LP": "change of the linear-probe accuracy of data sets never tuned on (points; below 0 is "
     "concept forgetting), the mean and each",
     "Δ_ZS": "the same of their zero-shot accuracy, the mean",
@@ -55,6 +60,8 @@ def table(rows: Sequence[Row]) -> str:
     validated = any(row.scores("score") for row in whole)
     head = ["method", "strength", *(["seeds"] if several else [])]
     head += [*(["last", "average"] if by_image else ["accuracy"]), "forgetting"]
+    if any(row.scores("transfer") for row in whole):
+        head += ["Transfer", "ΔTransfer", "MTIL Avg"]
     head += ["Δ_LP panel", *panel, *(["Δ_ZS"] if worded else [])] if panel else []
     head += ["val", *(["val Δ_LP"] if panel else [])] if validated else []
     head.append("s/step")
@@ -97,6 +104,9 @@ def _untrained(record: Record, head: list[str]) -> list[str]:
     weights = record.stream.test if by_image else (1,) * len(values)
     value = weighted_mean(values, weights)
     filled = {"method": "not tuned", "last" if by_image else "accuracy": f"{100 * value:.1f}"}
+    unseen = untrained_transfer(outcome_of(record).accuracy)
+    if unseen is not None:
+        filled["Transfer"] = f"{100 * unseen:.1f}"
     return [filled.get(name, "") for name in head]
 
 
@@ -119,6 +129,9 @@ def _cells(row: Row, head: list[str], panel: list[str]) -> list[str]:
         "accuracy": points(row.mean("last")),
         "average": points(row.mean("avg")),
         "forgetting": points(row.mean("forgetting_first")),
+        "Transfer": points(row.mean("transfer")),
+        "ΔTransfer": points(row.mean("delta_transfer"), "+"),
+        "MTIL Avg": points(row.mean("mtil_avg")),
         "Δ_LP panel": points(row.mean("delta_lp"), "+"),
         "Δ_ZS": points(row.mean("delta_zs"), "+"),
         "val": points(row.mean("validation_accuracy")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 
 from benchmarks.board.cells import csv_text, markdown_cell, markdown_table
 from benchmarks.board.columns import COLUMNS
@@ -20,7 +20,7 @@ from benchmarks.board.words import (
     with_spread,
 )
 from benchmarks.results.record import Record
-from benchmarks.results.scores import SCORES
+from benchmarks.results.scores import OPTIONAL, SCORES
 
 _ARROW = {"better": " ▲", "worse": " ▼", "": ""}
 
@@ -142,7 +142,9 @@ def rows_csv(board: Board) -> str:
         "confirmed",
         "notes",
     ]
-    for column in COLUMNS:
+    written = _written(board, (column.key for column in COLUMNS))
+    columns = [column for column in COLUMNS if column.key in written]
+    for column in columns:
         head += [column.key, f"{column.key}_half"]
         head += [] if column.cost else [f"{column.key}_vs_plain", f"{column.key}_vs_plain_half"]
     lines = [head]
@@ -166,7 +168,7 @@ def rows_csv(board: Board) -> str:
                 len(e.confirmations),
                 _notes(e),
             ]
-            for column in COLUMNS:
+            for column in columns:
                 intervals = [e.cells[column.key]]
                 intervals += [] if column.cost else [e.differences[column.key]]
                 for value in intervals:
@@ -180,6 +182,7 @@ def runs_csv(board: Board) -> str:
 
     ``confirmations`` counts the records of the run that agree; 0 for a failed run.
     """
+    names = _written(board, SCORES)
     head: list[object] = [
         "run_id",
         "status",
@@ -192,7 +195,7 @@ def runs_csv(board: Board) -> str:
         "split_sha256",
         "test_images",
         "commit",
-        *SCORES,
+        *names,
     ]
     lines = [head]
     for c in board.comparisons:
@@ -200,10 +203,11 @@ def runs_csv(board: Board) -> str:
             for r in (*e.row.finished, *e.row.failed):
                 agreeing = e.confirmations.get(r.config["seed"], (r,))
                 scores = e.row.by_run.get(r.run_id, {})
-                lines.append(_run_line(r, c.stream, len(agreeing), scores))
+                values = [scores.get(name) for name in names]
+                lines.append(_run_line(r, c.stream, len(agreeing), values))
     listed = {line[0] for line in lines}
     lines += [
-        _run_line(r, r.config["stream"]["kind"], 0, {})
+        _run_line(r, r.config["stream"]["kind"], 0, [None] * len(names))
         for r in board.failed
         if r.run_id not in listed
     ]
@@ -211,7 +215,7 @@ def runs_csv(board: Board) -> str:
 
 
 def _run_line(
-    record: Record, stream: str, agreeing: int, scores: Mapping[str, float | None]
+    record: Record, stream: str, agreeing: int, values: Sequence[float | None]
 ) -> list[object]:
     return [
         record.run_id,
@@ -225,5 +229,11 @@ def _run_line(
         record.stream.split_sha256 if record.stream else None,
         sum(record.stream.test) if record.stream else None,
         record.how.code.commit,
-        *(scores.get(name) for name in SCORES),
+        *values,
     ]
+
+
+def _written(board: Board, names: Iterable[str]) -> list[str]:
+    """Return the names without those of :data:`OPTIONAL` scores that no run of the board has."""
+    rows = [entry.row for c in board.comparisons for entry in c.entries]
+    return [n for n in names if n not in OPTIONAL or any(row.scores(n) for row in rows)]

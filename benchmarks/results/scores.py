@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from benchmarks.results import matrix
+from benchmarks.results import transfer as of_whole
 from benchmarks.results.matrix import mean_change, weighted_mean
 from benchmarks.results.record import Outcome, Record, Stream
 
@@ -62,6 +63,35 @@ def forgetting_coda(record: Record) -> float:
 def bwt(record: Record) -> float:
     """Return the backward transfer, which is minus :func:`forgetting_first`."""
     return matrix.bwt(outcome_of(record).accuracy)
+
+
+def transfer(record: Record) -> float | None:
+    """Return MTIL's Transfer, the accuracy on data sets still to come.
+
+    This score, and those of :data:`OPTIONAL`, weight data sets equally in every record, and are
+    None where the matrix lacks entries above its diagonal.
+    """
+    return of_whole.transfer(outcome_of(record).accuracy)
+
+
+def delta_transfer(record: Record) -> float | None:
+    """Return :func:`transfer` minus the same of the model before training."""
+    return of_whole.delta_transfer(outcome_of(record).accuracy)
+
+
+def mtil_avg(record: Record) -> float | None:
+    """Return MTIL's Avg, the mean of the whole matrix."""
+    return of_whole.mtil_avg(outcome_of(record).accuracy)
+
+
+def snd_forgetting(record: Record) -> float | None:
+    """Return SND's catastrophic forgetting, from the best accuracy before the end to the end."""
+    return of_whole.snd_forgetting(outcome_of(record).accuracy)
+
+
+def snd_degradation(record: Record) -> float | None:
+    """Return SND's zero-shot degradation, from the accuracy before training to the worst later."""
+    return of_whole.snd_degradation(outcome_of(record).accuracy)
 
 
 def delta_lp(record: Record, split: Split = "test") -> float | None:
@@ -136,7 +166,14 @@ SCORES: dict[str, Callable[[Record], float | None]] = {
     "score": score,
     "seconds_per_step": seconds_per_step,
     "peak_memory": peak_memory,
+    "transfer": transfer,
+    "delta_transfer": delta_transfer,
+    "mtil_avg": mtil_avg,
+    "snd_forgetting": snd_forgetting,
+    "snd_degradation": snd_degradation,
 }
+OPTIONAL = frozenset(of_whole.WHOLE)
+"""Scores that the CSV files of a board leave out if no run of the board has them."""
 
 
 def scores_of(record: Record) -> dict[str, float | None]:
