@@ -20,9 +20,11 @@ from benchmarks.board.measures import measure_texts
 from benchmarks.board.model import Board, Comparison, Entry
 from benchmarks.board.reported import Reported
 from benchmarks.board.reported_text import heading, reported_facts, reported_lines
+from benchmarks.board.unseen import ABOUT, TITLE, unseen_lines
 from benchmarks.board.words import (
     data_sets,
     difference,
+    entry_name,
     findings,
     number,
     spread,
@@ -102,8 +104,14 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "front": sum(entry.front for entry in comparison.entries) > 1,
         "findings": findings(comparison),
         "rows": [_row(entry, columns, dots) for entry in comparison.entries],
+        "unseen": _unseen(comparison),
         "reported": [_reported(part) for part in comparison.reported],
     }
+
+
+def _unseen(comparison: Comparison) -> dict[str, Any] | None:
+    lines = unseen_lines((entry_name(e), e.row) for e in comparison.entries if e.headline)
+    return {"title": TITLE, "head": lines[0], "lines": lines[1:], "about": ABOUT} if lines else None
 
 
 def _reported(reported: Reported) -> dict[str, Any]:

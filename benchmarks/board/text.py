@@ -11,6 +11,7 @@ from benchmarks.board.counts import image_counts
 from benchmarks.board.legend import legend
 from benchmarks.board.model import Board, Comparison, Entry
 from benchmarks.board.reported_text import reported_markdown
+from benchmarks.board.unseen import TITLE, unseen_markdown
 from benchmarks.board.words import (
     data_sets,
     entry_name,
@@ -106,8 +107,14 @@ def _comparison(comparison: Comparison) -> list[str]:
         lead,
         "",
         *(f"- {markdown_cell(text)}" for _, text in findings(comparison)),
+        *_unseen(comparison),
         *(line for part in comparison.reported for line in ("", *reported_markdown(part))),
     ]
+
+
+def _unseen(comparison: Comparison) -> list[str]:
+    lines = unseen_markdown((entry_name(e), e.row) for e in comparison.entries if e.headline)
+    return ["", f"### {TITLE}", "", *lines] if lines else []
 
 
 def _notes(entry: Entry) -> str:

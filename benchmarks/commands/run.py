@@ -12,6 +12,7 @@ from avalanche_proxyfda._yaml import write_yaml
 from avalanche_proxyfda.streams.files.labelled import SPLITS
 from benchmarks.board.per_set import per_set
 from benchmarks.board.table import table
+from benchmarks.board.unseen import unseen_markdown
 from benchmarks.config import find_recipe, keys_help, load_recipe, parse_overrides, plain
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.job import Job
@@ -160,6 +161,9 @@ def _launched(
         print(table(rows))
         if own:
             print(per_set(rows))
+        unseen = unseen_markdown([(row.label, row) for row in rows], escaped=False)
+        if unseen:
+            print("\n".join(["", *unseen]))
         print(f"\nEach run's record is in {out}/. To draw them as one page:\n{typed('board', out)}")
         for line in next_steps(jobs, end.records):
             print(line)

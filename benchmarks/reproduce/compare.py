@@ -9,7 +9,7 @@ from benchmarks.results.machines import code_changes, is_known, machine_changes,
 from benchmarks.results.record import Record
 from benchmarks.results.scores import SCORES
 
-HEADLINE = ("last", "forgetting_first", "delta_lp", "delta_zs")
+HEADLINE = ("last", "forgetting_first", "transfer", "delta_lp", "delta_zs")
 """Scores that a comparison leads with."""
 MOST_SHOWN = 20
 """Differing values that a comparison lists unless all are asked for."""

@@ -12,6 +12,7 @@ from avalanche_proxyfda.models import GrowingTextHead, UnitHeads, UnitLinear
 from benchmarks.config import Config
 from benchmarks.experiment.prepare import prepare
 from benchmarks.experiment.run import run
+from benchmarks.results.scores import delta_transfer, transfer
 from tests.benchmarks.miniature import config, imagenet_r
 from tests.benchmarks.records import recipe
 
@@ -49,6 +50,10 @@ def test_a_growing_head_takes_the_texts_of_new_classes(data: Path) -> None:
     # at the end both heads have all 200 classes, and neither was moved
     assert matrix[2] == zero.outcome.accuracy[2]
     assert matrix[1][0] >= matrix[2][0]  # fewer classes to choose among
+    assert transfer(record) is None  # the head has no class of the second experience yet
+    unseen = zero.outcome.accuracy[0][1]
+    assert transfer(zero) == unseen == zero.outcome.accuracy[1][1]
+    assert delta_transfer(zero) == 0  # the rate moves nothing
 
 
 def model_of(made: Config) -> Any:
