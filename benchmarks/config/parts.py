@@ -83,6 +83,13 @@ class Train:
         Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...],
         key("epochs of every experience, or one number for each"),
     ] = 1
+    steps: Annotated[
+        Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None,
+        key(
+            "optimizer steps of every experience, or one number for each, in place of epochs",
+            since_records=False,
+        ),
+    ] = None
     batch: Annotated[int, key("samples of a forward", ge=2)] = 64
     eval_batch: Annotated[int, key("samples of an evaluation step", ge=1)] = 64
     batches: Annotated[
@@ -186,6 +193,19 @@ def check_optimizer(train: Train) -> None:
                 f"train.{name}={value}: train.optimizer={train.optimizer} has none; leave it out, "
                 f"or set train.optimizer={' or '.join(owners)}"
             )
+
+
+def check_length(train: Train) -> None:
+    """Refuse a number of steps beside a number of epochs.
+
+    Raises:
+        ValueError: names both keys.
+    """
+    if train.steps is not None and train.epochs != Train().epochs:
+        raise ValueError(
+            f"train.steps={train.steps} and train.epochs={train.epochs} both set the length of an "
+            "experience: leave one out"
+        )
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -46,7 +46,7 @@ def build_strategy(
     kind: Any = ObservedNaive
     options: dict[str, Any] = {}
     precision = precision_of(train)
-    if precision != "float32" or train.accumulate > 1:
+    if precision != "float32" or train.accumulate > 1 or train.steps is not None:
         kind = ObservedEfficientNaive
         options = {"precision": precision, "accumulate": train.accumulate}
     return kind(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.distributed.plugin import batch_size
+from avalanche_proxyfda.strategies.budget import planned_batches
 from avalanche_proxyfda.strategies.precision import autocast
 from benchmarks.experiment.stopwatch import Stopwatch
 
@@ -52,7 +53,7 @@ class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):  # type: i
 
     def before_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Set the learning rate of the step."""
-        total = len(strategy.dataloader) * strategy.train_epochs
+        total = planned_batches(strategy)
         done = strategy.clock.train_exp_iterations
         rising = max(1.0, self.warm_up * total)
         decay = 0.5 * (1 + math.cos(math.pi * min(1.0, done / total)))

@@ -22,6 +22,7 @@ LATER_KEYS: Mapping[str, Any] = {
     "train.deterministic": False,
     "train.compile": False,
     "train.pipeline": "pil",
+    "train.steps": None,
 }
 """Keys that are younger than the first records, with their defaults in JSON's types.
 
