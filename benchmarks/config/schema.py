@@ -18,6 +18,7 @@ from benchmarks.config.parts import (
     Panel,
     Train,
     Where,
+    check_head,
     check_length,
     check_optimizer,
 )
@@ -66,6 +67,7 @@ class Config:
             raise ValueError(f"head.kind={self.head.kind!r}: lp-ft begins with a probe")
         check_optimizer(self.train)
         check_length(self.train)
+        check_head(self.head)
         sets = getattr(self.stream, "sets", ())
         if hasattr(self.stream, "sets") and not sets:
             raise ValueError("stream.sets needs at least one data set")

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from avalanche.training import Naive
+from torch import Tensor
 
 from avalanche_proxyfda import EfficientNaive
 from avalanche_proxyfda.models.task_labels import note_tasks
@@ -48,6 +49,15 @@ class _ObservedLoop(_Strategy):
         self._asked = time.perf_counter()
         super().training_epoch(**kwargs)
         self._asked = None
+
+    def criterion(self) -> Tensor:
+        """Return the criterion's loss of the present batch; a criterion knows the phase.
+
+        Labels are smoothed in training alone.
+        """
+        self._criterion.train(self.is_training)
+        loss: Tensor = super().criterion()
+        return loss
 
     def _unpack_minibatch(self) -> None:
         if self._asked is not None:

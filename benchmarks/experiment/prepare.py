@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from benchmarks.models.build import build_model, build_optimizer
 from benchmarks.streams.panel import PanelData
 from benchmarks.streams.stream import Stream
 
+Number = TypeVar("Number", int, float)
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -36,6 +38,7 @@ class Prepared:
         optimizer: optimizer of the model.
         epochs: number of epochs, by experience; the last may be partial.
         steps: number of optimizer steps, by experience; None for whole epochs.
+        factors: factor of the peak rates, by experience.
     """
 
     device: torch.device
@@ -46,6 +49,7 @@ class Prepared:
     optimizer: torch.optim.Optimizer
     epochs: list[int]
     steps: list[int | None]
+    factors: list[float]
 
 
 def prepare(config: Config, only_check: bool = False) -> Prepared:
@@ -75,8 +79,8 @@ def prepare(config: Config, only_check: bool = False) -> Prepared:
     if config.train.compile and not only_check:
         model.compile()  # in place: names, heads and copies stay those of the plain model
     optimizer = build_optimizer(config, model)  # may freeze the tower
-    lengths = epochs_of(config, stream), steps_of(config, stream)
-    return Prepared(device, backbone, stream, panel, model, optimizer, *lengths)
+    plan = epochs_of(config, stream), steps_of(config, stream), factors_of(config, stream)
+    return Prepared(device, backbone, stream, panel, model, optimizer, *plan)
 
 
 def _seed(seed: int) -> None:
@@ -111,10 +115,20 @@ def steps_of(config: Config, stream: Stream) -> list[int | None]:
     return [None] * len(stream.train) if asked is None else [*_for_each("steps", asked, stream)]
 
 
-def _for_each(key: str, asked: int | tuple[int, ...], stream: Stream) -> list[int]:
+def factors_of(config: Config, stream: Stream) -> list[float]:
+    """Return the factor of the peak rates in each experience.
+
+    Raises:
+        ValueError: if ``train.lr_factors`` lists another number of experiences.
+    """
+    asked = config.train.lr_factors
+    return _for_each("lr_factors", 1.0 if asked is None else asked, stream)
+
+
+def _for_each(key: str, asked: Number | tuple[Number, ...], stream: Stream) -> list[Number]:
     """Return a value of ``train`` for each experience."""
     count = len(stream.train)
-    if isinstance(asked, int):
+    if not isinstance(asked, tuple):
         return [asked] * count
     if len(asked) != count:
         raise ValueError(f"train.{key} has {len(asked)} entries, the stream {count} experiences")

@@ -23,6 +23,9 @@ LATER_KEYS: Mapping[str, Any] = {
     "train.compile": False,
     "train.pipeline": "pil",
     "train.steps": None,
+    "train.lr_factors": None,
+    "train.label_smoothing": 0.0,
+    "head.train_template": None,
 }
 """Keys that are younger than the first records, with their defaults in JSON's types.
 

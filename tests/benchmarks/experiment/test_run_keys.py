@@ -1,21 +1,25 @@
-"""``train.steps``: an experience has so many optimizer steps, in place of epochs."""
+"""Steps, rates, labels and texts of training: their keys, and what a run makes of them."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from avalanche.benchmarks import nc_benchmark
 from avalanche.training.plugins import SupervisedPlugin
 from pydantic import ValidationError
+from torch import nn
 
 from avalanche_proxyfda import FDAPlugin
 from benchmarks.config import complaint, read
+from benchmarks.experiment import run as run_module
 from benchmarks.experiment.loop import ObservedEfficientNaive, ObservedNaive
-from benchmarks.experiment.prepare import epochs_of, planned_steps, steps_of
+from benchmarks.experiment.prepare import epochs_of, factors_of, planned_steps, steps_of
 from benchmarks.experiment.run import run
 from benchmarks.experiment.training import StepTimer, WarmUpCosine
 from benchmarks.streams.registry import load_stream
@@ -145,27 +149,63 @@ def test_a_loader_of_another_length_is_refused(tmp_path: Path) -> None:
         train(made(6, 3), stream(), tmp_path, every=None)
 
 
-def settings(data: Path, **train: Any) -> Any:
+def settings(data: Path, train: dict[str, Any], **changes: Any) -> Any:
     return config(
         data,
-        method="lp-ft",
         panel={"sets": []},
         stream={"kind": "sequence", "sets": ["folder:photo", "folder:sketch"]},
-        train={"lr": 1e-3, "batch": 32, "eval_batch": 50, **train},
+        train={"lr": 1e-5, "batch": 32, "eval_batch": 50, "warm_up": 0, **train},
+        **changes,
     )
 
 
-def test_a_run_has_the_planned_steps(data: Path) -> None:
-    own = settings(data, steps=[4, 2])
+def test_a_run_follows_its_plan(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps, rates and labels of each experience, and texts of training and evaluation."""
+    rates: list[float] = []
+    checked: list[str] = []
+
+    class Look(StepTimer):
+        def before_update(self, strategy: Any, **kwargs: Any) -> None:
+            rates.append(strategy.optimizer.param_groups[0]["lr"])
+
+        def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+            smoothed = nn.CrossEntropyLoss(label_smoothing=0.2)
+            self.expect(strategy, smoothed, "train_weight")
+
+        def after_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
+            self.expect(strategy, nn.CrossEntropyLoss(), "weight")
+
+        def expect(self, strategy: Any, loss: nn.Module, texts: str) -> None:
+            model = strategy.model
+            head = model.head.heads[int(strategy.mb_task_id[0])]
+            rows = nn.functional.normalize(model.tower.eval()(strategy.mb_x), dim=1)
+            logits = head.scale * rows @ getattr(head, texts).T
+            torch.testing.assert_close(strategy.mb_output, logits)
+            torch.testing.assert_close(strategy.loss.squeeze(), loss(logits, strategy.mb_y))
+            checked.append(texts)
+
+    monkeypatch.setattr(run_module, "StepTimer", Look)
+    keys: dict[str, Any] = {"steps": [4, 2], "lr_factors": [5, 1], "label_smoothing": 0.2}
+    texts = {"kind": "zero-shot", "train_template": "a {}."}
+    own = settings(data, keys, head=texts)
     images = load_stream(own, views_of(own))  # 66 images a set, 30 a balanced batch
     assert (epochs_of(own, images), steps_of(own, images)) == ([2, 1], [4, 2])
     assert planned_steps(own, images) == 6
-    assert planned_steps(settings(data, steps=4, accumulate=2), images) == 2 * 6
+    assert planned_steps(settings(data, {"steps": 4, "accumulate": 2}), images) == 2 * 6
     record: Any = run(own)
     assert record.cost.steps == 6 and [len(t["Loss"]) for t in record.outcome.loss_terms] == [2, 1]
-    assert own.identity != settings(data).identity
+    assert checked.count("train_weight") == 6 and checked.count("weight") > 0
+    cosine = [0.5 * (1 + math.cos(math.pi * k / n)) for n in (4, 2) for k in range(n)]
+    peaks = [5e-5] * 4 + [1e-5] * 2
+    expected = [peak * share for peak, share in zip(peaks, cosine, strict=True)]
+    assert rates == pytest.approx(expected)
+    others = [settings(data, {key: value}) for key, value in keys.items()]
+    others += [settings(data, {}, head={"kind": "zero-shot"}), settings(data, {}, head=texts)]
+    assert len({other.identity for other in [own, *others]}) == 6
     with pytest.raises(ValueError, match=r"train\.steps has 3 entries, the stream 2 experiences"):
-        planned_steps(settings(data, steps=[1, 2, 3]), images)
+        planned_steps(settings(data, {"steps": [1, 2, 3]}), images)
+    with pytest.raises(ValueError, match=r"train\.lr_factors has 1 entries, the stream 2"):
+        factors_of(settings(data, {"lr_factors": [1]}), images)
 
 
 @pytest.mark.parametrize(
@@ -176,10 +216,28 @@ def test_a_run_has_the_planned_steps(data: Path) -> None:
         ({"steps": 1.5}, "train.steps"),
         ({"steps": 5, "epochs": 2}, "train.steps=5 and train.epochs=2 both set the length"),
         ({"steps": 5, "epochs": [1, 1]}, r"train.epochs=\(1, 1\)"),
+        ({"lr_factors": [1, 0]}, "train.lr_factors"),
+        ({"lr_factors": [float("inf")]}, "train.lr_factors"),
+        ({"label_smoothing": 1}, "train.label_smoothing"),
+        ({"label_smoothing": -0.1}, "train.label_smoothing"),
     ],
     ids=str,
 )
 def test_other_values_are_refused(values: dict[str, Any], words: str) -> None:
-    with pytest.raises((ValidationError, ValueError), match=words) as told:
+    with pytest.raises(ValidationError) as told:
         read({"train": values})
-    assert "train.steps" in complaint(told.value)  # type: ignore[arg-type]
+    assert re.search(words, complaint(told.value))
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ({"kind": "probe"}, "head.kind=probe does not train with fixed texts"),
+        ({"kind": "text-start"}, "head.kind=text-start does not train with fixed texts"),
+        ({"kind": "zero-shot", "train_template": "a photo"}, "must hold {} in the place"),
+    ],
+    ids=str,
+)
+def test_a_template_that_no_head_trains_with_is_refused(head: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        read({"head": {"train_template": "a {}.", **head}})
