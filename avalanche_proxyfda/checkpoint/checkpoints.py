@@ -28,6 +28,7 @@ from avalanche_proxyfda.distributed.ranks import (
     gathered_by_main,
     is_main,
 )
+from avalanche_proxyfda.strategies.budget import batches_of_epoch
 
 _log = logging.getLogger(__name__)
 
@@ -266,7 +267,7 @@ class Checkpoints:
     def begin_epoch_last(self) -> None:
         """Note the random states of the epoch's start, or skip to the saved batch."""
         strategy = self.strategy
-        self._batches = len(strategy.dataloader)
+        self._batches = batches_of_epoch(strategy, strategy.dataloader)
         if self._unfinished is None:
             self._place = {
                 "random": RandomState.capture(strategy.device).state_dict(),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from avalanche_proxyfda._protocols import Loader, Strategy
 from avalanche_proxyfda._random import RandomState
 from avalanche_proxyfda.checkpoint.strategy import load_strategy_state
+from avalanche_proxyfda.strategies.budget import batches_of_epoch
 
 
 def worker_stream(loader: Loader) -> Any:
@@ -33,6 +35,11 @@ class RestOfEpoch:
     def __init__(self, strategy: Strategy, loader: Loader, state: dict[str, Any]) -> None:
         self._strategy, self._loader, self._state = strategy, loader, state
 
+    @property
+    def whole(self) -> Loader:
+        """The loader of the whole epoch."""
+        return self._loader
+
     def __len__(self) -> int:
         return len(self._loader) - int(self._state["inside"]["batches"])
 
@@ -40,6 +47,7 @@ class RestOfEpoch:
         strategy, loader, inside = self._strategy, self._loader, self._state["inside"]
         strategy.dataloader = loader
         place, count = inside["place"], int(inside["batches"])
+        left = max(0, batches_of_epoch(strategy, loader) - count)  # no batch is drawn beyond
         RandomState(strategy.device, place["random"]).restore()
         if place["workers"] is not None:
             generator: Any = getattr(loader, "generator", None)
@@ -62,4 +70,4 @@ class RestOfEpoch:
             with suppress(StopIteration):
                 next(batches)
         load_strategy_state(strategy, self._state["strategy"], again=True)
-        yield from batches
+        yield from islice(batches, left)

@@ -23,14 +23,21 @@ class TextHead(nn.Module):
     The logits are the cosines times ``scale``. The class embeddings are buffers, so the head
     has no trainable parameters and does not grow.
 
+    With ``train_weight``, the head has other class embeddings in training mode. ZSCL trains with
+    one template and tests with an ensemble (Zheng et al., ICCV 2023). The copy of the model that
+    is a teacher keeps the texts of training, so that its logits compare with the student's.
+
     Args:
         weight: [C, D] embeddings of the classes; the head normalises the rows.
         scale: factor of the cosines; CLIP learns about 100.
+        train_weight: [C, D] embeddings of the classes in training mode; None takes ``weight`` in
+            both modes, and is no part of the state.
 
     Raises:
         TypeError: when ``scale`` is no number.
-        ValueError: when ``weight`` is no matrix of floats, or has a row that is zero or not
-            finite, or ``scale`` is negative or not finite.
+        ValueError: when a weight is no matrix of floats, or has a row that is zero or not
+            finite, ``train_weight`` has another shape than ``weight``, or ``scale`` is negative
+            or not finite.
 
     Example:
         >>> head = TextHead(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), scale=10.0)
@@ -40,25 +47,42 @@ class TextHead(nn.Module):
 
     weight: Tensor
     scale: Tensor
+    train_weight: Tensor | None
 
-    def __init__(self, weight: Tensor, scale: float = 100.0) -> None:
+    def __init__(
+        self, weight: Tensor, scale: float = 100.0, train_weight: Tensor | None = None
+    ) -> None:
         super().__init__()
-        if weight.ndim != 2 or not weight.is_floating_point():
-            raise ValueError(
-                f"weight has shape {tuple(weight.shape)} of {weight.dtype}; expected floats [C, D]"
-            )
-        norms = weight.detach().norm(dim=1)
-        if not bool((norms > 0).all()) or not bool(norms.isfinite().all()):
-            raise ValueError(
-                "weight has a row that is zero, NaN or infinite; check the text model's weights"
-            )
-        self.register_buffer("weight", F.normalize(weight.detach().clone(), dim=1))
+        self.register_buffer("weight", _unit_rows("weight", weight))
         factor = torch.tensor(check_amount("scale", scale), device=weight.device)
         self.register_buffer("scale", factor)
+        if train_weight is not None:
+            if train_weight.shape != weight.shape:
+                raise ValueError(
+                    f"train_weight has shape {tuple(train_weight.shape)}, weight has "
+                    f"{tuple(weight.shape)}: give texts of the same classes"
+                )
+            train_weight = _unit_rows("train_weight", train_weight)
+        self.register_buffer("train_weight", train_weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [B, C] of embeddings [B, D]."""
-        return self.scale.to(x.dtype) * F.normalize(x, dim=1) @ self.weight.to(x.dtype).T
+        other = self.train_weight if self.training else None
+        weight = self.weight if other is None else other
+        return self.scale.to(x.dtype) * F.normalize(x, dim=1) @ weight.to(x.dtype).T
+
+
+def _unit_rows(name: str, weight: Tensor) -> Tensor:
+    if weight.ndim != 2 or not weight.is_floating_point():
+        raise ValueError(
+            f"{name} has shape {tuple(weight.shape)} of {weight.dtype}; expected floats [C, D]"
+        )
+    norms = weight.detach().norm(dim=1)
+    if not bool((norms > 0).all()) or not bool(norms.isfinite().all()):
+        raise ValueError(
+            f"{name} has a row that is zero, NaN or infinite; check the text model's weights"
+        )
+    return F.normalize(weight.detach().clone(), dim=1)
 
 
 def text_head(
@@ -68,6 +92,7 @@ def text_head(
     templates: Sequence[str] = TEMPLATES,
     device: torch.device | str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    train_templates: Sequence[str] | None = None,
 ) -> TextHead:
     """Build the zero-shot head of a CLIP model for ``classes``, as open_clip does.
 
@@ -84,6 +109,7 @@ def text_head(
             text tower.
         cache_dir: folder of files with embeddings for later processes; None keeps them in this
             process alone.
+        train_templates: prompts of the head in training mode; None takes ``templates``.
 
     Raises:
         ValueError: for no class, duplicate names, no template, or a template without ``{}``.
@@ -91,13 +117,22 @@ def text_head(
     """
     if not classes or len(set(classes)) < len(classes):
         raise ValueError(f"classes={list(classes)} must be different names, at least one")
-    wrong = [template for template in templates if "{}" not in template]
-    if wrong or not templates:
-        raise ValueError(
-            f"templates={list(templates)} must each hold {{}} in the place of the class name"
-        )
+    _check_templates("templates", templates)
+    if train_templates is not None:
+        _check_templates("train_templates", train_templates)
     place = text_device(clip) if device is None else torch.device(device)
     folder = None if cache_dir is None else expanded(cache_dir)
     weight = text_features(clip, tokenizer, classes, templates, place, folder)
+    train_weight = None
+    if train_templates is not None:
+        train_weight = text_features(clip, tokenizer, classes, train_templates, place, folder)
     scale = getattr(clip, "logit_scale", None)
-    return TextHead(weight, 100.0 if scale is None else float(scale.detach().cpu().exp()))
+    factor = 100.0 if scale is None else float(scale.detach().cpu().exp())
+    return TextHead(weight, factor, train_weight)
+
+
+def _check_templates(name: str, templates: Sequence[str]) -> None:
+    if not templates or not all("{}" in template for template in templates):
+        raise ValueError(
+            f"{name}={list(templates)} must each hold {{}} in the place of the class name"
+        )

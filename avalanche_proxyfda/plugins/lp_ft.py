@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -20,6 +19,7 @@ from avalanche_proxyfda.features.passes import feature_batches, on_host
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.plugins.base.heads import last_linear, task_head
 from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, ReferencePlugin
+from avalanche_proxyfda.strategies.budget import planned_steps
 from avalanche_proxyfda.strategies.precision import autocast_dtype
 from avalanche_proxyfda.teacher.teacher import FeatureTeacher
 
@@ -230,9 +230,7 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
     def before_update(self, strategy: Strategy, **kwargs: Any) -> None:
         """Remove the gradients of the frozen part in the first steps."""
         if self._steps_planned is None:
-            batches = getattr(strategy, "accumulate", 1)  # in a step
-            steps = math.ceil(len(strategy.dataloader) / batches)
-            self._steps_planned = steps * strategy.train_epochs
+            self._steps_planned = planned_steps(strategy)
         self._steps_done += 1
         if self._steps_done > self.freeze_share * self._steps_planned:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -156,11 +157,15 @@ class EfficientTraining(_Strategy):
     def training_epoch(self, **kwargs: Any) -> None:
         """Train for one epoch, with ``accumulate`` of the loader's batches a step."""
         self.pending_micro_batches = 0  # an exception may have left a partial step
-        batches = iter(self.dataloader)
+        batches = self._batches()
         while group := list(islice(batches, self.accumulate)):
             if self._stop_training:
                 break
             self._train_on(group, **kwargs)
+
+    def _batches(self) -> Iterator[Any]:
+        """Return the loader's batches of one epoch."""
+        return iter(self.dataloader)
 
     def _train_on(self, group: list[Any], **kwargs: Any) -> None:
         """Train on the micro-batches of one optimizer step."""

@@ -36,7 +36,8 @@ def dataset_sequence(
 
     Raises:
         ValueError: if there is no set, a set repeats, the number of transforms differs from the
-            number of sets, or ``shared_labels`` is True and the classes differ.
+            number of sets, a set has no image in the split ``evaluate_on``, or
+            ``shared_labels`` is True and the classes differ.
     """
     from avalanche.benchmarks import (
         benchmark_from_datasets,
@@ -55,6 +56,12 @@ def dataset_sequence(
         raise ValueError(
             f"shared_labels=True, but {odd.name} has other classes than {sets[0].name}: "
             f"{_differing(odd, sets[0])}; give all sets the same classes, or shared_labels=False"
+        )
+    bare = [data.name for data in sets if not len(getattr(data, evaluate_on))]
+    if bare:
+        raise ValueError(
+            f"evaluate_on={evaluate_on!r}, but {listed(bare)} has no {evaluate_on} image: load it "
+            "with a validation_share above 0, or give evaluate_on='test'"
         )
     views = [_each(t, len(sets)) for t in (train_transforms, eval_transforms)]
 

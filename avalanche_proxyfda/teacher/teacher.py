@@ -90,6 +90,9 @@ class FeatureTeacher:
         """Forwards so far."""
         self.module = frozen_copy(inner)
         """The copy of the model, or of the part that computes all places."""
+        for part in self.module.modules():
+            if getattr(part, "train_weight", None) is not None:
+                part.train()  # a TextHead: the student's logits come from its texts of training
         pairs = zip(self.module.parameters(), inner.parameters(), strict=True)
         self._trained = [twin for twin, original in pairs if original.requires_grad]
         self.root = ""

@@ -45,6 +45,10 @@ class Head:
         float | None, key("penalty of the probe; null: chosen on a fifth of the images", gt=0)
     ] = None
     templates: Annotated[tuple[str, ...], key("prompts of the classes' texts")] = TEMPLATES
+    train_template: Annotated[
+        str | None,
+        key("one prompt for training with a zero-shot head; null: templates", since_records=False),
+    ] = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -68,6 +72,10 @@ class Train:
 
     lr: Annotated[float, key("peak rate of the tower; 0 freezes it", ge=0)] = 1e-5
     head_lr: Annotated[float | None, key("peak rate of the head; null: the tower's", gt=0)] = None
+    lr_factors: Annotated[
+        tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None,
+        key("factor of lr and head_lr, one for each experience", since_records=False),
+    ] = None
     optimizer: Annotated[
         Literal["adamw", "adam", "sgd"],
         key("optimizer of tower and head, as torch has it", since_records=False),
@@ -83,6 +91,13 @@ class Train:
         Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...],
         key("epochs of every experience, or one number for each"),
     ] = 1
+    steps: Annotated[
+        Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None,
+        key(
+            "optimizer steps of every experience, or one number for each, in place of epochs",
+            since_records=False,
+        ),
+    ] = None
     batch: Annotated[int, key("samples of a forward", ge=2)] = 64
     eval_batch: Annotated[int, key("samples of an evaluation step", ge=1)] = 64
     batches: Annotated[
@@ -103,6 +118,15 @@ class Train:
     warm_up: Annotated[
         float, key("share of an experience's steps in which the rate rises", ge=0, lt=1)
     ] = 0.1
+    label_smoothing: Annotated[
+        float,
+        key(
+            "share of a label that is spread over its classes, in training",
+            since_records=False,
+            ge=0,
+            lt=1,
+        ),
+    ] = 0.0
     clip: Annotated[float, key("largest norm of the gradient", gt=0)] = 1.0
     batch_norm: Annotated[
         Literal["update", "frozen"],
@@ -186,6 +210,39 @@ def check_optimizer(train: Train) -> None:
                 f"train.{name}={value}: train.optimizer={train.optimizer} has none; leave it out, "
                 f"or set train.optimizer={' or '.join(owners)}"
             )
+
+
+def check_head(head: Head) -> None:
+    """Refuse a template of training for a head that does not train with fixed texts.
+
+    Raises:
+        ValueError: names both keys, or the missing place of the class name.
+    """
+    template = head.train_template
+    if template is None:
+        return
+    if head.kind != "zero-shot":
+        raise ValueError(
+            f"head.train_template={template!r}: head.kind={head.kind} does not train with fixed "
+            "texts; leave it out, or set head.kind=zero-shot"
+        )
+    if "{}" not in template:
+        raise ValueError(
+            f"head.train_template={template!r} must hold {{}} in the place of the class name"
+        )
+
+
+def check_length(train: Train) -> None:
+    """Refuse a number of steps beside a number of epochs.
+
+    Raises:
+        ValueError: names both keys.
+    """
+    if train.steps is not None and train.epochs != Train().epochs:
+        raise ValueError(
+            f"train.steps={train.steps} and train.epochs={train.epochs} both set the length of an "
+            "experience: leave one out"
+        )
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -12,7 +12,16 @@ from pydantic.dataclasses import dataclass
 from avalanche_proxyfda._files import expanded
 from benchmarks.config.complaints import complaint
 from benchmarks.config.fields import STRICT, key
-from benchmarks.config.parts import Backbone, Head, Panel, Train, Where, check_optimizer
+from benchmarks.config.parts import (
+    Backbone,
+    Head,
+    Panel,
+    Train,
+    Where,
+    check_head,
+    check_length,
+    check_optimizer,
+)
 from benchmarks.config.streams import AnyStream, Concepts
 from benchmarks.methods.registry import (
     METHODS,
@@ -57,6 +66,8 @@ class Config:
         if self.method == "lp-ft" and self.head.kind != "probe":
             raise ValueError(f"head.kind={self.head.kind!r}: lp-ft begins with a probe")
         check_optimizer(self.train)
+        check_length(self.train)
+        check_head(self.head)
         sets = getattr(self.stream, "sets", ())
         if hasattr(self.stream, "sets") and not sets:
             raise ValueError("stream.sets needs at least one data set")

@@ -34,13 +34,38 @@ class Sequence:
     ]
     shared_labels: Annotated[bool, key("true: one label space for all sets")] = False
     validation_share: Annotated[
-        float, key("share of train to hold out if no validation split is published", gt=0, le=0.5)
+        float,
+        key(
+            "share of train to hold out if no validation split is published; 0: no validation",
+            ge=0,
+            le=0.5,
+        ),
     ] = 0.1
     validation_seed: Annotated[int, key("seed of the held-out split")] = 0
+    shots: Annotated[
+        int | None,
+        key("largest number of training images a class; null: all", since_records=False, ge=1),
+    ] = None
+    shots_seed: Annotated[
+        int, key("seed of the choice of these images", since_records=False, ge=0)
+    ] = 0
+    shots_list: Annotated[
+        str | None,
+        key("JSON file of the training images, by set and class", since_records=False),
+    ] = None
     download: Annotated[bool, key("true lets torchvision download missing data")] = False
     on_corrupt: Annotated[
         Literal["raise", "drop"], key("stop at a broken image, or skip it and note it")
     ] = "raise"
+
+    def __post_init__(self) -> None:
+        if self.shots is not None and self.shots_list is not None:
+            raise ValueError(
+                f"shots={self.shots} and shots_list={self.shots_list!r} both choose the training "
+                "images: leave one out"
+            )
+        if self.shots is None and self.shots_seed:
+            raise ValueError(f"shots_seed={self.shots_seed} has no effect without shots: set it")
 
 
 @dataclass(frozen=True, config=STRICT)

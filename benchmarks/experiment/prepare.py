@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch
 from avalanche_proxyfda._float64 import CPU
 from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.models import Backbone
+from avalanche_proxyfda.strategies.budget import batches_of_steps, epochs_of_steps
 from benchmarks.config import Config
 from benchmarks.experiment.data import load_data
 from benchmarks.experiment.measure import device_of
@@ -20,6 +21,8 @@ from benchmarks.models.backbone import build_backbone
 from benchmarks.models.build import build_model, build_optimizer
 from benchmarks.streams.panel import PanelData
 from benchmarks.streams.stream import Stream
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +36,9 @@ class Prepared:
         panel: data sets for probes.
         model: model with the parts ``tower`` and ``head``, on the device.
         optimizer: optimizer of the model.
-        epochs: number of epochs, by experience.
+        epochs: number of epochs, by experience; the last may be partial.
+        steps: number of optimizer steps, by experience; None for whole epochs.
+        factors: factor of the peak rates, by experience.
     """
 
     device: torch.device
@@ -43,6 +48,8 @@ class Prepared:
     model: Any
     optimizer: torch.optim.Optimizer
     epochs: list[int]
+    steps: list[int | None]
+    factors: list[float]
 
 
 def prepare(config: Config, only_check: bool = False) -> Prepared:
@@ -72,7 +79,8 @@ def prepare(config: Config, only_check: bool = False) -> Prepared:
     if config.train.compile and not only_check:
         model.compile()  # in place: names, heads and copies stay those of the plain model
     optimizer = build_optimizer(config, model)  # may freeze the tower
-    return Prepared(device, backbone, stream, panel, model, optimizer, epochs_of(config, stream))
+    plan = epochs_of(config, stream), steps_of(config, stream), factors_of(config, stream)
+    return Prepared(device, backbone, stream, panel, model, optimizer, *plan)
 
 
 def _seed(seed: int) -> None:
@@ -82,17 +90,55 @@ def _seed(seed: int) -> None:
 
 
 def epochs_of(config: Config, stream: Stream) -> list[int]:
-    """Return the number of epochs of each experience.
+    """Return the number of epochs of each experience; with ``train.steps``, the last is partial.
 
     Raises:
-        ValueError: if ``train.epochs`` lists another number of experiences.
+        ValueError: if ``train.epochs`` or ``train.steps`` lists another number of experiences.
     """
-    asked, count = config.train.epochs, len(stream.train)
-    if isinstance(asked, int):
+    steps, accumulate = steps_of(config, stream), config.train.accumulate
+    whole = _for_each("epochs", config.train.epochs, stream)
+    return [
+        epochs if count is None else epochs_of_steps(count, batches, accumulate)
+        for epochs, count, batches in zip(
+            whole, steps, _batches_of_epochs(config, stream), strict=True
+        )
+    ]
+
+
+def steps_of(config: Config, stream: Stream) -> list[int | None]:
+    """Return the number of optimizer steps of each experience; None for whole epochs.
+
+    Raises:
+        ValueError: if ``train.steps`` lists another number of experiences.
+    """
+    asked = config.train.steps
+    return [None] * len(stream.train) if asked is None else [*_for_each("steps", asked, stream)]
+
+
+def factors_of(config: Config, stream: Stream) -> list[float]:
+    """Return the factor of the peak rates in each experience.
+
+    Raises:
+        ValueError: if ``train.lr_factors`` lists another number of experiences.
+    """
+    asked = config.train.lr_factors
+    return _for_each("lr_factors", 1.0 if asked is None else asked, stream)
+
+
+def _for_each(key: str, asked: Number | tuple[Number, ...], stream: Stream) -> list[Number]:
+    """Return a value of ``train`` for each experience."""
+    count = len(stream.train)
+    if not isinstance(asked, tuple):
         return [asked] * count
     if len(asked) != count:
-        raise ValueError(f"train.epochs has {len(asked)} entries, the stream {count} experiences")
+        raise ValueError(f"train.{key} has {len(asked)} entries, the stream {count} experiences")
     return list(asked)
+
+
+def _batches_of_epochs(config: Config, stream: Stream) -> list[int]:
+    """Return the number of batches in an epoch of each experience."""
+    sizes = batch_sizes(config, stream)
+    return [-(-len(each.dataset) // size) for each, size in zip(stream.train, sizes, strict=True)]
 
 
 def batch_sizes(config: Config, stream: Stream) -> list[int]:
@@ -137,9 +183,10 @@ def check_batches(config: Config, stream: Stream) -> None:
 
 
 def planned_steps(config: Config, stream: Stream) -> int:
-    """Return the number of training steps of a run."""
-    sizes, epochs = batch_sizes(config, stream), epochs_of(config, stream)
+    """Return the number of training steps of a run; with ``train.accumulate``, of batches."""
+    epochs, steps = epochs_of(config, stream), steps_of(config, stream)
+    batches, accumulate = _batches_of_epochs(config, stream), config.train.accumulate
     return sum(
-        count * -(-len(experience.dataset) // size)
-        for experience, size, count in zip(stream.train, sizes, epochs, strict=True)
+        whole * length if count is None else batches_of_steps(count, length, accumulate)
+        for whole, count, length in zip(epochs, steps, batches, strict=True)
     )

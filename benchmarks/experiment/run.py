@@ -158,6 +158,7 @@ def learn(
         done = 0 if resumed is None else resumed.experiences
         for number, experience in list(enumerate(stream.train))[done:]:
             strategy.train_epochs = prepared.epochs[number]
+            strategy.train_steps = prepared.steps[number]
             if resumed is None or not resumed.inside or number > done:
                 progress.known = epoch_counts(strategy.evaluator)
             with progress.in_training():

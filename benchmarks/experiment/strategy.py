@@ -10,6 +10,7 @@ from torch import nn
 
 from avalanche_proxyfda import LPFTPlugin
 from avalanche_proxyfda.distributed import DistributedTraining
+from avalanche_proxyfda.losses.smoothed import SmoothedCrossEntropy
 from avalanche_proxyfda.pixels import InputPipeline
 from benchmarks.config import Config, precision_of
 from benchmarks.experiment.epoch_loss import EpochLoss
@@ -46,18 +47,20 @@ def build_strategy(
     kind: Any = ObservedNaive
     options: dict[str, Any] = {}
     precision = precision_of(train)
-    if precision != "float32" or train.accumulate > 1:
+    if precision != "float32" or train.accumulate > 1 or train.steps is not None:
         kind = ObservedEfficientNaive
         options = {"precision": precision, "accumulate": train.accumulate}
+    smoothing = train.label_smoothing
+    criterion = SmoothedCrossEntropy(smoothing) if smoothing else nn.CrossEntropyLoss()
     return kind(
         timer=timer,
         model=prepared.model,
         optimizer=prepared.optimizer,
-        criterion=nn.CrossEntropyLoss(),
+        criterion=criterion,
         train_mb_size=train.batch,
         eval_mb_size=train.eval_batch,
         device=prepared.device,
-        plugins=[*shared, *method, WarmUpCosine(train.warm_up, train.clip)],
+        plugins=[*shared, *method, WarmUpCosine(train.warm_up, train.clip, prepared.factors)],
         evaluator=EvaluationPlugin(
             accuracy_metrics(experience=True, stream=True),
             forgetting_metrics(stream=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.distributed.plugin import batch_size
+from avalanche_proxyfda.strategies.budget import planned_batches
 from avalanche_proxyfda.strategies.precision import autocast
 from benchmarks.experiment.stopwatch import Stopwatch
 
@@ -25,16 +26,19 @@ class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):  # type: i
     """Sets the learning rate of every step, and clips gradients.
 
     The rate rises linearly to its peak and falls by a cosine, anew in each experience. The peak
-    of a parameter group is its rate before the first experience.
+    of a parameter group is its rate before the first experience, times the experience's factor.
 
     Args:
         warm_up: share of an experience's steps in which the rate rises.
         clip: largest norm of the gradient.
+        factors: factor of the peaks, by experience; empty for 1 in each.
     """
 
-    def __init__(self, warm_up: float = 0.1, clip: float = 1.0) -> None:
+    def __init__(
+        self, warm_up: float = 0.1, clip: float = 1.0, factors: Sequence[float] = ()
+    ) -> None:
         super().__init__()
-        self.warm_up, self.clip = warm_up, clip
+        self.warm_up, self.clip, self.factors = warm_up, clip, factors
         self._peaks: list[float] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -52,13 +56,14 @@ class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):  # type: i
 
     def before_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Set the learning rate of the step."""
-        total = len(strategy.dataloader) * strategy.train_epochs
+        total = planned_batches(strategy)
         done = strategy.clock.train_exp_iterations
         rising = max(1.0, self.warm_up * total)
         decay = 0.5 * (1 + math.cos(math.pi * min(1.0, done / total)))
+        factor = self.factors[strategy.clock.train_exp_counter] if self.factors else 1.0
         assert self._peaks is not None
         for group, peak in zip(strategy.optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * min((done + 1) / rising, decay)
+            group["lr"] = factor * peak * min((done + 1) / rising, decay)
 
     def before_update(self, strategy: Strategy, **kwargs: Any) -> None:
         """Clip the gradient of the model."""

@@ -95,6 +95,7 @@ def _text_head(
             f"head.kind={config.head.kind!r}: {backbone.name} has no text tower; set "
             "backbone.name to an open_clip backbone, or head.kind=probe or random"
         )
+    template = config.head.train_template
     return text_head(
         backbone.clip,
         backbone.tokenizer,
@@ -102,6 +103,7 @@ def _text_head(
         config.head.templates,
         device,
         config.where.cache_dir,
+        None if template is None else (template,),
     )
 
 

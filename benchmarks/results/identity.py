@@ -22,6 +22,13 @@ LATER_KEYS: Mapping[str, Any] = {
     "train.deterministic": False,
     "train.compile": False,
     "train.pipeline": "pil",
+    "train.steps": None,
+    "train.lr_factors": None,
+    "train.label_smoothing": 0.0,
+    "head.train_template": None,
+    "stream.shots": None,
+    "stream.shots_seed": 0,
+    "stream.shots_list": None,
 }
 """Keys that are younger than the first records, with their defaults in JSON's types.
 

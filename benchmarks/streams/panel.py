@@ -85,7 +85,7 @@ def scan_panel(config: Config) -> tuple[int, dict[str, str]]:
     count, reasons = 0, {}
     for name in config.panel.sets:
         if name not in EMBEDDED:
-            images, broken = scan_set(name, config.at(""), SetOptions.of(config.stream))
+            images, broken = scan_set(name, config.at(""), SetOptions.of_panel(config.stream))
             count += images
             reasons |= broken
     return count, reasons
@@ -102,7 +102,7 @@ def _panel_set(config: Config, name: str, views: Views) -> PanelData:
     else:
         if name.partition(":")[0] not in ("npz", "folder") and name not in TORCHVISION:
             raise ValueError(f"panel.sets: {unknown_set(name, config.at(''), EMBEDDED)}")
-        data, dropped = load_set(name, config.at(""), SetOptions.of(config.stream))
+        data, dropped = load_set(name, config.at(""), SetOptions.of_panel(config.stream))
         parts = {split: getattr(data, split) for split in SPLITS}
         identity, classes = data.sha256, data.classes
         inputs = None

@@ -40,7 +40,7 @@ def split_by_content(
     The :data:`TEST_SHARE` of a class with the smallest hashes is its test split, for every
     seed. Of the rest, ``share`` becomes the validation split. Images of equal content stay
     together. A class of two images has no validation image. A class of one image has only a
-    training image.
+    training image. A share of 0 leaves the validation split empty.
 
     Args:
         digests: [N] hashes of the images.
@@ -61,7 +61,7 @@ def split_by_content(
         rest = sorted(
             contents[test:], key=lambda d: hashlib.sha256(f"{seed} {d}".encode()).digest()
         )
-        validation = rest[: _count(share, len(rest))]
+        validation = rest[: _count(share, len(rest))] if share else []
         split_of |= {(label, d): "train" for d in rest}
         split_of |= {(label, d): "test" for d in contents[:test]}
         split_of |= {(label, d): "validation" for d in validation}

@@ -35,17 +35,18 @@ def load(
             be relative to ``root``; ``~`` is the home folder.
         root: folder of the data sets.
         validation_share: share of each class's training images that become validation images
-            if no validation split is published.
+            if no validation split is published; 0 for no validation split, also where one is
+            published.
         seed: seed of that choice.
         download: True lets torchvision download missing files.
 
     Raises:
         ValueError: if the name is unknown (the message lists near names), a label has no class
-            or a class no image, or the share is outside (0, 0.5].
+            or a class no image, or the share is outside [0, 0.5].
         FileNotFoundError: if the data set is not at its place; the message names the place.
     """
-    if not 0 < validation_share <= 0.5:
-        raise ValueError(f"validation_share={validation_share} must lie in (0, 0.5]")
+    if not 0 <= validation_share <= 0.5:
+        raise ValueError(f"validation_share={validation_share} must lie in [0, 0.5]")
     root = expanded(root)
     kind, _, place = name.partition(":")
     if kind == "folder" and place:

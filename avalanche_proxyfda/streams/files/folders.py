@@ -68,7 +68,8 @@ def read_folders(folder: Path, share: float = 0.1, seed: int = 0) -> FolderSet:
     if "test" not in parts:
         name = parts["validation"].folder.name
         parts["test"] = parts.pop("validation")
-        note = f"test: {name}/, for there is no test/; validation: of train, ours"
+        held_out = "validation: of train, ours" if share else "no validation"
+        note = f"test: {name}/, for there is no test/; {held_out}"
     beside = [n for n in folders_in(folder) if folder / n not in places.values()]
     return _divided(parts, note, beside)
 
@@ -91,13 +92,14 @@ def _whole(part: Part, folder: Path, share: float, seed: int) -> FolderSet:
     ]
     splits: Splits = {}
     for split, chosen in rows.items():
-        if not chosen:
+        if not chosen and (share or split != "validation"):
             raise ValueError(
                 f"{folder} has no image for {split}: its classes have too few; give one class "
                 "three images at least"
             )
         splits[split] = (files.subset(chosen), [files.targets[k] for k in chosen])
-    return FolderSet(splits, tuple(classes), BY_CONTENT, tuple(filter(None, notices)))
+    note = BY_CONTENT if share else BY_CONTENT.replace("train, validation and", "train and")
+    return FolderSet(splits, tuple(classes), note, tuple(filter(None, notices)))
 
 
 def _divided(parts: dict[str, Part], note: str | None, beside: Sequence[str]) -> FolderSet:

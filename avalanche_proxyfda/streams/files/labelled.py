@@ -94,7 +94,7 @@ class DataSet:
         name: name by which it was loaded.
         classes: class names by label.
         train: training images, without the validation images.
-        validation: images for choosing settings.
+        validation: images for choosing settings; there may be none.
         test: images for reported numbers.
         note: origin of the validation and test splits.
     """

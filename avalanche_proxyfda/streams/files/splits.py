@@ -9,6 +9,7 @@ import numpy as np
 
 from avalanche_proxyfda.streams.files.labelled import DataSet, Labelled
 
+_NO_VALIDATION = "test as published; no validation"
 Splits = dict[str, tuple[Any, Sequence[int]]]
 """Images and labels by published split: ``train``, ``validation``, ``test``; or ``all``."""
 
@@ -26,7 +27,8 @@ def with_three_splits(
 
     Published splits stay as they are. Without a published test split, a fifth of each class
     becomes the test split, for every seed the same. Without a published validation split,
-    ``share`` of each class's remaining images becomes the validation split.
+    ``share`` of each class's remaining images becomes the validation split. A share of 0 leaves the
+    validation split empty, and leaves a published one out.
 
     Args:
         name: name of the data set.
@@ -39,7 +41,7 @@ def with_three_splits(
 
     Raises:
         ValueError: if a split has no image, a class has no training image, or a label has no
-            class.
+            class. With a share of 0, validation has no image.
     """
     given, note = note, "validation and test as published"
     if "all" in splits:
@@ -52,7 +54,12 @@ def with_three_splits(
         data, labels = splits["train"]
         rest = list(range(len(labels)))
         parts = {"test": _part(*splits["test"], range(len(splits["test"][1])))}
-    if "validation" in splits:
+    if share == 0:
+        parts["validation"] = _part(data, labels, ())
+        note = (
+            note.replace("validation: ours", "no validation") if "all" in splits else _NO_VALIDATION
+        )
+    elif "validation" in splits:
         parts["validation"] = _part(*splits["validation"], range(len(splits["validation"][1])))
     else:
         rest_groups = None if groups is None else [groups[r] for r in rest]
@@ -64,6 +71,8 @@ def with_three_splits(
             note += ", whole tracks"
     parts["train"] = _part(data, labels, rest)
     for split, part in parts.items():
+        if split == "validation" and share == 0:
+            continue
         _check_part(name, split, part, len(classes))
     three = (parts["train"], parts["validation"], parts["test"])
     return DataSet(name, classes, *three, given or note)

@@ -33,7 +33,10 @@ def build(config: Config, views: Views) -> Stream:
     }
     shared = options.shared_labels
     tested = dataset_sequence(sets, views.train, views.evaluation, shared, "test")
-    validated = dataset_sequence(sets, views.train, views.evaluation, shared, "validation")
+    validation = None
+    if options.validation_share:
+        validated = dataset_sequence(sets, views.train, views.evaluation, shared, "validation")
+        validation = validated.test_stream
     classes = tuple(data.classes for data in sets)
     listed = [
         {**about, "sha256": data.sha256}
@@ -42,7 +45,7 @@ def build(config: Config, views: Views) -> Stream:
     return Stream(
         train=tested.train_stream,
         test=tested.test_stream,
-        validation=validated.test_stream,
+        validation=validation,
         classes=classes[:1] if shared else classes,
         tasks=not shared,
         grows=False,
@@ -53,7 +56,9 @@ def build(config: Config, views: Views) -> Stream:
             "split_sha256": split_hash([(data.name, data.sha256) for data in sets]),
             "dropped": dropped,
         },
-        sources=tuple({split: getattr(data, split) for split in SPLITS} for data in sets),
+        sources=tuple(
+            {split: part for split in SPLITS if len(part := getattr(data, split))} for data in sets
+        ),
     )
 
 

@@ -248,7 +248,7 @@ def test_later_keys_do_not_count_at_their_defaults() -> None:
     before = plain_config(config)
     for key in LATER_KEYS:
         part, _, name = key.partition(".")
-        del before[part][name]
+        before[part].pop(name, None)  # a kind of stream has its own keys
     assert run_id_of(before) == config.identity
     others = [
         recipe("fda", strength=1.0, train__accumulate=2),
@@ -274,7 +274,7 @@ def test_the_defaults_of_later_keys_are_those_of_the_configuration() -> None:
     content = plain_config(Config())
     for key, default in LATER_KEYS.items():
         part, _, name = key.partition(".")
-        assert content[part][name] == default, key
+        assert content[part].get(name, default) == default, key
 
 
 def test_committed_records_keep_their_ids() -> None:
