@@ -22,6 +22,8 @@ LATER_KEYS: Mapping[str, Any] = {
     "train.deterministic": False,
     "train.compile": False,
     "train.pipeline": "pil",
+    "head.prompts": "shared",
+    "head.words": None,
 }
 """Keys that are younger than the first records, with their defaults in JSON's types.
 

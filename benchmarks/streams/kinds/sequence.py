@@ -54,6 +54,7 @@ def build(config: Config, views: Views) -> Stream:
             "dropped": dropped,
         },
         sources=tuple({split: getattr(data, split) for split in SPLITS} for data in sets),
+        sets=options.sets[:1] if shared else options.sets,
     )
 
 
