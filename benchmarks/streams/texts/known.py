@@ -39,7 +39,7 @@ def known_texts(name: str, labels: Sequence[str]) -> SetTexts:
     if entry is None:
         raise ValueError(
             f"{name}: clip-benchmark has no prompts for this data set: set head.prompts=shared, or "
-            "give its classes and templates in head.words"
+            "give its templates in head.words"
         )
     templates = shipped_templates()[entry.key]
     if entry.words == "own":

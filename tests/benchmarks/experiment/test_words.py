@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from benchmarks.config import Config, plain, read
@@ -18,9 +20,10 @@ from benchmarks.experiment.prepare import prepare
 from benchmarks.experiment.run import run
 from benchmarks.models import tiny_clip
 from benchmarks.streams.concepts.data import concept
+from benchmarks.streams.registry import load_stream
 from benchmarks.streams.texts.known import SetTexts
 from benchmarks.streams.texts.lookup import panel_texts, stream_texts
-from tests.benchmarks.miniature import config
+from tests.benchmarks.miniature import config, views_of
 
 PROMPTS = ["a picture of {}", "{}"]
 COLOURS = concept("colours", "test").classes
@@ -131,6 +134,25 @@ def test_words_without_prompts_take_the_shared_ones(data: Path, tmp_path: Path) 
     assert "head.prompts=per-set, which has words for GTSRB" in without["colours"]
     unnamed = replace(ready.stream, sets=(), names=("x",), tasks=False)
     assert stream_texts(made, unnamed)[0].words == ("cat", "dog", "owl")
+
+
+@pytest.mark.skipif(find_spec("clip_benchmark") is None, reason="clip-benchmark is not installed")
+def test_a_set_of_torchvision_has_its_own_ensemble_in_order_of_label(tmp_path: Path) -> None:
+    labels = ["AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture"]
+    labels += ["PermanentCrop", "Residential", "River", "SeaLake"]
+    for label in labels:
+        folder = tmp_path / "eurosat/2750" / label
+        folder.mkdir(parents=True)
+        for k in range(5):
+            Image.new("RGB", (8, 8), (50 * k, 9 * len(label), 0)).save(folder / f"{k}.jpg")
+    head = {"kind": "zero-shot", "prompts": "per-set"}
+    sets = {"kind": "sequence", "sets": ["EuroSAT"]}
+    made = config(tmp_path, head=head, stream=sets, panel={"sets": []})
+    (texts,) = stream_texts(made, load_stream(made, views_of(made)))
+    assert dict(zip(labels, texts.words, strict=True))["SeaLake"] == "lake or sea"
+    assert texts.templates[1] == "a centered satellite photo of a {}."
+    with pytest.raises(ValueError, match=r"satellite photo of .* bytes; at most 51 fit"):
+        prepare(made)  # tiny-clip has a short context
 
 
 @pytest.mark.parametrize(
