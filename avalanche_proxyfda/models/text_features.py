@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda._files import write_bytes
 from avalanche_proxyfda.models.text_key import name_of, text_key
+from avalanche_proxyfda.models.text_tokens import text_tokens
 
 MOST = 64
 """Sets of classes whose features a process keeps; the least recently used go first."""
@@ -51,6 +52,7 @@ def text_features(
 
     Raises:
         OSError: if the file cannot be written.
+        ValueError: if a prompt is longer than the context of the text tower.
     """
     prompts = [
         [
@@ -60,7 +62,7 @@ def text_features(
         ]
         for first in range(0, len(classes), _AT_ONCE)
     ]
-    tokens = [tokenizer(batch) for batch in prompts]
+    tokens = [text_tokens(tokenizer, batch) for batch in prompts]
     key = text_key(clip, tokens, classes, templates, device)
     name = name_of(key)
     file = None if cache_dir is None else cache_dir / f"texts-{name}.safetensors"

@@ -112,7 +112,8 @@ def text_head(
         train_templates: prompts of the head in training mode; None takes ``templates``.
 
     Raises:
-        ValueError: for no class, duplicate names, no template, or a template without ``{}``.
+        ValueError: for no class, duplicate names, no template, a template without ``{}``, or a
+            prompt that is longer than the context of the text tower.
         OSError: if a file of the cache cannot be written.
     """
     if not classes or len(set(classes)) < len(classes):

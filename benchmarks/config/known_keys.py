@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from benchmarks.config.complaints import unknown_key
 from benchmarks.config.schema import Config
@@ -59,4 +59,6 @@ def _dataclasses(annotation: Any) -> list[Any]:
     """Return the dataclasses that a field may hold."""
     if is_dataclass(annotation):
         return [annotation]
+    if get_origin(annotation) is dict:  # its keys are a user's
+        return []
     return [each for part in get_args(annotation) for each in _dataclasses(part)]

@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from benchmarks.config.fields import STRICT, key
+from benchmarks.config.words import SetWords
 
 Colour = tuple[float, float, float]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -48,6 +49,20 @@ class Head:
     train_template: Annotated[
         str | None,
         key("one prompt for training with a zero-shot head; null: templates", since_records=False),
+    ] = None
+    prompts: Annotated[
+        Literal["shared", "per-set"],
+        key(
+            "head.templates for all sets; class names and prompts of each set, of clip-benchmark",
+            since_records=False,
+        ),
+    ] = "shared"
+    words: Annotated[
+        str | dict[str, SetWords] | None,
+        key(
+            "your own, in a JSON or YAML file {set: {classes: …, templates: …}}; a run keeps it",
+            since_records=False,
+        ),
     ] = None
 
 

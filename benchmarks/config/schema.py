@@ -23,6 +23,7 @@ from benchmarks.config.parts import (
     check_optimizer,
 )
 from benchmarks.config.streams import AnyStream, Concepts
+from benchmarks.config.words import read_words, with_set_names
 from benchmarks.methods.registry import (
     METHODS,
     check_method,
@@ -74,6 +75,16 @@ class Config:
         both = set(sets) & set(self.panel.sets)
         if both:
             raise ValueError(f"{sorted(both)} cannot be learnt and be on the panel at once")
+        if self.head.words is not None:
+            self._hold_words()
+
+    def _hold_words(self) -> None:
+        """Put the content of the file ``head.words`` in its place: it is part of the identity."""
+        given = self.head.words
+        words = read_words(self.at(given)) if isinstance(given, str) else given
+        assert words is not None
+        head = replace(self.head, words=with_set_names(words, plain(self)))
+        object.__setattr__(self, "head", head)
 
     @property
     def identity(self) -> str:

@@ -25,7 +25,7 @@ from avalanche_proxyfda.models import Backbone, TextHead, text_head
 from avalanche_proxyfda.strategies.precision import autocast
 from benchmarks.config import Config, plain, precision_of
 from benchmarks.streams.panel import PanelData
-from benchmarks.streams.words import words_of
+from benchmarks.streams.texts.lookup import panel_texts
 
 Measured = Literal["validation", "test"]
 MEASURED: tuple[Measured, ...] = ("validation", "test")
@@ -137,28 +137,28 @@ def panel_heads(
     """Zero-shot heads by set, and the reason by set without a head; no heads without a text tower.
 
     Args:
-        config: names the prompt templates.
+        config: names the prompts and class names of the sets.
         backbone: has the text tower and its tokenizer, or None for either.
         panel: data sets and their class names.
         device: computes the features of the texts, and holds the heads.
+
+    Raises:
+        ImportError, ValueError: see :func:`benchmarks.streams.texts.lookup.panel_texts`.
     """
     if backbone.clip is None or backbone.tokenizer is None:
         return None, {}
-    heads, without = {}, {}
-    for data in panel:
-        try:
-            words = words_of(data.classes)
-        except ValueError as error:
-            without[data.images.name] = str(error)
-            continue
-        heads[data.images.name] = text_head(
+    texts, without = panel_texts(config, panel)
+    heads = {
+        name: text_head(
             backbone.clip,
             backbone.tokenizer,
-            words,
-            config.head.templates,
+            of_set.words,
+            of_set.templates,
             device,
             config.where.cache_dir,
         )
+        for name, of_set in texts.items()
+    }
     return heads, without
 
 

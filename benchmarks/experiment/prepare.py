@@ -21,6 +21,7 @@ from benchmarks.models.backbone import build_backbone
 from benchmarks.models.build import build_model, build_optimizer
 from benchmarks.streams.panel import PanelData
 from benchmarks.streams.stream import Stream
+from benchmarks.streams.texts.lookup import check_texts
 
 Number = TypeVar("Number", int, float)
 
@@ -70,6 +71,8 @@ def prepare(config: Config, only_check: bool = False) -> Prepared:
     data = load_data(config, backbone)
     stream, panel = data.stream, data.panel
     check_batches(config, stream)
+    if backbone.clip is not None and backbone.tokenizer is not None:
+        check_texts(config, stream, panel)
     _seed(config.seed)  # loading may have drawn random numbers
     model: Any = build_model(config, backbone, stream, CPU if only_check else device)
     if config.train.channels_last:

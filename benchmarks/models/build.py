@@ -23,7 +23,8 @@ from avalanche_proxyfda.models import (
 )
 from benchmarks.config import Config, Train
 from benchmarks.streams.stream import Stream
-from benchmarks.streams.words import class_names
+from benchmarks.streams.texts.known import SetTexts
+from benchmarks.streams.texts.lookup import stream_texts
 
 
 def build_model(
@@ -42,13 +43,14 @@ def build_model(
         device: computes the features of texts.
 
     Raises:
-        ValueError: if ``head.kind`` needs texts and the backbone has no text tower, or the
-            classes have no words.
+        ImportError, ValueError: if ``head.kind`` needs texts and the backbone has no text tower,
+            or the classes have no words or prompts.
     """
     tower, dim = backbone.tower, backbone.dim
     sizes = [len(names) for names in stream.classes]
     if config.head.kind in ("zero-shot", "text-start"):
-        texts = [_text_head(config, backbone, names, device) for names in class_names(stream)]
+        _check_text_tower(config, backbone)
+        texts = [_text_head(config, backbone, t, device) for t in stream_texts(config, stream)]
         build = _with_texts if config.head.kind == "zero-shot" else _from_texts
         return build(tower, dim, texts, stream)
     if stream.tasks:
@@ -87,20 +89,25 @@ def _joined(tower: nn.Module, head: nn.Module) -> nn.Module:
     return nn.Sequential(OrderedDict(tower=tower, head=head))
 
 
-def _text_head(
-    config: Config, backbone: Backbone, names: tuple[str, ...], device: torch.device
-) -> TextHead:
+def _check_text_tower(config: Config, backbone: Backbone) -> None:
     if backbone.clip is None or backbone.tokenizer is None:
         raise ValueError(
             f"head.kind={config.head.kind!r}: {backbone.name} has no text tower; set "
             "backbone.name to an open_clip backbone, or head.kind=probe or random"
         )
+
+
+def _text_head(
+    config: Config, backbone: Backbone, texts: SetTexts, device: torch.device
+) -> TextHead:
+    assert backbone.clip is not None
+    assert backbone.tokenizer is not None
     template = config.head.train_template
     return text_head(
         backbone.clip,
         backbone.tokenizer,
-        names,
-        config.head.templates,
+        texts.words,
+        texts.templates,
         device,
         config.where.cache_dir,
         None if template is None else (template,),

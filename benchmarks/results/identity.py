@@ -29,6 +29,8 @@ LATER_KEYS: Mapping[str, Any] = {
     "stream.shots": None,
     "stream.shots_seed": 0,
     "stream.shots_list": None,
+    "head.prompts": "shared",
+    "head.words": None,
 }
 """Keys that are younger than the first records, with their defaults in JSON's types.
 

@@ -33,6 +33,7 @@ class PanelData:
         dropped: reason for each dropped broken image, by place.
         classes: class names by label.
         sources: images as they are stored, by split, in the order of ``images``.
+        name: the data set as the configuration names it; empty: the name of ``images``.
     """
 
     images: PanelSet
@@ -41,6 +42,7 @@ class PanelData:
     dropped: dict[str, str]
     classes: tuple[str, ...]
     sources: dict[Split, Any] = field(default_factory=dict)
+    name: str = ""
 
 
 class _Viewed(Dataset[tuple[Any, int]]):
@@ -138,4 +140,5 @@ def _panel_set(config: Config, name: str, views: Views) -> PanelData:
         {scrubbed(place, content): scrubbed(reason, content) for place, reason in dropped.items()},
         tuple(classes),
         sources,
+        name,
     )

@@ -23,6 +23,9 @@ class Stream:
         summary: contents of the stream, for the record.
         sources: images of each experience as they are stored, by split, in the order of the
             experience's data sets; empty if they are not known.
+        sets: data set of each entry of ``classes``, as the configuration names it. Empty: tasks
+            are data sets with the names of the experiences, and a label space that they share
+            belongs to none.
     """
 
     train: Any
@@ -34,3 +37,4 @@ class Stream:
     names: tuple[str, ...]
     summary: dict[str, Any]
     sources: tuple[Mapping[str, Any], ...] = ()
+    sets: tuple[str, ...] = ()

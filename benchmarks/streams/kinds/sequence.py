@@ -59,6 +59,7 @@ def build(config: Config, views: Views) -> Stream:
         sources=tuple(
             {split: part for split in SPLITS if len(part := getattr(data, split))} for data in sets
         ),
+        sets=options.sets[:1] if shared else options.sets,
     )
 
 

@@ -1,0 +1,1 @@
+"""Class words and prompts of each data set, for zero-shot heads."""
