@@ -56,9 +56,33 @@ class TextHead(nn.Module):
         factor = torch.tensor(check_amount("scale", scale), device=weight.device)
         self.register_buffer("scale", factor)
 
+    @property
+    def classes(self) -> int:
+        """C, the number of classes."""
+        return len(self.weight)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [B, C] of embeddings [B, D]."""
         return self.scale.to(x.dtype) * F.normalize(x, dim=1) @ self.weight.to(x.dtype).T
+
+
+def check_prompts(classes: Sequence[str], templates: Sequence[str]) -> None:
+    """Refuse names and templates that make no prompts.
+
+    Args:
+        classes: class names, in order of label.
+        templates: prompts with ``{}`` in the place of the name.
+
+    Raises:
+        ValueError: for no class, duplicate names, no template, or a template without ``{}``.
+    """
+    if not classes or len(set(classes)) < len(classes):
+        raise ValueError(f"classes={list(classes)} must be different names, at least one")
+    wrong = [template for template in templates if "{}" not in template]
+    if wrong or not templates:
+        raise ValueError(
+            f"templates={list(templates)} must each hold {{}} in the place of the class name"
+        )
 
 
 def text_head(
@@ -89,13 +113,7 @@ def text_head(
         ValueError: for no class, duplicate names, no template, or a template without ``{}``.
         OSError: if a file of the cache cannot be written.
     """
-    if not classes or len(set(classes)) < len(classes):
-        raise ValueError(f"classes={list(classes)} must be different names, at least one")
-    wrong = [template for template in templates if "{}" not in template]
-    if wrong or not templates:
-        raise ValueError(
-            f"templates={list(templates)} must each hold {{}} in the place of the class name"
-        )
+    check_prompts(classes, templates)
     place = text_device(clip) if device is None else torch.device(device)
     folder = None if cache_dir is None else expanded(cache_dir)
     weight = text_features(clip, tokenizer, classes, templates, place, folder)

@@ -15,6 +15,17 @@ TEMPLATES = ("a photo of a {}.", "an image of a {}.", "a drawing of a {}.", "a {
 """The usual prompts of the zero-shot head, equal to those of the package."""
 
 
+Tower = Literal["full", "frozen"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainedTowers:
+    """The towers that are trained."""
+
+    image: Annotated[Tower, key("the image tower")] = "full"
+    text: Annotated[Tower, key("the text tower; full needs head.kind=zero-shot")] = "frozen"
+
+
 @dataclass(frozen=True, config=STRICT)
 class Backbone:
     """The pre-trained image tower."""
@@ -30,6 +41,9 @@ class Backbone:
     )
     options: Annotated[dict[str, Any], key("further arguments of the library's create_model")] = (
         Field(default_factory=dict)
+    )
+    train: Annotated[TrainedTowers, key("the towers that are trained", since_records=False)] = (
+        Field(default_factory=TrainedTowers)
     )
 
 
@@ -68,6 +82,21 @@ class Train:
 
     lr: Annotated[float, key("peak rate of the tower; 0 freezes it", ge=0)] = 1e-5
     head_lr: Annotated[float | None, key("peak rate of the head; null: the tower's", gt=0)] = None
+    text_lr: Annotated[
+        float | None,
+        key(
+            "peak rate of a trained text tower; null: the image tower's", since_records=False, gt=0
+        ),
+    ] = None
+    layer_decay: Annotated[
+        float | None,
+        key(
+            "factor of a tower's rate for each block from the top; null: one rate",
+            since_records=False,
+            gt=0,
+            le=1,
+        ),
+    ] = None
     optimizer: Annotated[
         Literal["adamw", "adam", "sgd"],
         key("optimizer of tower and head, as torch has it", since_records=False),
@@ -186,6 +215,25 @@ def check_optimizer(train: Train) -> None:
                 f"train.{name}={value}: train.optimizer={train.optimizer} has none; leave it out, "
                 f"or set train.optimizer={' or '.join(owners)}"
             )
+
+
+def check_towers(backbone: Backbone, head: Head, train: Train) -> None:
+    """Refuse a trained text tower without texts in the head, and its rate without the tower.
+
+    Raises:
+        ValueError: names the key, the value and the remedy.
+    """
+    text = backbone.train.text
+    if text == "full" and head.kind != "zero-shot":
+        raise ValueError(
+            f"backbone.train.text=full: the head.kind={head.kind} of {backbone.name} has no texts "
+            "in training; set head.kind=zero-shot, or backbone.train.text=frozen"
+        )
+    if text == "frozen" and train.text_lr is not None:
+        raise ValueError(
+            f"train.text_lr={train.text_lr:g}: the text tower is frozen; leave the rate out, or "
+            "set backbone.train.text=full"
+        )
 
 
 @dataclass(frozen=True, config=STRICT)

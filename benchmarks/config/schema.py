@@ -12,7 +12,15 @@ from pydantic.dataclasses import dataclass
 from avalanche_proxyfda._files import expanded
 from benchmarks.config.complaints import complaint
 from benchmarks.config.fields import STRICT, key
-from benchmarks.config.parts import Backbone, Head, Panel, Train, Where, check_optimizer
+from benchmarks.config.parts import (
+    Backbone,
+    Head,
+    Panel,
+    Train,
+    Where,
+    check_optimizer,
+    check_towers,
+)
 from benchmarks.config.streams import AnyStream, Concepts
 from benchmarks.methods.registry import (
     METHODS,
@@ -57,6 +65,7 @@ class Config:
         if self.method == "lp-ft" and self.head.kind != "probe":
             raise ValueError(f"head.kind={self.head.kind!r}: lp-ft begins with a probe")
         check_optimizer(self.train)
+        check_towers(self.backbone, self.head, self.train)
         sets = getattr(self.stream, "sets", ())
         if hasattr(self.stream, "sets") and not sets:
             raise ValueError("stream.sets needs at least one data set")
@@ -82,8 +91,14 @@ class Config:
 
     @property
     def trains_tower(self) -> bool:
-        """False if the tower stays as it is, by the method or by ``train.lr`` = 0."""
-        return METHODS[self.method].trains_tower and self.train.lr > 0
+        """False if the image tower stays as it is, by method, tower or ``train.lr`` = 0."""
+        trained = self.backbone.train.image == "full" and self.train.lr > 0
+        return METHODS[self.method].trains_tower and trained
+
+    @property
+    def trains_text(self) -> bool:
+        """True if the text tower is trained."""
+        return METHODS[self.method].trains_tower and self.backbone.train.text == "full"
 
     def at(self, name: str) -> Path:
         """Return a path of the configuration; a relative path lies in ``where.data``."""

@@ -22,6 +22,9 @@ LATER_KEYS: Mapping[str, Any] = {
     "train.deterministic": False,
     "train.compile": False,
     "train.pipeline": "pil",
+    "train.text_lr": None,
+    "train.layer_decay": None,
+    "backbone.train": {"image": "full", "text": "frozen"},
 }
 """Keys that are younger than the first records, with their defaults in JSON's types.
 

@@ -152,6 +152,15 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         """Return True if this experience has something to compare."""
         return True
 
+    def needs_text(self) -> bool:
+        """Return True if the method asks the teacher's text tower; the base does not.
+
+        The teacher then keeps a copy of a trained text tower beside its places:
+        ``self.teacher.text`` and ``self.teacher.text_embeddings(tokens, autocast)``. A model with
+        a frozen text tower holds none, and ``self.teacher.text`` is None.
+        """
+        return False
+
     def check_student(self, values: Values, batch: int) -> None:
         """Raise ValueError if a place does not hold the whole batch; the base accepts all."""
 
@@ -159,15 +168,22 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
 
     def make_reference(self, strategy: Strategy) -> CachedTeacher:
         """Return a teacher that reads the places of all plugins with the same teacher."""
-        return CachedTeacher(FeatureTeacher(strategy.model, self._shared_places(strategy)))
+        places, texts = self._shared_places(strategy), self._shared_texts(strategy)
+        return CachedTeacher(FeatureTeacher(strategy.model, places, needs_text=texts))
 
     def restore_reference(self, strategy: Strategy, state: Any) -> CachedTeacher:
         """Return the teacher of a saved state."""
-        return CachedTeacher.restore(strategy.model, self._shared_places(strategy), state)
+        places, texts = self._shared_places(strategy), self._shared_texts(strategy)
+        return CachedTeacher.restore(strategy.model, places, state, texts)
 
     def reference_state(self, reference: CachedTeacher) -> Any:
         """Return the teacher's weights and buffers."""
         return reference.state_dict()
+
+    def _shared_texts(self, strategy: Strategy) -> bool:
+        """Return True if a plugin with the same teacher needs its text tower."""
+        plugins = [p for p in strategy.plugins if isinstance(p, FeaturePlugin)]
+        return any(p.needs_text() for p in plugins if p.choice == self.choice)
 
     def _shared_places(self, strategy: Strategy) -> list[FeatureSource]:
         model = unwrap(strategy.model)
@@ -186,7 +202,9 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         """Return True if ``other`` can use this plugin's teacher, which reads its places."""
         if not isinstance(other, FeaturePlugin) or not super().shares_reference_with(other):
             return False
-        return self.reference is not None and set(other.sources) <= set(self.reference.sources)
+        if self.reference is None or (other.needs_text() and self.reference.text is None):
+            return False
+        return set(other.sources) <= set(self.reference.sources)
 
     def ask_teacher(
         self, tasks: Any, autocast: torch.dtype | None = None, named: Named | None = None
