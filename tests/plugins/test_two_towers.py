@@ -217,7 +217,7 @@ def test_a_training_that_was_broken_off_ends_the_same(tmp_path: Path, case: str)
     stream = benchmark()
     short = partial(build, train_epochs=1)
     whole = train(short(model, *plugins(), BreakOff()), stream, tmp_path / "a", every=None)
-    step = whole.clock.train_iterations // 2 + 2  # in the second experience
+    step = whole.clock.train_iterations // 2 + 1  # in the second experience
     with pytest.raises(BrokenOffError):
         train(short(model, *plugins(), BreakOff(step)), stream, tmp_path / "b", every=2)
     again = train(short(model, *plugins(), BreakOff()), stream, tmp_path / "b", every=2)
