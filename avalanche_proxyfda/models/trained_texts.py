@@ -34,7 +34,8 @@ def class_embeddings(text: TextTower, tokens: Tensor) -> Tensor:
     classes, prompts, _ = tokens.shape
     rows = F.normalize(text(tokens.flatten(0, 1).to(_place(text))), dim=-1)
     mean = rows.reshape(classes, prompts, -1).mean(dim=1)
-    return mean / mean.norm(dim=1, keepdim=True)
+    unit: Tensor = mean / mean.norm(dim=1, keepdim=True)
+    return unit
 
 
 class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not typed
@@ -161,7 +162,8 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
         if self._kept is None or self._kept[0] != state:
             place = _place(text)
             with _in_eval_mode(text), torch.autocast(place.type, enabled=False):
-                chunks = [class_embeddings(text, part).T for part in self.tokens.split(_AT_ONCE)]
+                parts = torch.split(self.tokens, _AT_ONCE)  # type: ignore[no-untyped-call]
+                chunks = [class_embeddings(text, part).T for part in parts]
             scale = text.scale
             head = TextHead(torch.cat(chunks, dim=1).T, _SCALE if scale is None else float(scale))
             self._kept = state, head

@@ -86,7 +86,11 @@ class CachedTeacher:
 
     @property
     def text(self) -> TextTower | None:
-        """The copy of the model's trained text tower; None if no plugin needs it."""
+        """The copy of the model's trained text tower.
+
+        None if ``needs_text()`` of no plugin with this teacher is True, and for a model whose text
+        tower is frozen, which holds none.
+        """
         return self.teacher.text
 
     def text_embeddings(self, tokens: Tensor, autocast: torch.dtype | None = None) -> Tensor:

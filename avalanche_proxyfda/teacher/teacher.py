@@ -92,7 +92,7 @@ class FeatureTeacher:
         self.sources = tuple(dict.fromkeys(sources))
         for source in self.sources:
             source.find(inner)
-        self.as_in_training = as_in_training
+        self.as_in_training, self.needs_text = as_in_training, needs_text
         self.forwards = 0
         """Forwards so far."""
         self.module = frozen_copy(inner)

@@ -153,12 +153,7 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         return True
 
     def needs_text(self) -> bool:
-        """Return True if the method asks the teacher's text tower; the base does not.
-
-        The teacher then keeps a copy of a trained text tower beside its places:
-        ``self.teacher.text`` and ``self.teacher.text_embeddings(tokens, autocast)``. A model with
-        a frozen text tower holds none, and ``self.teacher.text`` is None.
-        """
+        """Return True to have ``self.teacher.text``, a copy of a trained text tower."""
         return False
 
     def check_student(self, values: Values, batch: int) -> None:
@@ -168,27 +163,25 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
 
     def make_reference(self, strategy: Strategy) -> CachedTeacher:
         """Return a teacher that reads the places of all plugins with the same teacher."""
-        places, texts = self._shared_places(strategy), self._shared_texts(strategy)
+        places, texts = self._shared(strategy)
         return CachedTeacher(FeatureTeacher(strategy.model, places, needs_text=texts))
 
     def restore_reference(self, strategy: Strategy, state: Any) -> CachedTeacher:
         """Return the teacher of a saved state."""
-        places, texts = self._shared_places(strategy), self._shared_texts(strategy)
+        places, texts = self._shared(strategy)
         return CachedTeacher.restore(strategy.model, places, state, texts)
 
     def reference_state(self, reference: CachedTeacher) -> Any:
         """Return the teacher's weights and buffers."""
         return reference.state_dict()
 
-    def _shared_texts(self, strategy: Strategy) -> bool:
-        """Return True if a plugin with the same teacher needs its text tower."""
-        plugins = [p for p in strategy.plugins if isinstance(p, FeaturePlugin)]
-        return any(p.needs_text() for p in plugins if p.choice == self.choice)
-
-    def _shared_places(self, strategy: Strategy) -> list[FeatureSource]:
+    def _shared(self, strategy: Strategy) -> tuple[list[FeatureSource], bool]:
+        """Return the places of all plugins with the same teacher, and if one needs its texts."""
         model = unwrap(strategy.model)
         plugins = [p for p in strategy.plugins if isinstance(p, FeaturePlugin)]
-        return [s for p in plugins if p.choice == self.choice for s in p.checked_places(model)]
+        plugins = [p for p in plugins if p.choice == self.choice]
+        places = [source for p in plugins for source in p.checked_places(model)]
+        return places, any(p.needs_text() for p in plugins)
 
     def checked_places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
         """Return :meth:`places`; raise ValueError with the argument's name if one is missing."""
@@ -202,9 +195,10 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         """Return True if ``other`` can use this plugin's teacher, which reads its places."""
         if not isinstance(other, FeaturePlugin) or not super().shares_reference_with(other):
             return False
-        if self.reference is None or (other.needs_text() and self.reference.text is None):
+        mine = self.reference
+        if mine is None or (other.needs_text() and not mine.teacher.needs_text):
             return False
-        return set(other.sources) <= set(self.reference.sources)
+        return set(other.sources) <= set(mine.sources)
 
     def ask_teacher(
         self, tasks: Any, autocast: torch.dtype | None = None, named: Named | None = None
