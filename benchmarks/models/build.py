@@ -155,7 +155,7 @@ def build_optimizer(config: Config, model: Any) -> torch.optim.Optimizer:
     if not head and not tower and not text:
         raise ValueError(
             "a frozen tower and a zero-shot head: nothing is left to be trained; "
-            "set head.kind=probe, or train the tower"
+            "set head.kind=probe, or train a tower"
         )
     if head and rate is None and train.lr == 0:
         raise ValueError("train.lr=0 freezes the tower: say the head's rate, train.head_lr=…")

@@ -141,6 +141,9 @@ def test_each_tower_has_its_rate() -> None:
     model = two_towers()
     (_, (rate, _)) = group_rates(model, **both, train={"lr": 0, "text_lr": 1e-4})
     assert rate == 1e-4 and not any(p.requires_grad for p in model.tower.parameters())
+    alone = nn.Sequential(OrderedDict(tower=small_clip().visual, head=nn.Linear(8, 2)))
+    ((rate, names),) = group_rates(alone, backbone={"train": {"image": "frozen"}})
+    assert names == {"head.weight", "head.bias"} and not alone.tower.proj.requires_grad
     with pytest.raises(ValueError, match=r"say the text tower's rate, train.text_lr"):
         group_rates(two_towers(), **both, train={"lr": 0})
     with pytest.raises(ValueError, match="nothing is left to be trained"):
