@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda.models.task_labels import tasks_in
 from avalanche_proxyfda.models.text_head import TextHead
-
-_ABSENT = -1e4  # logit of a class that a sample's task lacks, in a batch of several tasks
+from avalanche_proxyfda.models.text_tower import TextTower
+from avalanche_proxyfda.models.trained_texts import ABSENT, TrainedTextHead, text_of
 
 
 class _HeadsByTask(MultiTaskModule):  # type: ignore[misc]  # Avalanche is not typed
@@ -37,7 +37,7 @@ class _HeadsByTask(MultiTaskModule):  # type: ignore[misc]  # Avalanche is not t
         tasks = tasks_in(task_labels)
         if len(tasks) == 1:
             return self.forward_single_task(x, tasks[0])
-        mixed = x.new_full((len(x), self._widest), _ABSENT)
+        mixed = x.new_full((len(x), self._widest), ABSENT)
         for task in tasks:
             rows = task_labels == task
             logits = self.forward_single_task(x[rows], task)
@@ -81,15 +81,26 @@ class TextHeads(_HeadsByTask):
     """One zero-shot head a task, without trainable parameters.
 
     Args:
-        heads: heads in order of task label.
+        heads: heads in order of task label; fixed ones, or heads of one trained text tower.
+
+    Raises:
+        ValueError: if the heads have different text towers.
     """
 
-    def __init__(self, heads: Sequence[TextHead]) -> None:
-        super().__init__(heads, [len(head.weight) for head in heads])
+    def __init__(self, heads: Sequence[TextHead | TrainedTextHead]) -> None:
+        super().__init__(heads, [head.classes for head in heads])
+        text_of(heads)
+
+    @property
+    def text(self) -> TextTower | None:
+        """The trained text tower of the heads; None for fixed heads."""
+        return text_of(self.heads)
 
 
 class TaskHeads(MultiTaskModule):  # type: ignore[misc]
     """A tower with one head a task; the tower runs once a batch.
+
+    Heads of a trained text tower add that tower as the submodule ``text``.
 
     Args:
         tower: maps images [B, ...] to embeddings [B, D].
@@ -106,6 +117,9 @@ class TaskHeads(MultiTaskModule):  # type: ignore[misc]
         head: UnitHeads | TextHeads | None = None,
     ) -> None:
         super().__init__()
+        text = head.text if isinstance(head, TextHeads) else None
+        if text is not None:
+            self.text = text
         self.tower = tower
         self.head = UnitHeads(dim, classes) if head is None else head
 

@@ -65,6 +65,11 @@ class TextHead(nn.Module):
             train_weight = _unit_rows("train_weight", train_weight)
         self.register_buffer("train_weight", train_weight)
 
+    @property
+    def classes(self) -> int:
+        """C, the number of classes."""
+        return len(self.weight)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [B, C] of embeddings [B, D]."""
         other = self.train_weight if self.training else None
@@ -83,6 +88,21 @@ def _unit_rows(name: str, weight: Tensor) -> Tensor:
             f"{name} has a row that is zero, NaN or infinite; check the text model's weights"
         )
     return F.normalize(weight.detach().clone(), dim=1)
+
+
+def check_prompts(classes: Sequence[str], templates: Sequence[str]) -> None:
+    """Refuse names and templates that make no prompts.
+
+    Args:
+        classes: class names, in order of label.
+        templates: prompts with ``{}`` in the place of the name.
+
+    Raises:
+        ValueError: for no class, duplicate names, no template, or a template without ``{}``.
+    """
+    if not classes or len(set(classes)) < len(classes):
+        raise ValueError(f"classes={list(classes)} must be different names, at least one")
+    _check_templates("templates", templates)
 
 
 def text_head(
@@ -116,9 +136,7 @@ def text_head(
             prompt that is longer than the context of the text tower.
         OSError: if a file of the cache cannot be written.
     """
-    if not classes or len(set(classes)) < len(classes):
-        raise ValueError(f"classes={list(classes)} must be different names, at least one")
-    _check_templates("templates", templates)
+    check_prompts(classes, templates)
     if train_templates is not None:
         _check_templates("train_templates", train_templates)
     place = text_device(clip) if device is None else torch.device(device)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda.features.source import FeatureSource
+from avalanche_proxyfda.models.text_tower import TextTower
 from avalanche_proxyfda.teacher.cache.key import weights_key
 from avalanche_proxyfda.teacher.cache.teacher_cache import TeacherCache
 from avalanche_proxyfda.teacher.teacher import FeatureTeacher, Forward, Values
@@ -82,6 +83,19 @@ class CachedTeacher:
     def forwards(self) -> int:
         """Teacher forwards so far."""
         return self.teacher.forwards
+
+    @property
+    def text(self) -> TextTower | None:
+        """The copy of the model's trained text tower.
+
+        None if ``needs_text()`` of no plugin with this teacher is True, and for a model whose text
+        tower is frozen, which holds none.
+        """
+        return self.teacher.text
+
+    def text_embeddings(self, tokens: Tensor, autocast: torch.dtype | None = None) -> Tensor:
+        """Return text embeddings [M, D], see :meth:`FeatureTeacher.text_embeddings`."""
+        return self.teacher.text_embeddings(tokens, autocast)
 
     def find(self, source: FeatureSource) -> nn.Module:
         """Return the teacher's module at one of its places."""
@@ -191,7 +205,10 @@ class CachedTeacher:
 
     @staticmethod
     def restore(
-        model: nn.Module, sources: Iterable[FeatureSource], state: Mapping[str, Any]
+        model: nn.Module,
+        sources: Iterable[FeatureSource],
+        state: Mapping[str, Any],
+        needs_text: bool = False,
     ) -> CachedTeacher:
         """Return the teacher of a saved state, see :meth:`FeatureTeacher.restore`.
 
@@ -200,6 +217,6 @@ class CachedTeacher:
         Raises:
             ValueError: if ``model`` lacks a tensor of ``state``.
         """
-        cached = CachedTeacher(FeatureTeacher.restore(model, sources, state))
+        cached = CachedTeacher(FeatureTeacher.restore(model, sources, state, needs_text))
         cached.saved_cache = state.get("cache")
         return cached

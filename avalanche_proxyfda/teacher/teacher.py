@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda.features.source import WHOLE_INPUT, FeatureSource, unwrap
 from avalanche_proxyfda.features.tap import Capture, hook
+from avalanche_proxyfda.models.text_tower import TextTower, find_text_tower
 from avalanche_proxyfda.strategies.precision import autocast_to
 from avalanche_proxyfda.teacher.snapshot import _remove_others, frozen_copy
 
@@ -72,20 +73,26 @@ class FeatureTeacher:
         sources: the places to read.
         as_in_training: True takes torch's kernels of training, so that equal weights give the
             bits of the student's forward; False takes the kernels of inference.
+        needs_text: True keeps the copy of a trained text tower as :attr:`text`, also when the
+            rest of the model is dropped.
 
     Raises:
-        ValueError: if the model lacks a place.
+        ValueError: if the model lacks a place, or has several text towers.
         RuntimeError: if torch cannot copy the model.
     """
 
     def __init__(
-        self, model: nn.Module, sources: Iterable[FeatureSource], as_in_training: bool = True
+        self,
+        model: nn.Module,
+        sources: Iterable[FeatureSource],
+        as_in_training: bool = True,
+        needs_text: bool = False,
     ) -> None:
         inner = unwrap(model)
         self.sources = tuple(dict.fromkeys(sources))
         for source in self.sources:
             source.find(inner)
-        self.as_in_training = as_in_training
+        self.as_in_training, self.needs_text = as_in_training, needs_text
         self.forwards = 0
         """Forwards so far."""
         self.module = frozen_copy(inner)
@@ -93,6 +100,8 @@ class FeatureTeacher:
         for part in self.module.modules():
             if getattr(part, "train_weight", None) is not None:
                 part.train()  # a TextHead: the student's logits come from its texts of training
+        self.text: TextTower | None = find_text_tower(self.module) if needs_text else None
+        """The copy of the model's text tower; None if it was not asked for, or there is none."""
         pairs = zip(self.module.parameters(), inner.parameters(), strict=True)
         self._trained = [twin for twin, original in pairs if original.requires_grad]
         self.root = ""
@@ -131,6 +140,28 @@ class FeatureTeacher:
             values = self._run(images, forward)
         self.forwards += 1
         return values
+
+    @torch.no_grad()
+    def text_embeddings(self, tokens: Tensor, autocast: torch.dtype | None = None) -> Tensor:
+        """Return the text embeddings [M, D] of :attr:`text`, not normalised.
+
+        Args:
+            tokens: ids of M texts, [M, L].
+            autocast: dtype of the student's autocast; None without autocast.
+
+        Raises:
+            ValueError: if the teacher keeps no text tower.
+        """
+        if self.text is None:
+            raise ValueError(
+                "the teacher keeps no text tower: return True in the plugin's needs_text(), and "
+                "train a model with a text tower (avalanche_proxyfda.models.TwoTowers)"
+            )
+        lower = autocast_to(autocast, tokens.device) if autocast else nullcontext()
+        kernels = _kernels_of_training(self._trained) if self.as_in_training else nullcontext()
+        with lower, kernels:
+            embeddings: Tensor = self.text(tokens)
+        return embeddings
 
     def find(self, source: FeatureSource) -> nn.Module:
         """Return the teacher's module at one of its places."""
@@ -177,8 +208,13 @@ class FeatureTeacher:
         self._batch, self._values = None, {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return weights and buffers, and the part of the model that they belong to."""
+        """Return weights and buffers, and the part of the model that they belong to.
+
+        The text tower stands under ``"text"`` if it is no part of the module.
+        """
+        apart = {} if self.text is None or not self.root else {"text": self.text.state_dict()}
         return {
+            **apart,
             "root": self.root,
             "module": self.module.state_dict(),
             "parts": [name for name, _ in self.module.named_modules()],
@@ -187,7 +223,10 @@ class FeatureTeacher:
 
     @staticmethod
     def restore(
-        model: nn.Module, sources: Iterable[FeatureSource], state: Mapping[str, Any]
+        model: nn.Module,
+        sources: Iterable[FeatureSource],
+        state: Mapping[str, Any],
+        needs_text: bool = False,
     ) -> FeatureTeacher:
         """Return the teacher of a saved state, with the structure of ``model``.
 
@@ -198,11 +237,12 @@ class FeatureTeacher:
             model: a model with the structure of the teacher's, and maybe more.
             sources: the places to read.
             state: the result of :meth:`state_dict`.
+            needs_text: see :class:`FeatureTeacher`.
 
         Raises:
             ValueError: if ``model`` lacks a tensor of ``state``.
         """
-        teacher = FeatureTeacher(model, sources)
+        teacher = FeatureTeacher(model, sources, needs_text=needs_text)
         if state["root"]:
             teacher.module = FeatureSource(state["root"]).find(teacher.module)
             teacher.root = state["root"]
@@ -214,4 +254,6 @@ class FeatureTeacher:
             if name not in tensors:
                 raise ValueError(f"the teacher's state holds {name!r}, which the model lacks")
             tensors[name].data = value.detach().clone().to(tensors[name].device)
+        if teacher.text is not None and "text" in state:
+            teacher.text.load_state_dict(state["text"])
         return teacher

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda.models.preprocessing import Transform
+from avalanche_proxyfda.models.text_tower import TextTower
 from avalanche_proxyfda.streams.files.images import is_image_name, load_rgb
 from avalanche_proxyfda.tuned.description import Description, Task
 
@@ -44,12 +45,21 @@ class TunedClassifier:
         state: entries of the heads, by name.
         description: tasks, with their classes and heads.
         view: maps an RGB image of PIL to an input of the tower.
+        text: trained text tower of the model; None without one. Predictions take the class
+            embeddings in ``state``; with the text tower,
+            :func:`~avalanche_proxyfda.models.trained_text_head` builds heads of other classes.
     """
 
     def __init__(
-        self, tower: nn.Module, state: dict[str, Tensor], description: Description, view: Transform
+        self,
+        tower: nn.Module,
+        state: dict[str, Tensor],
+        description: Description,
+        view: Transform,
+        text: TextTower | None = None,
     ) -> None:
         self.tower, self.description, self.view = tower, description, view
+        self.text = text
         self._state = state
 
     @property
@@ -60,6 +70,8 @@ class TunedClassifier:
     def to(self, device: torch.device | str) -> TunedClassifier:
         """Move the model; return it."""
         self.tower.to(device)
+        if self.text is not None:
+            self.text.to(device)
         self._state = {name: value.to(device) for name, value in self._state.items()}
         return self
 

@@ -12,15 +12,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from avalanche_proxyfda._files import write_bytes
-from avalanche_proxyfda.models import Backbone, parse_weights
+from avalanche_proxyfda.models import Backbone, TrainedTextHead, parse_weights
 from avalanche_proxyfda.models.fitting import fit
 from avalanche_proxyfda.models.preprocessing import eval_view
 from avalanche_proxyfda.tuned.classifier import TunedClassifier
 from avalanche_proxyfda.tuned.description import DESCRIPTION, WEIGHTS, Description, Task, parse
 from avalanche_proxyfda.tuned.layers import layers_of
-from avalanche_proxyfda.tuned.towers import build_tower
+from avalanche_proxyfda.tuned.towers import build_towers
 
-_TOWER = "tower."
+_TOWER, _TEXT = "tower.", "text."
 
 
 def described(
@@ -45,7 +45,7 @@ def described(
     for name, names in classes.items():
         if not names or len(set(names)) < len(names):
             raise ValueError(f"classes[{name!r}]={list(names)} must be different names")
-    state = model.state_dict()
+    state = tuned_state(model)
     tasks = tuple(
         Task(str(name), tuple(map(str, names)), layer)
         for (name, names), layer in zip(classes.items(), layers, strict=True)
@@ -59,6 +59,20 @@ def described(
     found = Description(dict(backbone.recipe), dict(backbone.preprocessing), tasks, about or {})
     found.text("")  # options may hold values that JSON lacks
     return found
+
+
+def tuned_state(model: Any) -> dict[str, Tensor]:
+    """Return the state of a model, with the class embeddings of a trained text tower as it stands.
+
+    Args:
+        model: model with the parts ``tower`` and ``head``; see :func:`save_tuned`.
+    """
+    state = dict(model.state_dict())
+    for name, part in model.head.named_modules():
+        if isinstance(part, TrainedTextHead):
+            start = f"head.{name}." if name else "head."
+            state |= {f"{start}{key}": value for key, value in part.fixed().state_dict().items()}
+    return state
 
 
 def state_bytes(state: Mapping[str, Tensor]) -> bytes:
@@ -98,7 +112,7 @@ def save_tuned(
         folder: folder of the two files; it is made if it is missing.
         model: model with the parts ``tower``, which is the backbone's, and ``head``:
             ``nn.Linear``, Avalanche's ``IncrementalClassifier``, or a head of
-            :mod:`avalanche_proxyfda.models`.
+            :mod:`avalanche_proxyfda.models`. A trained text tower ``text`` is written too.
         backbone: result of :func:`~avalanche_proxyfda.models.load_backbone`.
         classes: class names in order of label, by task; one task for a model without tasks.
         about: facts for people, as values of JSON.
@@ -109,7 +123,7 @@ def save_tuned(
         OSError: if a file cannot be written.
     """
     description = described(model, backbone, classes, about)
-    for name, content in tuned_files(description, state_bytes(model.state_dict())).items():
+    for name, content in tuned_files(description, state_bytes(tuned_state(model))).items():
         write_bytes(Path(folder) / name, content)
 
 
@@ -121,7 +135,8 @@ def load_tuned(path: Path | str, device: torch.device | str = "cpu") -> TunedCla
         device: device of the model.
 
     Returns:
-        The classifier, whose ``predict(folder)`` gives names and probabilities.
+        The classifier, whose ``predict(folder)`` gives names and probabilities, and whose
+        ``text`` is the trained text tower.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -148,14 +163,20 @@ def load_tuned(path: Path | str, device: torch.device | str = "cpu") -> TunedCla
             "differs): copy both files again"
         )
     state = parse_weights(content, folder / WEIGHTS)
-    tower = build_tower(description.backbone)
-    towers = {k.removeprefix(_TOWER): v for k, v in state.items() if k.startswith(_TOWER)}
-    fit(tower, towers, folder / WEIGHTS)
-    heads = {k: v for k, v in state.items() if not k.startswith(_TOWER)}
+    texts = _below(_TEXT, state)
+    tower, text = build_towers(description.backbone, bool(texts))
+    fit(tower, _below(_TOWER, state), folder / WEIGHTS)
+    if text is not None:
+        fit(text, texts, folder / WEIGHTS)
+    heads = {k: v for k, v in state.items() if not k.startswith((_TOWER, _TEXT))}
     for task in description.tasks:
         layer = task.layer
         for key in (layer.weight, layer.bias, layer.scale, layer.active):
             if key is not None and key not in heads:
                 raise ValueError(f"{folder / WEIGHTS} has no {key}, which {DESCRIPTION} names")
     view = eval_view(description.preprocessing)
-    return TunedClassifier(tower.eval(), heads, description, view).to(device)
+    return TunedClassifier(tower.eval(), heads, description, view, text).to(device)
+
+
+def _below(start: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}

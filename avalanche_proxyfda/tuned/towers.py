@@ -1,4 +1,4 @@
-"""Builds the tower of a description, without its weights."""
+"""Builds the towers of a description, without their weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from avalanche_proxyfda.models import load_backbone
+from avalanche_proxyfda.models import TextTower, load_backbone
 
 _CLIP = {
     "vision_cfg": {"image_size", "patch_size", "layers", "width", "head_width", "mlp_ratio"},
@@ -16,31 +16,39 @@ _CLIP = {
 """Settings of a CLIP that reads no file and no network."""
 
 
-def build_tower(recipe: Mapping[str, Any]) -> nn.Module:
-    """Build a tower with random weights, in eval mode.
+def build_towers(
+    recipe: Mapping[str, Any], with_text: bool = False
+) -> tuple[nn.Module, TextTower | None]:
+    """Build the image tower with random weights, in eval mode, and the text tower if it is asked.
 
     Args:
         recipe: ``name``, ``image_size`` and ``options`` of
             :func:`~avalanche_proxyfda.models.load_backbone`; or ``clip``, the arguments of
             open_clip's ``CLIP``.
+        with_text: True builds the text tower too.
 
     Raises:
-        ValueError: for another recipe, or one that the library refuses.
+        ValueError: for another recipe, one that the library refuses, or a missing text tower.
         ImportError, ConnectionError: see ``load_backbone``.
     """
     given = dict(recipe)
     if "clip" in given:
-        return _clip(given["clip"])
+        clip = _clip(given["clip"])
+        return clip.visual, TextTower(clip).eval() if with_text else None
     try:
         backbone = load_backbone(
             given["name"], "random", given["image_size"], options=given["options"]
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"backbone={given} cannot be built: {error!r}") from error
-    return backbone.tower
+    if not with_text:
+        return backbone.tower, None
+    if backbone.clip is None:
+        raise ValueError(f"backbone={given} has no text tower, and the weights hold one")
+    return backbone.tower, TextTower(backbone.clip).eval()
 
 
-def _clip(config: Any) -> nn.Module:
+def _clip(config: Any) -> Any:
     from open_clip.model import CLIP
 
     try:
@@ -50,7 +58,6 @@ def _clip(config: Any) -> nn.Module:
                 raise ValueError(f"{part} has {sorted(unknown)}")
         if set(config) != {"embed_dim", *_CLIP}:
             raise ValueError(f"clip has {sorted(config)}")
-        tower: nn.Module = CLIP(**config).visual
-        return tower.eval()
+        return CLIP(**config).eval()
     except (KeyError, TypeError, ValueError, ArithmeticError, AssertionError) as error:
         raise ValueError(f"backbone: clip={config} cannot be built: {error!r}") from error

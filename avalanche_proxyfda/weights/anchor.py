@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda.features.presets import HEADS, is_image_tower
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
+from avalanche_proxyfda.models.text_tower import TextTower
 
 
 def encoder_test(model: nn.Module, source: FeatureSource) -> Callable[[str], bool]:
@@ -21,6 +22,9 @@ def encoder_test(model: nn.Module, source: FeatureSource) -> Callable[[str], boo
       registers before it, except siblings with the name of a head;
     - the input of a module: all tensors except those of the module and, inside a
       ``nn.Sequential``, of the modules after it.
+
+    A trained text tower in the model (:class:`~avalanche_proxyfda.models.TextTower`) always
+    belongs to the encoder.
 
     Args:
         model: unwrapped model.
@@ -35,6 +39,13 @@ def encoder_test(model: nn.Module, source: FeatureSource) -> Callable[[str], boo
         >>> in_encoder("0.weight"), in_encoder("1.weight")
         (True, False)
     """
+    towers = [f"{n}." for n, part in model.named_modules() if n and isinstance(part, TextTower)]
+    texts, of_images = tuple(towers), _image_test(model, source)
+    return lambda name: name.startswith(texts) or of_images(name)
+
+
+def _image_test(model: nn.Module, source: FeatureSource) -> Callable[[str], bool]:
+    """Return the test of :func:`encoder_test` without the text tower."""
     target, parts = source.find(model), [source.module]
     if source.of_input:
         parent, _, child = source.module.rpartition(".")

@@ -75,5 +75,7 @@ def _written(field: Field[Any]) -> str:
 
 
 def _listed(value: Any) -> Any:
-    """Return a tuple as a list, and any other value as it is."""
+    """Return a tuple as a list, a part as its keys, and any other value as it is."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _listed(getattr(value, field.name)) for field in fields(value)}
     return list(value) if isinstance(value, tuple) else value

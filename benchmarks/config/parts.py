@@ -16,6 +16,17 @@ TEMPLATES = ("a photo of a {}.", "an image of a {}.", "a drawing of a {}.", "a {
 """The usual prompts of the zero-shot head, equal to those of the package."""
 
 
+Tower = Literal["full", "frozen"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainedTowers:
+    """The towers that are trained."""
+
+    image: Annotated[Tower, key("the image tower")] = "full"
+    text: Annotated[Tower, key("the text tower; full needs head.kind=zero-shot")] = "frozen"
+
+
 @dataclass(frozen=True, config=STRICT)
 class Backbone:
     """The pre-trained image tower."""
@@ -31,6 +42,9 @@ class Backbone:
     )
     options: Annotated[dict[str, Any], key("further arguments of the library's create_model")] = (
         Field(default_factory=dict)
+    )
+    train: Annotated[TrainedTowers, key("the towers that are trained", since_records=False)] = (
+        Field(default_factory=TrainedTowers)
     )
 
 
@@ -90,6 +104,21 @@ class Train:
     lr_factors: Annotated[
         tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None,
         key("factor of lr and head_lr, one for each experience", since_records=False),
+    ] = None
+    text_lr: Annotated[
+        float | None,
+        key(
+            "peak rate of a trained text tower; null: the image tower's", since_records=False, gt=0
+        ),
+    ] = None
+    layer_decay: Annotated[
+        float | None,
+        key(
+            "factor of a tower's rate for each block from the top; null: one rate",
+            since_records=False,
+            gt=0,
+            le=1,
+        ),
     ] = None
     optimizer: Annotated[
         Literal["adamw", "adam", "sgd"],
@@ -228,7 +257,7 @@ def check_optimizer(train: Train) -> None:
 
 
 def check_head(head: Head) -> None:
-    """Refuse a template of training for a head that does not train with fixed texts.
+    """Refuse a template of training for a head that does not train with texts.
 
     Raises:
         ValueError: names both keys, or the missing place of the class name.
@@ -238,7 +267,7 @@ def check_head(head: Head) -> None:
         return
     if head.kind != "zero-shot":
         raise ValueError(
-            f"head.train_template={template!r}: head.kind={head.kind} does not train with fixed "
+            f"head.train_template={template!r}: head.kind={head.kind} does not train with "
             "texts; leave it out, or set head.kind=zero-shot"
         )
     if "{}" not in template:
@@ -257,6 +286,25 @@ def check_length(train: Train) -> None:
         raise ValueError(
             f"train.steps={train.steps} and train.epochs={train.epochs} both set the length of an "
             "experience: leave one out"
+        )
+
+
+def check_towers(backbone: Backbone, head: Head, train: Train) -> None:
+    """Refuse a trained text tower without texts in the head, and its rate without the tower.
+
+    Raises:
+        ValueError: names the key, the value and the remedy.
+    """
+    text = backbone.train.text
+    if text == "full" and head.kind != "zero-shot":
+        raise ValueError(
+            f"backbone.train.text=full: the head.kind={head.kind} of {backbone.name} has no texts "
+            "in training; set head.kind=zero-shot, or backbone.train.text=frozen"
+        )
+    if text == "frozen" and train.text_lr is not None:
+        raise ValueError(
+            f"train.text_lr={train.text_lr:g}: the text tower is frozen; leave the rate out, or "
+            "set backbone.train.text=full"
         )
 
 

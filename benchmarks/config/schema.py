@@ -21,6 +21,7 @@ from benchmarks.config.parts import (
     check_head,
     check_length,
     check_optimizer,
+    check_towers,
 )
 from benchmarks.config.streams import AnyStream, Concepts
 from benchmarks.config.words import read_words, with_set_names
@@ -69,6 +70,7 @@ class Config:
         check_optimizer(self.train)
         check_length(self.train)
         check_head(self.head)
+        check_towers(self.backbone, self.head, self.train)
         sets = getattr(self.stream, "sets", ())
         if hasattr(self.stream, "sets") and not sets:
             raise ValueError("stream.sets needs at least one data set")
@@ -104,8 +106,14 @@ class Config:
 
     @property
     def trains_tower(self) -> bool:
-        """False if the tower stays as it is, by the method or by ``train.lr`` = 0."""
-        return METHODS[self.method].trains_tower and self.train.lr > 0
+        """False if the image tower stays as it is, by method, tower or ``train.lr`` = 0."""
+        trained = self.backbone.train.image == "full" and self.train.lr > 0
+        return METHODS[self.method].trains_tower and trained
+
+    @property
+    def trains_text(self) -> bool:
+        """True if the text tower is trained."""
+        return METHODS[self.method].trains_tower and self.backbone.train.text == "full"
 
     def at(self, name: str) -> Path:
         """Return a path of the configuration; a relative path lies in ``where.data``."""

@@ -11,7 +11,7 @@ from safetensors.torch import save
 from avalanche_proxyfda._files import write_bytes
 from avalanche_proxyfda.tuned import tuned_files
 from avalanche_proxyfda.tuned.description import Description
-from avalanche_proxyfda.tuned.files import described, state_bytes
+from avalanche_proxyfda.tuned.files import described, state_bytes, tuned_state
 from benchmarks.config import Config
 from benchmarks.experiment.prepare import Prepared
 from benchmarks.streams.stream import Stream
@@ -69,7 +69,7 @@ def keep(config: Config, prepared: Prepared, folder: Path | None) -> dict[str, s
     if not config.where.keep_weights or folder is None:
         return {}
     try:
-        weights = state_bytes(prepared.model.state_dict())
+        weights = state_bytes(tuned_state(prepared.model))
         files = tuned_files(description_of(config, prepared), weights)
         for name, content in files.items():
             write_bytes(folder / name, content)

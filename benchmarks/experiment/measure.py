@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -21,7 +22,14 @@ from avalanche_proxyfda.metrics import (
     probe_accuracies,
     zero_shot_accuracies,
 )
-from avalanche_proxyfda.models import Backbone, TextHead, text_head
+from avalanche_proxyfda.models import (
+    Backbone,
+    TextHead,
+    TextTower,
+    TrainedTextHead,
+    text_head,
+    trained_text_head,
+)
 from avalanche_proxyfda.strategies.precision import autocast
 from benchmarks.config import Config, plain, precision_of
 from benchmarks.streams.panel import PanelData
@@ -30,6 +38,8 @@ from benchmarks.streams.texts.lookup import panel_texts
 Measured = Literal["validation", "test"]
 MEASURED: tuple[Measured, ...] = ("validation", "test")
 Accuracies = dict[Measured, dict[str, float]]
+Heads = Mapping[str, TextHead | TrainedTextHead]
+"""Zero-shot heads by set."""
 _PRETRAINED: dict[str, PanelMoment] = {}
 
 
@@ -132,8 +142,12 @@ class PanelMoment:
 
 
 def panel_heads(
-    config: Config, backbone: Backbone, panel: list[PanelData], device: torch.device = CPU
-) -> tuple[dict[str, TextHead] | None, dict[str, str]]:
+    config: Config,
+    backbone: Backbone,
+    panel: list[PanelData],
+    device: torch.device = CPU,
+    text: TextTower | None = None,
+) -> tuple[Heads | None, dict[str, str]]:
     """Zero-shot heads by set, and the reason by set without a head; no heads without a text tower.
 
     Args:
@@ -141,6 +155,8 @@ def panel_heads(
         backbone: has the text tower and its tokenizer, or None for either.
         panel: data sets and their class names.
         device: computes the features of the texts, and holds the heads.
+        text: trained text tower of the model, which encodes the texts at each measurement; None
+            computes the features once, with the backbone's.
 
     Raises:
         ImportError, ValueError: see :func:`benchmarks.streams.texts.lookup.panel_texts`.
@@ -148,24 +164,21 @@ def panel_heads(
     if backbone.clip is None or backbone.tokenizer is None:
         return None, {}
     texts, without = panel_texts(config, panel)
-    heads = {
-        name: text_head(
-            backbone.clip,
-            backbone.tokenizer,
-            of_set.words,
-            of_set.templates,
-            device,
-            config.where.cache_dir,
-        )
-        for name, of_set in texts.items()
-    }
+    heads: dict[str, TextHead | TrainedTextHead] = {}
+    tokenizer, cache = backbone.tokenizer, config.where.cache_dir
+    for name, of_set in texts.items():
+        words, templates = of_set.words, of_set.templates
+        if text is not None:
+            heads[name] = trained_text_head(text, tokenizer, words, templates)
+        else:
+            heads[name] = text_head(backbone.clip, tokenizer, words, templates, device, cache)
     return heads, without
 
 
 def measure_panel(
     model: nn.Module,
     panel: list[PanelData],
-    heads: dict[str, TextHead] | None,
+    heads: Heads | None,
     config: Config,
     device: torch.device,
 ) -> PanelMoment:
@@ -189,7 +202,9 @@ def measure_panel(
             for split in MEASURED:
                 linear_probe[split][name] = probed[split]
             if heads and name in heads:
-                from_text = zero_shot_accuracies(features, heads[name])
+                head = heads[name]
+                now = head.fixed() if isinstance(head, TrainedTextHead) else head
+                from_text = zero_shot_accuracies(features, now)
                 for split in MEASURED:
                     zero_shot[split][name] = from_text[split]
             test_features[name] = features.splits["test"]
@@ -199,7 +214,7 @@ def measure_panel(
 def pretrained_panel(
     model: nn.Module,
     panel: list[PanelData],
-    heads: dict[str, TextHead] | None,
+    heads: Heads | None,
     config: Config,
     device: torch.device,
 ) -> PanelMoment:

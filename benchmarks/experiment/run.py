@@ -9,6 +9,7 @@ from typing import Any
 from avalanche_proxyfda._accelerator import pins_memory, reset_peak_memory
 from avalanche_proxyfda.checkpoint import Checkpoints, is_there
 from avalanche_proxyfda.distributed import computed_by_main
+from avalanche_proxyfda.models import find_text_tower
 from benchmarks.config import Config
 from benchmarks.experiment.evaluator import (
     accuracy_on,
@@ -137,7 +138,8 @@ def learn(
     """
     stream, model = prepared.stream, prepared.model
     measured = prepared.panel if is_main() else []  # the other ranks get rank 0's record
-    heads, wordless = panel_heads(config, prepared.backbone, measured, prepared.device)
+    text = find_text_tower(model)
+    heads, wordless = panel_heads(config, prepared.backbone, measured, prepared.device, text)
     panel = (measured, heads, config, prepared.device)
     accuracies = _Accuracies(config, prepared)
     pinned = pins_memory(prepared.device)

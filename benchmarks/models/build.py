@@ -16,12 +16,16 @@ from avalanche_proxyfda.models import (
     TaskHeads,
     TextHead,
     TextHeads,
+    TextTower,
+    TwoTowers,
     UnitHeads,
     UnitLinear,
     start_from_texts,
     text_head,
+    trained_text_head,
 )
 from benchmarks.config import Config, Train
+from benchmarks.models.rates import layered_groups
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.texts.known import SetTexts
 from benchmarks.streams.texts.lookup import stream_texts
@@ -36,6 +40,9 @@ def build_model(
     experiences add classes. Otherwise there is one head of fixed size. A zero-shot head has
     all classes from the start. The model is on the CPU, except for heads of texts.
 
+    A model whose text tower is trained has the part ``text`` too. Its zero-shot heads encode the
+    class texts anew in each step; if experiences add classes, those of the experience alone.
+
     Args:
         config: names the head.
         backbone: has the tower, and for heads of texts the text tower.
@@ -46,6 +53,8 @@ def build_model(
         ImportError, ValueError: if ``head.kind`` needs texts and the backbone has no text tower,
             or the classes have no words or prompts.
     """
+    if config.trains_text:
+        return _two_towers(config, backbone, stream)
     tower, dim = backbone.tower, backbone.dim
     sizes = [len(names) for names in stream.classes]
     if config.head.kind in ("zero-shot", "text-start"):
@@ -58,6 +67,32 @@ def build_model(
     if stream.grows:
         return _joined(tower, IncrementalClassifier(dim))
     return _joined(tower, nn.Linear(dim, sizes[0]))
+
+
+def _two_towers(config: Config, backbone: Backbone, stream: Stream) -> nn.Module:
+    """Build a model with a trained text tower and its zero-shot heads."""
+    if backbone.clip is None or backbone.tokenizer is None:
+        raise ValueError(
+            f"backbone.train.text=full: {backbone.name} has no text tower; set backbone.name to an "
+            "open_clip backbone, or backbone.train.text=frozen"
+        )
+    text = TextTower(backbone.clip)
+    template = config.head.train_template
+    heads = [
+        trained_text_head(
+            text,
+            backbone.tokenizer,
+            texts.words,
+            texts.templates,
+            None if template is None else (template,),
+            by_experience=stream.grows,
+        )
+        for texts in stream_texts(config, stream)
+    ]
+    if stream.tasks:
+        sizes = [head.classes for head in heads]
+        return TaskHeads(backbone.tower, backbone.dim, sizes, TextHeads(heads))
+    return TwoTowers(backbone.tower, heads[0])
 
 
 def _with_texts(tower: nn.Module, dim: int, texts: list[TextHead], stream: Stream) -> nn.Module:
@@ -117,24 +152,30 @@ def _text_head(
 def build_optimizer(config: Config, model: Any) -> torch.optim.Optimizer:
     """Build ``train.optimizer`` with one parameter group, or with two if the head has a rate.
 
-    A rate of 0, or a method that does not train the tower, freezes the tower. Each group has the
+    A rate of 0, or a method that does not train the tower, freezes the image tower. With a trained
+    text tower or ``train.layer_decay``, the groups are those of
+    :func:`~benchmarks.models.rates.layered_groups`. Each group has the
     parameters of whole modules, so Avalanche can update the groups when heads grow.
 
     Raises:
-        ValueError: if no parameter is left to train, or the rate of the head is missing.
+        ValueError: if no parameter is left to train, or the rate of the head or the text
+            tower is missing, or ``train.layer_decay`` meets a tower whose blocks are unknown.
     """
     train, rate = config.train, config.train.head_lr
     if not config.trains_tower:
         model.tower.requires_grad_(False)
     head = [p for p in model.head.parameters() if p.requires_grad]
     tower = [p for p in model.tower.parameters() if p.requires_grad]
-    if not head and not tower:
+    text = [p for p in model.text.parameters() if p.requires_grad] if config.trains_text else []
+    if not head and not tower and not text:
         raise ValueError(
             "a frozen tower and a zero-shot head: nothing is left to be trained; "
-            "set head.kind=probe, or train the tower"
+            "set head.kind=probe, or train a tower"
         )
     if head and rate is None and train.lr == 0:
         raise ValueError("train.lr=0 freezes the tower: say the head's rate, train.head_lr=…")
+    if text or train.layer_decay is not None:
+        return _optimizer(train, layered_groups(config, model))
     if rate is None and config.trains_tower:
         return _optimizer(train, [{"params": list(model.parameters()), "lr": train.lr}])
     rates = ((tower, train.lr), (head, train.lr if rate is None else rate))

@@ -31,6 +31,9 @@ LATER_KEYS: Mapping[str, Any] = {
     "stream.shots_list": None,
     "head.prompts": "shared",
     "head.words": None,
+    "train.text_lr": None,
+    "train.layer_decay": None,
+    "backbone.train": {"image": "full", "text": "frozen"},
 }
 """Keys that are younger than the first records, with their defaults in JSON's types.
 

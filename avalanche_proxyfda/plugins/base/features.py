@@ -152,6 +152,10 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         """Return True if this experience has something to compare."""
         return True
 
+    def needs_text(self) -> bool:
+        """Return True to have ``self.teacher.text``, a copy of a trained text tower."""
+        return False
+
     def check_student(self, values: Values, batch: int) -> None:
         """Raise ValueError if a place does not hold the whole batch; the base accepts all."""
 
@@ -159,20 +163,25 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
 
     def make_reference(self, strategy: Strategy) -> CachedTeacher:
         """Return a teacher that reads the places of all plugins with the same teacher."""
-        return CachedTeacher(FeatureTeacher(strategy.model, self._shared_places(strategy)))
+        places, texts = self._shared(strategy)
+        return CachedTeacher(FeatureTeacher(strategy.model, places, needs_text=texts))
 
     def restore_reference(self, strategy: Strategy, state: Any) -> CachedTeacher:
         """Return the teacher of a saved state."""
-        return CachedTeacher.restore(strategy.model, self._shared_places(strategy), state)
+        places, texts = self._shared(strategy)
+        return CachedTeacher.restore(strategy.model, places, state, texts)
 
     def reference_state(self, reference: CachedTeacher) -> Any:
         """Return the teacher's weights and buffers."""
         return reference.state_dict()
 
-    def _shared_places(self, strategy: Strategy) -> list[FeatureSource]:
+    def _shared(self, strategy: Strategy) -> tuple[list[FeatureSource], bool]:
+        """Return the places of all plugins with the same teacher, and if one needs its texts."""
         model = unwrap(strategy.model)
         plugins = [p for p in strategy.plugins if isinstance(p, FeaturePlugin)]
-        return [s for p in plugins if p.choice == self.choice for s in p.checked_places(model)]
+        plugins = [p for p in plugins if p.choice == self.choice]
+        places = [source for p in plugins for source in p.checked_places(model)]
+        return places, any(p.needs_text() for p in plugins)
 
     def checked_places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
         """Return :meth:`places`; raise ValueError with the argument's name if one is missing."""
@@ -186,7 +195,10 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         """Return True if ``other`` can use this plugin's teacher, which reads its places."""
         if not isinstance(other, FeaturePlugin) or not super().shares_reference_with(other):
             return False
-        return self.reference is not None and set(other.sources) <= set(self.reference.sources)
+        mine = self.reference
+        if mine is None or (other.needs_text() and not mine.teacher.needs_text):
+            return False
+        return set(other.sources) <= set(mine.sources)
 
     def ask_teacher(
         self, tasks: Any, autocast: torch.dtype | None = None, named: Named | None = None
