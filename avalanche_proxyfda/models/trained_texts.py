@@ -62,13 +62,11 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
     Raises:
         TypeError: if ``text`` is no :class:`TextTower`, or ``by_experience`` is no bool.
         ValueError: if the ids have another shape or are no whole numbers.
-
-    Attributes:
-        forwards: number of forwards of the text tower for this head in training mode.
     """
 
     tokens: Tensor
     training_tokens: Tensor
+    _forwards: Tensor
 
     def __init__(
         self,
@@ -94,7 +92,8 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
         self.register_buffer("tokens", tokens, persistent=False)
         training = tokens if training_tokens is None else training_tokens
         self.register_buffer("training_tokens", training, persistent=False)
-        self.forwards = 0
+        # a tensor, since torch.compile would compile anew for each value of an int
+        self.register_buffer("_forwards", torch.zeros((), dtype=torch.long), persistent=False)
         self._present: list[int] | None = None  # classes of the experience; None: all
         self._kept: tuple[list[tuple[int, int]], TextHead] | None = None
 
@@ -107,6 +106,11 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
     def classes(self) -> int:
         """C, the number of classes."""
         return len(self.tokens)
+
+    @property
+    def forwards(self) -> int:
+        """Forwards of the text tower for this head in training mode, so far."""
+        return int(self._forwards)
 
     def adaptation(self, experience: Any) -> None:
         """Note the classes of ``experience`` for training, if the head goes by experience.
@@ -137,7 +141,7 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
             logits: Tensor = self.fixed()(x)
             return logits
         self._kept = None
-        self.forwards += 1
+        self._forwards += 1
         present, tokens = self._present, self.training_tokens
         weight = class_embeddings(self.text, tokens if present is None else tokens[present])
         scale = self.text.scale
@@ -149,6 +153,7 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
         wide[:, present] = logits
         return wide
 
+    @torch.compiler.disable  # a compiled forward would skip the look at the versions
     @torch.no_grad()
     def fixed(self) -> TextHead:
         """Return the zero-shot head of the weights as they stand, which later steps do not change.
