@@ -153,21 +153,27 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
         wide[:, present] = logits
         return wide
 
-    @torch.compiler.disable  # a compiled forward would skip the look at the versions
-    @torch.no_grad()
     def fixed(self) -> TextHead:
         """Return the zero-shot head of the weights as they stand, which later steps do not change.
 
         Raises:
             ValueError: if the text tower gives an embedding that is zero, NaN or infinite.
         """
+        head: TextHead = self._current()
+        return head
+
+    # a compiled forward would not look at the versions of the weights
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @torch.no_grad()
+    def _current(self) -> TextHead:
+        """Return the kept head, or a new one if a weight was written."""
         text = self.text
         tensors = (*text.parameters(), *text.buffers())
         state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
         if self._kept is None or self._kept[0] != state:
             place = _place(text)
             with _in_eval_mode(text), torch.autocast(place.type, enabled=False):
-                parts = torch.split(self.tokens, _AT_ONCE)  # type: ignore[no-untyped-call]
+                parts = torch.split(self.tokens, _AT_ONCE)
                 chunks = [class_embeddings(text, part).T for part in parts]
             scale = text.scale
             head = TextHead(torch.cat(chunks, dim=1).T, _SCALE if scale is None else float(scale))
