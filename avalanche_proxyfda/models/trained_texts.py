@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from avalanche_proxyfda._checks import check_flag
 from avalanche_proxyfda.models.text_head import TEMPLATES, TextHead, check_prompts
-from avalanche_proxyfda.models.text_tokens import text_tokens
 from avalanche_proxyfda.models.text_tower import TextTower
 
 ABSENT = -1e4
@@ -63,13 +62,11 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
     Raises:
         TypeError: if ``text`` is no :class:`TextTower`, or ``by_experience`` is no bool.
         ValueError: if the ids have another shape or are no whole numbers.
-
-    Attributes:
-        forwards: number of forwards of the text tower for this head in training mode.
     """
 
     tokens: Tensor
     training_tokens: Tensor
+    _forwards: Tensor
 
     def __init__(
         self,
@@ -95,7 +92,8 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
         self.register_buffer("tokens", tokens, persistent=False)
         training = tokens if training_tokens is None else training_tokens
         self.register_buffer("training_tokens", training, persistent=False)
-        self.forwards = 0
+        # a tensor, since torch.compile would compile anew for each value of an int
+        self.register_buffer("_forwards", torch.zeros((), dtype=torch.long), persistent=False)
         self._present: list[int] | None = None  # classes of the experience; None: all
         self._kept: tuple[list[tuple[int, int]], TextHead] | None = None
 
@@ -108,6 +106,11 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
     def classes(self) -> int:
         """C, the number of classes."""
         return len(self.tokens)
+
+    @property
+    def forwards(self) -> int:
+        """Forwards of the text tower for this head in training mode, so far."""
+        return int(self._forwards)
 
     def adaptation(self, experience: Any) -> None:
         """Note the classes of ``experience`` for training, if the head goes by experience.
@@ -138,7 +141,7 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
             logits: Tensor = self.fixed()(x)
             return logits
         self._kept = None
-        self.forwards += 1
+        self._forwards += 1
         present, tokens = self._present, self.training_tokens
         weight = class_embeddings(self.text, tokens if present is None else tokens[present])
         scale = self.text.scale
@@ -150,21 +153,27 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
         wide[:, present] = logits
         return wide
 
-    @torch.no_grad()
     def fixed(self) -> TextHead:
         """Return the zero-shot head of the weights as they stand, which later steps do not change.
 
         Raises:
             ValueError: if the text tower gives an embedding that is zero, NaN or infinite.
         """
+        head: TextHead = self._current()
+        return head
+
+    # a compiled forward would not look at the versions of the weights
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @torch.no_grad()
+    def _current(self) -> TextHead:
+        """Return the kept head, or a new one if a weight was written."""
         text = self.text
         tensors = (*text.parameters(), *text.buffers())
         state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
         if self._kept is None or self._kept[0] != state:
             place = _place(text)
             with _in_eval_mode(text), torch.autocast(place.type, enabled=False):
-                count = len(self.tokens)
-                parts = [self.tokens[k : k + _AT_ONCE] for k in range(0, count, _AT_ONCE)]
+                parts = torch.split(self.tokens, _AT_ONCE)
                 chunks = [class_embeddings(text, part).T for part in parts]
             scale = text.scale
             head = TextHead(torch.cat(chunks, dim=1).T, _SCALE if scale is None else float(scale))
@@ -196,8 +205,7 @@ def trained_text_head(
 
     def tokens(prompts: Sequence[str]) -> Tensor:
         check_prompts(classes, prompts)
-        texts = [prompt.format(name) for name in classes for prompt in prompts]
-        ids = text_tokens(tokenizer, texts)
+        ids = tokenizer([prompt.format(name) for name in classes for prompt in prompts])
         return ids.reshape(len(classes), len(prompts), -1)
 
     training = None if training_templates is None else tokens(training_templates)

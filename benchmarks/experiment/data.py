@@ -59,9 +59,10 @@ def load_data(config: Config, backbone: Backbone) -> Data:
 
 
 def _key(config: Config) -> bytes:
-    """Everything of a configuration that its data depend on."""
+    """Everything of a configuration that its data depend on, which the trained towers are not."""
     content, where = plain(config), config.where
-    parts = [content[part] for part in ("stream", "backbone", "panel")]
+    backbone = {key: value for key, value in content["backbone"].items() if key != "train"}
+    parts = [content["stream"], backbone, content["panel"]]
     place = str(config.at("").absolute())
     train = config.train
     shown = [train.augment, train.pipeline, where.pixel_dir, where.pixel_gb]

@@ -192,3 +192,19 @@ def test_a_text_tower_that_has_diverged_is_named() -> None:
     with pytest.raises(ValueError, match="a row that is zero, NaN or infinite; check the text"):
         model(rows())
     assert isinstance(model, TwoTowers)
+
+
+def test_a_compiled_model_encodes_anew_after_each_step() -> None:
+    model, twin = two_towers(nn.Flatten()), two_towers(nn.Flatten())
+    model.compile(backend="eager")
+    images = rows().reshape(3, 2, 4)
+    for step in range(2):
+        for each in (model, twin):
+            each.train()
+            each(images).logsumexp(1).sum().backward()
+            with torch.no_grad():
+                for parameter in each.text.parameters():
+                    if parameter.grad is not None:
+                        parameter -= 0.01 * parameter.grad
+            each.eval()
+        assert torch.equal(model(images), twin(images)) and model.head.forwards == step + 1
