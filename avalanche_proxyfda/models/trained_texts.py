@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from avalanche_proxyfda._checks import check_flag
 from avalanche_proxyfda.models.text_head import TEMPLATES, TextHead, check_prompts
+from avalanche_proxyfda.models.text_tokens import text_tokens
 from avalanche_proxyfda.models.text_tower import TextTower
 
 ABSENT = -1e4
@@ -205,7 +206,8 @@ def trained_text_head(
 
     def tokens(prompts: Sequence[str]) -> Tensor:
         check_prompts(classes, prompts)
-        ids = tokenizer([prompt.format(name) for name in classes for prompt in prompts])
+        texts = [prompt.format(name) for name in classes for prompt in prompts]
+        ids = text_tokens(tokenizer, texts)
         return ids.reshape(len(classes), len(prompts), -1)
 
     training = None if training_templates is None else tokens(training_templates)
