@@ -10,6 +10,7 @@ from .losses import DistillationLoss as DistillationLoss
 from .losses import FDALoss as FDALoss
 from .losses import L2SPLoss as L2SPLoss
 from .losses import LDIFSLoss as LDIFSLoss
+from .losses import PKTLoss as PKTLoss
 from .losses import ProxyFDALoss as ProxyFDALoss
 from .losses import ProxyGenerator as ProxyGenerator
 from .losses import RIFTLoss as RIFTLoss
@@ -20,6 +21,7 @@ from .plugins import L2SPPlugin as L2SPPlugin
 from .plugins import LDIFSPlugin as LDIFSPlugin
 from .plugins import LPFTPlugin as LPFTPlugin
 from .plugins import LwFPlugin as LwFPlugin
+from .plugins import PKTPlugin as PKTPlugin
 from .plugins import ProxyFDAPlugin as ProxyFDAPlugin
 from .plugins import RIFTPlugin as RIFTPlugin
 from .plugins import RKDPlugin as RKDPlugin

@@ -153,6 +153,17 @@ METHODS: dict[str, Method] = {
         strength=1,
         grid=(0.1, 1, 10, 100, 1000),
     ),
+    "pkt": Method(
+        about="PKT: keeps which other images of a batch each one resembles; the number is λ",
+        version=1,
+        colour="#a04ac2",
+        dark_colour="#e3a8ff",
+        marker="H",
+        plugin="PKTPlugin",  # Passalis and Tefas, 2018; softmax of cosines, scale 10
+        knob="weight",
+        strength=1,
+        grid=(0.1, 1, 10, 100, 1000),
+    ),
     "lwf": Method(
         about="LwF: keeps the old heads' answers on the new images; the number is λ",
         version=1,

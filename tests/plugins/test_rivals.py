@@ -40,6 +40,7 @@ METRIC = {
     "digrap": "DiGraP_conflict",
     "rift": "RIFT_covariance",
     "rkd": "RKD_relations",
+    "pkt": "PKT_divergence",
     "lwf": "LwF_distillation",
 }
 FEATURES = tuple(method for method in RIVALS if method in WITH_CACHE)
