@@ -1,3 +1,4 @@
+from .adam_spd import AdamSPDPlugin as AdamSPDPlugin
 from .digrap import DiGraPPlugin as DiGraPPlugin
 from .fda import FDAPlugin as FDAPlugin
 from .l2sp import L2SPPlugin as L2SPPlugin

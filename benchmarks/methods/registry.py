@@ -131,6 +131,17 @@ METHODS: dict[str, Method] = {
         strength=0.5,
         grid=(0.01, 0.1, 0.5, 1, 10),  # strength and grid are those of the authors (2025)
     ),
+    "adam-spd": Method(
+        about="AdamSPD: shortens steps that lead away from the old weights; the number is w",
+        version=1,
+        colour="#2f6f3e",
+        dark_colour="#8fd694",
+        marker="8",
+        plugin="AdamSPDPlugin",  # Tian et al., 2024; after AdamW's own step
+        knob="weight",
+        strength=1,
+        grid=(0.1, 0.3, 1, 3, 10),
+    ),
     "rift": Method(
         about="RIFT: holds covariances of features near the old model's; the number is λ",
         version=1,
