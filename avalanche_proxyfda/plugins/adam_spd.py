@@ -50,7 +50,7 @@ class AdamSPDPlugin(AnchorPlugin, supports_distributed=True):
 
     @property
     def weight(self) -> float:
-        """w of the decay."""
+        """Factor w of the decay."""
         return self.decay.weight
 
     def prepare(
