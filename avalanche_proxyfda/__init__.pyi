@@ -22,6 +22,7 @@ from .plugins import L2SPPlugin as L2SPPlugin
 from .plugins import LDIFSPlugin as LDIFSPlugin
 from .plugins import LPFTPlugin as LPFTPlugin
 from .plugins import LwFPlugin as LwFPlugin
+from .plugins import MagMaxPlugin as MagMaxPlugin
 from .plugins import PKTPlugin as PKTPlugin
 from .plugins import ProxyFDAPlugin as ProxyFDAPlugin
 from .plugins import RIFTPlugin as RIFTPlugin

@@ -118,7 +118,7 @@ def toy_plugin(name: str, /, **options: Any) -> Any:
     method = method_of(name)
     aliases = {"strength": strength_argument(name), "reference": reference_argument(name)}
     options = {aliases.get(key, key): value for key, value in options.items()}
-    values = accepted(name, **OPTIONS)
+    values = {**accepted(name, **OPTIONS), aliases["reference"]: "previous"}
     if options.get("teacher") == "initial":
         values |= accepted(name, known_classes=KNOWN_CLASSES)
     if method in STRENGTHS:

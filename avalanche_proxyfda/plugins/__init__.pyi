@@ -5,6 +5,7 @@ from .l2sp import L2SPPlugin as L2SPPlugin
 from .ldifs import LDIFSPlugin as LDIFSPlugin
 from .lp_ft import LPFTPlugin as LPFTPlugin
 from .lwf import LwFPlugin as LwFPlugin
+from .magmax import MagMaxPlugin as MagMaxPlugin
 from .pkt import PKTPlugin as PKTPlugin
 from .proxy_fda import ProxyFDAPlugin as ProxyFDAPlugin
 from .rift import RIFTPlugin as RIFTPlugin

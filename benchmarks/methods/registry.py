@@ -198,6 +198,20 @@ METHODS: dict[str, Method] = {
         grid=(0.3, 0.5, 0.7, 0.8, 0.9),
         weakens=True,
     ),
+    "magmax": Method(
+        about="MagMax: ships the largest change of each weight over all tasks; the number is λ, "
+        "its factor",
+        version=1,
+        colour="#8c5a2b",
+        dark_colour="#d9b38c",
+        marker="d",
+        plugin="MagMaxPlugin",  # Marczak et al., 2024; 0.5 is the authors'
+        knob="scale",
+        strength=0.5,
+        grid=(0.25, 0.5, 0.75, 1),
+        weakens=True,
+        settings={"reference": "initial"},
+    ),
     "fda": Method(
         about="FDA: keeps who is near whom, and how near, in the features of a batch; "
         "the number is λ",
