@@ -16,6 +16,7 @@ from .losses import ProxyGenerator as ProxyGenerator
 from .losses import RIFTLoss as RIFTLoss
 from .losses import RKDLoss as RKDLoss
 from .plugins import AdamSPDPlugin as AdamSPDPlugin
+from .plugins import AveragingPlugin as AveragingPlugin
 from .plugins import DiGraPPlugin as DiGraPPlugin
 from .plugins import FDAPlugin as FDAPlugin
 from .plugins import L2SPPlugin as L2SPPlugin

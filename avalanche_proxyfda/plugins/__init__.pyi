@@ -1,4 +1,5 @@
 from .adam_spd import AdamSPDPlugin as AdamSPDPlugin
+from .averaging import AveragingPlugin as AveragingPlugin
 from .digrap import DiGraPPlugin as DiGraPPlugin
 from .fda import FDAPlugin as FDAPlugin
 from .l2sp import L2SPPlugin as L2SPPlugin

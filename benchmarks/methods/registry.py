@@ -212,6 +212,18 @@ METHODS: dict[str, Method] = {
         weakens=True,
         settings={"reference": "initial"},
     ),
+    "averaging": Method(
+        about="averaging: ships the moving average of the weights in training; "
+        "the number is its decay",
+        version=1,
+        colour="#00736b",
+        dark_colour="#66d9cc",
+        marker="x",
+        plugin="AveragingPlugin",  # ZSCL, 2023; an exponential moving average of each step
+        knob="decay",
+        strength=0.999,
+        grid=(0.9, 0.99, 0.999, 0.9999),
+    ),
     "fda": Method(
         about="FDA: keeps who is near whom, and how near, in the features of a batch; "
         "the number is λ",
