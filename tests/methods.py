@@ -22,7 +22,7 @@ from benchmarks.methods.registry import METHODS
 
 TAPS = ("backbone.1", "backbone.3", "backbone")
 """Two layers and the embedding of the toy models."""
-OPTIONS: Mapping[str, Any] = {"num_neighbors": 4, "taps": TAPS, "l2": 0.1}
+OPTIONS: Mapping[str, Any] = {"num_neighbors": 4, "taps": TAPS, "l2": 0.1, "any_optimizer": True}
 """Toy values by argument."""
 KNOWN_CLASSES = (0, 1)
 """Value of ``known_classes`` where the reference is the model as given."""
@@ -118,7 +118,7 @@ def toy_plugin(name: str, /, **options: Any) -> Any:
     method = method_of(name)
     aliases = {"strength": strength_argument(name), "reference": reference_argument(name)}
     options = {aliases.get(key, key): value for key, value in options.items()}
-    values = accepted(name, **OPTIONS)
+    values = {**accepted(name, **OPTIONS), aliases["reference"]: "previous"}
     if options.get("teacher") == "initial":
         values |= accepted(name, known_classes=KNOWN_CLASSES)
     if method in STRENGTHS:

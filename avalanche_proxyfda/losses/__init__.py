@@ -5,6 +5,7 @@ from avalanche_proxyfda.losses.fda import FDALoss
 from avalanche_proxyfda.losses.l2sp import L2SPLoss
 from avalanche_proxyfda.losses.ldifs import LDIFSLoss
 from avalanche_proxyfda.losses.neighbors import NeighborGraph
+from avalanche_proxyfda.losses.pkt import PKTLoss
 from avalanche_proxyfda.losses.proxies import ProxyGenerator
 from avalanche_proxyfda.losses.proxy_fda import ProxyFDALoss, ProxyFDATerms
 from avalanche_proxyfda.losses.rift import RIFTLoss
@@ -16,6 +17,7 @@ __all__ = [
     "L2SPLoss",
     "LDIFSLoss",
     "NeighborGraph",
+    "PKTLoss",
     "ProxyFDALoss",
     "ProxyFDATerms",
     "ProxyGenerator",

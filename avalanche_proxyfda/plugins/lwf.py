@@ -80,7 +80,7 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
     ) -> None:
         """Collect the old units."""
         model = unwrap(strategy.model)
-        pairs = self.known | (self._seen if self.choice == "previous" else set())
+        pairs = self.known | (self._seen if self.choice != "initial" else set())
         heads = task_head(model, self.named)
         if heads is None:  # one label space for all tasks
             pairs = {(0, label) for _, label in pairs}

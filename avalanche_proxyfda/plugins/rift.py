@@ -61,7 +61,7 @@ class RIFTPlugin(LearnedLossPlugin[RIFTLoss], supports_distributed=True):
         self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
         """Forget Q and its optimizer if the experience has a new teacher."""
-        if new and self.choice == "previous":
+        if new and self.choice != "initial":
             self.loss = self.optimizer = None
         super().prepare(strategy, state, new, loading)
 

@@ -131,6 +131,17 @@ METHODS: dict[str, Method] = {
         strength=0.5,
         grid=(0.01, 0.1, 0.5, 1, 10),  # strength and grid are those of the authors (2025)
     ),
+    "adam-spd": Method(
+        about="AdamSPD: shortens steps that lead away from the old weights; the number is w",
+        version=1,
+        colour="#2f6f3e",
+        dark_colour="#8fd694",
+        marker="8",
+        plugin="AdamSPDPlugin",  # Tian et al., 2024; after AdamW's own step
+        knob="weight",
+        strength=1,
+        grid=(0.1, 0.3, 1, 3, 10),
+    ),
     "rift": Method(
         about="RIFT: holds covariances of features near the old model's; the number is λ",
         version=1,
@@ -149,6 +160,17 @@ METHODS: dict[str, Method] = {
         dark_colour="#ff9bce",
         marker="o",
         plugin="RKDPlugin",  # Park et al., 2019; distances to angles as 1 to 2
+        knob="weight",
+        strength=1,
+        grid=(0.1, 1, 10, 100, 1000),
+    ),
+    "pkt": Method(
+        about="PKT: keeps which other images of a batch each one resembles; the number is λ",
+        version=1,
+        colour="#a04ac2",
+        dark_colour="#e3a8ff",
+        marker="H",
+        plugin="PKTPlugin",  # Passalis and Tefas, 2018; softmax of cosines, scale 10
         knob="weight",
         strength=1,
         grid=(0.1, 1, 10, 100, 1000),
@@ -175,6 +197,32 @@ METHODS: dict[str, Method] = {
         strength=0.5,
         grid=(0.3, 0.5, 0.7, 0.8, 0.9),
         weakens=True,
+    ),
+    "magmax": Method(
+        about="MagMax: ships the largest change of each weight over all tasks; the number is λ, "
+        "its factor",
+        version=1,
+        colour="#8c5a2b",
+        dark_colour="#d9b38c",
+        marker="d",
+        plugin="MagMaxPlugin",  # Marczak et al., 2024; 0.5 is the authors'
+        knob="scale",
+        strength=0.5,
+        grid=(0.25, 0.5, 0.75, 1),
+        weakens=True,
+        settings={"reference": "initial"},
+    ),
+    "averaging": Method(
+        about="averaging: ships the moving average of the weights in training; "
+        "the number is its decay",
+        version=1,
+        colour="#00736b",
+        dark_colour="#66d9cc",
+        marker="x",
+        plugin="AveragingPlugin",  # ZSCL, 2023; an exponential moving average of each step
+        knob="decay",
+        strength=0.999,
+        grid=(0.9, 0.99, 0.999, 0.9999),
     ),
     "fda": Method(
         about="FDA: keeps who is near whom, and how near, in the features of a batch; "

@@ -25,7 +25,7 @@ class Bound:
 STEP = (
     Bound("fda, cached", 1.02),
     Bound("proxy-fda, cached", 1.05),
-    *(Bound(name, 1.40) for name in ("fda", "proxy-fda", "ldifs", "rkd", "rift", "lwf")),
+    *(Bound(name, 1.40) for name in ("fda", "proxy-fda", "ldifs", "rkd", "pkt", "rift", "lwf")),
 )
 """Bounds of the median step time, for ViT-B/32 at B = 64 on the CPU."""
 
@@ -36,6 +36,7 @@ LAUNCHES = (
     Bound("fda, B = 256", 100.0, "operations"),
     Bound("proxy-fda, B = 256", 600.0, "operations"),
     Bound("rkd, B = 256", 300.0, "operations"),
+    Bound("pkt, B = 256", 100.0, "operations"),
 )
 """Bounds of the operations of a step of a loss, D = 512, on an accelerator of 80 GiB."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda import FDALoss, ProxyFDALoss, RIFTLoss, RKDLoss
+from avalanche_proxyfda import FDALoss, PKTLoss, ProxyFDALoss, RIFTLoss, RKDLoss
 from avalanche_proxyfda.losses import chunks
 from avalanche_proxyfda.losses.proxies import proxy_count
 
@@ -54,6 +54,7 @@ LOSSES: dict[str, Callable[[Size], nn.Module]] = {
     FEW: lambda size: ProxyFDALoss(size.dim, _k(size)),
     "rkd": lambda size: RKDLoss(),
     "rift": lambda size: RIFTLoss(),
+    "pkt": lambda size: PKTLoss(),
 }
 """The losses as the plugins make them; and Proxy-FDA with at most 32 proxies a set."""
 

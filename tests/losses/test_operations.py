@@ -45,7 +45,13 @@ def counted(name: str, batch: int, dim: int = 512) -> Operations:
 
 @pytest.mark.parametrize(
     ("name", "most"),
-    [("fda", 100), ("proxy-fda", 600), ("proxy-fda, 32 proxies", 600), ("rkd", 300)],
+    [
+        ("fda", 100),
+        ("proxy-fda", 600),
+        ("proxy-fda, 32 proxies", 600),
+        ("rkd", 300),
+        ("pkt", 100),
+    ],
 )
 def test_a_step_of_256_launches_few_operations_on_an_accelerator(name: str, most: int) -> None:
     """The bound holds for views too, which launch nothing."""
@@ -54,7 +60,9 @@ def test_a_step_of_256_launches_few_operations_on_an_accelerator(name: str, most
     assert seen.launches + seen.views <= most
 
 
-@pytest.mark.parametrize(("name", "most"), [("fda", 100), ("proxy-fda", 600), ("rkd", 300)])
+@pytest.mark.parametrize(
+    ("name", "most"), [("fda", 100), ("proxy-fda", 600), ("rkd", 300), ("pkt", 100)]
+)
 def test_a_step_of_512_launches_few_more(name: str, most: int) -> None:
     assert 50 < counted(name, 512).launches <= most
 

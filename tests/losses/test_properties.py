@@ -20,6 +20,7 @@ from tests.reference import fda as fda_loops
 from tests.reference import rift as rift_loops
 from tests.reference.distillation import distillation as distillation_loops
 from tests.reference.ldifs import ldifs as ldifs_loops
+from tests.reference.pkt import pkt as pkt_loops
 from tests.reference.proxy_fda import proxy_fda as proxy_fda_loops
 from tests.reference.rkd import rkd as rkd_loops
 
@@ -291,6 +292,7 @@ LOOPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         [x[:, None] for x in (s, s, s)], [x[:, None] for x in (t, t, t)], ["row", "token", "row"]
     ),
     "rkd": lambda s, t: rkd_loops(s, t, 1.0, 2.0),
+    "pkt": pkt_loops,
     "rift-identity": lambda s, t: rift_loops.identity(s, t) + 0.5 * rift_loops.mean_term(s, t),
     "rift-procrustes": rift_loops.procrustes,
     "rift-learned": lambda s, t: rift_loops.identity(s, t) + 0.5 * rift_loops.mean_term(s, t),

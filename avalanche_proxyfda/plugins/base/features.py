@@ -20,7 +20,8 @@ from avalanche_proxyfda.distributed.ranks import Shard
 from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.features.tap import FeatureTap
-from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, ReferencePlugin, Terms
+from avalanche_proxyfda.plugins.base.averaged import TeacherPlugin
+from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin, TeacherChoice, Terms
 from avalanche_proxyfda.teacher.cache import CacheChoice, CacheSettings
 from avalanche_proxyfda.teacher.cache.planning import name_batch, plan_cache
 from avalanche_proxyfda.teacher.cache.settings import CacheDtype
@@ -41,7 +42,8 @@ _SAVED_COUNTS = (
 class TeacherOptions(TypedDict, total=False):
     """Keyword arguments of every plugin with a teacher; see :class:`FeaturePlugin`."""
 
-    teacher: ReferenceChoice
+    teacher: TeacherChoice
+    teacher_decay: float | None
     name: str | None
     teacher_cache: CacheChoice
     cache_views: int | None
@@ -56,7 +58,7 @@ class FeatureOptions(TeacherOptions, total=False):
     feature_module: str | None
 
 
-class FeaturePlugin(ReferencePlugin[CachedTeacher]):
+class FeaturePlugin(TeacherPlugin):
     """Reads places of the student in its own forward, and the same places of a teacher.
 
     A step costs the student's forward and one teacher forward. All plugins of the strategy
@@ -71,7 +73,9 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
             the model, or ``"NAME:input"``, its input. None takes a preset, see
             :func:`~avalanche_proxyfda.features.presets.find_feature_source`.
         teacher: ``"previous"``, the model at the end of the experience before (for the first
-            experience: as given), or ``"initial"``, always the model as given.
+            experience: as given), ``"initial"``, always the model as given, or ``"averaged"``,
+            the student's moving average, which begins each experience at the model as it stands.
+        teacher_decay: decay of the averaged teacher, in [0, 1); None takes 0.999.
         name: prefix of the metrics; None takes the name of the class without "Plugin".
         teacher_cache: ``"exact"`` caches the teacher's values within an experience, keyed by a
             hash of the pixels. ``"auto"`` does so if the same views come back and the cache
@@ -97,7 +101,8 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         weight: float = 1.0,
         *,
         feature_module: str | None = None,
-        teacher: ReferenceChoice = "previous",
+        teacher: TeacherChoice = "previous",
+        teacher_decay: float | None = None,
         name: str | None = None,
         teacher_cache: CacheChoice = "auto",
         cache_views: int | None = None,
@@ -105,8 +110,10 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         cache_dir: str | os.PathLike[str] | None = None,
         cache_dtype: CacheDtype | None = None,
     ) -> None:
-        super().__init__(choice=teacher, feature_module=feature_module, name=name)
+        place: dict[str, Any] = {"feature_module": feature_module, "name": name}
+        super().__init__(choice=teacher, teacher_decay=teacher_decay, **place)
         self.weight = check_amount("weight", weight)
+        teacher_cache = self.cache_choice(teacher_cache)
         self.cache = CacheSettings(teacher_cache, cache_views, cache_bytes, cache_dir, cache_dtype)
         self.cache_lookups = self.cache_hits = 0
         """Samples that this plugin looked up in a cache, and samples that it got from there."""

@@ -27,6 +27,7 @@ from avalanche_proxyfda.plugins.base.arguments import check_names, check_positio
 from avalanche_proxyfda.plugins.base.terms import FiniteWatch, TaskLoss, TermLog, publish
 
 ReferenceChoice = Literal["previous", "initial"]
+TeacherChoice = ReferenceChoice | Literal["averaged"]
 Terms = dict[str, tuple[float, Tensor]]
 """Name of a term: its coefficient in the strategy's loss, and its value (a scalar)."""
 
@@ -76,19 +77,22 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     kin: ClassVar[tuple[type, ...]] = ()
     """Classes with further arguments, which the refusal of such an argument names."""
 
+    choices: ClassVar[tuple[str, ...]] = get_args(ReferenceChoice)
+    """Values of the argument ``choice``."""
+
     option: ClassVar[str]
     """Name that a method gives to its argument ``choice``; plugins of one option may share."""
 
     def __init__(
         self,
         *,
-        choice: ReferenceChoice,
+        choice: TeacherChoice,
         feature_module: str | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__()
-        check_choice(self.option, choice, get_args(ReferenceChoice))
-        self.choice: ReferenceChoice = choice
+        check_choice(self.option, choice, self.choices)
+        self.choice: TeacherChoice = choice
         self.name = name or type(self).__name__.removesuffix("Plugin")
         self.named = None if feature_module is None else FeatureSource.parse(feature_module)
         self.reference: R | None = None
@@ -209,7 +213,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
 
     def _choose(self, strategy: Strategy, restored: Any, inside: bool, new: bool) -> R:
         """Return the earlier reference, another plugin's, a restored one, or a new one."""
-        if self.reference is not None and not (self.choice == "previous" and new):
+        if self.reference is not None and not (self.choice != "initial" and new):
             return self.reference
         self.reference = None  # freed before the next reference is made
         for plugin in self.plugins_before(strategy):
@@ -271,7 +275,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         self._at = strategy.clock.train_exp_counter + 1
         if is_last_part(strategy):
             self._within = None
-            if self.choice == "previous":
+            if self.choice != "initial":
                 self.reference = None
 
     def stop(self) -> None:

@@ -20,7 +20,7 @@ from tests.benchmarks.execution.killing import MOMENTS, run_once
 from tests.benchmarks.miniature import config
 
 Live = Callable[..., int | None]
-STRENGTHS = {"wise-ft": 0.5}
+STRENGTHS = {"wise-ft": 0.5, "averaging": 0.9}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,137 @@
+"""Trajectory averaging as an Avalanche plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from avalanche_proxyfda._checks import check_choice, check_count
+from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda.features.source import unwrap
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, is_last_part
+from avalanche_proxyfda.plugins.base.merged import MergedPlugin, tensors_of
+from avalanche_proxyfda.weights.average import RunningAverage, check_decay
+
+Buffers = Literal["average", "tuned"]
+
+
+class AveragingPlugin(MergedPlugin, supports_distributed=True):
+    """Ships the average of the weights along the training (model soups; ZSCL, ICCV 2023).
+
+    The average begins anew with every experience, at the anchors, and takes a snapshot after
+    each optimizer step. At the end of the experience the average becomes the model, which is
+    evaluated and which the next experience starts from. A training step itself stays as it
+    is. Plugins that change weights after a step (AdamSPD) belong before this one.
+
+    ``AveragingPlugin(None, every=100)`` is ZSCL's weight ensemble: the mean of the start and of
+    every hundredth step.
+
+    Args:
+        decay: share of the average that a snapshot leaves in place, in [0, 1); 0 ships the
+            newest snapshot. None takes the mean of the start and all snapshots.
+        every: optimizer steps from one snapshot to the next.
+        feature_module, name: see :class:`AnchorPlugin`.
+        anchor: where the average of the encoder begins: ``"previous"``, at the weights at the
+            start of the experience, or ``"initial"``, at the weights as given.
+        buffers: ``"average"`` treats BatchNorm's running statistics and other floating-point
+            buffers of the encoder like weights; ``"tuned"`` keeps those of training.
+        include_head: also average the head's weights, from their values at the start of the
+            experience. False keeps the head's weights of training.
+
+    Raises:
+        TypeError, ValueError: for an option of the wrong type or out of range.
+    """
+
+    def __init__(
+        self,
+        decay: float | None = 0.999,
+        *,
+        every: int = 1,
+        feature_module: str | None = None,
+        anchor: ReferenceChoice = "previous",
+        buffers: Buffers = "average",
+        include_head: bool = True,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(feature_module=feature_module, anchor=anchor, name=name)
+        self.decay = None if decay is None else check_decay("decay", decay)
+        self.every = check_count("every", every, 1)
+        check_choice("buffers", buffers, get_args(Buffers))
+        self.buffers: Buffers = buffers
+        self.average_head = bool(include_head)
+        self.average: RunningAverage | None = None
+        """The average of this experience; None between experiences."""
+        self._taken: dict[str, Tensor] = {}  # the model's tensors, by the average's names
+
+    def prepare(
+        self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+    ) -> None:
+        """Begin the average of an experience; restore or go on with one that has begun."""
+        super().prepare(strategy, state, new, loading)
+        assert self.reference is not None
+        model = unwrap(strategy.model)
+        tensors, anchors = tensors_of(model), self.reference.tensors
+        buffers = self._buffer_names if self.buffers == "average" else []
+        start = {name: anchors[name] for name in [*self.names, *buffers]}
+        if self.average_head:
+            encoder = set(self.anchored(model))
+            head = [n for n, p in model.named_parameters() if p.requires_grad and n not in encoder]
+            start |= {name: tensors[name] for name in head}
+        begun = None if new else self.average
+        if state:
+            begun = RunningAverage({}, self.decay, self.every)
+            kept = state["average"]
+            begun.tensors = {n: v.to(strategy.device) for n, v in kept["tensors"].items()}
+            begun.steps, begun.count = int(kept["steps"]), int(kept["count"])
+        self.average = RunningAverage(start, self.decay, self.every)
+        if begun is not None:  # a tensor that is new in a later part starts where it stands
+            self.average.steps, self.average.count = begun.steps, begun.count
+            fits = {n for n, v in begun.tensors.items() if n in start and v.shape == start[n].shape}
+            self.average.tensors |= {name: begun.tensors[name] for name in fits}
+        self._taken = {name: tensors[name] for name in start}
+
+    def after_update(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Count the step; take a snapshot if one is due."""
+        assert self.average is not None
+        self.average.step(self._taken)
+
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Write the average to the model at the end of the experience."""
+        if is_last_part(strategy):
+            self._ship()
+        super().after_training_exp(strategy, **kwargs)
+        if is_last_part(strategy):
+            self.average = None
+
+    @torch.no_grad()
+    def _ship(self) -> None:
+        assert self.average is not None
+        if self.average.count == 0:
+            self.warn_once(
+                "no snapshot",
+                f"{self.name} keeps the weights of training: the experience has "
+                f"{self.average.steps} steps, and every={self.every} takes no snapshot of them; "
+                "lower every (this warning comes once)",
+            )
+            return
+        for name, value in self.average.tensors.items():
+            self._taken[name].copy_(value)
+
+    def stop(self) -> None:
+        """End an experience; release the model's tensors."""
+        super().stop()
+        self._taken = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the anchors, and the average of an experience that has begun."""
+        own = self.average
+        here = None if own is None else {n: getattr(own, n) for n in ("tensors", "steps", "count")}
+        return {**super().state_dict(), "average": self.pending.get("average", here)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
+        super().load_state_dict(state)
+        self.average = None

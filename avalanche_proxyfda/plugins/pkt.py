@@ -1,0 +1,39 @@
+"""PKT as an Avalanche plugin."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from typing_extensions import Unpack
+
+from avalanche_proxyfda.losses.pkt import Kernel, PKTLoss
+from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions, EmbeddingPlugin
+from avalanche_proxyfda.plugins.base.lifecycle import Terms
+
+
+class PKTPlugin(EmbeddingPlugin, supports_distributed=True):
+    """Keeps the distribution over each batch around each sample (Passalis and Tefas, 2018).
+
+    Metric: ``PKT_divergence``.
+
+    Args:
+        weight: coefficient of the loss.
+        scale: factor of the cosines in the softmax kernel; None takes 10.
+        kernel: ``"softmax"`` of the scaled cosines, or the paper's ``"cosine"``, which is
+            (1 + cosine) / 2 over its sum.
+        options: see :class:`EmbeddingPlugin`.
+    """
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        *,
+        scale: float | None = None,
+        kernel: Kernel = "softmax",
+        **options: Unpack[EmbeddingOptions],
+    ) -> None:
+        super().__init__(weight, **options)
+        self.loss = PKTLoss(scale, kernel)
+
+    def compare(self, student: Tensor, teacher: Tensor) -> Terms:
+        """Return the term ``divergence``; both inputs are [B, D]."""
+        return {"divergence": (self.weight, self.loss(student, teacher))}
