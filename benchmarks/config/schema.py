@@ -16,11 +16,13 @@ from benchmarks.config.parts import (
     Backbone,
     Head,
     Panel,
+    Reference,
     Train,
     Where,
     check_head,
     check_length,
     check_optimizer,
+    check_reference,
     check_towers,
 )
 from benchmarks.config.streams import AnyStream, Concepts
@@ -56,6 +58,7 @@ class Config:
     head: Head = Field(default_factory=Head)
     train: Train = Field(default_factory=Train)
     panel: Panel = Field(default_factory=Panel)
+    reference_data: Reference = Field(default_factory=Reference)
     where: Where = Field(default_factory=Where)
 
     def __post_init__(self) -> None:
@@ -71,6 +74,7 @@ class Config:
         check_length(self.train)
         check_head(self.head)
         check_towers(self.backbone, self.head, self.train)
+        check_reference(self.reference_data)
         sets = getattr(self.stream, "sets", ())
         if hasattr(self.stream, "sets") and not sets:
             raise ValueError("stream.sets needs at least one data set")

@@ -16,7 +16,8 @@ from avalanche_proxyfda.strategies.budget import batches_of_steps, epochs_of_ste
 from benchmarks.config import Config
 from benchmarks.experiment.data import load_data
 from benchmarks.experiment.measure import device_of
-from benchmarks.methods.plugins import plugins_of
+from benchmarks.experiment.reference import Reference, load_reference
+from benchmarks.methods.plugins import plugins_of, uses_reference
 from benchmarks.models.backbone import build_backbone
 from benchmarks.models.build import build_model, build_optimizer
 from benchmarks.streams.panel import PanelData
@@ -40,6 +41,7 @@ class Prepared:
         epochs: number of epochs, by experience; the last may be partial.
         steps: number of optimizer steps, by experience; None for whole epochs.
         factors: factor of the peak rates, by experience.
+        reference: reference data; None if the method uses none.
     """
 
     device: torch.device
@@ -51,6 +53,7 @@ class Prepared:
     epochs: list[int]
     steps: list[int | None]
     factors: list[float]
+    reference: Reference | None = None
 
 
 def prepare(config: Config, only_check: bool = False) -> Prepared:
@@ -82,8 +85,12 @@ def prepare(config: Config, only_check: bool = False) -> Prepared:
     if config.train.compile and not only_check:
         model.compile()  # in place: names, heads and copies stay those of the plain model
     optimizer = build_optimizer(config, model)  # may freeze the tower
+    reference = None
+    if uses_reference(config):
+        reference = load_reference(config, backbone, stream, model)
+        _seed(config.seed)
     plan = epochs_of(config, stream), steps_of(config, stream), factors_of(config, stream)
-    return Prepared(device, backbone, stream, panel, model, optimizer, *plan)
+    return Prepared(device, backbone, stream, panel, model, optimizer, *plan, reference)
 
 
 def _seed(seed: int) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
 import torch
 from avalanche.models.utils import avalanche_forward
@@ -14,14 +14,18 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_amount
 from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda.data.reference import ReferenceData
 from avalanche_proxyfda.data.views import replay_views
 from avalanche_proxyfda.distributed.plugin import batch_size, shard_of
 from avalanche_proxyfda.distributed.ranks import Shard
 from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.features.tap import FeatureTap
-from avalanche_proxyfda.plugins.base.averaged import TeacherPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin, TeacherChoice, Terms
+from avalanche_proxyfda.plugins.base.options import FeatureOptions as FeatureOptions
+from avalanche_proxyfda.plugins.base.options import TeacherOptions as TeacherOptions
+from avalanche_proxyfda.plugins.base.reference_data import ReferenceDataPlugin
+from avalanche_proxyfda.plugins.base.rows import check_rows as check_rows
 from avalanche_proxyfda.teacher.cache import CacheChoice, CacheSettings
 from avalanche_proxyfda.teacher.cache.planning import name_batch, plan_cache
 from avalanche_proxyfda.teacher.cache.settings import CacheDtype
@@ -39,26 +43,7 @@ _SAVED_COUNTS = (
 )
 
 
-class TeacherOptions(TypedDict, total=False):
-    """Keyword arguments of every plugin with a teacher; see :class:`FeaturePlugin`."""
-
-    teacher: TeacherChoice
-    teacher_decay: float | None
-    name: str | None
-    teacher_cache: CacheChoice
-    cache_views: int | None
-    cache_bytes: int
-    cache_dir: str | os.PathLike[str] | None
-    cache_dtype: CacheDtype | None
-
-
-class FeatureOptions(TeacherOptions, total=False):
-    """Keyword arguments of every plugin with a teacher and one place to read."""
-
-    feature_module: str | None
-
-
-class FeaturePlugin(TeacherPlugin):
+class FeaturePlugin(ReferenceDataPlugin):
     """Reads places of the student in its own forward, and the same places of a teacher.
 
     A step costs the student's forward and one teacher forward. All plugins of the strategy
@@ -109,9 +94,17 @@ class FeaturePlugin(TeacherPlugin):
         cache_bytes: int = 2**31,
         cache_dir: str | os.PathLike[str] | None = None,
         cache_dtype: CacheDtype | None = None,
+        reference_data: ReferenceData | None = None,
+        reference_weight: float | None = None,
     ) -> None:
-        place: dict[str, Any] = {"feature_module": feature_module, "name": name}
-        super().__init__(choice=teacher, teacher_decay=teacher_decay, **place)
+        super().__init__(
+            choice=teacher,
+            teacher_decay=teacher_decay,
+            feature_module=feature_module,
+            name=name,
+            reference_data=reference_data,
+            reference_weight=reference_weight,
+        )
         self.weight = check_amount("weight", weight)
         teacher_cache = self.cache_choice(teacher_cache)
         self.cache = CacheSettings(teacher_cache, cache_views, cache_bytes, cache_dir, cache_dtype)
@@ -159,10 +152,6 @@ class FeaturePlugin(TeacherPlugin):
         """Return True if this experience has something to compare."""
         return True
 
-    def needs_text(self) -> bool:
-        """Return True to have ``self.teacher.text``, a copy of a trained text tower."""
-        return False
-
     def check_student(self, values: Values, batch: int) -> None:
         """Raise ValueError if a place does not hold the whole batch; the base accepts all."""
 
@@ -170,25 +159,30 @@ class FeaturePlugin(TeacherPlugin):
 
     def make_reference(self, strategy: Strategy) -> CachedTeacher:
         """Return a teacher that reads the places of all plugins with the same teacher."""
-        places, texts = self._shared(strategy)
+        places, texts = self.shared_places(strategy), self._share_text(strategy)
         return CachedTeacher(FeatureTeacher(strategy.model, places, needs_text=texts))
 
     def restore_reference(self, strategy: Strategy, state: Any) -> CachedTeacher:
         """Return the teacher of a saved state."""
-        places, texts = self._shared(strategy)
+        places, texts = self.shared_places(strategy), self._share_text(strategy)
         return CachedTeacher.restore(strategy.model, places, state, texts)
 
     def reference_state(self, reference: CachedTeacher) -> Any:
         """Return the teacher's weights and buffers."""
         return reference.state_dict()
 
-    def _shared(self, strategy: Strategy) -> tuple[list[FeatureSource], bool]:
-        """Return the places of all plugins with the same teacher, and if one needs its texts."""
-        model = unwrap(strategy.model)
+    def shared_places(self, strategy: Strategy) -> list[FeatureSource]:
+        """Return the places of all plugins with the same teacher."""
+        model, plugins = unwrap(strategy.model), self._sharers(strategy)
+        return [source for plugin in plugins for source in plugin.checked_places(model)]
+
+    def _share_text(self, strategy: Strategy) -> bool:
+        """Return True if a plugin with the same teacher needs the teacher's text tower."""
+        return any(plugin.needs_text() for plugin in self._sharers(strategy))
+
+    def _sharers(self, strategy: Strategy) -> list[FeaturePlugin]:
         plugins = [p for p in strategy.plugins if isinstance(p, FeaturePlugin)]
-        plugins = [p for p in plugins if p.choice == self.choice]
-        places = [source for p in plugins for source in p.checked_places(model)]
-        return places, any(p.needs_text() for p in plugins)
+        return [plugin for plugin in plugins if plugin.choice == self.choice]
 
     def checked_places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
         """Return :meth:`places`; raise ValueError with the argument's name if one is missing."""
@@ -274,7 +268,7 @@ class FeaturePlugin(TeacherPlugin):
         """Replay views if ``cache_views`` is set; plan the teacher's cache, once."""
         if self.cache.views is not None:
             replay_views(strategy, self.cache.views, self.view_seed, self._epoch)
-        if self.is_active():
+        if self.is_active() and self.reads_training_batch:
             assert self.reference is not None
             plan_cache(
                 self.reference,
@@ -304,6 +298,13 @@ class FeaturePlugin(TeacherPlugin):
         assert student is not None
         if not self.is_active():
             return
+        if self.reads_training_batch:
+            self._add_training(strategy, student)
+        assert self._tap is not None
+        self.add_reference(strategy, self._tap.autocast)
+
+    def _add_training(self, strategy: Strategy, student: Values) -> None:
+        """Add the terms on the training batch, unless it is too small."""
         if batch_size(strategy) < self.least_samples:
             self.skipped += 1
             return
@@ -320,6 +321,7 @@ class FeaturePlugin(TeacherPlugin):
 
     def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Forget the batch."""
+        super().after_training_iteration(strategy, **kwargs)
         if self.reference is not None:
             self.reference.forget()
 
@@ -394,13 +396,3 @@ class FeaturePlugin(TeacherPlugin):
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes without hooks and batch, for pickling between experiences."""
         return {**super().__getstate__(), "_tap": None, "_student": None}
-
-
-def check_rows(rows: int, batch: int, name: str) -> None:
-    """Raise ValueError unless a place gave one row for each sample."""
-    if rows != batch:
-        raise ValueError(
-            f"{name!r} gave {rows} rows for a batch of {batch}: it does not see "
-            "the batch as a whole (a multi-task model that splits it by task, for example); "
-            "name a module before that"
-        )
