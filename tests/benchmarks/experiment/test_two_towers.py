@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from benchmarks.experiment import measure
 from benchmarks.experiment import run as run_module
 from benchmarks.experiment.prepare import prepare
 from benchmarks.experiment.run import run
-from benchmarks.experiment.training import StepTimer
+from benchmarks.experiment.training import StepTimer, WarmUpCosine
 from benchmarks.models.build import build_optimizer
 from tests.benchmarks.miniature import config, imagenet_r
 from tests.benchmarks.records import recipe
@@ -181,6 +183,25 @@ def test_rates_decay_from_the_top_of_each_tower() -> None:
     assert [rate for rate, _ in decayed] == pytest.approx([1e-3, 5e-4, 2.5e-4, 1.25e-4, 1e-1])
     with pytest.raises(ValueError, match=r"layer_decay=0.5: no tower is trained; leave it out"):
         group_rates(alone, method="frozen", train={"lr": 1e-3, "layer_decay": 0.5})
+
+
+def test_the_peak_of_each_group_is_its_own() -> None:
+    content = {"backbone": {"train": BOTH}, "head": FIXED}
+    train = {"lr": 1e-3, "text_lr": 1e-2, "layer_decay": 0.5}
+    optimizer = build_optimizer(read({**content, "train": train}), two_towers())
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    clock = SimpleNamespace(train_exp_iterations=0)
+    made: Any = SimpleNamespace(
+        optimizer=optimizer, clock=clock, dataloader=range(10), train_epochs=1
+    )
+    schedule = WarmUpCosine(warm_up=0.2)
+    for _ in range(2):  # experiences
+        schedule.before_training_exp(made)
+        for step, share in ((0, 1 / 2), (5, 1 / 2), (9, 0.5 * (1 + math.cos(0.9 * math.pi)))):
+            clock.train_exp_iterations = step
+            schedule.before_training_iteration(made)
+            rates = [group["lr"] for group in optimizer.param_groups]
+            assert rates == pytest.approx([peak * share for peak in peaks])
 
 
 class Flat(nn.Module):
