@@ -208,7 +208,7 @@ METHODS: dict[str, Method] = {
         plugin="MagMaxPlugin",  # Marczak et al., 2024; 0.5 is the authors'
         knob="scale",
         strength=0.5,
-        grid=(0.25, 0.5, 0.75, 1),
+        grid=(0.25, 0.5, 0.65, 0.8, 1),
         weakens=True,
         settings={"reference": "initial"},
     ),
@@ -222,7 +222,7 @@ METHODS: dict[str, Method] = {
         plugin="AveragingPlugin",  # ZSCL, 2023; an exponential moving average of each step
         knob="decay",
         strength=0.999,
-        grid=(0.9, 0.99, 0.999, 0.9999),
+        grid=(0.9, 0.97, 0.99, 0.999, 0.9999),
     ),
     "fda": Method(
         about="FDA: keeps who is near whom, and how near, in the features of a batch; "
