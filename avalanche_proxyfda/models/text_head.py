@@ -66,6 +66,11 @@ class TextHead(nn.Module):
         self.register_buffer("train_weight", train_weight)
 
     @property
+    def trains_on_other_texts(self) -> bool:
+        """True if the logits of training come from other texts than those of evaluation."""
+        return self.train_weight is not None
+
+    @property
     def classes(self) -> int:
         """C, the number of classes."""
         return len(self.weight)

@@ -104,6 +104,11 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
         return self._text[0]
 
     @property
+    def trains_on_other_texts(self) -> bool:
+        """True if the logits of training come from other texts than those of evaluation."""
+        return not torch.equal(self.training_tokens, self.tokens)
+
+    @property
     def classes(self) -> int:
         """C, the number of classes."""
         return len(self.tokens)

@@ -98,8 +98,8 @@ class FeatureTeacher:
         self.module = frozen_copy(inner)
         """The copy of the model, or of the part that computes all places."""
         for part in self.module.modules():
-            if getattr(part, "train_weight", None) is not None:
-                part.train()  # a TextHead: the student's logits come from its texts of training
+            if getattr(part, "trains_on_other_texts", False):
+                part.train()  # a head: the student's logits come from its texts of training
         self.text: TextTower | None = find_text_tower(self.module) if needs_text else None
         """The copy of the model's text tower; None if it was not asked for, or there is none."""
         pairs = zip(self.module.parameters(), inner.parameters(), strict=True)

@@ -145,7 +145,10 @@ def test_arms_that_make_no_sense_are_refused() -> None:
 
 def test_strengths_are_one_where_one_is_a_strength() -> None:
     knobs = [name for name, method in METHODS.items() if method.knob]
-    assert {name: strength_of(name) for name in knobs} == dict.fromkeys(knobs, 1) | {"wise-ft": 0.5}
+    assert {name: strength_of(name) for name in knobs} == dict.fromkeys(knobs, 1) | {
+        "wise-ft": 0.5,
+        "averaging": 0.999,
+    }
     assert {strength_of(name) for name in METHODS if name not in knobs} == {None}
 
 
