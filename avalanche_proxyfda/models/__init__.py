@@ -3,6 +3,7 @@
 from avalanche_proxyfda.models.backbone import Backbone
 from avalanche_proxyfda.models.backbones import load_backbone
 from avalanche_proxyfda.models.heads import TaskHeads, TextHeads, UnitHeads
+from avalanche_proxyfda.models.seen_text_head import SeenTextHead
 from avalanche_proxyfda.models.text_head import TEMPLATES, TextHead, text_head
 from avalanche_proxyfda.models.text_start import GrowingTextHead, UnitLinear, start_from_texts
 from avalanche_proxyfda.models.text_tower import TextTower, find_text_tower
@@ -12,6 +13,7 @@ __all__ = [
     "TEMPLATES",
     "Backbone",
     "GrowingTextHead",
+    "SeenTextHead",
     "TaskHeads",
     "TextHead",
     "TextHeads",

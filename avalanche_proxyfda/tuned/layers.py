@@ -9,7 +9,14 @@ from avalanche.models import IncrementalClassifier
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avalanche_proxyfda.models import GrowingTextHead, TextHead, TextHeads, UnitHeads, UnitLinear
+from avalanche_proxyfda.models import (
+    GrowingTextHead,
+    SeenTextHead,
+    TextHead,
+    TextHeads,
+    UnitHeads,
+    UnitLinear,
+)
 
 _NEVER_SEEN = -1000.0  # Avalanche's logit of a class that no experience had
 
@@ -69,7 +76,7 @@ def layers_of(head: nn.Module, prefix: str = "head.") -> tuple[Layer, ...]:
 
 
 def _layer(head: nn.Module, prefix: str, unit: bool = False) -> Layer:
-    if type(head) is TextHead:
+    if type(head) in (TextHead, SeenTextHead):
         return Layer(f"{prefix}weight", None, f"{prefix}scale", None, True)
     if type(head) in (nn.Linear, UnitLinear):
         bias = None if head.bias is None else f"{prefix}bias"

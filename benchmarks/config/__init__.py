@@ -5,6 +5,7 @@ The package imports neither torch nor Avalanche.
 
 from benchmarks.config.complaints import complaint, unknown_key
 from benchmarks.config.keys import keys_help, later_keys
+from benchmarks.config.mtil import Mtil, XTail
 from benchmarks.config.overrides import parse_overrides
 from benchmarks.config.parts import TEMPLATES, Backbone, Head, Panel, Train, Where, precision_of
 from benchmarks.config.paths import path_configs
@@ -23,11 +24,13 @@ __all__ = [
     "Head",
     "ImageNetR",
     "MethodRecipe",
+    "Mtil",
     "Panel",
     "Recipe",
     "Sequence",
     "Train",
     "Where",
+    "XTail",
     "changed",
     "complaint",
     "find_recipe",

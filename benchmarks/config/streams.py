@@ -11,9 +11,16 @@ from typing import Annotated, Literal, get_args, get_type_hints
 from pydantic.dataclasses import dataclass
 
 from benchmarks.config.fields import STRICT, key
+from benchmarks.config.mtil import Mtil, XTail
+from benchmarks.config.orders import Order, ordered
 
 SEQUENCE = ("digits", "greek", "textures", "cyrillic")
 """Data sets that the embedded stream learns by default, in order."""
+CONCEPTS_MTIL = {
+    "I": ("digits", "greek", "textures", "cyrillic", "shapes", "latin"),
+    "II": ("cyrillic", "latin", "digits", "shapes", "greek", "textures"),
+}
+"""The two orders of concepts-mtil; no set has the same place in both."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -22,6 +29,18 @@ class Concepts:
 
     kind: Literal["concepts"] = "concepts"
     sets: Annotated[tuple[str, ...], key("data sets to learn, in order")] = SEQUENCE
+    order: Annotated[
+        Order,
+        key("null: as sets; I or II of concepts-mtil, cyclic-K, or a list", since_records=False),
+    ] = None
+
+    def __post_init__(self) -> None:
+        _ = self.learnt
+
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """Data sets in the order of learning."""
+        return ordered(self.sets, self.order, CONCEPTS_MTIL)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -41,6 +60,17 @@ class Sequence:
     on_corrupt: Annotated[
         Literal["raise", "drop"], key("stop at a broken image, or skip it and note it")
     ] = "raise"
+    order: Annotated[
+        Order, key("null: as sets; cyclic-K, or a list of the sets", since_records=False)
+    ] = None
+
+    def __post_init__(self) -> None:
+        _ = self.learnt
+
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """Data sets in the order of learning."""
+        return ordered(self.sets, self.order)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -66,7 +96,7 @@ class ImageNetR:
     ] = "raise"
 
 
-AnyStream = Concepts | Sequence | ImageNetR
+AnyStream = Concepts | Sequence | ImageNetR | Mtil | XTail
 """The kinds of streams; the key ``kind`` names one."""
 KINDS: tuple[str, ...] = tuple(
     get_args(get_type_hints(kind)["kind"])[0] for kind in get_args(AnyStream)

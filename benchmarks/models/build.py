@@ -13,6 +13,7 @@ from avalanche_proxyfda._float64 import CPU
 from avalanche_proxyfda.models import (
     Backbone,
     GrowingTextHead,
+    SeenTextHead,
     TaskHeads,
     TextHead,
     TextHeads,
@@ -62,7 +63,7 @@ def _with_texts(tower: nn.Module, dim: int, texts: list[TextHead], stream: Strea
     """Build a model with zero-shot heads, which are not trained."""
     if stream.tasks:
         return TaskHeads(tower, dim, _sizes(texts), TextHeads(texts))
-    return _joined(tower, texts[0])
+    return _joined(tower, SeenTextHead(texts[0]) if stream.union else texts[0])
 
 
 def _from_texts(tower: nn.Module, dim: int, texts: list[TextHead], stream: Stream) -> nn.Module:

@@ -22,7 +22,7 @@ def without_broken(data: DataSet) -> tuple[DataSet, dict[str, str]]:
     """
     reasons = broken(data)
     parts = {split: getattr(data, split).without(places) for split, places in reasons.items()}
-    empty = [split for split, part in parts.items() if not len(part)]
+    empty = [split for split, part in parts.items() if not len(part) and reasons[split]]
     if empty:
         raise ValueError(
             f"{data.name}: no readable image is left for {', '.join(empty)}: restore broken files"
