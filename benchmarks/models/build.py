@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -49,6 +50,8 @@ def build_model(
     tower, dim = backbone.tower, backbone.dim
     sizes = [len(names) for names in stream.classes]
     if config.head.kind in ("zero-shot", "text-start"):
+        if stream.added:
+            return _with_union(tower, _by_experience(config, backbone, stream, device))
         texts = [_text_head(config, backbone, names, device) for names in class_names(stream)]
         build = _with_texts if config.head.kind == "zero-shot" else _from_texts
         return build(tower, dim, texts, stream)
@@ -63,7 +66,26 @@ def _with_texts(tower: nn.Module, dim: int, texts: list[TextHead], stream: Strea
     """Build a model with zero-shot heads, which are not trained."""
     if stream.tasks:
         return TaskHeads(tower, dim, _sizes(texts), TextHeads(texts))
-    return _joined(tower, SeenTextHead(texts[0]) if stream.union else texts[0])
+    return _joined(tower, texts[0])
+
+
+def _by_experience(
+    config: Config, backbone: Backbone, stream: Stream, device: torch.device
+) -> list[TextHead]:
+    """Heads of the classes that each experience adds.
+
+    The last bits of a text's embedding depend on the texts beside it, so those of an experience
+    are encoded without those of others.
+    """
+    (names,), ends = class_names(stream), list(accumulate(stream.added))
+    parts = [names[end - count : end] for end, count in zip(ends, stream.added, strict=True)]
+    return [_text_head(config, backbone, part, device) for part in parts if part]
+
+
+def _with_union(tower: nn.Module, texts: list[TextHead]) -> nn.Module:
+    """Build a model with one zero-shot head over the classes of all experiences."""
+    weight = torch.cat([text.weight for text in texts])
+    return _joined(tower, SeenTextHead(TextHead(weight, float(texts[0].scale))))
 
 
 def _from_texts(tower: nn.Module, dim: int, texts: list[TextHead], stream: Stream) -> nn.Module:

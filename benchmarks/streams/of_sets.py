@@ -84,5 +84,5 @@ def stream_of(
             {s: part for s in SPLITS if len(part := getattr(data, s)) or s != "validation"}
             for data in learnt
         ),
-        union=union is not None,
+        added=() if union is None else union.added,
     )

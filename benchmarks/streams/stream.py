@@ -23,8 +23,9 @@ class Stream:
         summary: contents of the stream, for the record.
         sources: images of each experience as they are stored, by split, in the order of the
             experience's data sets; empty if they are not known.
-        union: True if one label space joins data sets with classes of their own. Training then
-            sees the classes so far alone, and evaluation all classes.
+        added: number of classes that each experience adds to one label space of data sets with
+            classes of their own; empty for other streams. Training then sees the classes so far
+            alone, and evaluation all classes.
     """
 
     train: Any
@@ -36,4 +37,4 @@ class Stream:
     names: tuple[str, ...]
     summary: dict[str, Any]
     sources: tuple[Mapping[str, Any], ...] = ()
-    union: bool = False
+    added: tuple[int, ...] = ()

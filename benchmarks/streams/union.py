@@ -19,11 +19,13 @@ class LabelUnion:
     Attributes:
         classes: words for the classes by label.
         labels: for each data set the label in the union, by its own label.
+        added: number of classes that each data set adds.
         merged: names of the data sets that share a class, by its words.
     """
 
     classes: tuple[str, ...]
     labels: tuple[tuple[int, ...], ...]
+    added: tuple[int, ...]
     merged: dict[str, list[str]]
 
     def relabelled(self, sets: Sequence[DataSet]) -> list[DataSet]:
@@ -51,7 +53,7 @@ def union_of(sets: Sequence[DataSet]) -> LabelUnion:
     places: dict[str, int] = {}
     owners: dict[int, list[str]] = {}
     classes: list[str] = []
-    labels = []
+    labels, added = [], []
     for data in sets:
         try:
             words = words_of(data.classes)
@@ -64,7 +66,7 @@ def union_of(sets: Sequence[DataSet]) -> LabelUnion:
                 f"{data.name}: two classes have the same words, {twice[:3]}: their texts cannot "
                 "separate them"
             )
-        own = []
+        own, before = [], len(classes)
         for key, word in zip(keys, words, strict=True):
             if key not in places:
                 places[key] = len(classes)
@@ -72,8 +74,9 @@ def union_of(sets: Sequence[DataSet]) -> LabelUnion:
             owners.setdefault(places[key], []).append(data.name)
             own.append(places[key])
         labels.append(tuple(own))
+        added.append(len(classes) - before)
     merged = {classes[place]: names for place, names in owners.items() if len(names) > 1}
-    return LabelUnion(tuple(classes), tuple(labels), merged)
+    return LabelUnion(tuple(classes), tuple(labels), tuple(added), merged)
 
 
 def _mapped(data: Labelled, labels: tuple[int, ...]) -> Labelled:
