@@ -49,7 +49,8 @@ class Sequence:
 
     kind: Literal["sequence"]
     sets: Annotated[
-        tuple[str, ...], key("names of torchvision, npz:FILE or folder:FOLDER, in order")
+        tuple[str, ...],
+        key("torchvision's, or npz:FILE, folder:FOLDER, lists:FOLDER/NAME"),
     ]
     shared_labels: Annotated[bool, key("true: one label space for all sets")] = False
     validation_share: Annotated[
