@@ -124,6 +124,25 @@ def test_later_sets_change_no_bit_of_training(kind: str, tmp_path: Path) -> None
         assert rows[0][1][0] == rows[1][1][0]
 
 
+def test_evaluating_unseen_sets_draws_no_random_number(tmp_path: Path) -> None:
+    """The tower at the end is the same if no set is evaluated before it is learnt."""
+    coop(tmp_path)
+    towers = []
+    for evaluated in (True, False):
+        kept: list[dict[str, torch.Tensor]] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("benchmarks.experiment.run.accuracy_on", keeping(kept, patch))
+            if not evaluated:
+                patch.setattr(
+                    "benchmarks.experiment.run._Accuracies.test_from",
+                    lambda self, first: (None,) * (2 - first),
+                )
+            record = run(config(tmp_path, "mtil", "coop", "Flowers102", "Food101"))
+        assert (record.outcome.accuracy[0][0] is not None) == evaluated
+        towers.append(kept[-1])
+    assert all(torch.equal(value, towers[1][name]) for name, value in towers[0].items())
+
+
 def keeping(kept: list[dict[str, torch.Tensor]], patch: pytest.MonkeyPatch) -> Any:
     """Take the place of ``accuracy_on``, and keep the tower's weights at each call."""
     from benchmarks.experiment import run as module
