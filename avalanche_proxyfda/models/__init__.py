@@ -4,6 +4,7 @@ from avalanche_proxyfda.models.backbone import Backbone
 from avalanche_proxyfda.models.backbones import load_backbone
 from avalanche_proxyfda.models.heads import TaskHeads, TextHeads, UnitHeads
 from avalanche_proxyfda.models.layer_depths import layer_depths
+from avalanche_proxyfda.models.seen_text_head import SeenTextHead
 from avalanche_proxyfda.models.text_head import TEMPLATES, TextHead, text_head
 from avalanche_proxyfda.models.text_start import GrowingTextHead, UnitLinear, start_from_texts
 from avalanche_proxyfda.models.text_tower import TextTower, find_text_tower
@@ -14,6 +15,7 @@ __all__ = [
     "TEMPLATES",
     "Backbone",
     "GrowingTextHead",
+    "SeenTextHead",
     "TaskHeads",
     "TextHead",
     "TextHeads",

@@ -119,12 +119,12 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
         return int(self._forwards)
 
     def adaptation(self, experience: Any) -> None:
-        """Note the classes of ``experience`` for training, if the head goes by experience.
+        """Note the classes of a training experience, if the head goes by experience.
 
         Raises:
             ValueError: if the experience has a label beyond the head's classes.
         """
-        if not self.by_experience:
+        if not (self.by_experience and self.training):
             return
         labels = sorted(int(label) for label in experience.classes_in_this_experience)
         if labels and not 0 <= labels[0] <= labels[-1] < self.classes:

@@ -1,7 +1,8 @@
 """Streams of experiences for any Avalanche strategy.
 
 :func:`split_imagenet_r` splits ImageNet-R by class. :func:`dataset_sequence` has one experience
-for each data set. ``avalanche_proxyfda.streams.files`` reads the data sets.
+for each data set. :func:`mtil_set` loads a data set with the splits of MTIL.
+``avalanche_proxyfda.streams.files`` reads the data sets.
 """
 
 import lazy_loader

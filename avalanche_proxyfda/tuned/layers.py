@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from avalanche_proxyfda.models import (
     GrowingTextHead,
+    SeenTextHead,
     TextHead,
     TextHeads,
     TrainedTextHead,
@@ -76,7 +77,7 @@ def layers_of(head: nn.Module, prefix: str = "head.") -> tuple[Layer, ...]:
 
 
 def _layer(head: nn.Module, prefix: str, unit: bool = False) -> Layer:
-    if type(head) in (TextHead, TrainedTextHead):
+    if type(head) in (TextHead, TrainedTextHead, SeenTextHead):
         return Layer(f"{prefix}weight", None, f"{prefix}scale", None, True)
     if type(head) in (nn.Linear, UnitLinear):
         bias = None if head.bias is None else f"{prefix}bias"

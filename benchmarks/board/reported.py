@@ -105,7 +105,7 @@ def _is_backbone(config: dict[str, Any], names: Sequence[str]) -> bool:
 
 
 def _is_sequence(config: dict[str, Any], pattern: SequenceMatch) -> bool:
-    if config["kind"] != pattern.kind or config.get("shared_labels"):
+    if config["kind"] != pattern.kind or config.get("shared_labels") or config.get("order"):
         return False
     return tuple(map(_set_name, config["sets"])) == pattern.sets
 

@@ -5,6 +5,7 @@ The package imports neither torch nor Avalanche.
 
 from benchmarks.config.complaints import complaint, unknown_key
 from benchmarks.config.keys import keys_help, later_keys
+from benchmarks.config.mtil import Mtil, XTail
 from benchmarks.config.overrides import parse_overrides
 from benchmarks.config.parts import (
     TEMPLATES,
@@ -32,12 +33,14 @@ __all__ = [
     "Head",
     "ImageNetR",
     "MethodRecipe",
+    "Mtil",
     "Panel",
     "Recipe",
     "Reference",
     "Sequence",
     "Train",
     "Where",
+    "XTail",
     "changed",
     "complaint",
     "find_recipe",

@@ -11,9 +11,17 @@ from typing import Annotated, Literal, get_args, get_type_hints
 from pydantic.dataclasses import dataclass
 
 from benchmarks.config.fields import STRICT, key
+from benchmarks.config.mtil import Mtil, XTail
+from benchmarks.config.orders import Order, ordered
+from benchmarks.config.shots import check_shots
 
 SEQUENCE = ("digits", "greek", "textures", "cyrillic")
 """Data sets that the embedded stream learns by default, in order."""
+CONCEPTS_MTIL = {
+    "I": ("digits", "greek", "textures", "cyrillic", "shapes", "latin"),
+    "II": ("cyrillic", "latin", "digits", "shapes", "greek", "textures"),
+}
+"""The two orders of concepts-mtil; no set has the same place in both."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -22,6 +30,18 @@ class Concepts:
 
     kind: Literal["concepts"] = "concepts"
     sets: Annotated[tuple[str, ...], key("data sets to learn, in order")] = SEQUENCE
+    order: Annotated[
+        Order,
+        key("null: as sets; I or II of concepts-mtil, cyclic-K, or a list", since_records=False),
+    ] = None
+
+    def __post_init__(self) -> None:
+        _ = self.learnt
+
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """Data sets in the order of learning."""
+        return ordered(self.sets, self.order, CONCEPTS_MTIL)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -30,7 +50,8 @@ class Sequence:
 
     kind: Literal["sequence"]
     sets: Annotated[
-        tuple[str, ...], key("names of torchvision, npz:FILE or folder:FOLDER, in order")
+        tuple[str, ...],
+        key("torchvision's, or npz:FILE, folder:FOLDER, lists:FOLDER/NAME"),
     ]
     shared_labels: Annotated[bool, key("true: one label space for all sets")] = False
     validation_share: Annotated[
@@ -57,15 +78,18 @@ class Sequence:
     on_corrupt: Annotated[
         Literal["raise", "drop"], key("stop at a broken image, or skip it and note it")
     ] = "raise"
+    order: Annotated[
+        Order, key("null: as sets; cyclic-K, or a list of the sets", since_records=False)
+    ] = None
 
     def __post_init__(self) -> None:
-        if self.shots is not None and self.shots_list is not None:
-            raise ValueError(
-                f"shots={self.shots} and shots_list={self.shots_list!r} both choose the training "
-                "images: leave one out"
-            )
-        if self.shots is None and self.shots_seed:
-            raise ValueError(f"shots_seed={self.shots_seed} has no effect without shots: set it")
+        check_shots(self.shots, self.shots_seed, self.shots_list)
+        _ = self.learnt
+
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """Data sets in the order of learning."""
+        return ordered(self.sets, self.order)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -91,7 +115,7 @@ class ImageNetR:
     ] = "raise"
 
 
-AnyStream = Concepts | Sequence | ImageNetR
+AnyStream = Concepts | Sequence | ImageNetR | Mtil | XTail
 """The kinds of streams; the key ``kind`` names one."""
 KINDS: tuple[str, ...] = tuple(
     get_args(get_type_hints(kind)["kind"])[0] for kind in get_args(AnyStream)

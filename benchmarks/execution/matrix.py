@@ -36,6 +36,8 @@ class Matrix:
         streams: recipes of streams.
         methods: to compare; None takes those that ``compare`` of a stream's recipe lists.
         seeds: seeds of every setting.
+        orders: orders in which the streams learn their data sets, each a value of
+            ``stream.order``; None leaves each recipe's own.
         strengths: the recipes' ``grid``, their ``coarse`` one, the ``recipe``'s own value, or
             numbers: for all methods, or by method (others then take the grid).
         variants: settings to compare, each a mapping of keys to change, such as
@@ -50,6 +52,7 @@ class Matrix:
     streams: Annotated[tuple[str, ...], Field(min_length=1)]
     methods: tuple[str, ...] | None = None
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    orders: Annotated[tuple[str | tuple[str, ...], ...], Field(min_length=1)] | None = None
     strengths: Literal["grid", "coarse", "recipe"] | Grid | dict[str, Grid] = "grid"
     variants: Variants | dict[str, Variants] = ({},)
     set: Settings = Field(default_factory=dict)
@@ -67,7 +70,9 @@ class Matrix:
             for key in settings:
                 if key in _SAID:
                     raise ValueError(f"{name}.{key}: say it by the matrix's {_SAID[key]}")
-        for name in ("streams", "methods", "seeds"):
+                if key == "stream.order" and self.orders:
+                    raise ValueError(f"{name}.{key}: the matrix lists orders; leave one out")
+        for name in ("streams", "methods", "seeds", "orders"):
             values = getattr(self, name) or ()
             if len(set(values)) < len(values):
                 raise ValueError(f"{name}={list(values)}: each may be given once")
@@ -160,14 +165,14 @@ def jobs_of(matrix: Matrix, out: Path) -> list[Job]:
 def _variant_jobs(
     matrix: Matrix, recipe: Recipe, folder: Path, method: str, seed: int
 ) -> list[Job]:
-    """Jobs of one method and seed: each variant at each strength.
+    """Jobs of one method and seed: each variant in each order at each strength.
 
     Raises:
         ValueError: when a setting does not fit, or two variants are the same run.
     """
     jobs: dict[Path, Job] = {}
     strengths, variants = matrix.strengths_of(method), matrix.variants_of(method)
-    for variant in variants:
+    for variant in ({**variant, **order} for order in _orders(matrix) for variant in variants):
         changes = {**matrix.set, **variant, "seed": seed}
         for job in method_jobs(recipe, folder, method, strengths, changes):
             job = replace(job, variant=_words(variant))
@@ -179,6 +184,11 @@ def _variant_jobs(
                 raise ValueError(f"variants: {both} are the same run of {method}")
             jobs[job.file] = job
     return list(jobs.values())
+
+
+def _orders(matrix: Matrix) -> list[Settings]:
+    """Settings of the matrix's orders; without orders, one setting that changes nothing."""
+    return [{"stream.order": order} for order in matrix.orders] if matrix.orders else [{}]
 
 
 def _words(variant: Mapping[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from avalanche_proxyfda._float64 import CPU
 from avalanche_proxyfda.models import (
     Backbone,
     GrowingTextHead,
+    SeenTextHead,
     TaskHeads,
     TextHead,
     TextHeads,
@@ -59,6 +62,8 @@ def build_model(
     sizes = [len(names) for names in stream.classes]
     if config.head.kind in ("zero-shot", "text-start"):
         _check_text_tower(config, backbone)
+        if stream.added:
+            return _with_union(tower, _by_experience(config, backbone, stream, device))
         texts = [_text_head(config, backbone, t, device) for t in stream_texts(config, stream)]
         build = _with_texts if config.head.kind == "zero-shot" else _from_texts
         return build(tower, dim, texts, stream)
@@ -85,7 +90,7 @@ def _two_towers(config: Config, backbone: Backbone, stream: Stream) -> nn.Module
             texts.words,
             texts.templates,
             None if template is None else (template,),
-            by_experience=stream.grows,
+            by_experience=stream.grows or bool(stream.added),
         )
         for texts in stream_texts(config, stream)
     ]
@@ -100,6 +105,27 @@ def _with_texts(tower: nn.Module, dim: int, texts: list[TextHead], stream: Strea
     if stream.tasks:
         return TaskHeads(tower, dim, _sizes(texts), TextHeads(texts))
     return _joined(tower, texts[0])
+
+
+def _by_experience(
+    config: Config, backbone: Backbone, stream: Stream, device: torch.device
+) -> list[TextHead]:
+    """Heads of the classes that each experience adds.
+
+    The last bits of a text's embedding depend on the texts beside it, so those of an experience
+    are encoded without those of others.
+    """
+    (texts,), ends = stream_texts(config, stream), list(accumulate(stream.added))
+    parts = [texts.words[end - count : end] for end, count in zip(ends, stream.added, strict=True)]
+    return [
+        _text_head(config, backbone, replace(texts, words=part), device) for part in parts if part
+    ]
+
+
+def _with_union(tower: nn.Module, texts: list[TextHead]) -> nn.Module:
+    """Build a model with one zero-shot head over the classes of all experiences."""
+    weight = torch.cat([text.weight for text in texts])
+    return _joined(tower, SeenTextHead(TextHead(weight, float(texts[0].scale))))
 
 
 def _from_texts(tower: nn.Module, dim: int, texts: list[TextHead], stream: Stream) -> nn.Module:

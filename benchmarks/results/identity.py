@@ -39,6 +39,7 @@ LATER_KEYS: Mapping[str, Any] = {
     "reference_data.count": None,
     "reference_data.batch": 64,
     "reference_data.seed": 0,
+    "stream.order": None,
 }
 """Keys that are younger than the first records, with their defaults in JSON's types.
 
@@ -67,10 +68,11 @@ def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
     ``where`` is left out, and so is each later key that has its default. A data set has one name,
     whether its place is given below ``where.data`` or as an absolute path.
     """
-    return _without_defaults(without_elsewhere(hidden(config)))
+    return without_defaults(without_elsewhere(hidden(config)))
 
 
-def _without_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+def without_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without ``where``, and without later keys that have their default."""
     content = {k: v for k, v in config.items() if k != "where"}
     for key, default in LATER_KEYS.items():
         part, _, name = key.partition(".")
@@ -90,7 +92,7 @@ def is_run_id(run_id: str, config: Mapping[str, Any]) -> bool:
 
     Records from before places were left out have the id of a configuration with its paths.
     """
-    older = hashlib.sha256(canonical(_without_defaults(config))).hexdigest()
+    older = hashlib.sha256(canonical(without_defaults(config))).hexdigest()
     return run_id in (run_id_of(config), older)
 
 

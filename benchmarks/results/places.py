@@ -18,7 +18,7 @@ DATA = "<data>"
 ELSEWHERE = "<elsewhere>"
 """Stands for a folder outside ``where.data``; a second one is ``<elsewhere-2>``."""
 _OUTSIDE = re.compile(r"<elsewhere(?:-(\d+))?>/")
-_KINDS = ("folder:", "npz:")
+_KINDS = ("folder:", "npz:", "lists:")
 _APART = ("head", "method")
 """Keys whose texts are no places: prompts may begin with any character."""
 _END = r"[^\s'\",;:()\[\]{}<>|]+"

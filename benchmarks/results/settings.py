@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks.methods import registry
 from benchmarks.methods.registry import place_of
 from benchmarks.results.groups import joined
-from benchmarks.results.identity import canonical, identifying
-from benchmarks.results.places import hidden, title_of, without_elsewhere
+from benchmarks.results.identity import canonical, identifying, without_defaults
+from benchmarks.results.places import title_of
 from benchmarks.results.record import Record
 from benchmarks.results.scores import scores_of
 
@@ -108,7 +108,7 @@ def comparison_of(config: dict[str, Any]) -> str:
 
     Runs with the same names are comparable. So are runs with the same :func:`content_of`.
     """
-    shown = without_elsewhere(hidden(config))
+    shown = identifying(config)
     panel = {name: shown["panel"].get(name) for name in ("sets", "train", "test")}
     return canonical([shown["stream"], shown["backbone"], panel]).decode()
 
@@ -120,8 +120,9 @@ def content_of(record: Record) -> str:
     their places.
     """
     assert record.stream is not None
-    stream, backbone = dict(record.config["stream"]), dict(record.config["backbone"])
-    panel = {name: record.config["panel"].get(name) for name in ("train", "test")}
+    config = without_defaults(record.config)
+    stream, backbone = dict(config["stream"]), dict(config["backbone"])
+    panel = {name: config["panel"].get(name) for name in ("train", "test")}
     listed = record.stream.summary.get("sets", ())
     hashes = [about.get("sha256") for about in listed]
     if hashes and len(hashes) == len(stream.get("sets", ())):

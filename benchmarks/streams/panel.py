@@ -102,7 +102,7 @@ def _panel_set(config: Config, name: str, views: Views) -> PanelData:
         parts: Any = {split: concept(name, split) for split in SPLITS}
         identity, inputs, classes = embedded_hash(name), parts, parts["train"].classes
     else:
-        if name.partition(":")[0] not in ("npz", "folder") and name not in TORCHVISION:
+        if name.partition(":")[0] not in ("npz", "folder", "lists") and name not in TORCHVISION:
             raise ValueError(f"panel.sets: {unknown_set(name, config.at(''), EMBEDDED)}")
         data, dropped = load_set(name, config.at(""), SetOptions.of_panel(config.stream))
         parts = {split: getattr(data, split) for split in SPLITS}

@@ -87,13 +87,22 @@ def load_set(
     if options.on_corrupt == "drop":
         data, reasons = without_broken(data)
         warn_dropped(name, [place.removeprefix(f"{name} ") for place in reasons])
-    return _few(data, root, options), reasons
+    return few_of(data, root, options), reasons
 
 
-def _few(data: DataSet, root: Path, options: SetOptions) -> DataSet:
+def few_of(data: DataSet, root: Path, options: SetOptions) -> DataSet:
     """Return the data set with the training images that ``options`` choose.
 
     The last part of the set's name chooses the random stream, so no folder of a machine does.
+
+    Args:
+        data: data set whose validation images are split off.
+        root: folder of the data sets, from which the path of a list starts.
+        options: the choice.
+
+    Raises:
+        ValueError: if a list lacks the data set, or does not fit it.
+        FileNotFoundError: if there is no list.
     """
     word = PurePosixPath(kind_and_place(data.name)[1]).name
     if options.shots is not None:

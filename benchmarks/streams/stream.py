@@ -26,6 +26,9 @@ class Stream:
         sets: data set of each entry of ``classes``, as the configuration names it. Empty: tasks
             are data sets with the names of the experiences, and a label space that they share
             belongs to none.
+        added: number of classes that each experience adds to one label space of data sets with
+            classes of their own; empty for other streams. Training then sees the classes so far
+            alone, and evaluation all classes.
     """
 
     train: Any
@@ -38,3 +41,4 @@ class Stream:
     summary: dict[str, Any]
     sources: tuple[Mapping[str, Any], ...] = ()
     sets: tuple[str, ...] = ()
+    added: tuple[int, ...] = ()

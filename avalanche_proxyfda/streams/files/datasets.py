@@ -11,6 +11,7 @@ from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda.streams.files.folders import read_folders
 from avalanche_proxyfda.streams.files.labelled import DataSet
 from avalanche_proxyfda.streams.files.left_out import LeftOutWarning
+from avalanche_proxyfda.streams.files.lists import read_lists
 from avalanche_proxyfda.streams.files.packs import read_pack
 from avalanche_proxyfda.streams.files.splits import Splits, with_three_splits
 from avalanche_proxyfda.streams.files.torchvision_sets import (
@@ -31,8 +32,10 @@ def load(
     Args:
         name: a key of :data:`~avalanche_proxyfda.streams.files.torchvision_sets.TORCHVISION`;
             ``"npz:FILE"`` for a pack; or ``"folder:FOLDER"`` for a folder of photographs, see
-            :func:`~avalanche_proxyfda.streams.files.folders.read_folders`. FILE and FOLDER may
-            be relative to ``root``; ``~`` is the home folder.
+            :func:`~avalanche_proxyfda.streams.files.folders.read_folders`; or
+            ``"lists:FOLDER/NAME"`` for two list files, see
+            :func:`~avalanche_proxyfda.streams.files.lists.read_lists`. FILE and FOLDER may be
+            relative to ``root``; ``~`` is the home folder.
         root: folder of the data sets.
         validation_share: share of each class's training images that become validation images
             if no validation split is published; 0 for no validation split, also where one is
@@ -65,6 +68,8 @@ def load(
     if kind == "npz" and place:
         train, test, classes, _ = read_pack(root / expanded(place))
         splits: Splits = {"train": (train, train.targets), "test": (test, test.targets)}
+    elif kind == "lists" and place:
+        splits, classes = read_lists(root / expanded(place))
     elif name in TORCHVISION:
         splits, classes = read_torchvision(name, root, download)
         groups = groups_of(name, splits["train"][0]) if "train" in splits else None
@@ -88,5 +93,5 @@ def unknown_set(name: str, root: Path, others: tuple[str, ...] = ()) -> str:
     return (
         f"name={name!r} is unknown; "
         + (f"near ones: {', '.join(near)}; " if near else "")
-        + "give one of torchvision's, 'npz:FILE' or 'folder:FOLDER'"
+        + "give one of torchvision's, 'npz:FILE', 'folder:FOLDER' or 'lists:FOLDER/NAME'"
     )

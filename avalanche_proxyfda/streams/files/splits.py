@@ -22,6 +22,7 @@ def with_three_splits(
     seed: int,
     groups: Sequence[str] | None = None,
     note: str | None = None,
+    test_rows: Sequence[int] | None = None,
 ) -> DataSet:
     """Make a data set with train, validation and test splits.
 
@@ -34,10 +35,12 @@ def with_three_splits(
         name: name of the data set.
         splits: published splits.
         classes: class names by label.
-        share: share of each class for validation.
+        share: share of each class for validation; 0 leaves a validation split that is not
+            published empty.
         seed: seed of the validation split.
         groups: group of each training row; groups are never divided. None without groups.
         note: origin of the splits; None derives it from the published splits.
+        test_rows: rows of the test split, where only ``all`` is published; None draws them.
 
     Raises:
         ValueError: if a split has no image, a class has no training image, or a label has no
@@ -46,7 +49,7 @@ def with_three_splits(
     given, note = note, "validation and test as published"
     if "all" in splits:
         data, labels = splits["all"]
-        test = _chosen(labels, 0.2, 0)
+        test = _chosen(labels, 0.2, 0) if test_rows is None else set(test_rows)
         rest = [r for r in range(len(labels)) if r not in test]
         parts = {"test": _part(data, labels, sorted(test))}
         note = "test: a fifth of each class, ours; validation: ours"

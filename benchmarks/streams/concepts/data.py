@@ -4,7 +4,7 @@ Seven data sets are drawn (:mod:`benchmarks.streams.concepts.render`). ``digits`
 handwritten digits that scikit-learn ships. A run learns four data sets one after the other,
 each with its own label space: the digits, and three that look worn. No image of the
 pre-training corpus looks worn. The other four data sets are the panel: the model never trains
-on them, and they show what it forgets.
+on them, and they show what it forgets. Other runs may learn other sets: concepts-mtil learns six.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def build(config: Config, views: Views) -> Stream:
             f"train.pipeline={config.train.pipeline!r}: the concepts stream holds inputs of the "
             "model and no images; set train.pipeline=pil"
         )
-    names = config.stream.sets
+    names = config.stream.learnt
     tested, validated = concepts("test", names), concepts("validation", names)
     classes = tuple(concept(name, "train").classes for name in names)
     hashes = [f"{name} {embedded_hash(name)}" for name in dict.fromkeys(names)]

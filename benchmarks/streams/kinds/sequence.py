@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from avalanche_proxyfda.streams.files.labelled import SPLITS
-from avalanche_proxyfda.streams.sequence import dataset_sequence
-from benchmarks.config import Config, Sequence, plain
-from benchmarks.results.places import scrubbed, title_of
-from benchmarks.results.splits import split_hash
-from benchmarks.streams.sets import SetOptions, load_set, scan_set, shown_names
+from benchmarks.config import Config, Sequence
+from benchmarks.streams.of_sets import stream_of
+from benchmarks.streams.sets import SetOptions, load_set, scan_set
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.views import Views
 
@@ -23,44 +18,8 @@ def build(config: Config, views: Views) -> Stream:
     """
     options = config.stream
     assert isinstance(options, Sequence)
-    loaded = [load_set(name, config.at(""), SetOptions.of(options)) for name in options.sets]
-    names, content = shown_names(config), plain(config)
-    sets = [replace(data, name=names[data.name]) for data, _ in loaded]
-    dropped = {
-        scrubbed(place, content): scrubbed(reason, content)
-        for _, reasons in loaded
-        for place, reason in reasons.items()
-    }
-    shared = options.shared_labels
-    tested = dataset_sequence(sets, views.train, views.evaluation, shared, "test")
-    validation = None
-    if options.validation_share:
-        validated = dataset_sequence(sets, views.train, views.evaluation, shared, "validation")
-        validation = validated.test_stream
-    classes = tuple(data.classes for data in sets)
-    listed = [
-        {**about, "sha256": data.sha256}
-        for about, data in zip(tested.summary["sets"], sets, strict=True)
-    ]
-    return Stream(
-        train=tested.train_stream,
-        test=tested.test_stream,
-        validation=validation,
-        classes=classes[:1] if shared else classes,
-        tasks=not shared,
-        grows=False,
-        names=tuple(title_of(data.name) for data in sets),
-        summary={
-            **tested.summary,
-            "sets": listed,
-            "split_sha256": split_hash([(data.name, data.sha256) for data in sets]),
-            "dropped": dropped,
-        },
-        sources=tuple(
-            {split: part for split in SPLITS if len(part := getattr(data, split))} for data in sets
-        ),
-        sets=options.sets[:1] if shared else options.sets,
-    )
+    loaded = [load_set(name, config.at(""), SetOptions.of(options)) for name in options.learnt]
+    return stream_of(config, views, loaded, options.shared_labels)
 
 
 def scan(config: Config) -> tuple[int, dict[str, str]]:

@@ -48,8 +48,11 @@ def texts_of(config: Config, name: str, labels: Sequence[str]) -> SetTexts:
 def stream_texts(config: Config, stream: Stream) -> list[SetTexts]:
     """Return the texts of each tuple of ``stream.classes``, see :func:`texts_of`.
 
-    A label space that no data set of the stream owns has the name of the stream's kind.
+    A label space that no data set of the stream owns has the name of the stream's kind. The union
+    of label spaces (X-TAIL) has the words of its data sets, and the prompts ``head.templates``.
     """
+    if stream.added:
+        return [SetTexts(names, config.head.templates) for names in stream.classes]
     names = _stream_names(config, stream)
     return [
         texts_of(config, name, labels) for name, labels in zip(names, stream.classes, strict=True)
