@@ -138,7 +138,9 @@ def test_by_experience_only_its_classes_are_encoded_in_training() -> None:
     torch.testing.assert_close(logits[:, [1, 4]], whole[:, [1, 4]])
     assert (logits[:, [0, 2, 3, 5]] == -1e4).all()
     head.eval()
+    head.adaptation(SimpleNamespace(classes_in_this_experience=[0]))  # of an evaluation
     torch.testing.assert_close(head(rows()), whole, rtol=1e-5, atol=1e-5)
+    assert torch.equal(head.train()(rows()), logits)
     with pytest.raises(ValueError, match="labels from 2 to 6, the head has 6 classes: build the"):
         head.adaptation(SimpleNamespace(classes_in_this_experience=[2, 6]))
     (static,) = text_heads(6, text=text)
