@@ -7,13 +7,17 @@ from .features.prototypes import class_prototypes as class_prototypes
 from .features.source import FeatureSource as FeatureSource
 from .features.tap import FeatureTap as FeatureTap
 from .losses import DistillationLoss as DistillationLoss
+from .losses import DiVELoss as DiVELoss
 from .losses import FDALoss as FDALoss
 from .losses import L2SPLoss as L2SPLoss
 from .losses import LDIFSLoss as LDIFSLoss
+from .losses import LipsumFTLoss as LipsumFTLoss
 from .losses import ProxyFDALoss as ProxyFDALoss
 from .losses import ProxyGenerator as ProxyGenerator
 from .losses import RIFTLoss as RIFTLoss
 from .losses import RKDLoss as RKDLoss
+from .losses import SNDLoss as SNDLoss
+from .losses import ZSCLLoss as ZSCLLoss
 from .plugins import DiGraPPlugin as DiGraPPlugin
 from .plugins import FDAPlugin as FDAPlugin
 from .plugins import L2SPPlugin as L2SPPlugin
