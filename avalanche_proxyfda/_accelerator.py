@@ -8,7 +8,7 @@ file returns None for a number that a device does not give, and raises nothing o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -197,6 +197,14 @@ def random_state(device: torch.device) -> Tensor | None:
 def set_random_state(state: Tensor, device: torch.device) -> None:
     """Set the accelerator's random stream to a result of :func:`random_state`."""
     module_of(device).set_rng_state(state.cpu(), *_argument(device))
+
+
+def seed_stream(seed: int, device: torch.device) -> None:
+    """Seed the random stream of an accelerator; the CPU does nothing."""
+    module = module_of(device)
+    if module is not None:
+        with module.device(device) if hasattr(module, "device") else nullcontext():
+            module.manual_seed(seed)
 
 
 # ---- settings that decide bits, collectives -------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from avalanche_proxyfda._accelerator import random_state, set_random_state
+from avalanche_proxyfda._accelerator import random_state, seed_stream, set_random_state
 
 
 def mixed_seed(*parts: int | str) -> int:
@@ -115,10 +115,17 @@ def preserved_rng(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed Python's, NumPy's and torch's CPU stream inside the block; restore them after it."""
-    with preserved_rng(torch.device("cpu")):
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed Python's, NumPy's and torch's CPU stream inside the block; restore them after it.
+
+    Args:
+        seed: seed of all streams.
+        device: an accelerator whose stream is seeded and restored too.
+    """
+    device = torch.device("cpu") if device is None else device
+    with preserved_rng(device):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed also seeds the GPUs
         np.random.seed(seed % 2**32)  # noqa: NPY002 (random transforms draw from this stream)
         random.seed(seed)
+        seed_stream(seed, device)
         yield

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda.features.source import FeatureSource
+from avalanche_proxyfda.models.text_tower import TextTower
 from avalanche_proxyfda.teacher.cache.key import weights_key
 from avalanche_proxyfda.teacher.cache.teacher_cache import TeacherCache
 from avalanche_proxyfda.teacher.teacher import FeatureTeacher, Forward, Values
@@ -53,6 +54,8 @@ class CachedTeacher:
         """The cache of this experience; None without one."""
         self.cache_planned = False
         """True once this experience has a decision for or against a cache."""
+        self.text_tower: TextTower | None = None
+        """The copy of the model's text tower, until it has encoded all reference texts."""
         self.saved_cache: Mapping[str, Any] | None = None
         """A restored state of the cache, until :meth:`begin_cache` loads it."""
         self._batch: Tensor | None = None

@@ -53,6 +53,11 @@ class EmbeddingPlugin(FeaturePlugin):
         super().__init__(weight, **options)
         check_choice("pooling", pooling, get_args(Pooling))
         check_choice("graph_from", graph_from, get_args(GraphFrom))
+        if graph_from == "accumulated" and self.reference_data is not None:
+            raise ValueError(
+                "graph_from='accumulated' joins the training images of a step, and reference_data "
+                "gives each micro-batch a reference batch: take graph_from='micro-batch'"
+            )
         self.pooling: Pooling = pooling
         self.graph_from: GraphFrom = graph_from
         self._gathered = GatheredTerms()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_amount
 from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda.data.reference import ReferenceData
 from avalanche_proxyfda.data.views import replay_views
 from avalanche_proxyfda.distributed.plugin import batch_size, shard_of
 from avalanche_proxyfda.distributed.ranks import Shard
@@ -21,6 +22,8 @@ from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.features.tap import FeatureTap
 from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, ReferencePlugin, Terms
+from avalanche_proxyfda.plugins.base.reference_data import ReferenceDataPlugin
+from avalanche_proxyfda.plugins.base.rows import check_rows as check_rows
 from avalanche_proxyfda.teacher.cache import CacheChoice, CacheSettings
 from avalanche_proxyfda.teacher.cache.planning import name_batch, plan_cache
 from avalanche_proxyfda.teacher.cache.settings import CacheDtype
@@ -48,6 +51,8 @@ class TeacherOptions(TypedDict, total=False):
     cache_bytes: int
     cache_dir: str | os.PathLike[str] | None
     cache_dtype: CacheDtype | None
+    reference_data: ReferenceData | None
+    reference_weight: float | None
 
 
 class FeatureOptions(TeacherOptions, total=False):
@@ -56,7 +61,7 @@ class FeatureOptions(TeacherOptions, total=False):
     feature_module: str | None
 
 
-class FeaturePlugin(ReferencePlugin[CachedTeacher]):
+class FeaturePlugin(ReferenceDataPlugin):
     """Reads places of the student in its own forward, and the same places of a teacher.
 
     A step costs the student's forward and one teacher forward. All plugins of the strategy
@@ -104,8 +109,16 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         cache_bytes: int = 2**31,
         cache_dir: str | os.PathLike[str] | None = None,
         cache_dtype: CacheDtype | None = None,
+        reference_data: ReferenceData | None = None,
+        reference_weight: float | None = None,
     ) -> None:
-        super().__init__(choice=teacher, feature_module=feature_module, name=name)
+        super().__init__(
+            choice=teacher,
+            feature_module=feature_module,
+            name=name,
+            reference_data=reference_data,
+            reference_weight=reference_weight,
+        )
         self.weight = check_amount("weight", weight)
         self.cache = CacheSettings(teacher_cache, cache_views, cache_bytes, cache_dir, cache_dtype)
         self.cache_lookups = self.cache_hits = 0
@@ -159,7 +172,8 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
 
     def make_reference(self, strategy: Strategy) -> CachedTeacher:
         """Return a teacher that reads the places of all plugins with the same teacher."""
-        return CachedTeacher(FeatureTeacher(strategy.model, self._shared_places(strategy)))
+        made = CachedTeacher(FeatureTeacher(strategy.model, self._shared_places(strategy)))
+        return self.with_text_tower(strategy, made)
 
     def restore_reference(self, strategy: Strategy, state: Any) -> CachedTeacher:
         """Return the teacher of a saved state."""
@@ -255,7 +269,7 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         """Replay views if ``cache_views`` is set; plan the teacher's cache, once."""
         if self.cache.views is not None:
             replay_views(strategy, self.cache.views, self.view_seed, self._epoch)
-        if self.is_active():
+        if self.is_active() and self.reads_training_batch:
             assert self.reference is not None
             plan_cache(
                 self.reference,
@@ -285,6 +299,13 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
         assert student is not None
         if not self.is_active():
             return
+        if self.reads_training_batch:
+            self._add_training(strategy, student)
+        assert self._tap is not None
+        self.add_reference(strategy, self._tap.autocast)
+
+    def _add_training(self, strategy: Strategy, student: Values) -> None:
+        """Add the terms on the training batch, unless it is too small."""
         if batch_size(strategy) < self.least_samples:
             self.skipped += 1
             return
@@ -301,6 +322,7 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
 
     def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Forget the batch."""
+        super().after_training_iteration(strategy, **kwargs)
         if self.reference is not None:
             self.reference.forget()
 
@@ -375,13 +397,3 @@ class FeaturePlugin(ReferencePlugin[CachedTeacher]):
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes without hooks and batch, for pickling between experiences."""
         return {**super().__getstate__(), "_tap": None, "_student": None}
-
-
-def check_rows(rows: int, batch: int, name: str) -> None:
-    """Raise ValueError unless a place gave one row for each sample."""
-    if rows != batch:
-        raise ValueError(
-            f"{name!r} gave {rows} rows for a batch of {batch}: it does not see "
-            "the batch as a whole (a multi-task model that splits it by task, for example); "
-            "name a module before that"
-        )

@@ -230,7 +230,8 @@ class GraphPlugin(LearnedLossPlugin[L]):
         """Return the loss of a batch, and keep the student's features for mining.
 
         The first batch builds the loss. The first batch of an experience fits scale and bias,
-        as ``start`` says.
+        as ``start`` says. Reference images are no training samples: their features are not
+        kept, and scale and bias are not fitted again to them.
 
         Args:
             student: [B, D], features of the whole batch.
@@ -238,9 +239,10 @@ class GraphPlugin(LearnedLossPlugin[L]):
         """
         loss = self.loss_for(student)
         loss.default_neighbors = self.num_neighbors is None
-        if self._batches is not None:
+        if self._batches is not None and not self.on_reference:
             self._batches.keep(student)
-        if self.start == "refit" or (self.start == "fitted" and not self._started):
+        refits = self.start == "refit" and not self.on_reference
+        if refits or (self.start == "fitted" and not self._started):
             loss.fit(teacher)
             if self.optimizer is not None:
                 for parameter in (loss.log_scale, loss.bias):

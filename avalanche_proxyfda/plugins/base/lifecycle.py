@@ -237,8 +237,13 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         if self._task_loss is not None:
             self._task_loss.add(strategy.loss, batch_size(strategy), share_of(strategy))
 
-    def add(self, strategy: Strategy, terms: Terms) -> None:
+    def add(self, strategy: Strategy, terms: Terms, log: TermLog | None = None) -> None:
         """Add terms to the strategy's loss and to the published means.
+
+        Args:
+            strategy: in ``before_backward``.
+            terms: the terms of a batch.
+            log: means of their own for these terms; None takes the plugin's.
 
         Raises:
             ValueError: if a term is NaN or infinite; names experience and iteration.
@@ -248,7 +253,8 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         self._watch.check(where, strategy.clock.train_exp_iterations, *values)
         for coefficient, value in terms.values():
             strategy.loss = strategy.loss + coefficient * value
-        self._log.add({name: value for name, (_, value) in terms.items()}, share_of(strategy))
+        values_of = {name: value for name, (_, value) in terms.items()}
+        (self._log if log is None else log).add(values_of, share_of(strategy))
 
     # ---- after ------------------------------------------------------------------------
 

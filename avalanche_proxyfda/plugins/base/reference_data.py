@@ -1,0 +1,376 @@
+"""Terms on reference data, beside the terms on the training batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda.data.reference import ReferenceBatch, ReferenceData
+from avalanche_proxyfda.distributed.ranks import active
+from avalanche_proxyfda.features.source import FeatureSource, unwrap
+from avalanche_proxyfda.models.text_tower import find_text_tower
+from avalanche_proxyfda.plugins.base.beside import Beside
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, ReferencePlugin, Terms
+from avalanche_proxyfda.plugins.base.reference_pass import ReferencePass
+from avalanche_proxyfda.plugins.base.reference_texts import encoded_by_teacher, tower_for
+from avalanche_proxyfda.plugins.base.terms import TermLog
+from avalanche_proxyfda.strategies.precision import autocast_dtype
+from avalanche_proxyfda.teacher.cache import CacheSettings
+from avalanche_proxyfda.teacher.cached import CachedTeacher
+from avalanche_proxyfda.teacher.reference import ReferenceAnswers
+from avalanche_proxyfda.teacher.teacher import Values
+
+_SAME = "the teacher of the first experience"
+
+
+class ReferenceDataPlugin(ReferencePlugin[CachedTeacher]):
+    """Adds a method's terms on reference data to those on the training batch.
+
+    All plugins with the same :class:`ReferenceData` share one student forward a step, and all
+    with the same teacher share its values. With accumulation, each micro-batch has a reference
+    batch of its own.
+
+    Args:
+        choice: ``"previous"`` or ``"initial"``, see :class:`ReferencePlugin`.
+        feature_module: the embedding, see :class:`ReferencePlugin`.
+        name: prefix of the metrics, see :class:`ReferencePlugin`.
+        reference_data: unlabelled images, on which the plugin adds its terms too, as
+            ``reference_<term>``; the student runs a second forward each step. Plugins that get
+            the same object share the forward. None compares on the training batch alone.
+        reference_weight: coefficient of the terms on the reference data; None takes the
+            plugin's weight.
+    """
+
+    reads_training_batch: ClassVar[bool] = True
+    """False for a method on reference data alone, which then needs ``reference_data``."""
+    reads_texts: ClassVar[bool] = False
+    """True for a method that compares with the reference texts, and needs them."""
+    also_initial: ClassVar[bool] = False
+    """True for a method that reads the model as given beside the previous model."""
+
+    weight: float
+    cache: CacheSettings
+    sources: tuple[FeatureSource, ...]
+    teacher_forwards: int
+    cache_lookups: int
+    cache_hits: int
+    least_samples: int
+
+    def __init__(
+        self,
+        *,
+        choice: ReferenceChoice,
+        feature_module: str | None = None,
+        name: str | None = None,
+        reference_data: ReferenceData | None = None,
+        reference_weight: float | None = None,
+    ) -> None:
+        super().__init__(choice=choice, feature_module=feature_module, name=name)
+        if reference_data is not None and not isinstance(reference_data, ReferenceData):
+            raise TypeError(
+                f"reference_data is a {type(reference_data).__name__}: pass ReferenceData(images), "
+                "or None"
+            )
+        self._check_needs(reference_data, reference_weight)
+        self.reference_data = reference_data
+        self.reference_weight = (
+            None if reference_weight is None else check_amount("reference_weight", reference_weight)
+        )
+        self.reference_forwards = 0
+        """Student forwards on reference images; a shared one counts for the plugin that ran it."""
+        self.on_reference = False
+        """True while :meth:`compare_reference` runs; :attr:`weight` is then that of its terms."""
+        self.initial_reference: CachedTeacher | None = None
+        """The model as given, with ``also_initial``, during an experience."""
+        self._pass: ReferencePass | None = None
+        self._answers: dict[str, ReferenceAnswers] = {}  # of "teacher" and "initial"
+        self._reference_log = TermLog()
+        self._reference_step = 0  # of the experience, also after a resume
+
+    def _check_needs(self, data: ReferenceData | None, weight: float | None) -> None:
+        """Raise ValueError if the method lacks the reference data or the texts that it needs."""
+        name = type(self).__name__
+        if data is None and not self.reads_training_batch:
+            raise ValueError(f"{name} compares on reference data alone: pass reference_data")
+        if data is None and weight is not None:
+            raise ValueError(
+                f"reference_weight={weight} has no effect without reference_data: pass both, or "
+                "neither"
+            )
+        if data is not None and self.reads_texts and data.texts is None:
+            raise ValueError(f"{name} compares with texts: give the reference data texts=…")
+
+    # ---- methods of a subclass --------------------------------------------------------
+
+    def compare_reference(self, student: Any, teacher: Any, beside: Beside) -> Terms:
+        """Return the named terms of a batch of reference images; here those of ``compare``.
+
+        :attr:`weight` is the weight of the reference terms inside this method.
+
+        Args:
+            student: the result of ``read`` for the student; carries the gradient.
+            teacher: the result of ``read`` for the teacher.
+            beside: texts, and values of the model as given.
+        """
+        terms: Terms = self.compare(student, teacher)
+        return terms
+
+    def compare(self, student: Any, teacher: Any) -> Terms:
+        """Return the named terms of a batch."""
+        raise NotImplementedError
+
+    def read(self, values: Values) -> Any:
+        """Turn the values of the places into the input of :meth:`compare`."""
+        raise NotImplementedError
+
+    def check_student(self, values: Values, batch: int) -> None:
+        """Raise ValueError if a place does not hold the whole batch."""
+        raise NotImplementedError
+
+    def checked_places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
+        """Return the places that the method reads."""
+        raise NotImplementedError
+
+    # ---- an experience ----------------------------------------------------------------
+
+    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Refuse reference data on several ranks."""
+        super().before_training(strategy, **kwargs)
+        if self.reference_data is not None and active():
+            raise ValueError(
+                f"{self.name} has reference_data, which one process compares alone: train in a "
+                "single process, or leave reference_data out"
+            )
+
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Share or make the student's pass and the teachers' values of the reference data."""
+        saved = self.pending.get("reference_data") or {}
+        inside = bool(self.pending.get("inside"))
+        super().before_training_exp(strategy, **kwargs)
+        if self.reference_data is None:
+            return
+        self._check_saved(self.reference_data, saved)
+        resumed = saved if inside else {}
+        self._reference_step = int(resumed.get("step", 0))
+        if "terms" in resumed:
+            self._reference_log.load_state_dict(resumed["terms"], strategy.device)
+        assert self.reference is not None
+        teachers = {"teacher": self.reference}
+        if self.also_initial:
+            self.initial_reference = self._find_initial(strategy, saved)
+            teachers["initial"] = self.initial_reference
+        kept, self._answers = self._answers, {}
+        states = saved.get("answers", {})
+        for role, teacher in teachers.items():
+            self._answers[role] = self._answers_of(strategy, teacher, kept, states.get(role))
+        self._pass = self._find_pass(strategy, resumed.get("safe", ()))
+
+    def _check_saved(self, data: ReferenceData, saved: Mapping[str, Any]) -> None:
+        if saved and dict(saved["about"]) != data.about():
+            raise ValueError(
+                f"the loaded state of {self.name} belongs to reference data of {saved['about']}, "
+                f"and this plugin has {data.about()}: give it the same reference_data"
+            )
+
+    def _find_pass(self, strategy: Strategy, safe: Iterable[tuple[Any, ...]]) -> ReferencePass:
+        """Return the pass of another plugin with the same data, or a new one for all of them."""
+        assert self.reference_data is not None
+        for plugin in self.plugins_before(strategy):
+            made = plugin._pass if isinstance(plugin, ReferenceDataPlugin) else None
+            if made is not None and made.data is self.reference_data:
+                return made
+        model = unwrap(strategy.model)
+        sharers = [p for p in strategy.plugins if isinstance(p, ReferenceDataPlugin)]
+        places = [
+            place
+            for plugin in sharers
+            if plugin.reference_data is self.reference_data
+            for place in plugin.checked_places(model)
+        ]
+        made = ReferencePass(self.reference_data, model, places)
+        made.capture.trust(safe)
+        return made
+
+    def _answers_of(
+        self,
+        strategy: Strategy,
+        teacher: CachedTeacher,
+        kept: Mapping[str, ReferenceAnswers],
+        saved: Mapping[str, Any] | None,
+    ) -> ReferenceAnswers:
+        """Return the values of a teacher: those in use, or those of a saved state, or new ones."""
+        data = self.reference_data
+        assert data is not None
+        others = [p for p in self.plugins_before(strategy) if isinstance(p, ReferenceDataPlugin)]
+        in_use = [*kept.values(), *self._answers.values()]
+        for answers in (*in_use, *(a for p in others for a in p._answers.values())):
+            if answers.teacher is teacher and answers.data is data:
+                break
+        else:
+            answers = ReferenceAnswers(teacher, data, self.cache, saved)
+        if self.reads_texts and answers.texts is None:
+            answers.texts = self._teacher_texts(strategy, teacher, data)
+        return answers
+
+    def _teacher_texts(
+        self, strategy: Strategy, teacher: CachedTeacher, data: ReferenceData
+    ) -> Tensor:
+        """Return the text features of a teacher; the student's own for float features."""
+        assert data.texts is not None
+        if data.tokens is None:
+            return data.texts.to(strategy.device)
+        tower = tower_for(strategy.model, data)
+        if teacher.text_tower is None:
+            raise ValueError(
+                f"{self.name} reads reference texts of a teacher that was taken without them: "
+                "list the plugin from the first experience on"
+            )
+        trained = any(p.requires_grad for p in tower.parameters())
+        return encoded_by_teacher(
+            teacher.text_tower, data.tokens, autocast_dtype(strategy), trained
+        )
+
+    def _find_initial(self, strategy: Strategy, saved: Mapping[str, Any]) -> CachedTeacher:
+        """Return the model as given: kept, shared, restored, or the teacher of the first one."""
+        assert self.reference is not None
+        if self.choice == "initial":
+            return self.reference
+        if self.initial_reference is not None:
+            return self.initial_reference
+        for plugin in self.plugins_before(strategy):
+            if isinstance(plugin, ReferenceDataPlugin):
+                own = plugin.reference if plugin.choice == "initial" else plugin.initial_reference
+                if own is not None and set(self.sources) <= set(own.sources):
+                    return own
+        state = saved.get("initial")
+        if state is not None and state != _SAME:
+            return CachedTeacher.restore(strategy.model, self.sources, state)
+        return self.reference
+
+    def with_text_tower(self, strategy: Strategy, teacher: CachedTeacher) -> CachedTeacher:
+        """Return ``teacher`` with its text tower, if a plugin with this teacher reads texts."""
+        for plugin in strategy.plugins:
+            if isinstance(plugin, ReferenceDataPlugin) and plugin.choice == self.choice:
+                data = plugin.reference_data
+                if plugin.reads_texts and data is not None and data.tokens is not None:
+                    teacher.text_tower = find_text_tower(teacher.module)
+        return teacher
+
+    # ---- a step -----------------------------------------------------------------------
+
+    def add_reference(self, strategy: Strategy, autocast: torch.dtype | None) -> None:
+        """Add the terms on the step's batch of reference images to the strategy's loss.
+
+        Args:
+            strategy: in ``before_backward``.
+            autocast: dtype of the student's autocast; None without autocast.
+        """
+        shared, experience = self._pass, strategy.clock.train_exp_counter
+        if shared is None:
+            return
+        batch = shared.begin(strategy, experience, self._reference_step)
+        before = shared.forwards
+        values = shared.values(autocast)
+        self.reference_forwards += shared.forwards - before
+        own = {place: values[place] for place in self.sources}
+        self.check_student(own, len(batch.images))
+        asked = {role: self._ask(a, batch, autocast) for role, a in self._answers.items()}
+        beside = Beside(
+            batch.numbers,
+            shared.texts(autocast) if self.reads_texts else None,
+            self._answers["teacher"].texts if self.reads_texts else None,
+            self.read(asked["initial"]) if self.also_initial else None,
+            self._answers["initial"].texts if self.also_initial and self.reads_texts else None,
+        )
+        weight = self.weight
+        self.weight = weight if self.reference_weight is None else self.reference_weight
+        self.on_reference = True
+        try:
+            terms = self.compare_reference(self.read(own), self.read(asked["teacher"]), beside)
+        finally:
+            self.weight, self.on_reference = weight, False
+        named = {f"reference_{name}": term for name, term in terms.items()}
+        self.add(strategy, named, self._reference_log)
+
+    def _ask(
+        self, answers: ReferenceAnswers, batch: ReferenceBatch, autocast: torch.dtype | None
+    ) -> Values:
+        """Return a teacher's values, and count its forwards and look-ups."""
+        counts = answers.counts()
+        values = answers.values(batch, autocast)
+        forwards, lookups, hits = (
+            new - old for new, old in zip(answers.counts(), counts, strict=True)
+        )
+        self.teacher_forwards += forwards
+        self.cache_lookups += lookups
+        self.cache_hits += hits
+        return values
+
+    def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Forget the batch of reference images, and count the step."""
+        self._reference_step += 1
+        if self._pass is not None:
+            self._pass.forget()
+        for answers in self._answers.values():
+            answers.forget()
+
+    # ---- after ------------------------------------------------------------------------
+
+    def means(self) -> dict[str, float]:
+        """Return the means of the terms, those on reference data included."""
+        means = super().means() | self._reference_log.means()
+        self._reference_log.clear()
+        return means
+
+    def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        """End an experience; drop the values of a teacher that no later experience needs."""
+        super().after_training_exp(strategy, **kwargs)
+        kept = (self.reference, self.initial_reference)
+        self._answers = {r: a for r, a in self._answers.items() if a.teacher in kept}
+
+    def stop(self) -> None:
+        """End an experience, also after an exception; release the student."""
+        super().stop()
+        self._pass = None
+        self._reference_log.clear()
+        for answers in self._answers.values():
+            answers.forget()
+
+    # ---- saved state ------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the base; with reference data, also under ``"reference_data"``."""
+        state = super().state_dict()
+        if self.reference_data is None:
+            return state
+        if self.pending.get("reference_data"):
+            return {**state, "reference_data": self.pending["reference_data"]}
+        initial: Any = None
+        if self.initial_reference is not None:
+            same = self.initial_reference is self.reference
+            initial = _SAME if same else self.initial_reference.state_dict()
+        own = {
+            "about": self.reference_data.about(),
+            "step": self._reference_step,
+            "forwards": self.reference_forwards,
+            "safe": self._pass.capture.safe if self._pass else [],
+            "terms": self._reference_log.state_dict(),
+            "initial": initial,
+            "answers": {role: answers.state_dict() for role, answers in self._answers.items()},
+        }
+        return {**state, "reference_data": own}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
+        super().load_state_dict(state)
+        self.initial_reference, self._answers = None, {}
+        self.reference_forwards = (state.get("reference_data") or {}).get("forwards", 0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes without the student, for pickling between experiences."""
+        return {**super().__getstate__(), "_pass": None}

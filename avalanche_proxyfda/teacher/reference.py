@@ -1,0 +1,147 @@
+"""A teacher's values of reference images, cached by the images' numbers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avalanche_proxyfda._accelerator import free_memory
+from avalanche_proxyfda.data.reference import ReferenceBatch, ReferenceData
+from avalanche_proxyfda.teacher.cache.batch import task_forward
+from avalanche_proxyfda.teacher.cache.names import sample_name
+from avalanche_proxyfda.teacher.cache.settings import CacheSettings
+from avalanche_proxyfda.teacher.cache.teacher_cache import TeacherCache
+from avalanche_proxyfda.teacher.cached import CachedTeacher, Named
+from avalanche_proxyfda.teacher.teacher import Values
+
+_log = logging.getLogger(__name__)
+_FORWARD = task_forward(None)  # task 0: heads are not run
+
+
+class ReferenceAnswers:
+    """A teacher's values of the images of one :class:`ReferenceData`.
+
+    The view of a reference image never changes, so its number names the value. After the first
+    pass over the images, a step costs no teacher forward. The cache lives as long as the
+    teacher: with ``teacher="initial"``, for all experiences. It is the cache of
+    :class:`CachedTeacher`, with its rounding and its limit. If the limit allows fewer rows than
+    there are images, the teacher computes the other rows each time.
+
+    Args:
+        teacher: computes the values; its own cache, for training images, is not used.
+        data: the reference data.
+        settings: options of the cache; ``"off"`` runs the teacher every time.
+        saved: a saved state, see :meth:`state_dict`; None for a new teacher.
+    """
+
+    def __init__(
+        self,
+        teacher: CachedTeacher,
+        data: ReferenceData,
+        settings: CacheSettings,
+        saved: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.teacher, self.data, self.settings = teacher, data, settings
+        self.texts: Tensor | None = None
+        """The teacher's text features of the texts, [M, D]."""
+        self._own = CachedTeacher(teacher.teacher)  # with a batch and a cache of its own
+        self._last: tuple[ReferenceBatch, Values] | None = None
+        if saved is not None:
+            self.texts, self._own.saved_cache = saved["texts"], saved["cache"]
+
+    @property
+    def cache(self) -> TeacherCache | None:
+        """The cache of the reference images; None without one."""
+        return self._own.cache
+
+    def values(self, batch: ReferenceBatch, autocast: torch.dtype | None) -> Values:
+        """Return the values of every place of the teacher for a batch.
+
+        The values of the last batch are remembered until :meth:`forget`.
+
+        Raises:
+            ValueError: if ``teacher_cache="exact"`` is not possible for this teacher.
+        """
+        if self._last is None or self._last[0] is not batch:
+            self._last = batch, self._values(batch, autocast)
+        return self._last[1]
+
+    def _values(self, batch: ReferenceBatch, autocast: torch.dtype | None) -> Values:
+        self.teacher.text_tower = None  # every plugin has its text features by now
+        own, images = self._own, batch.images
+        names = [sample_name(number) for number in batch.numbers]
+        if not own.cache_planned:
+            own.cache_planned = True
+            if own.saved_cache is not None:
+                self._begin(int(own.saved_cache["capacity"]))
+            elif self.settings.choice != "off":
+                first = own.live(images, autocast, _FORWARD)
+                capacity = self._capacity(images, first, autocast)
+                if capacity == 0:
+                    return first
+                return self._begin(capacity).values(
+                    images, names, None, autocast, lambda rows: first
+                )
+        values = own.values(images, autocast, _FORWARD, Named(names))
+        own.forget()
+        return values
+
+    def _begin(self, capacity: int) -> TeacherCache:
+        cache = TeacherCache(capacity, torch.float16 if self.settings.dtype else None)
+        self._own.begin_cache(cache)
+        return cache
+
+    def _capacity(self, images: Tensor, values: Values, autocast: torch.dtype | None) -> int:
+        """Return the number of rows that a cache may hold; 0 for no cache."""
+        reason = self._why_not(images, values, autocast)
+        if reason is not None:
+            if self.settings.choice == "exact":
+                raise ValueError(
+                    f"teacher_cache='exact' is not possible on the reference data: {reason}; pass "
+                    "teacher_cache='off'"
+                )
+            _log.info("no cache of the teacher's values of reference images: %s", reason)
+            return 0
+        half = 2 if self.settings.dtype else None  # bytes of a float16
+        row = sum(v[0].numel() * (half or v.element_size()) for v in values.values())
+        room, free = self.settings.bytes, free_memory(images.device)
+        if free is not None and self.settings.choice != "exact":
+            room = min(room, free // 2)
+        return int(min(len(self.data), room // max(1, row)))
+
+    def _why_not(self, images: Tensor, values: Values, autocast: torch.dtype | None) -> str | None:
+        """Return why the values of a sample alone cannot be cached; None if they can."""
+        for source, value in values.items():
+            if not isinstance(value, Tensor) or len(value) != len(images):
+                return f"{str(source)!r} gives no tensor with a row for each image"
+        if self.teacher.cache is not None or len(images) < 2:
+            return None  # the cache of training images has passed the same check
+        parts = [self._own.live(part, autocast, _FORWARD) for part in images.chunk(2)]
+        for source, value in values.items():
+            joined, bound = torch.cat([part[source] for part in parts]), float(value.abs().max())
+            if not torch.allclose(joined, value, rtol=1e-2, atol=1e-2 * bound):
+                return f"{str(source)!r} of an image is random, or depends on the others' images"
+        return None
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return forwards of the teacher, look-ups and hits so far."""
+        cache = self._own.cache
+        lookups, hits = (0, 0) if cache is None else (cache.lookups, cache.hits)
+        return self.teacher.forwards, lookups, hits
+
+    def forget(self) -> None:
+        """Drop the remembered batch and its values."""
+        self._last = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the text features and the cache."""
+        cache: Any = self._own.saved_cache
+        if self._own.cache is not None:
+            store = self._own.cache.store
+            cache = {"key": self._own.key(), "capacity": store.capacity}
+            cache |= self._own.cache.state_dict()
+        return {"texts": self.texts, "cache": cache}
