@@ -1,5 +1,6 @@
 from ._version import __version__ as __version__
 from .checkpoint import Checkpoints as Checkpoints
+from .data.reference import ReferenceData as ReferenceData
 from .data.sampler import HardClassBatchSampler as HardClassBatchSampler
 from .features.maps import find_feature_maps as find_feature_maps
 from .features.presets import find_feature_source as find_feature_source
@@ -19,15 +20,19 @@ from .losses import RKDLoss as RKDLoss
 from .losses import SNDLoss as SNDLoss
 from .losses import ZSCLLoss as ZSCLLoss
 from .plugins import DiGraPPlugin as DiGraPPlugin
+from .plugins import DiVEPlugin as DiVEPlugin
 from .plugins import FDAPlugin as FDAPlugin
 from .plugins import L2SPPlugin as L2SPPlugin
 from .plugins import LDIFSPlugin as LDIFSPlugin
+from .plugins import LipsumFTPlugin as LipsumFTPlugin
 from .plugins import LPFTPlugin as LPFTPlugin
 from .plugins import LwFPlugin as LwFPlugin
 from .plugins import ProxyFDAPlugin as ProxyFDAPlugin
 from .plugins import RIFTPlugin as RIFTPlugin
 from .plugins import RKDPlugin as RKDPlugin
+from .plugins import SNDPlugin as SNDPlugin
 from .plugins import WiSEFTPlugin as WiSEFTPlugin
+from .plugins import ZSCLPlugin as ZSCLPlugin
 from .strategies import EfficientNaive as EfficientNaive
 from .strategies import EfficientTraining as EfficientTraining
 from .streams import dataset_sequence as dataset_sequence
