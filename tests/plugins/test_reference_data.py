@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from avalanche_proxyfda.data.reference import ReferenceData
 from avalanche_proxyfda.plugins.base.beside import Beside
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
 from avalanche_proxyfda.plugins.base.reference_only import ReferenceOnlyPlugin
+from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
 from tests.methods import WITH_CACHE, toy_plugin
 from tests.plugins.toys import Multi, Plain, classic, learn, same, strategy, tasks
 
@@ -101,10 +102,16 @@ def test_cached_values_are_those_of_the_teacher() -> None:
         assert torch.allclose(cached, live, atol=1e-6)
 
 
-def test_a_small_cache_keeps_some_rows() -> None:
-    own = Moved(reference_data=data(16), teacher_cache="exact", cache_bytes=8 * 8 * 4)
+def test_a_small_cache_holds_some_of_the_images() -> None:
+    limit = 8 * 8 * 4  # eight rows of eight floats
+    own = Moved(
+        reference_data=data(16), teacher="initial", teacher_cache="exact", cache_bytes=limit
+    )
     learn(strategy(Plain(), own, train_epochs=2), classic(1))
-    assert own._answers["teacher"].cache is None or own.teacher_forwards > 4
+    cache = own._answers["teacher"].cache
+    assert cache is not None
+    assert cache.store.nbytes == limit
+    assert 0 < own.cache_hits < own.cache_lookups == 80
 
 
 def test_the_training_batch_is_the_same_with_and_without_reference_data() -> None:
@@ -165,47 +172,25 @@ def test_accumulation_gives_each_micro_batch_a_reference_batch() -> None:
     assert len({tuple(beside.numbers) for *_, beside in own.seen}) > 5
 
 
-class Broken(SupervisedPlugin[Any]):
-    """Keeps states and weights after each step."""
+def test_a_training_that_was_broken_off_ends_the_same(tmp_path: Path) -> None:
+    """Two experiences of six steps, and three batches of reference images a pass."""
 
-    def __init__(self, *own: Any) -> None:
-        super().__init__()
-        self.own, self.states, self.weights = own, [], []
-
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        self.states.append(copy.deepcopy([p.state_dict() for p in self.own]))
-        rest = strategy.optimizer.state_dict(), torch.get_rng_state()
-        self.weights.append(copy.deepcopy((strategy.model.state_dict(), *rest)))
-
-
-@pytest.mark.parametrize("step", [5, 15])
-def test_a_resumed_training_is_the_whole_one(step: int) -> None:
-    """Each of two experiences has two epochs of five batches."""
-
-    def plugins() -> tuple[Any, Any]:
+    def make() -> list[Any]:
         shared = data()
-        return toy_plugin("rkd", reference_data=shared), Moved(reference_data=shared)
+        initial = toy_plugin("ldifs", teacher="initial", reference_data=shared)
+        return [toy_plugin("rkd", reference_data=shared), initial, Moved(reference_data=shared)]
 
-    benchmark, own = classic(2, count=240), plugins()
-    note = Broken(*own)
-    whole = strategy(Plain(), *own, note, train_epochs=2)
-    for experience in benchmark.train_stream:
-        whole.train(experience, eval_streams=[])
-    again, model = plugins(), Plain(seed=7)
-    for plugin, state in zip(again, note.states[step - 1], strict=True):
-        plugin.load_state_dict(state)
-        kept = plugin.state_dict()["reference_data"]
-        assert kept["step"] == state["reference_data"]["step"]
-    weights, optimizer, stream = note.weights[step - 1]
-    model.load_state_dict(weights)
-    resumed = strategy(model, *again, train_epochs=1)
-    resumed.clock.train_exp_counter = step // 10
-    resumed.optimizer.load_state_dict(optimizer)
-    torch.set_rng_state(stream)
-    resumed.train(benchmark.train_stream[step // 10], eval_streams=[])
-    right = note.weights[10 * (step // 10) + 9][0]
-    assert same(resumed.model.state_dict(), right)
-    assert again[0].reference_forwards == 10 * (step // 10) + 10
+    own = make()
+    whole = train(build(Plain, *own, BreakOff()), classic(2), tmp_path / "whole", every=None)
+    for step in (3, 10):
+        with pytest.raises(BrokenOffError):
+            train(build(Plain, *make(), BreakOff(step)), classic(2), tmp_path / str(step), every=2)
+        rest = make()
+        again = train(build(Plain, *rest, BreakOff()), classic(2), tmp_path / str(step), every=2)
+        assert alike(whole, again), step
+        for left, right in zip(own, rest, strict=True):
+            assert left.reference_forwards == right.reference_forwards
+        assert own[2].teacher_forwards == rest[2].teacher_forwards  # it plans no other cache
 
 
 @pytest.mark.parametrize(
