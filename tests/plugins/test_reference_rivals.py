@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from avalanche_proxyfda import DiVEPlugin, LipsumFTPlugin, SNDPlugin, ZSCLPlugin
 from avalanche_proxyfda.data.reference import ReferenceData
 from avalanche_proxyfda.models.text_tower import TextTower
-from tests.plugins.test_reference_data import Broken, Forwards, images
-from tests.plugins.toys import Plain, classic, learn, same, strategy
+from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
+from tests.plugins.test_reference_data import Forwards, images
+from tests.plugins.toys import Plain, classic, learn, strategy
 
 KINDS = {
     "zscl": ZSCLPlugin,
@@ -93,7 +95,7 @@ def test_forwards_of_a_method_on_reference_images(kind: str) -> None:
     plugin, counter = KINDS[kind](reference_data=data()), Forwards(model)
     learn(strategy(model, plugin, counter, train_epochs=2), classic(1))
     assert counter.backbone == 2 * counter.steps
-    assert counter.head == counter.steps == plugin.reference_forwards == 6
+    assert counter.head == counter.steps == plugin.reference_forwards == 10
     assert plugin.teacher_forwards == 2 + 2  # two batches of all 16 images, and a check in halves
     live, counter = KINDS[kind](reference_data=data(), teacher_cache="off"), Forwards(model)
     learn(strategy(model, live, counter, train_epochs=2), classic(1))
@@ -111,15 +113,15 @@ def test_forwards_of_lipsum_ft(which: Any, on_reference: int, teacher: int) -> N
     assert counter.backbone == (1 + on_reference) * counter.steps
     assert plugin.reference_forwards == on_reference * counter.steps
     assert plugin.teacher_forwards == teacher * counter.steps
-    sizes = {"training": {20}, "reference": {8}, "both": {8, 20}}[which]
+    sizes = {"training": {24}, "reference": {8}, "both": {8, 24}}[which]
     assert {len(inputs[0]) for inputs in calls.inputs} == sizes
 
 
 def test_all_four_share_the_forwards() -> None:
     model, shared = Plain(), data()
-    plugins = [kind(reference_data=shared, teacher="initial") for kind in KINDS.values()]
+    plugins = [kind(1e-3, reference_data=shared, teacher="initial") for kind in KINDS.values()]
     counter = Forwards(model)
-    learn(strategy(model, *plugins, counter, train_mb_size=20), classic(2))
+    learn(strategy(model, *plugins, counter), classic(2))
     assert counter.backbone == 2 * counter.steps
     assert sum(plugin.reference_forwards for plugin in plugins) == counter.steps
 
@@ -196,33 +198,22 @@ def test_a_named_scale_replaces_the_towers() -> None:
     assert plugin.loss.scale == 100.0
 
 
-@pytest.mark.parametrize("step", [2, 4])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_resumed_training_is_the_whole_one(kind: str, step: int) -> None:
-    """Each of two experiences has three steps; it resumes after the first epoch of one step."""
-    options = {"images": "both"} if kind == "lipsum-ft" else {}
-    teacher = {} if kind == "snd" or step == 4 else {"teacher": "previous"}
+def test_a_training_that_was_broken_off_ends_the_same(tmp_path: Path) -> None:
+    """All four methods, in two experiences of six steps."""
 
-    def plugin() -> Any:
-        return KINDS[kind](reference_data=data(), **teacher, **options)
+    def make() -> list[Any]:
+        shared = data()
+        zscl = ZSCLPlugin(teacher="previous", reference_data=shared)
+        others = [SNDPlugin(reference_data=shared), DiVEPlugin(reference_data=shared)]
+        return [zscl, LipsumFTPlugin(images="both", reference_data=shared), *others]
 
-    benchmark, own = classic(2, count=48), plugin()
-    note = Broken(own)
-    whole = strategy(Plain(), own, note, train_epochs=3)
-    for experience in benchmark.train_stream:
-        whole.train(experience, eval_streams=[])
-    assert len(note.states) == 6
-    again, model = plugin(), Plain(seed=7)
-    again.load_state_dict(note.states[step - 1][0])
-    weights, optimizer, stream = note.weights[step - 1]
-    model.load_state_dict(weights)
-    experience, left = step // 3, 3 - step % 3
-    resumed = strategy(model, again, train_epochs=left)
-    resumed.clock.train_exp_counter = experience
-    resumed.optimizer.load_state_dict(optimizer)
-    torch.set_rng_state(stream)
-    resumed.train(benchmark.train_stream[experience], eval_streams=[])
-    assert same(resumed.model.state_dict(), note.weights[3 * experience + 2][0])
+    whole = train(build(Plain, *make(), BreakOff()), classic(2), tmp_path / "whole", every=None)
+    with pytest.raises(BrokenOffError):
+        train(build(Plain, *make(), BreakOff(10)), classic(2), tmp_path / "broken", every=2)
+    rest = make()
+    again = train(build(Plain, *rest, BreakOff()), classic(2), tmp_path / "broken", every=2)
+    assert alike(whole, again)
+    assert rest[3].loss.mean is not None and rest[3].loss.mean.norm() > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
