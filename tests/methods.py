@@ -10,13 +10,16 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from avalanche_proxyfda import plugins
+from avalanche_proxyfda.data.reference import ReferenceData
 from avalanche_proxyfda.plugins.base.anchored import AnchorPlugin
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingPlugin
 from avalanche_proxyfda.plugins.base.graph import GraphPlugin
 from avalanche_proxyfda.plugins.base.learned import LearnedLossPlugin
+from avalanche_proxyfda.plugins.base.reference_data import ReferenceDataPlugin
 from benchmarks.methods.plugins import REFERENCES, arguments_of
 from benchmarks.methods.registry import METHODS
 
@@ -33,7 +36,7 @@ NOT_IN_REGISTRY = {"lp-ft": "LPFTPlugin"}
 """Plugins of methods that the registry takes for plain fine-tuning."""
 KNOBS = {"lp-ft": "l2"}
 """Strengths of methods without a knob in the registry."""
-STRENGTHS = {"ldifs": 0.5, "rift": 0.1}
+STRENGTHS = {"ldifs": 0.5, "rift": 0.1, "zscl": 1e-3, "lipsum-ft": 1e-3, "snd": 0.1, "dive": 0.1}
 """Strengths of methods whose default is too large for toys."""
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "fda-shuffled": ("fda", {"hard_class_batches": False}),
@@ -85,6 +88,12 @@ ON_GRAPH = _methods_on(GraphPlugin)
 """Methods that compare neighbour graphs, with parameters and batches of their own."""
 ON_WEIGHTS = _methods_on(AnchorPlugin)
 """Methods that act on weights."""
+ON_REFERENCE = tuple(
+    method
+    for method, kind in PLUGINS.items()
+    if issubclass(kind, ReferenceDataPlugin) and (kind.reads_texts or not kind.reads_training_batch)
+)
+"""Methods that need reference data."""
 
 
 # ---- toys -----------------------------------------------------------------------------------
@@ -107,6 +116,18 @@ def reference_argument(name: str) -> str:
     return argument
 
 
+def toy_reference_data() -> ReferenceData:
+    """Return reference images of the toys' size, and texts of the width of their features."""
+    source = torch.Generator().manual_seed(5)
+    images, texts = torch.randn(12, 1, 4, 4, generator=source), torch.randn(5, 8, generator=source)
+    return ReferenceData(images, texts, batch=6)
+
+
+def needed(method: str) -> dict[str, Any]:
+    """Return the options without which the plugin of a method is refused."""
+    return {"reference_data": toy_reference_data()} if method in ON_REFERENCE else {}
+
+
 def toy_plugin(name: str, /, **options: Any) -> Any:
     """Return a new plugin that suits the models of ``tests.plugins.toys``.
 
@@ -118,7 +139,7 @@ def toy_plugin(name: str, /, **options: Any) -> Any:
     method = method_of(name)
     aliases = {"strength": strength_argument(name), "reference": reference_argument(name)}
     options = {aliases.get(key, key): value for key, value in options.items()}
-    values = accepted(name, **OPTIONS)
+    values = accepted(name, **OPTIONS) | needed(method)
     if options.get("teacher") == "initial":
         values |= accepted(name, known_classes=KNOWN_CLASSES)
     if method in STRENGTHS:

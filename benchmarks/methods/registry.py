@@ -176,6 +176,53 @@ METHODS: dict[str, Method] = {
         grid=(0.3, 0.5, 0.7, 0.8, 0.9),
         weakens=True,
     ),
+    "zscl": Method(
+        about="ZSCL: keeps similarities of reference images and texts, both ways; the number is λ",
+        version=1,
+        colour="#7a4a00",
+        dark_colour="#e3b76b",
+        marker="*",
+        plugin="ZSCLPlugin",  # Zheng et al., 2023; the distillation alone, T = 2
+        knob="weight",
+        strength=1,
+        grid=(0.1, 0.3, 1, 3, 10),
+        settings={"reference": "initial"},
+    ),
+    "lipsum-ft": Method(
+        about="Lipsum-FT: keeps the logits of training images with random texts; the number is λ",
+        version=1,
+        colour="#00695c",
+        dark_colour="#80d8c9",
+        marker="8",
+        plugin="LipsumFTPlugin",  # Nam et al., 2024
+        knob="weight",
+        strength=1,
+        grid=(0.01, 0.1, 1, 10, 100),
+        settings={"reference": "initial"},
+    ),
+    "snd": Method(
+        about="SND: holds reference features near the previous or the first model; the number is λ",
+        version=1,
+        colour="#6d1f52",
+        dark_colour="#ec94c6",
+        marker="x",
+        plugin="SNDPlugin",  # Yu et al., 2024; the weights are 9 and 0.5 within
+        knob="weight",
+        strength=1,
+        grid=(0.1, 0.3, 1, 3, 10),
+    ),
+    "dive": Method(
+        about="DiVE: lets all reference features move by one vector; the number is λ",
+        version=1,
+        colour="#2e5d1f",
+        dark_colour="#9bd58a",
+        marker="+",
+        plugin="DiVEPlugin",  # Suzuki et al., 2026; the image term, second-hand
+        knob="weight",
+        strength=1,
+        grid=(0.1, 1, 10, 100, 1000),
+        settings={"reference": "initial"},
+    ),
     "fda": Method(
         about="FDA: keeps who is near whom, and how near, in the features of a batch; "
         "the number is λ",
