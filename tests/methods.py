@@ -25,7 +25,12 @@ from benchmarks.methods.registry import METHODS
 
 TAPS = ("backbone.1", "backbone.3", "backbone")
 """Two layers and the embedding of the toy models."""
-OPTIONS: Mapping[str, Any] = {"num_neighbors": 4, "taps": TAPS, "l2": 0.1}
+OPTIONS: Mapping[str, Any] = {
+    "num_neighbors": 4,
+    "taps": TAPS,
+    "l2": 0.1,
+    "teacher": "previous",
+}
 """Toy values by argument."""
 KNOWN_CLASSES = (0, 1)
 """Value of ``known_classes`` where the reference is the model as given."""
@@ -82,8 +87,6 @@ def _methods_on(base: type) -> tuple[str, ...]:
 
 WITH_CACHE = tuple(method for method in PLUGINS if "teacher_cache" in arguments(method))
 """Methods that compare the student with a teacher on each batch."""
-ON_EMBEDDING = _methods_on(EmbeddingPlugin)
-"""Methods that compare the embeddings [B, D] of a batch."""
 ON_GRAPH = _methods_on(GraphPlugin)
 """Methods that compare neighbour graphs, with parameters and batches of their own."""
 ON_WEIGHTS = _methods_on(AnchorPlugin)
@@ -94,6 +97,8 @@ ON_REFERENCE = tuple(
     if issubclass(kind, ReferenceDataPlugin) and (kind.reads_texts or not kind.reads_training_batch)
 )
 """Methods that need reference data."""
+ON_EMBEDDING = tuple(m for m in _methods_on(EmbeddingPlugin) if m not in ON_REFERENCE)
+"""Methods that compare the embeddings [B, D] of a training batch, and nothing else."""
 
 
 # ---- toys -----------------------------------------------------------------------------------
@@ -120,7 +125,7 @@ def toy_reference_data() -> ReferenceData:
     """Return reference images of the toys' size, and texts of the width of their features."""
     source = torch.Generator().manual_seed(5)
     images, texts = torch.randn(12, 1, 4, 4, generator=source), torch.randn(5, 8, generator=source)
-    return ReferenceData(images, texts, batch=6)
+    return ReferenceData(list(images), texts, batch=6)
 
 
 def needed(method: str) -> dict[str, Any]:
