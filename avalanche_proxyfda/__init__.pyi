@@ -1,5 +1,6 @@
 from ._version import __version__ as __version__
 from .checkpoint import Checkpoints as Checkpoints
+from .data.procedural import ProceduralImages as ProceduralImages
 from .data.reference import ReferenceData as ReferenceData
 from .data.sampler import HardClassBatchSampler as HardClassBatchSampler
 from .features.maps import find_feature_maps as find_feature_maps

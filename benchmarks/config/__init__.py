@@ -6,7 +6,16 @@ The package imports neither torch nor Avalanche.
 from benchmarks.config.complaints import complaint, unknown_key
 from benchmarks.config.keys import keys_help, later_keys
 from benchmarks.config.overrides import parse_overrides
-from benchmarks.config.parts import TEMPLATES, Backbone, Head, Panel, Train, Where, precision_of
+from benchmarks.config.parts import (
+    TEMPLATES,
+    Backbone,
+    Head,
+    Panel,
+    Reference,
+    Train,
+    Where,
+    precision_of,
+)
 from benchmarks.config.paths import path_configs
 from benchmarks.config.recipe_files import RECIPES, find_recipe
 from benchmarks.config.recipes import MethodRecipe, Recipe, load_recipe
@@ -25,6 +34,7 @@ __all__ = [
     "MethodRecipe",
     "Panel",
     "Recipe",
+    "Reference",
     "Sequence",
     "Train",
     "Where",

@@ -155,6 +155,41 @@ class Train:
     ] = "pil"
 
 
+@dataclass(frozen=True, config=STRICT)
+class Reference:
+    """Unlabelled images, and texts, for methods that compare on reference data."""
+
+    images: Annotated[
+        str | None,
+        key("procedural, folder:…, npz:…, or a set of torchvision; null: no", since_records=False),
+    ] = None
+    texts: Annotated[
+        str | None,
+        key("random, classes, or a text file with one text a line", since_records=False),
+    ] = None
+    count: Annotated[
+        int | None,
+        key("most images; null: all, or 2048 of procedural", since_records=False, ge=1),
+    ] = None
+    batch: Annotated[int, key("reference images of a step", since_records=False, ge=2)] = 64
+    seed: Annotated[int, key("seed of images, texts and batches", since_records=False, ge=0)] = 0
+
+
+def check_reference(part: Reference) -> None:
+    """Refuse keys of ``reference_data`` that have no effect without images.
+
+    Raises:
+        ValueError: names the key.
+    """
+    for name in ("texts", "count"):
+        value = getattr(part, name)
+        if part.images is None and value is not None:
+            raise ValueError(
+                f"reference_data.{name}={value} needs reference_data.images: set it to procedural, "
+                "folder:…, npz:… or a set of torchvision"
+            )
+
+
 _OWNERS = {"betas": ("adamw", "adam"), "momentum": ("sgd",)}
 """Keys of ``train`` that some optimizers do not have, with those that have them."""
 

@@ -12,7 +12,16 @@ from pydantic.dataclasses import dataclass
 from avalanche_proxyfda._files import expanded
 from benchmarks.config.complaints import complaint
 from benchmarks.config.fields import STRICT, key
-from benchmarks.config.parts import Backbone, Head, Panel, Train, Where, check_optimizer
+from benchmarks.config.parts import (
+    Backbone,
+    Head,
+    Panel,
+    Reference,
+    Train,
+    Where,
+    check_optimizer,
+    check_reference,
+)
 from benchmarks.config.streams import AnyStream, Concepts
 from benchmarks.methods.registry import (
     METHODS,
@@ -45,6 +54,7 @@ class Config:
     head: Head = Field(default_factory=Head)
     train: Train = Field(default_factory=Train)
     panel: Panel = Field(default_factory=Panel)
+    reference_data: Reference = Field(default_factory=Reference)
     where: Where = Field(default_factory=Where)
 
     def __post_init__(self) -> None:
@@ -57,6 +67,7 @@ class Config:
         if self.method == "lp-ft" and self.head.kind != "probe":
             raise ValueError(f"head.kind={self.head.kind!r}: lp-ft begins with a probe")
         check_optimizer(self.train)
+        check_reference(self.reference_data)
         sets = getattr(self.stream, "sets", ())
         if hasattr(self.stream, "sets") and not sets:
             raise ValueError("stream.sets needs at least one data set")

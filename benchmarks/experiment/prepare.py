@@ -15,7 +15,8 @@ from avalanche_proxyfda.models import Backbone
 from benchmarks.config import Config
 from benchmarks.experiment.data import load_data
 from benchmarks.experiment.measure import device_of
-from benchmarks.methods.plugins import plugins_of
+from benchmarks.experiment.reference import Reference, load_reference
+from benchmarks.methods.plugins import plugins_of, uses_reference
 from benchmarks.models.backbone import build_backbone
 from benchmarks.models.build import build_model, build_optimizer
 from benchmarks.streams.panel import PanelData
@@ -34,6 +35,7 @@ class Prepared:
         model: model with the parts ``tower`` and ``head``, on the device.
         optimizer: optimizer of the model.
         epochs: number of epochs, by experience.
+        reference: reference data; None if the method uses none.
     """
 
     device: torch.device
@@ -43,6 +45,7 @@ class Prepared:
     model: Any
     optimizer: torch.optim.Optimizer
     epochs: list[int]
+    reference: Reference | None = None
 
 
 def prepare(config: Config, only_check: bool = False) -> Prepared:
@@ -72,7 +75,12 @@ def prepare(config: Config, only_check: bool = False) -> Prepared:
     if config.train.compile and not only_check:
         model.compile()  # in place: names, heads and copies stay those of the plain model
     optimizer = build_optimizer(config, model)  # may freeze the tower
-    return Prepared(device, backbone, stream, panel, model, optimizer, epochs_of(config, stream))
+    reference = None
+    if uses_reference(config):
+        reference = load_reference(config, backbone, stream, model)
+        _seed(config.seed)
+    epochs = epochs_of(config, stream)
+    return Prepared(device, backbone, stream, panel, model, optimizer, epochs, reference)
 
 
 def _seed(seed: int) -> None:

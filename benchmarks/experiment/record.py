@@ -71,6 +71,7 @@ def record_of(
         folder: folder of the run's own files.
     """
     progress, wordless = trained.progress, trained.wordless
+    reference = trained.prepared.reference
     return Record(
         schema_version=SCHEMA_VERSION,
         run_id=trained.config.identity,
@@ -94,6 +95,7 @@ def record_of(
         cost=_cost(trained),
         resumed_from="; ".join(progress.resumed) or None,
         artefacts=keep(trained.config, trained.prepared, folder),
+        reference_data=None if reference is None else reference.about,
     )
 
 
@@ -160,7 +162,8 @@ def _cost(trained: Trained) -> Cost:
         samples=timer.samples,
         student_forwards=timer.forwards
         + getattr(trained.strategy, "extra_forwards", 0)
-        + sum(getattr(p, "mining_forwards", 0) for p in with_teacher),
+        + sum(getattr(p, "mining_forwards", 0) for p in with_teacher)
+        + sum(p.reference_forwards for p in with_teacher),
         teacher_forwards=sum(p.teacher_forwards for p in with_teacher),
         peak_rss_bytes=timer.peak_rss,
         peak_gpu_bytes=peak_memory(device),

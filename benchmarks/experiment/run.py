@@ -80,7 +80,8 @@ def _run(
     how = provenance(config, prepared.device, parallel)  # now: files may change during the run
     weights_hash = state_hash(prepared.model.tower)
     reset_peak_memory(prepared.device)
-    timer, method = StepTimer(after_step), plugins_of(config)
+    reference = prepared.reference and prepared.reference.data
+    timer, method = StepTimer(after_step), plugins_of(config, reference)
     trained = learn(config, prepared, timer, method, progress, folder, checkpoint)
     return computed_by_main(lambda: record_of(trained, how, weights_hash, selection, folder))
 
@@ -195,6 +196,8 @@ def _checkpoints(
         return None
     where, version = config.where, METHODS[config.method].version
     images = {"the images of the stream": prepared.stream.summary["split_sha256"]}
+    if prepared.reference is not None:
+        images["the reference images"] = prepared.reference.about.images_sha256
     images |= {f"the images of the panel's {d.images.name}": d.sha256 for d in prepared.panel}
     return Checkpoints(
         strategy,

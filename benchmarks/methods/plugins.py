@@ -8,11 +8,16 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import torch
+
 from avalanche_proxyfda import plugins
+from avalanche_proxyfda.data.reference import ReferenceData
 from benchmarks.config import Config
 from benchmarks.methods.registry import METHODS, check_method
 
 REFERENCES = ("teacher", "anchor")
+_ANY_REFERENCE = ReferenceData(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1), batch=1)
+"""Stands for a run's reference data where a plugin is built to check its options alone."""
 _FLAGS = (bool, "bool", bool | None, "bool | None")
 """Types of arguments that take true and false."""
 
@@ -81,7 +86,44 @@ def make_plugins(
     return [getattr(plugins, known.plugin)(**given, **options)]
 
 
-def plugins_of(config: Config) -> list[Any]:
+def uses_reference(config: Config) -> bool:
+    """Return True if the run's plugin compares on reference data.
+
+    A method on reference data alone always does. Any other plugin on features does so with
+    ``options.reference_data=true``.
+
+    Raises:
+        TypeError: if the option is neither true nor false.
+        ValueError: if the plugin needs reference images or texts that the configuration lacks,
+            or is no plugin on features.
+    """
+    name, asked = METHODS[config.method].plugin, config.options.get("reference_data", False)
+    if not isinstance(asked, bool):
+        raise TypeError(f"options.reference_data={asked!r}: give true or false")
+    kind = getattr(plugins, name) if name is not None else None
+    needs = not getattr(kind, "reads_training_batch", True)
+    if not (needs or asked):
+        return False
+    if "reference_data" not in arguments_of(config.method):
+        raise ValueError(
+            f"options.reference_data=true: {config.method} compares no features, so it takes no "
+            "reference data; leave the option out"
+        )
+    part = config.reference_data
+    if part.images is None:
+        raise ValueError(
+            f"{config.method} compares on reference data: set reference_data.images=procedural, "
+            "folder:…, npz:… or a set of torchvision"
+        )
+    if getattr(kind, "reads_texts", False) and part.texts is None:
+        raise ValueError(
+            f"{config.method} compares with reference texts: set reference_data.texts=random, "
+            "classes or a text file"
+        )
+    return True
+
+
+def plugins_of(config: Config, reference: ReferenceData | None = None) -> list[Any]:
     """Return the plugin of a run in a list, which is empty for a method without a plugin.
 
     Every method learns from the batches that ``train`` describes. A plugin with the option
@@ -90,6 +132,8 @@ def plugins_of(config: Config) -> list[Any]:
 
     Args:
         config: configuration of the run.
+        reference: the reference data of a run that uses it; None stands for any, for a check of
+            the configuration.
 
     Raises:
         TypeError, ValueError: for an option that the plugin does not have, with the nearest
@@ -109,6 +153,10 @@ def plugins_of(config: Config) -> list[Any]:
     if "teacher_cache" in names:
         options.setdefault("teacher_cache", config.where.teacher_cache)
         options.setdefault("cache_dir", config.where.cache_dir)
+    if uses_reference(config):
+        options["reference_data"] = _ANY_REFERENCE if reference is None else reference
+    else:
+        options.pop("reference_data", None)
     return make_plugins(config.method, config.strength, config.reference, config.seed, options)
 
 

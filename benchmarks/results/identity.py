@@ -22,12 +22,19 @@ LATER_KEYS: Mapping[str, Any] = {
     "train.deterministic": False,
     "train.compile": False,
     "train.pipeline": "pil",
+    "reference_data.images": None,
+    "reference_data.texts": None,
+    "reference_data.count": None,
+    "reference_data.batch": 64,
+    "reference_data.seed": 0,
 }
 """Keys that are younger than the first records, with their defaults in JSON's types.
 
 Each default gives the numbers that runs gave before the key existed. The schema marks the same
 keys with ``since_records=False``.
 """
+LATER_PARTS = ("reference_data",)
+"""Parts that are younger than the first records; an identity leaves out an empty one."""
 UNRESOLVED: Mapping[str, Any] = {"train.precision": "auto"}
 """Values that a run replaces before it begins; until then they stand for the default."""
 
@@ -58,7 +65,7 @@ def _without_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
         held = content.get(part, {})
         if name in held and held[name] in (default, UNRESOLVED.get(key, default)):
             content[part] = {k: v for k, v in held.items() if k != name}
-    return content
+    return {k: v for k, v in content.items() if v or k not in LATER_PARTS}
 
 
 def run_id_of(config: Mapping[str, Any]) -> str:

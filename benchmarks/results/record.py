@@ -213,6 +213,16 @@ class Outcome:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class ReferenceData:
+    """Unlabelled images, and texts, beside the stream."""
+
+    images: Count
+    images_sha256: Sha256
+    texts: Count | None = None
+    texts_sha256: Sha256 | None = None
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Cost:
     """Time, memory and counts of the run."""
 
@@ -258,6 +268,9 @@ class Record:
     cost: Cost | None
     resumed_from: str | None
     artefacts: dict[str, Sha256]
+    reference_data: Annotated[
+        ReferenceData | None, Field(description="null: the method uses none")
+    ] = None
 
     def __post_init__(self) -> None:
         absent = [key for key in _NEEDED if key not in self.how.config]
@@ -314,6 +327,8 @@ def plain(record: Record) -> dict[str, Any]:
     machine = content["how"]["machine"]
     if machine["cpu"] is None:
         del machine["cpu"]
+    if content["reference_data"] is None:
+        del content["reference_data"]
     cost = content["cost"]
     if cost is not None and cost["loader_seconds_per_step"] is None:
         del cost["loader_seconds_per_step"]
