@@ -72,6 +72,8 @@ class Method:
 
 
 _ON_BATCHES = {"options": {"feature_module": "tower"}}
+_ON_IMAGES = {"reference_data": {"images": "procedural"}}  # for those who have no images
+_ON_IMAGES_AND_TEXTS = {"reference_data": {"images": "procedural", "texts": "random"}}
 
 METHODS: dict[str, Method] = {
     "finetune": Method(
@@ -186,7 +188,7 @@ METHODS: dict[str, Method] = {
         knob="weight",
         strength=1,
         grid=(0.1, 0.3, 1, 3, 10),
-        settings={"reference": "initial"},
+        settings={"reference": "initial", **_ON_IMAGES_AND_TEXTS},
     ),
     "lipsum-ft": Method(
         about="Lipsum-FT: keeps the logits of training images with random texts; the number is λ",
@@ -198,7 +200,7 @@ METHODS: dict[str, Method] = {
         knob="weight",
         strength=1,
         grid=(0.01, 0.1, 1, 10, 100),
-        settings={"reference": "initial"},
+        settings={"reference": "initial", **_ON_IMAGES_AND_TEXTS},
     ),
     "snd": Method(
         about="SND: holds reference features near the previous or the first model; the number is λ",
@@ -210,6 +212,7 @@ METHODS: dict[str, Method] = {
         knob="weight",
         strength=1,
         grid=(0.1, 0.3, 1, 3, 10),
+        settings=_ON_IMAGES,
     ),
     "dive": Method(
         about="DiVE: lets all reference features move by one vector; the number is λ",
@@ -221,7 +224,7 @@ METHODS: dict[str, Method] = {
         knob="weight",
         strength=1,
         grid=(0.1, 1, 10, 100, 1000),
-        settings={"reference": "initial"},
+        settings={"reference": "initial", **_ON_IMAGES},
     ),
     "fda": Method(
         about="FDA: keeps who is near whom, and how near, in the features of a batch; "
