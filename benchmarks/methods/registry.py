@@ -183,7 +183,7 @@ METHODS: dict[str, Method] = {
         version=1,
         colour="#7a4a00",
         dark_colour="#e3b76b",
-        marker="*",
+        marker="1",
         plugin="ZSCLPlugin",  # Zheng et al., 2023; the distillation alone, T = 2
         knob="weight",
         strength=1,
