@@ -20,9 +20,9 @@ class DiVELoss(nn.Module):
     m begins at zero, and receives no gradient. So loss and gradient are exactly zero where
     student and teacher agree and m is zero. A shift of all features by m costs nothing.
 
-    The formula comes from the paper's abstract and from summaries; no code is public. The start of m, the
-    order of the two steps and the features without a norm are ours. The paper's second term,
-    which compares pairs of image and text, is left out.
+    The formula comes from the paper's abstract and from summaries; no code is public. The start
+    of m, the order of the two steps and the features without a norm are ours. The paper's second
+    term, which compares pairs of image and text, is left out.
 
     Args:
         decay: share of the earlier mean, from 0 to below 1.
