@@ -82,7 +82,7 @@ def _colours(random: np.random.Generator, count: int) -> Floats:
 
 def _axes(size: int) -> tuple[Floats, Floats]:
     """Return the coordinates of rows [H, 1] and of columns [1, W], in [0, 1)."""
-    axis = (np.arange(size, dtype=np.float32) + 0.5) / size
+    axis: Floats = ((np.arange(size) + 0.5) / size).astype(np.float32)
     return axis[:, None], axis[None, :]
 
 

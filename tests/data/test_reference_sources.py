@@ -96,7 +96,7 @@ def test_a_folder_gives_all_images_below_it(tmp_path: Path) -> None:
         place = tmp_path / name
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.suffix == ".txt":
-            place.write_text("no image")
+            place.write_text("no image", encoding="utf-8")
         else:
             Image.new("L", (9, 7), 200).save(place)
     found = image_folder(tmp_path, view)
@@ -108,7 +108,7 @@ def test_a_folder_gives_all_images_below_it(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
     with pytest.raises(ValueError, match=r"holds no image among 1 files: give a folder with .bmp"):
         image_folder(tmp_path, view)
     with pytest.raises(FileNotFoundError, match="no folder of reference images at"):
@@ -164,7 +164,7 @@ def test_texts_of_a_file_and_of_classes(tmp_path: Path) -> None:
 
 
 def test_bad_texts_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "empty.txt").write_text("\n", encoding="utf-8")
     (tmp_path / "latin.txt").write_bytes("Kälbchen".encode("latin-1"))
     for name, kind in (
         ("empty.txt", ValueError),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from avalanche_proxyfda.models.text_tower import TextTower
 from avalanche_proxyfda.plugins.base.beside import Beside
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
 from avalanche_proxyfda.plugins.base.reference_only import ReferenceOnlyPlugin
+from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
 from tests.plugins.toys import Plain, classic, learn, strategy
 
 
@@ -99,6 +101,25 @@ def test_text_features_are_the_same_for_student_and_teacher() -> None:
     for beside in seen:
         assert torch.equal(beside.student_texts, features)
         assert torch.equal(beside.teacher_texts, features)
+
+
+def test_a_training_with_texts_that_was_broken_off_ends_the_same(tmp_path: Path) -> None:
+    def make() -> list[Logits]:
+        return [Logits(reference_data=reference(TOKENS))]
+
+    own = make()
+    whole = train(build(TwoTowers, *own, BreakOff()), classic(2), tmp_path / "whole", every=None)
+    for step in (6, 10):  # between the experiences, and in the second one
+        rest = make()
+        folder = tmp_path / str(step)
+        with pytest.raises(BrokenOffError):
+            train(build(TwoTowers, *make(), BreakOff(step)), classic(2), folder, every=2)
+        again = train(build(TwoTowers, *rest, BreakOff()), classic(2), folder, every=2)
+        assert alike(whole, again), step
+        for left, right in zip(own[0].seen[-2:], rest[0].seen[-2:], strict=True):
+            assert torch.equal(left.teacher_texts, right.teacher_texts)
+            assert torch.equal(left.initial_texts, right.initial_texts)
+            assert torch.equal(left.initial, right.initial)
 
 
 @pytest.mark.parametrize(

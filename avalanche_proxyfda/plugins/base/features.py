@@ -172,18 +172,19 @@ class FeaturePlugin(ReferenceDataPlugin):
 
     def make_reference(self, strategy: Strategy) -> CachedTeacher:
         """Return a teacher that reads the places of all plugins with the same teacher."""
-        made = CachedTeacher(FeatureTeacher(strategy.model, self._shared_places(strategy)))
+        made = CachedTeacher(FeatureTeacher(strategy.model, self.shared_places(strategy)))
         return self.with_text_tower(strategy, made)
 
     def restore_reference(self, strategy: Strategy, state: Any) -> CachedTeacher:
         """Return the teacher of a saved state."""
-        return CachedTeacher.restore(strategy.model, self._shared_places(strategy), state)
+        return CachedTeacher.restore(strategy.model, self.shared_places(strategy), state)
 
     def reference_state(self, reference: CachedTeacher) -> Any:
         """Return the teacher's weights and buffers."""
         return reference.state_dict()
 
-    def _shared_places(self, strategy: Strategy) -> list[FeatureSource]:
+    def shared_places(self, strategy: Strategy) -> list[FeatureSource]:
+        """Return the places of all plugins with the same teacher."""
         model = unwrap(strategy.model)
         plugins = [p for p in strategy.plugins if isinstance(p, FeaturePlugin)]
         return [s for p in plugins if p.choice == self.choice for s in p.checked_places(model)]

@@ -138,6 +138,10 @@ class ReferenceDataPlugin(ReferencePlugin[CachedTeacher]):
         """Return the places that the method reads."""
         raise NotImplementedError
 
+    def shared_places(self, strategy: Strategy) -> list[FeatureSource]:
+        """Return the places of all plugins with the same teacher."""
+        raise NotImplementedError
+
     # ---- an experience ----------------------------------------------------------------
 
     def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
@@ -167,9 +171,10 @@ class ReferenceDataPlugin(ReferencePlugin[CachedTeacher]):
             self.initial_reference = self._find_initial(strategy, saved)
             teachers["initial"] = self.initial_reference
         kept, self._answers = self._answers, {}
-        states = saved.get("answers", {})
         for role, teacher in teachers.items():
-            self._answers[role] = self._answers_of(strategy, teacher, kept, states.get(role))
+            lives = inside or role == "initial" or self.choice == "initial"
+            state = saved.get("answers", {}).get(role) if lives else None
+            self._answers[role] = self._answers_of(strategy, teacher, kept, state)
         self._pass = self._find_pass(strategy, resumed.get("safe", ()))
 
     def _check_saved(self, data: ReferenceData, saved: Mapping[str, Any]) -> None:
@@ -251,7 +256,7 @@ class ReferenceDataPlugin(ReferencePlugin[CachedTeacher]):
                     return own
         state = saved.get("initial")
         if state is not None and state != _SAME:
-            return CachedTeacher.restore(strategy.model, self.sources, state)
+            return CachedTeacher.restore(strategy.model, self.shared_places(strategy), state)
         return self.reference
 
     def with_text_tower(self, strategy: Strategy, teacher: CachedTeacher) -> CachedTeacher:
@@ -332,8 +337,8 @@ class ReferenceDataPlugin(ReferencePlugin[CachedTeacher]):
     def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """End an experience; drop the values of a teacher that no later experience needs."""
         super().after_training_exp(strategy, **kwargs)
-        kept = (self.reference, self.initial_reference)
-        self._answers = {r: a for r, a in self._answers.items() if a.teacher in kept}
+        kept = {"teacher": self.reference, "initial": self.initial_reference}
+        self._answers = {r: a for r, a in self._answers.items() if a.teacher is kept[r]}
 
     def stop(self) -> None:
         """End an experience, also after an exception; release the student."""

@@ -55,7 +55,7 @@ class _Stream:
 
 def test_texts_are_features_of_the_backbone_s_tower(tmp_path: Path) -> None:
     backbone, stream = build_backbone(made(tmp_path)), _Stream()
-    (tmp_path / "words.txt").write_text("a cat\nan owl\n")
+    (tmp_path / "words.txt").write_text("a cat\nan owl\n", encoding="utf-8")
     counts, hashes = {}, set()
     for name in ("classes", "random", "words.txt"):
         part = {"texts": name}
