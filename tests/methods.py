@@ -10,19 +10,27 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from avalanche_proxyfda import plugins
+from avalanche_proxyfda.data.reference import ReferenceData
 from avalanche_proxyfda.plugins.base.anchored import AnchorPlugin
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingPlugin
 from avalanche_proxyfda.plugins.base.graph import GraphPlugin
 from avalanche_proxyfda.plugins.base.learned import LearnedLossPlugin
+from avalanche_proxyfda.plugins.base.reference_data import ReferenceDataPlugin
 from benchmarks.methods.plugins import REFERENCES, arguments_of
 from benchmarks.methods.registry import METHODS
 
 TAPS = ("backbone.1", "backbone.3", "backbone")
 """Two layers and the embedding of the toy models."""
-OPTIONS: Mapping[str, Any] = {"num_neighbors": 4, "taps": TAPS, "l2": 0.1, "any_optimizer": True}
+OPTIONS: Mapping[str, Any] = {
+    "num_neighbors": 4,
+    "taps": TAPS,
+    "l2": 0.1,
+    "any_optimizer": True,
+}
 """Toy values by argument."""
 KNOWN_CLASSES = (0, 1)
 """Value of ``known_classes`` where the reference is the model as given."""
@@ -33,7 +41,7 @@ NOT_IN_REGISTRY = {"lp-ft": "LPFTPlugin"}
 """Plugins of methods that the registry takes for plain fine-tuning."""
 KNOBS = {"lp-ft": "l2"}
 """Strengths of methods without a knob in the registry."""
-STRENGTHS = {"ldifs": 0.5, "rift": 0.1}
+STRENGTHS = {"ldifs": 0.5, "rift": 0.1, "zscl": 1e-3, "lipsum-ft": 1e-3, "snd": 0.1, "dive": 0.1}
 """Strengths of methods whose default is too large for toys."""
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "fda-shuffled": ("fda", {"hard_class_batches": False}),
@@ -79,12 +87,18 @@ def _methods_on(base: type) -> tuple[str, ...]:
 
 WITH_CACHE = tuple(method for method in PLUGINS if "teacher_cache" in arguments(method))
 """Methods that compare the student with a teacher on each batch."""
-ON_EMBEDDING = _methods_on(EmbeddingPlugin)
-"""Methods that compare the embeddings [B, D] of a batch."""
 ON_GRAPH = _methods_on(GraphPlugin)
 """Methods that compare neighbour graphs, with parameters and batches of their own."""
 ON_WEIGHTS = _methods_on(AnchorPlugin)
 """Methods that act on weights."""
+ON_REFERENCE = tuple(
+    method
+    for method, kind in PLUGINS.items()
+    if issubclass(kind, ReferenceDataPlugin) and (kind.reads_texts or not kind.reads_training_batch)
+)
+"""Methods that need reference data."""
+ON_EMBEDDING = tuple(m for m in _methods_on(EmbeddingPlugin) if m not in ON_REFERENCE)
+"""Methods that compare the embeddings [B, D] of a training batch, and nothing else."""
 
 
 # ---- toys -----------------------------------------------------------------------------------
@@ -107,6 +121,18 @@ def reference_argument(name: str) -> str:
     return argument
 
 
+def toy_reference_data() -> ReferenceData:
+    """Return reference images of the toys' size, and texts of the width of their features."""
+    source = torch.Generator().manual_seed(5)
+    images, texts = torch.randn(12, 1, 4, 4, generator=source), torch.randn(5, 8, generator=source)
+    return ReferenceData(list(images), texts, batch=6)
+
+
+def needed(method: str) -> dict[str, Any]:
+    """Return the options without which the plugin of a method is refused."""
+    return {"reference_data": toy_reference_data()} if method in ON_REFERENCE else {}
+
+
 def toy_plugin(name: str, /, **options: Any) -> Any:
     """Return a new plugin that suits the models of ``tests.plugins.toys``.
 
@@ -119,6 +145,7 @@ def toy_plugin(name: str, /, **options: Any) -> Any:
     aliases = {"strength": strength_argument(name), "reference": reference_argument(name)}
     options = {aliases.get(key, key): value for key, value in options.items()}
     values = {**accepted(name, **OPTIONS), aliases["reference"]: "previous"}
+    values |= needed(method)
     if options.get("teacher") == "initial":
         values |= accepted(name, known_classes=KNOWN_CLASSES)
     if method in STRENGTHS:

@@ -19,7 +19,15 @@ from avalanche_proxyfda import FeatureTap, FeatureTeacher
 from avalanche_proxyfda.features.pooling import pool_features
 from avalanche_proxyfda.losses import L2SPLoss
 from avalanche_proxyfda.weights import GradientProjection, SelectiveDecay
-from tests.methods import ON_EMBEDDING, WITH_CACHE, accepted, arguments, toy_loss, toy_plugin
+from tests.methods import (
+    ON_EMBEDDING,
+    ON_REFERENCE,
+    WITH_CACHE,
+    accepted,
+    arguments,
+    toy_loss,
+    toy_plugin,
+)
 
 BATCH, DIM = 64, 512
 
@@ -91,6 +99,7 @@ NO_CHECKPOINTS = pytest.mark.skipif(
     [
         pytest.param(method, marks=NO_CHECKPOINTS if method in ("proxy-fda", "rkd") else ())
         for method in WITH_CACHE
+        if method not in ON_REFERENCE
     ],
 )
 def test_a_live_teacher_costs_a_third_and_the_loss_next_to_nothing(

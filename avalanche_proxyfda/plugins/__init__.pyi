@@ -1,9 +1,11 @@
 from .adam_spd import AdamSPDPlugin as AdamSPDPlugin
 from .averaging import AveragingPlugin as AveragingPlugin
 from .digrap import DiGraPPlugin as DiGraPPlugin
+from .dive import DiVEPlugin as DiVEPlugin
 from .fda import FDAPlugin as FDAPlugin
 from .l2sp import L2SPPlugin as L2SPPlugin
 from .ldifs import LDIFSPlugin as LDIFSPlugin
+from .lipsum import LipsumFTPlugin as LipsumFTPlugin
 from .lp_ft import LPFTPlugin as LPFTPlugin
 from .lwf import LwFPlugin as LwFPlugin
 from .magmax import MagMaxPlugin as MagMaxPlugin
@@ -11,4 +13,6 @@ from .pkt import PKTPlugin as PKTPlugin
 from .proxy_fda import ProxyFDAPlugin as ProxyFDAPlugin
 from .rift import RIFTPlugin as RIFTPlugin
 from .rkd import RKDPlugin as RKDPlugin
+from .snd import SNDPlugin as SNDPlugin
 from .wise_ft import WiSEFTPlugin as WiSEFTPlugin
+from .zscl import ZSCLPlugin as ZSCLPlugin

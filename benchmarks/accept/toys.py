@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from avalanche_proxyfda import EfficientNaive, LPFTPlugin
-from benchmarks.methods.plugins import arguments_of, make_plugins
+from avalanche_proxyfda.data.reference import ReferenceData
+from benchmarks.methods.plugins import arguments_of, make_plugins, needs_reference
 from benchmarks.methods.registry import METHODS
 from benchmarks.perf.arms import strength_of
 
@@ -125,6 +126,9 @@ def plugins_for(method: str, **options: Any) -> list[Any]:
         "teacher_cache": "off",
     }
     given = {name: value for name, value in {**usual, **options}.items() if name in names}
+    if needs_reference(method):
+        texts = torch.randn(5, WIDTH, generator=torch.Generator().manual_seed(8))
+        given["reference_data"] = ReferenceData(Shapes(24, seed=7), texts, batch=8)
     first: list[Any] = [LPFTPlugin()] if method == "lp-ft" else []
     return first + make_plugins(method, strength_of(method), "previous", 0, given)
 

@@ -86,10 +86,22 @@ def make_plugins(
     return [getattr(plugins, known.plugin)(**given, **options)]
 
 
+def needs_reference(method: str) -> bool:
+    """Return True if the plugin of a method compares reference images, or has reference texts.
+
+    Raises:
+        ValueError: for an unknown method.
+    """
+    name = METHODS[check_method(method)].plugin
+    kind = getattr(plugins, name) if name is not None else None
+    with_texts = getattr(kind, "reads_texts", False)
+    return bool(with_texts or not getattr(kind, "reads_training_batch", True))
+
+
 def uses_reference(config: Config) -> bool:
     """Return True if the run's plugin compares on reference data.
 
-    A method on reference data alone always does. Any other plugin on features does so with
+    A method that needs reference data always does. Any other plugin on features does so with
     ``options.reference_data=true``.
 
     Raises:
@@ -101,8 +113,7 @@ def uses_reference(config: Config) -> bool:
     if not isinstance(asked, bool):
         raise TypeError(f"options.reference_data={asked!r}: give true or false")
     kind = getattr(plugins, name) if name is not None else None
-    needs = not getattr(kind, "reads_training_batch", True)
-    if not (needs or asked):
+    if not (asked or needs_reference(config.method)):
         return False
     if "reference_data" not in arguments_of(config.method):
         raise ValueError(

@@ -72,6 +72,8 @@ class Method:
 
 
 _ON_BATCHES = {"options": {"feature_module": "tower"}}
+_ON_IMAGES = {"reference_data": {"images": "procedural"}}  # for those who have no images
+_ON_IMAGES_AND_TEXTS = {"reference_data": {"images": "procedural", "texts": "random"}}
 
 METHODS: dict[str, Method] = {
     "finetune": Method(
@@ -223,6 +225,54 @@ METHODS: dict[str, Method] = {
         knob="decay",
         strength=0.999,
         grid=(0.9, 0.97, 0.99, 0.999, 0.9999),
+    ),
+    "zscl": Method(
+        about="ZSCL: keeps similarities of reference images and texts, both ways; the number is λ",
+        version=1,
+        colour="#7a4a00",
+        dark_colour="#e3b76b",
+        marker="1",
+        plugin="ZSCLPlugin",  # Zheng et al., 2023; the distillation alone, T = 2
+        knob="weight",
+        strength=1,
+        grid=(0.1, 0.3, 1, 3, 10),
+        settings={"reference": "initial", **_ON_IMAGES_AND_TEXTS},
+    ),
+    "lipsum-ft": Method(
+        about="Lipsum-FT: keeps the logits of training images with random texts; the number is λ",
+        version=1,
+        colour="#00695c",
+        dark_colour="#80d8c9",
+        marker="8",
+        plugin="LipsumFTPlugin",  # Nam et al., 2024
+        knob="weight",
+        strength=1,
+        grid=(0.01, 0.1, 1, 10, 100),
+        settings={"reference": "initial", **_ON_IMAGES_AND_TEXTS},
+    ),
+    "snd": Method(
+        about="SND: holds reference features near the previous or the first model; the number is λ",
+        version=1,
+        colour="#6d1f52",
+        dark_colour="#ec94c6",
+        marker="x",
+        plugin="SNDPlugin",  # Yu et al., 2024; the weights are 9 and 0.5 within
+        knob="weight",
+        strength=1,
+        grid=(0.1, 0.3, 1, 3, 10),
+        settings=_ON_IMAGES,
+    ),
+    "dive": Method(
+        about="DiVE: lets all reference features move by one vector; the number is λ",
+        version=1,
+        colour="#2e5d1f",
+        dark_colour="#9bd58a",
+        marker="+",
+        plugin="DiVEPlugin",  # Suzuki et al., 2026; the image term, second-hand
+        knob="weight",
+        strength=1,
+        grid=(0.1, 1, 10, 100, 1000),
+        settings={"reference": "initial", **_ON_IMAGES},
     ),
     "fda": Method(
         about="FDA: keeps who is near whom, and how near, in the features of a batch; "

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from avalanche_proxyfda import EfficientNaive, LPFTPlugin
+from avalanche_proxyfda.data.reference import ReferenceData
 from avalanche_proxyfda.models import load_backbone
 from benchmarks.experiment.training import KeptInEval
-from benchmarks.methods.plugins import arguments_of, make_plugins
+from benchmarks.methods.plugins import arguments_of, make_plugins, needs_reference
 from benchmarks.methods.registry import METHODS
 from benchmarks.models import tiny_clip
 from benchmarks.perf.stepping import Stepper, share_memory
@@ -29,6 +30,7 @@ from benchmarks.perf.stepping import Stepper, share_memory
 TINY = "tiny-clip"
 PLAIN = "finetune"
 UNITS = 100  # outputs of the head
+TEXTS = 80  # reference texts, as many as Lipsum-FT's random strings
 _ENDLESS = 10**6  # epochs
 
 
@@ -170,6 +172,9 @@ class Bench:
         images = MemoryImages(setting.batch * setting.batches, side, classes, setting.seed)
         stream: Any = benchmark_from_datasets(train=[as_classification_dataset(images)])
         (self.experience,) = stream.train_stream
+        unlabelled = MemoryImages(setting.batch, side, classes, setting.seed + 1)
+        texts = torch.randn(TEXTS, dim, generator=torch.Generator().manual_seed(setting.seed))
+        self.reference_data = ReferenceData(unlabelled, texts, batch=setting.batch)
 
     def strategy(self, arm: Arm, last: Sequence[Any] = (), first: Sequence[Any] = ()) -> Any:
         """Make the strategy of an arm, with a copy of the model, AdamW, accuracy and loss.
@@ -185,8 +190,11 @@ class Bench:
         if not METHODS[arm.method].trains_tower:
             model.tower.requires_grad_(False)
             plugins.append(KeptInEval(all_of_it=True))
+        options = dict(arm.options)
+        if needs_reference(arm.method):
+            options["reference_data"] = self.reference_data
         plugins += make_plugins(
-            arm.method, strength_of(arm.method), "previous", setting.seed, arm.options
+            arm.method, strength_of(arm.method), "previous", setting.seed, options
         )
         plain = setting.precision == "float32"
         kind: Any = Naive if plain else EfficientNaive

@@ -22,6 +22,8 @@ LOSSES = (
     "proxy-fda-detached",
 )
 """Every loss, and variants of losses."""
+WITH_TEXTS = ("zscl", "lipsum-ft")
+"""Losses that take text features too."""
 
 
 def features(batch: int, dim: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -45,6 +47,29 @@ class OnList(nn.Module):
         return self.loss(self.split(student), self.split(teacher))
 
 
+class WithTexts(nn.Module):
+    """A loss on images and texts, with a scale that suits toys, and fixed texts."""
+
+    def __init__(self, loss: Any, dim: int) -> None:
+        super().__init__()
+        self.loss, loss.scale = loss, 4.0
+        self.register_buffer("texts", features(5, dim, 77))
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Any:
+        return self.loss(student, teacher, self.texts)
+
+
+class OneTeacher(nn.Module):
+    """A loss with two teachers, which are one."""
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Any:
+        return self.loss(student, teacher, teacher)
+
+
 def weights_of(rows: Tensor) -> list[Tensor]:
     """Two tensors in the place of weights."""
     return [rows, rows[:3] * 2]
@@ -66,6 +91,10 @@ def loss_on_rows(
     loss = toy_loss(name, dim, batch, **options)
     if method_of(name) in ON_WEIGHTS:
         return OnList(loss, weights_of)
+    if name in WITH_TEXTS:
+        return WithTexts(loss, dim)
+    if name == "snd":
+        return OneTeacher(loss)
     if "taps" in arguments(name):
         return OnList(
             loss,

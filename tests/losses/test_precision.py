@@ -19,6 +19,8 @@ LARGE = (*(n for n in WITH_LOSS if n in ON_FEATURES), "rift-spectrum", "rift-pro
 HALVES = (torch.bfloat16, torch.float16)
 VALUE, SLOPE = 1e-5, 1e-4
 """Largest relative errors of a value, and of a float32 gradient by its norm."""
+DIVERGENCE = 3e-5
+"""The same of a value that is a sum of differences of logarithms, of both signs."""
 SLOPES = {torch.bfloat16: 2**-8, torch.float16: 2**-9}
 """The same of a gradient that is rounded to the features' type; small float16 are subnormal."""
 
@@ -60,7 +62,7 @@ def errors(name: str, batch: int, half: torch.dtype, dtype: torch.dtype) -> tupl
 @pytest.mark.parametrize("name", ON_FEATURES)
 def test_a_small_batch_agrees_with_float64(name: str, half: torch.dtype) -> None:
     value, slope = errors(name, 16, half, torch.float32)
-    assert value <= VALUE and slope <= SLOPE
+    assert value <= (DIVERGENCE if name == "zscl" else VALUE) and slope <= SLOPE
     value, slope = errors(name, 16, half, half)
     assert value <= VALUE and slope <= SLOPES[half]
 
@@ -69,4 +71,4 @@ def test_a_small_batch_agrees_with_float64(name: str, half: torch.dtype) -> None
 def test_a_large_batch_agrees_with_float64(name: str) -> None:
     batch = 128 if name == "rkd" else 256  # its angles grow with the cube of the batch
     value, slope = errors(name, batch, torch.bfloat16, torch.float32)
-    assert value <= VALUE and slope <= SLOPE
+    assert value <= (DIVERGENCE if name == "zscl" else VALUE) and slope <= SLOPE

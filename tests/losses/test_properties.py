@@ -19,10 +19,14 @@ from tests.methods import ON_GRAPH, WITH_CACHE, accepted, method_of, toy_loss
 from tests.reference import fda as fda_loops
 from tests.reference import rift as rift_loops
 from tests.reference.distillation import distillation as distillation_loops
+from tests.reference.dive import dive as dive_loops
 from tests.reference.ldifs import ldifs as ldifs_loops
+from tests.reference.lipsum import lipsum as lipsum_loops
 from tests.reference.pkt import pkt as pkt_loops
 from tests.reference.proxy_fda import proxy_fda as proxy_fda_loops
 from tests.reference.rkd import rkd as rkd_loops
+from tests.reference.snd import snd as snd_loops
+from tests.reference.zscl import zscl as zscl_loops
 
 settings.register_profile(
     "losses",
@@ -264,7 +268,7 @@ RIVALS = tuple(
 def same_width(batch: Batch, name: str) -> tuple[Tensor, Tensor]:
     """Student and teacher of one width, of sizes that the method can compare in its precision."""
     edges, dtype = [batch.student_edge, batch.teacher_edge], batch.dtype
-    if name == "rkd" or name.startswith("rift"):  # 1e20 squared is no float32
+    if name in ("rkd", "dive") or name.startswith("rift"):  # 1e20 squared is no float32
         edges = ["none" if e == "huge" else e for e in edges]
     if name.startswith("rift") and dtype == torch.float16:
         # relative to a teacher that hardly varies, slopes are steeper than float16 can hold
@@ -287,6 +291,11 @@ def test_rivals_are_finite_and_zero_at_the_teacher(name: str, batch: Batch) -> N
     assert gradient.abs().sum() <= (1e-6 if rounded else 0)
 
 
+def words(rows: Tensor) -> Tensor:
+    """Return the text features of the toy losses."""
+    return features(5, rows.shape[1], 77)
+
+
 LOOPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ldifs": lambda s, t: ldifs_loops(
         [x[:, None] for x in (s, s, s)], [x[:, None] for x in (t, t, t)], ["row", "token", "row"]
@@ -298,6 +307,10 @@ LOOPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "rift-learned": lambda s, t: rift_loops.identity(s, t) + 0.5 * rift_loops.mean_term(s, t),
     "rift-uncentered": rift_loops.uncentred_identity,
     "lwf": lambda s, t: distillation_loops(s, t, 2.0),
+    "zscl": lambda s, t: zscl_loops(s, t, words(s), words(s), 4.0, 2.0),
+    "lipsum-ft": lambda s, t: lipsum_loops(s, t, words(s), 4.0),
+    "snd": lambda s, t: snd_loops(s, t, t, (9.0, 0.5), 0.2, 6.0, True, True),
+    "dive": lambda s, t: dive_loops(s, t, torch.zeros(s.shape[1])),
 }
 
 

@@ -16,7 +16,7 @@ from avalanche_proxyfda.plugins.base.beside import Beside
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
 from avalanche_proxyfda.plugins.base.reference_only import ReferenceOnlyPlugin
 from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
-from tests.methods import WITH_CACHE, toy_plugin
+from tests.methods import ON_REFERENCE, WITH_CACHE, toy_plugin
 from tests.plugins.toys import Multi, Plain, classic, learn, same, strategy, tasks
 
 
@@ -132,7 +132,7 @@ def test_the_student_reads_reference_images_in_training_mode_with_gradient() -> 
     assert not same(*ends)
 
 
-@pytest.mark.parametrize("name", WITH_CACHE)
+@pytest.mark.parametrize("name", [name for name in WITH_CACHE if name not in ON_REFERENCE])
 def test_every_feature_plugin_takes_reference_data(name: str) -> None:
     own = toy_plugin(name, reference_data=data(24, batch=12))
     trained = strategy(Plain(), own)

@@ -14,8 +14,9 @@ from avalanche_proxyfda.plugins.base.features import FeaturePlugin
 from avalanche_proxyfda.plugins.base.graph import GraphPlugin
 from avalanche_proxyfda.plugins.base.learned import LearnedLossPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin
+from avalanche_proxyfda.plugins.base.reference_only import ReferenceOnlyPlugin
 from benchmarks.methods.registry import METHODS
-from tests.methods import PLUGINS
+from tests.methods import PLUGINS, needed
 
 STRENGTHS: dict[str, tuple[str, float] | None] = {
     kind.__name__: (known.knob, known.strength)
@@ -24,6 +25,7 @@ STRENGTHS: dict[str, tuple[str, float] | None] = {
     for method, kind in PLUGINS.items()
 }
 """Name and default of each plugin's strength, as the registry has them."""
+METHOD_OF = {kind.__name__: method for method, kind in PLUGINS.items()}
 BASES: dict[type, str | None] = {
     ReferencePlugin: None,
     AnchorPlugin: None,
@@ -70,7 +72,8 @@ def test_the_strength_is_taken_by_position_and_by_name(name: str) -> None:
     kind, strength = getattr(plugins, name), STRENGTHS[name]
     if strength is not None:
         argument, _ = strength
-        one, two = kind(0.25), kind(**{argument: 0.25})
+        given = needed(METHOD_OF[name])
+        one, two = kind(0.25, **given), kind(**{argument: 0.25}, **given)
         held: list[Any] = [
             p.projection.mu if argument == "mu" else getattr(p, argument) for p in (one, two)
         ]
@@ -80,7 +83,11 @@ def test_the_strength_is_taken_by_position_and_by_name(name: str) -> None:
 @pytest.mark.parametrize("name", STRENGTHS)
 def test_compare_is_what_a_method_on_features_implements(name: str) -> None:
     kind = getattr(plugins, name)
-    if issubclass(kind, FeaturePlugin):
+    if issubclass(kind, ReferenceOnlyPlugin):
+        assert "compare_reference" in vars(kind)
+        names = list(inspect.signature(kind.compare_reference).parameters)[1:]
+        assert names == ["student", "teacher", "beside"]
+    elif issubclass(kind, FeaturePlugin):
         assert "compare" in vars(kind)
         (student, teacher) = list(inspect.signature(kind.compare).parameters)[1:]
         assert (student, teacher) == ("student", "teacher")

@@ -20,7 +20,7 @@ DECOMPOSES = {"rift-spectrum", "rift-procrustes"}
 
 
 def inputs_of(loss: Any, place: torch.device) -> list[Any]:
-    """Return student and teacher features; lists of them for a loss of several layers."""
+    """Return the features that a loss takes; lists of them for a loss of several layers."""
     source = torch.Generator().manual_seed(5)
     many = "Sequence" in str(inspect.signature(loss.forward))
 
@@ -28,10 +28,16 @@ def inputs_of(loss: Any, place: torch.device) -> list[Any]:
         made = [torch.randn(BATCH, WIDTH, generator=source).to(place) for _ in range(3)]
         return made if many else made[0]
 
-    student, teacher = rows(), rows()
+    student, *others = (rows() for _ in inputs_named(loss))
     for one in student if many else [student]:
         one.requires_grad_()
-    return [student, teacher]
+    return [student, *others]
+
+
+def inputs_named(loss: Any) -> list[str]:
+    """Return the names of the arguments that a loss needs."""
+    parameters = inspect.signature(loss.forward).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty]
 
 
 def gradients_of(loss: Any, place: torch.device) -> list[Tensor]:

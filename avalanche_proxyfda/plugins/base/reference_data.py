@@ -44,10 +44,12 @@ class ReferenceDataPlugin(TeacherPlugin):
             plugin's weight.
     """
 
-    reads_training_batch: ClassVar[bool] = True
+    reads_training_batch: bool = True
     """False for a method on reference data alone, which then needs ``reference_data``."""
     reads_texts: ClassVar[bool] = False
     """True for a method that compares with the reference texts, and needs them."""
+    reads_student_texts: bool = True
+    """False for a method that compares with the teacher's texts alone."""
     also_initial: ClassVar[bool] = False
     """True for a method that reads the model as given beside the previous model."""
 
@@ -289,7 +291,7 @@ class ReferenceDataPlugin(TeacherPlugin):
         asked = {role: self._ask(a, batch, autocast) for role, a in self._answers.items()}
         beside = Beside(
             batch.numbers,
-            shared.texts(autocast) if self.reads_texts else None,
+            shared.texts(autocast) if self.reads_texts and self.reads_student_texts else None,
             self._answers["teacher"].texts if self.reads_texts else None,
             self.read(asked["initial"]) if self.also_initial else None,
             self._answers["initial"].texts if self.also_initial and self.reads_texts else None,

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from avalanche_proxyfda import plugins
-from benchmarks.methods.plugins import arguments_of
+from benchmarks.config.recipes import load_recipe
+from benchmarks.methods.plugins import arguments_of, needs_reference, plugins_of
 from benchmarks.methods.registry import METHODS, PLAIN, Method, check_method, version_of
 
 ROOT = Path(__file__).parents[3]
@@ -85,6 +86,31 @@ def test_the_plugin_exists_and_takes_the_knob(name: str) -> None:
     assert method.plugin in plugins.__all__ and isinstance(getattr(plugins, method.plugin), type)
     assert method.knob in arguments_of(name)
     assert name not in PLAIN and version_of(name) == method.version
+
+
+ON_REFERENCE = ("zscl", "lipsum-ft", "snd", "dive")
+
+
+def test_methods_on_reference_data_are_known_by_their_plugins() -> None:
+    assert tuple(name for name in METHODS if needs_reference(name)) == ON_REFERENCE
+    with pytest.raises(ValueError, match=r"method='sdn' is unknown; did you mean 'snd'"):
+        needs_reference("sdn")
+
+
+@pytest.mark.parametrize("name", ON_REFERENCE)
+def test_a_recipe_without_reference_data_runs_them_on_generated_images(name: str) -> None:
+    config = load_recipe(ROOT / "benchmarks/recipes/concepts.yaml").of_method(name, {}).config
+    (plugin,) = plugins_of(config)
+    assert plugin.reference_data is not None
+    assert plugin.choice == ("previous" if name == "snd" else "initial")
+    for key in ("images", "texts"):
+        if key == "texts" and not plugin.reads_texts:
+            continue
+        bare = {"reference_data.images": None, "reference_data.texts": None}
+        missing = bare if key == "images" else {"reference_data.texts": None}
+        recipe = load_recipe(ROOT / "benchmarks/recipes/concepts.yaml", missing)
+        with pytest.raises(ValueError, match=rf"set reference_data\.{key}="):
+            plugins_of(recipe.of_method(name, missing).config)
 
 
 def test_an_unknown_method_names_the_nearest() -> None:

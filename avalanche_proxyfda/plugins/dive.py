@@ -1,0 +1,64 @@
+"""DiVE's image term as an Avalanche plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from typing_extensions import Unpack
+
+from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda.losses.dive import DiVELoss
+from avalanche_proxyfda.plugins.base.beside import Beside
+from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, Terms
+from avalanche_proxyfda.plugins.base.reference_only import ReferenceOnlyPlugin
+
+
+class DiVEPlugin(ReferenceOnlyPlugin, supports_distributed=True):
+    """Lets all reference features move by one vector (Suzuki et al., AAAI 2026, second-hand).
+
+    The plugin holds the image term alone. The running mean of the difference vectors advances
+    once a batch of reference images, before the batch is compared. A new teacher sets it to
+    zero. Metric: ``DiVE_reference_differences``.
+
+    Args:
+        weight: coefficient of the loss.
+        decay: share of the earlier mean, from 0 to below 1.
+        teacher: ``"initial"``, the model as given, as in the paper, or ``"previous"``.
+        options: see :class:`EmbeddingPlugin`.
+    """
+
+    def __init__(  # type: ignore[misc]  # the class has another default of teacher
+        self,
+        weight: float = 1.0,
+        *,
+        decay: float = 0.99,
+        teacher: ReferenceChoice = "initial",
+        **options: Unpack[EmbeddingOptions],
+    ) -> None:
+        super().__init__(weight, teacher=teacher, **options)
+        self.loss = DiVELoss(decay)
+
+    def prepare(
+        self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+    ) -> None:
+        """Set the running mean to zero if the experience has a new teacher."""
+        super().prepare(strategy, state, new, loading)
+        if new and self.choice == "previous":
+            self.loss.reset()
+
+    def compare_reference(self, student: Tensor, teacher: Tensor, beside: Beside) -> Terms:
+        """Return the term ``differences``; both inputs are [B, D]."""
+        self.loss.follow(student, teacher)
+        return {"differences": (self.weight, self.loss(student, teacher))}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the base, and the running mean."""
+        return {**super().state_dict(), "mean": self.loss.mean}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
+        super().load_state_dict(state)
+        self.loss.mean = state["mean"]

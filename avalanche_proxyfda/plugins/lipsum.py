@@ -1,0 +1,87 @@
+"""Lipsum-FT as an Avalanche plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from avalanche_proxyfda._checks import check_choice
+from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda.data.reference import ReferenceData
+from avalanche_proxyfda.features.source import unwrap
+from avalanche_proxyfda.losses.lipsum import LipsumFTLoss
+from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions, EmbeddingPlugin
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, Terms
+from avalanche_proxyfda.plugins.base.logit_scale import CLIP_SCALE, logit_scale
+
+Images = Literal["training", "reference", "both"]
+
+
+class LipsumFTPlugin(EmbeddingPlugin, supports_distributed=True):
+    """Keeps the logits of images with random texts (Nam et al., ICLR 2024).
+
+    The texts are those of ``reference_data``: token ids of random strings, which the teacher's
+    text tower encodes once, or text features. Metric: ``LipsumFT_energies``, and
+    ``LipsumFT_reference_energies`` on reference images.
+
+    Args:
+        weight: coefficient of the loss; the authors' code has 1.
+        images: ``"training"`` compares the training batch, as the authors' code does, and runs
+            no forward of reference images, which are not read. ``"reference"`` compares the
+            reference images alone, ``"both"`` compares both.
+        scale: factor of the cosines. None takes that of the model's text tower, and 100 for a
+            model without one.
+        teacher: ``"initial"``, the model as given, as in the authors' code, or ``"previous"``.
+        options: see :class:`EmbeddingPlugin`. ``reference_data`` is needed, for its texts.
+    """
+
+    reads_texts = True
+    reads_student_texts = False
+    least_samples = 1
+
+    def __init__(  # type: ignore[misc]  # the class has another default of teacher
+        self,
+        weight: float = 1.0,
+        *,
+        images: Images = "training",
+        scale: float | None = None,
+        teacher: ReferenceChoice = "initial",
+        **options: Unpack[EmbeddingOptions],
+    ) -> None:
+        super().__init__(weight, teacher=teacher, **options)
+        check_choice("images", images, get_args(Images))
+        self.images: Images = images
+        self.reads_training_batch = images != "reference"
+        self.scale = scale
+        self.loss = LipsumFTLoss(CLIP_SCALE if scale is None else scale)
+
+    def _check_needs(self, data: ReferenceData | None, weight: float | None) -> None:
+        """Raise ValueError without reference data, which hold the texts."""
+        super()._check_needs(data, weight)
+        if data is None:
+            raise ValueError(
+                "LipsumFTPlugin compares with random texts: pass "
+                "reference_data=ReferenceData(images, texts=…)"
+            )
+
+    def prepare(
+        self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+    ) -> None:
+        """Read the model's logit scale."""
+        super().prepare(strategy, state, new, loading)
+        self.loss.scale = logit_scale(unwrap(strategy.model), self.scale)
+
+    def add_reference(self, strategy: Strategy, autocast: torch.dtype | None) -> None:
+        """Add the term on reference images, if ``images`` asks for them."""
+        if self.images != "training":
+            super().add_reference(strategy, autocast)
+
+    def compare(self, student: Tensor, teacher: Tensor) -> Terms:
+        """Return the term ``energies``; both inputs are [B, D]."""
+        texts = self._answers["teacher"].texts
+        assert texts is not None
+        return {"energies": (self.weight, self.loss(student, teacher, texts))}

@@ -1,0 +1,71 @@
+"""ZSCL's term on reference data as an Avalanche plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from typing_extensions import Unpack
+
+from avalanche_proxyfda._checks import check_flag
+from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda.features.source import unwrap
+from avalanche_proxyfda.losses.zscl import ZSCLLoss
+from avalanche_proxyfda.plugins.base.beside import Beside
+from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, Terms
+from avalanche_proxyfda.plugins.base.logit_scale import CLIP_SCALE, logit_scale
+from avalanche_proxyfda.plugins.base.reference_only import ReferenceOnlyPlugin
+
+
+class ZSCLPlugin(ReferenceOnlyPlugin, supports_distributed=True):
+    """Keeps similarities of reference images and reference texts (Zheng et al., ICCV 2023).
+
+    The plugin holds the paper's distillation term alone. The paper's weight ensembling and its
+    L2 distance to the previous weights are plugins of their own: docs/methods/zscl.md. Metric:
+    ``ZSCL_reference_similarities``.
+
+    Args:
+        weight: coefficient of the loss; the authors use 1.
+        temperature: T, which divides the logits; above 0.
+        scale: factor of the cosines. None takes that of the model's text tower, and 100 for a
+            model without one.
+        own_texts: True compares the student's own text features, so that the term reaches a
+            text tower that trains. With False, as in the authors' code, both sides have the
+            teacher's text features.
+        teacher: ``"initial"``, the model as given, as in the authors' code, or ``"previous"``.
+        options: see :class:`EmbeddingPlugin`. The texts are those of ``reference_data``.
+    """
+
+    reads_texts = True
+
+    def __init__(  # type: ignore[misc]  # the class has another default of teacher
+        self,
+        weight: float = 1.0,
+        *,
+        temperature: float = 2.0,
+        scale: float | None = None,
+        own_texts: bool = False,
+        teacher: ReferenceChoice = "initial",
+        **options: Unpack[EmbeddingOptions],
+    ) -> None:
+        super().__init__(weight, teacher=teacher, **options)
+        self.scale = scale
+        self.loss = ZSCLLoss(CLIP_SCALE if scale is None else scale, temperature)
+        self.own_texts = check_flag("own_texts", own_texts)
+        self.reads_student_texts = self.own_texts
+
+    def prepare(
+        self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+    ) -> None:
+        """Read the model's logit scale."""
+        super().prepare(strategy, state, new, loading)
+        self.loss.scale = logit_scale(unwrap(strategy.model), self.scale)
+
+    def compare_reference(self, student: Tensor, teacher: Tensor, beside: Beside) -> Terms:
+        """Return the term ``similarities``; both inputs are [B, D]."""
+        assert beside.teacher_texts is not None
+        own = beside.student_texts if self.own_texts else None
+        loss = self.loss(student, teacher, beside.teacher_texts, own)
+        return {"similarities": (self.weight, loss)}
