@@ -106,7 +106,8 @@ def plugins_of(method: str, factor: float = 1.0) -> list[Any]:
     if known.strength is None:
         return probe
     strength = known.strength * factor
-    return [*probe, toy_plugin(method, strength=strength, **accepted(method, **OPTIONS))]
+    given = {"strength": strength, "reference": known.settings.get("reference", "previous")}
+    return [*probe, toy_plugin(method, **given, **accepted(method, **OPTIONS))]
 
 
 def toy_run(method: str, factor: float = 1.0) -> Numbers:
