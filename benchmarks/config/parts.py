@@ -12,6 +12,7 @@ from benchmarks.config.words import SetWords
 
 Colour = tuple[float, float, float]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 TEMPLATES = ("a photo of a {}.", "an image of a {}.", "a drawing of a {}.", "a {}.")
 """The usual prompts of the zero-shot head, equal to those of the package."""
 
@@ -102,8 +103,11 @@ class Train:
     lr: Annotated[float, key("peak rate of the tower; 0 freezes it", ge=0)] = 1e-5
     head_lr: Annotated[float | None, key("peak rate of the head; null: the tower's", gt=0)] = None
     lr_factors: Annotated[
-        tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None,
-        key("factor of lr and head_lr, one for each experience", since_records=False),
+        tuple[Factor, ...] | dict[str, Factor] | None,
+        key(
+            "factors of all rates: one for each experience, or by data set, others 1",
+            since_records=False,
+        ),
     ] = None
     text_lr: Annotated[
         float | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -129,10 +130,26 @@ def factors_of(config: Config, stream: Stream) -> list[float]:
     """Return the factor of the peak rates in each experience.
 
     Raises:
-        ValueError: if ``train.lr_factors`` lists another number of experiences.
+        ValueError: if ``train.lr_factors`` lists another number of experiences, or names a data
+            set that the stream does not learn.
     """
     asked = config.train.lr_factors
+    if isinstance(asked, dict):
+        return _by_set(config, asked)
     return _for_each("lr_factors", 1.0 if asked is None else asked, stream)
+
+
+def _by_set(config: Config, factors: Mapping[str, float]) -> list[float]:
+    """Return the factor of each data set of the stream; 1 for those that are not named."""
+    learnt: tuple[str, ...] = getattr(config.stream, "learnt", ())
+    unknown = [name for name in factors if name not in learnt]
+    if unknown:
+        raise ValueError(
+            f"train.lr_factors names {', '.join(unknown)}, and the stream learns "
+            f"{', '.join(learnt) or 'no data sets with names'}: name sets of the stream, or list "
+            "one factor for each experience"
+        )
+    return [factors.get(name, 1.0) for name in learnt]
 
 
 def _for_each(key: str, asked: Number | tuple[Number, ...], stream: Stream) -> list[Number]:

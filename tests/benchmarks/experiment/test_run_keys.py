@@ -206,6 +206,10 @@ def test_a_run_follows_its_plan(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
         planned_steps(settings(data, {"steps": [1, 2, 3]}), images)
     with pytest.raises(ValueError, match=r"train\.lr_factors has 1 entries, the stream 2"):
         factors_of(settings(data, {"lr_factors": [1]}), images)
+    first, second = own.stream.learnt
+    assert factors_of(settings(data, {"lr_factors": {second: 5}}), images) == [1, 5]
+    with pytest.raises(ValueError, match=rf"lr_factors names MNIST, and the stream learns {first}"):
+        factors_of(settings(data, {"lr_factors": {"MNIST": 5}}), images)
 
 
 @pytest.mark.parametrize(
@@ -232,8 +236,8 @@ def test_other_values_are_refused(values: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("head", "words"),
     [
-        ({"kind": "probe"}, "head.kind=probe does not train with fixed texts"),
-        ({"kind": "text-start"}, "head.kind=text-start does not train with fixed texts"),
+        ({"kind": "probe"}, "head.kind=probe does not train with texts"),
+        ({"kind": "text-start"}, "head.kind=text-start does not train with texts"),
         ({"kind": "zero-shot", "train_template": "a photo"}, "must hold {} in the place"),
     ],
     ids=str,
