@@ -58,7 +58,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--chosen", action="store_true", help="run the recipe's chosen strength alone"
     )
     parser.add_argument("--neighbors", type=int, default=None, help="K of FDA and Proxy-FDA")
-    parser.add_argument("--reference", choices=("previous", "initial"), default=config.reference)
+    parser.add_argument(
+        "--reference", choices=("previous", "initial", "averaged"), default=config.reference
+    )
     parser.add_argument("--lr", type=float, default=config.train.lr)
     parser.add_argument("--epochs", type=int, default=config.train.epochs)
     parser.add_argument("--seed", type=int, default=config.seed, help="the first")

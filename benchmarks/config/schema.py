@@ -50,7 +50,8 @@ class Config:
         default_factory=dict
     )
     reference: Annotated[
-        Literal["previous", "initial"], key("model of the teacher or the anchor")
+        Literal["previous", "initial", "averaged"],
+        key("model of the teacher or the anchor; averaged: of a teacher alone"),
     ] = "previous"
     seed: Annotated[int, key("seed of heads and batches", ge=0)] = 0
     stream: Annotated[AnyStream, Field(discriminator="kind")] = Field(default_factory=Concepts)

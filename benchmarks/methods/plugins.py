@@ -55,7 +55,8 @@ def make_plugins(
     Args:
         method: one of :data:`~benchmarks.methods.registry.METHODS`.
         strength: value of the method's knob.
-        reference: ``"previous"`` or ``"initial"``: the teacher, or the anchors.
+        reference: ``"previous"`` or ``"initial"``: the teacher, or the anchors; ``"averaged"``:
+            a teacher that is the student's moving average.
         seed: seed of the random numbers that the method draws.
         options: further arguments of the plugin.
 
