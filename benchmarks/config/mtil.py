@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from benchmarks.config.fields import STRICT, key
 from benchmarks.config.orders import Order, ordered
-from benchmarks.config.shots import check_shots
+from benchmarks.config.shots import Shots, ShotsList, ShotsSeed, check_shots
 
 MTIL = {
     "I": (
@@ -38,17 +38,9 @@ class _Splits:
         key("share of train to hold out if the splits have no validation; 0: none", ge=0, le=0.5),
     ] = 0.1
     validation_seed: Annotated[int, key("seed of the held-out split")] = 0
-    shots: Annotated[
-        int | None,
-        key("largest number of training images a class; null: all", since_records=False, ge=1),
-    ] = None
-    shots_seed: Annotated[
-        int, key("seed of the choice of these images", since_records=False, ge=0)
-    ] = 0
-    shots_list: Annotated[
-        str | None,
-        key("JSON file of the training images, by set and class", since_records=False),
-    ] = None
+    shots: Shots = None
+    shots_seed: ShotsSeed = 0
+    shots_list: ShotsList = None
     download: Annotated[bool, key("true lets torchvision download missing data")] = False
     on_corrupt: Annotated[
         Literal["raise", "drop"], key("stop at a broken image, or skip it and note it")

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from benchmarks.config.fields import STRICT, key
 from benchmarks.config.mtil import Mtil, XTail
 from benchmarks.config.orders import Order, ordered
-from benchmarks.config.shots import check_shots
+from benchmarks.config.shots import Shots, ShotsList, ShotsSeed, check_shots
 
 SEQUENCE = ("digits", "greek", "textures", "cyrillic")
 """Data sets that the embedded stream learns by default, in order."""
@@ -63,17 +63,9 @@ class Sequence:
         ),
     ] = 0.1
     validation_seed: Annotated[int, key("seed of the held-out split")] = 0
-    shots: Annotated[
-        int | None,
-        key("largest number of training images a class; null: all", since_records=False, ge=1),
-    ] = None
-    shots_seed: Annotated[
-        int, key("seed of the choice of these images", since_records=False, ge=0)
-    ] = 0
-    shots_list: Annotated[
-        str | None,
-        key("JSON file of the training images, by set and class", since_records=False),
-    ] = None
+    shots: Shots = None
+    shots_seed: ShotsSeed = 0
+    shots_list: ShotsList = None
     download: Annotated[bool, key("true lets torchvision download missing data")] = False
     on_corrupt: Annotated[
         Literal["raise", "drop"], key("stop at a broken image, or skip it and note it")
