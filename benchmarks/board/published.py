@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmarks.board.cells import markdown_cell, markdown_table
 from benchmarks.board.reported_text import facts, figure_text, heading, metric_title
 from benchmarks.results.published import PublishedTable
-from benchmarks.results.published_parts import ImageNetRMatch, SequenceMatch
+from benchmarks.results.published_parts import AnyMatch, MtilMatch, SequenceMatch
 
 COMMAND = "python -m benchmarks published --out docs/published.md"
 """The command that writes the page."""
@@ -85,9 +85,11 @@ def _shown(table: PublishedTable) -> str:
     return f"{streams}; on {' or '.join(table.match.backbones)}"
 
 
-def _stream(pattern: SequenceMatch | ImageNetRMatch) -> str:
+def _stream(pattern: AnyMatch) -> str:
     if isinstance(pattern, SequenceMatch):
         return f"sequence {', '.join(pattern.sets)}"
+    if isinstance(pattern, MtilMatch):
+        return f"{pattern.kind} in order {pattern.order}, splits {pattern.splits}, both towers"
     splits = " or ".join(pattern.splits)
     return (
         f"{pattern.kind} in {pattern.num_experiences} experiences, split {splits}, "

@@ -12,13 +12,18 @@ from typing import Any
 
 from benchmarks.results.published import PublishedTable
 from benchmarks.results.published_parts import (
+    AnyMatch,
     Discrepancy,
     ImageNetRMatch,
     Match,
+    MtilMatch,
     PublishedRow,
     SequenceMatch,
 )
 from benchmarks.results.record import Record
+
+_IMAGE_ALONE = {"image": "full", "text": "frozen"}
+_BOTH = {"image": "full", "text": "full"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,22 +91,31 @@ def reported_beside(
 
 def _streams(record: Record, match: Match) -> set[str]:
     """Return the streams of ``match`` that a run is of."""
-    if not _is_backbone(record.config["backbone"], match.backbones):
+    backbone = record.config["backbone"]
+    if not _is_backbone(backbone, match.backbones):
         return set()
-    return {
-        name
-        for name, pattern in match.streams.items()
-        if (
-            _is_sequence(record.config["stream"], pattern)
-            if isinstance(pattern, SequenceMatch)
-            else _is_imagenet_r(record, pattern)
-        )
-    }
+    return {name for name, pattern in match.streams.items() if _is_of(record, pattern)}
+
+
+def _is_of(record: Record, pattern: AnyMatch) -> bool:
+    """Return True if a run has the stream of a table, and trains the same towers."""
+    stream, both = record.config["stream"], isinstance(pattern, MtilMatch)
+    towers = record.config["backbone"].get("train", _IMAGE_ALONE)
+    if towers != (_BOTH if both else _IMAGE_ALONE):
+        return False
+    if isinstance(pattern, MtilMatch):
+        keys = ("kind", "order", "splits")
+        whole = stream.get("shots") is None and stream.get("shots_list") is None
+        return whole and all(stream.get(key) == getattr(pattern, key) for key in keys)
+    if isinstance(pattern, SequenceMatch):
+        return _is_sequence(stream, pattern)
+    return _is_imagenet_r(record, pattern)
 
 
 def _is_backbone(config: dict[str, Any], names: Sequence[str]) -> bool:
     """Return True for a backbone that is named, with no other setting such as weights."""
-    return config["name"] in names and not any(v for k, v in config.items() if k != "name")
+    others = (value for key, value in config.items() if key not in ("name", "train"))
+    return config["name"] in names and not any(others)
 
 
 def _is_sequence(config: dict[str, Any], pattern: SequenceMatch) -> bool:

@@ -24,6 +24,7 @@ _PARTS = (
     parts.Match,
     parts.SequenceMatch,
     parts.ImageNetRMatch,
+    parts.MtilMatch,
     parts.Figure,
     parts.PublishedRow,
     parts.PublishedMean,

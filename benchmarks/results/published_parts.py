@@ -90,6 +90,18 @@ class ImageNetRMatch:
 
 
 @dataclass(frozen=True, config=STRICT)
+class MtilMatch:
+    """A stream of kind ``mtil`` with all training images, and both towers trained."""
+
+    kind: Literal["mtil"]
+    order: Literal["I", "II"]
+    splits: Literal["zscl", "coop"]
+
+
+AnyMatch = SequenceMatch | ImageNetRMatch | MtilMatch
+
+
+@dataclass(frozen=True, config=STRICT)
 class Match:
     """The streams and backbones of the benchmarks that have the protocol of a table.
 
@@ -100,7 +112,7 @@ class Match:
     """
 
     backbones: Annotated[tuple[Text, ...], Field(min_length=1)]
-    streams: dict[Text, Annotated[SequenceMatch | ImageNetRMatch, Field(discriminator="kind")]]
+    streams: dict[Text, Annotated[AnyMatch, Field(discriminator="kind")]]
     about: Text | None = None
 
 

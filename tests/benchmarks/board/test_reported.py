@@ -25,8 +25,15 @@ from benchmarks.results.published_files import shipped_tables
 from benchmarks.results.published_parts import Figure, Metric
 from benchmarks.results.record import Record
 from tests.benchmarks.board.board_records import HOSTILE, paths
-from tests.benchmarks.board.reported_records import CLIP, TABLES, configured, imagenet_r, sequence
-from tests.benchmarks.records import failed
+from tests.benchmarks.board.reported_records import (
+    CLIP,
+    TABLES,
+    configured,
+    imagenet_r,
+    sequence,
+    triangle,
+)
+from tests.benchmarks.records import failed, finished
 
 ROOT = Path(__file__).parents[3]
 
@@ -144,7 +151,7 @@ def test_markdown_shows_the_figures_with_paper_and_table(records: tuple[Record, 
     assert "(https://arxiv.org/abs/2505.24088v1)" in first and "are not ranked" in first
     assert "| naive | finetune | 90.29 | – | 95.25 | 95.30 | 80.91 |\n" in first
     assert "| Proxy-FDA | proxy-fda | 96.72 | +0.93 | 97.29 | 95.38 | 86.95 |\n" in first
-    assert "| ZSCL | – | 92.70 | 95.82 | 94.89 | 83.10 |\n" in second
+    assert "| ZSCL | zscl | 92.70 | 95.82 | 94.89 | 83.10 |\n" in second
     assert "The paper does not state: learning rate, epochs and weight decay; " in first
     reported = section.split("Reported, not run here")[1]
     assert "96.32" not in reported and "Cars" not in reported  # of the other sequences
@@ -156,7 +163,7 @@ def test_the_page_shows_them_below_the_table_of_the_section(records: tuple[Recor
     section = next(part for part in text.split("<section ") if "<aside" in part)
     assert section.index('<table class="board"') < section.index('<aside class="reported"')
     assert "Reported, not run here: Huang et al. (2025), Table 3</h3>" in section
-    assert '<th scope="row">ZSCL</th><td>–</td><td>92.70</td>' in section
+    assert '<th scope="row">ZSCL</th><td>zscl</td><td>92.70</td>' in section
     assert '<a href="https://arxiv.org/abs/2505.24088v1">arXiv 2505.24088v1</a>' in section
 
 
@@ -174,7 +181,7 @@ def test_csv_of_reported_figures(
     assert {row["status"] for row in rows} == {"reported, not run here"}
     assert {row["backbone"] for row in rows} == {CLIP}
     (one,) = [r for r in rows if (r["method_in_paper"], r["row"]) == ("ZSCL", "SVHN")]
-    assert (one["value"], one["method"], one["table"]) == ("92.7", "", "Table 9")
+    assert (one["value"], one["method"], one["table"]) == ("92.7", "zscl", "Table 9")
     (change,) = [row for row in rows if row["metric"] == "Δ_LP"]
     assert change["value"] == "0.93" and change["reference"].startswith("the accuracy right after")
     for name in ("board.csv", "runs.csv"):
@@ -225,7 +232,7 @@ def test_the_page_of_published_figures_is_what_the_data_give() -> None:
     text = (ROOT / "docs/published.md").read_text(encoding="utf-8")
     again = "python -m benchmarks published --out docs/published.md"
     assert text == published_page(TABLES), f"docs/published.md is old: {again}"
-    assert text.count("\n## Reported, not run here: ") == len(TABLES) == 9
+    assert text.count("\n## Reported, not run here: ") == len(TABLES) == 10
     assert f"`{again}`" in text
 
 
@@ -257,10 +264,34 @@ def test_the_command(
 
     out = tmp_path / "page.md"
     assert call("--out", out) == 0 and out.read_text(encoding="utf-8") == published_page(TABLES)
-    assert capsys.readouterr().out == f"9 tables: reported, not run here.\n{out}\n"
+    assert capsys.readouterr().out == f"10 tables: reported, not run here.\n{out}\n"
 
     def without_data() -> tuple[PublishedTable, ...]:
         return shipped_tables(tmp_path / "gone")
 
     monkeypatch.setattr("benchmarks.commands.published.shipped_tables", without_data)
     assert call("--out", out) == 2 and "is not there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("stream", "towers", "there"),
+    [
+        ({}, ("full", "full"), True),
+        ({"order": "II"}, ("full", "full"), True),
+        ({"order": "cyclic-1"}, ("full", "full"), False),
+        ({"splits": "coop"}, ("full", "full"), False),
+        ({"shots": 5}, ("full", "full"), False),
+        ({}, ("full", "frozen"), False),
+    ],
+)
+def test_mtil_has_zscls_table_where_splits_order_and_towers_are_zscls(
+    stream: dict[str, Any], towers: tuple[str, str], there: bool
+) -> None:
+    keys = {f"stream.{key}": value for key, value in ({"order": "I"} | stream).items()}
+    keys |= {"backbone.train.image": towers[0], "backbone.train.text": towers[1]}
+    run = finished(configured("mtil.yaml", "finetune", **keys), triangle(11))
+    assert bool(beside(run)) is there
+    if there:
+        (part,) = reported_beside([run], TABLES)
+        assert part.table.paper.authors == "Zheng et al."
+        assert {row.stream for row in part.rows} == {f"order {keys['stream.order']}"}

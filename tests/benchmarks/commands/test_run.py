@@ -257,9 +257,11 @@ def test_help_lists_every_key_with_its_default() -> None:
     add_options(parser)
     text = parser.format_help()
     made: Any = plain(Config())
-    for part in ("backbone", "head", "train", "panel", "where"):
-        for key in made[part]:
-            assert f"{part}.{key} = " in text, key
+    for part in ("backbone", "head", "train", "panel", "reference_data", "where"):
+        for key, value in made[part].items():
+            inner = value if (part, key) == ("backbone", "train") else {}
+            for name in [f"{key}.{other}" for other in inner] or [key]:
+                assert f"{part}.{name} = " in text, name
     for line in ("train.lr = 1.0e-05", "stream.order = pilot-1993", "stream.sets = (needed)"):
         assert line in text
     assert "None\n" not in text

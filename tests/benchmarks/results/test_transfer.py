@@ -124,7 +124,7 @@ def test_the_published_table_holds_the_figures_of_the_matrices() -> None:
     held = {}
     for row in table.rows:
         for method, figures in row.figures.items():
-            held[row.name, method] = {key: figure.value for key, figure in figures.items()}
+            held[row.stream, method] = {key: figure.value for key, figure in figures.items()}
     assert len(rows) == 15 and held == {
         (f"order {row['order']}", row["method"]): {k: row[k] for k in ("transfer", "avg", "last")}
         for row in rows
