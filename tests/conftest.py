@@ -1,13 +1,17 @@
-"""Processes that start quickly: copies of one that has imported everything already."""
+"""One thread a process, and processes that start quickly: copies of one that has imported all."""
 
 from __future__ import annotations
 
 import multiprocessing as mp
+import os
 from multiprocessing import forkserver
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+# tests that compare bits of two processes need as many threads in both, and small models need one
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 PRELOADED = ["benchmarks.execution.executor", "timm", "open_clip"]
 
