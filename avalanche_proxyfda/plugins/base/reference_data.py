@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -132,25 +133,25 @@ class ReferenceDataPlugin(TeacherPlugin):
         terms: Terms = self.compare(student, teacher)
         return terms
 
+    @abstractmethod
     def compare(self, student: Any, teacher: Any) -> Terms:
         """Return the named terms of a batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, values: Values) -> Any:
         """Turn the values of the places into the input of :meth:`compare`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check_student(self, values: Values, batch: int) -> None:
         """Raise ValueError if a place does not hold the whole batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def checked_places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
         """Return the places that the method reads."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shared_places(self, strategy: Strategy) -> list[FeatureSource]:
         """Return the places of all plugins with the same teacher."""
-        raise NotImplementedError
 
     # ---- an experience ----------------------------------------------------------------
 
