@@ -33,8 +33,8 @@ class LipsumFTPlugin(EmbeddingPlugin, supports_distributed=True):
         images: ``"training"`` compares the training batch, as the authors' code does, and runs
             no forward of reference images, which are not read. ``"reference"`` compares the
             reference images alone, ``"both"`` compares both.
-        scale: factor of the cosines. None takes that of the model's text tower, and 100 for a
-            model without one.
+        scale: factor of the cosines. None takes that of the model's text tower or zero-shot
+            heads, and 100 for a model with neither.
         teacher: ``"initial"``, the model as given, as in the authors' code, or ``"previous"``.
         options: see :class:`EmbeddingPlugin`. ``reference_data`` is needed, for its texts.
     """

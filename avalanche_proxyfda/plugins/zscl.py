@@ -29,8 +29,8 @@ class ZSCLPlugin(ReferenceOnlyPlugin, supports_distributed=True):
     Args:
         weight: coefficient of the loss; the authors use 1.
         temperature: T, which divides the logits; above 0.
-        scale: factor of the cosines. None takes that of the model's text tower, and 100 for a
-            model without one.
+        scale: factor of the cosines. None takes that of the model's text tower or zero-shot
+            heads, and 100 for a model with neither.
         own_texts: True compares the student's own text features, so that the term reaches a
             text tower that trains. With False, as in the authors' code, both sides have the
             teacher's text features.

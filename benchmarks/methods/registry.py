@@ -228,7 +228,7 @@ METHODS: dict[str, Method] = {
     ),
     "zscl": Method(
         about="ZSCL: keeps similarities of reference images and texts, both ways; the number is λ",
-        version=1,
+        version=2,
         colour="#7a4a00",
         dark_colour="#e3b76b",
         marker="1",
@@ -240,7 +240,7 @@ METHODS: dict[str, Method] = {
     ),
     "lipsum-ft": Method(
         about="Lipsum-FT: keeps the logits of training images with random texts; the number is λ",
-        version=1,
+        version=2,
         colour="#00695c",
         dark_colour="#80d8c9",
         marker="8",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda import DiVEPlugin, LipsumFTPlugin, SNDPlugin, ZSCLPlugin
 from avalanche_proxyfda.data.reference import ReferenceData
+from avalanche_proxyfda.models.text_head import TextHead
 from avalanche_proxyfda.models.text_tower import TextTower
 from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
 from tests.plugins.test_reference_data import Forwards, images
@@ -196,6 +197,18 @@ def test_a_named_scale_replaces_the_towers() -> None:
     plugin = ZSCLPlugin(reference_data=data())
     learn(strategy(Still(), plugin), classic(1))
     assert plugin.loss.scale == 100.0
+
+
+def test_without_a_text_tower_the_scale_is_the_zero_shot_heads() -> None:
+    model = Still()
+    model.classifier = TextHead(torch.randn(6, 8), scale=33.5)
+    for kind in (ZSCLPlugin, LipsumFTPlugin):
+        plugin = kind(reference_data=data())
+        learn(strategy(model, plugin), classic(1))
+        assert plugin.loss.scale == 33.5
+    model.other = TextHead(torch.randn(6, 8), scale=10.0)
+    with pytest.raises(ValueError, match=r"scales \[10.0, 33.5\]: give the plugin one, as scale="):
+        learn(strategy(model, ZSCLPlugin(reference_data=data())), classic(1))
 
 
 def test_a_training_that_was_broken_off_ends_the_same(tmp_path: Path) -> None:

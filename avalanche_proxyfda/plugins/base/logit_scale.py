@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from avalanche_proxyfda.models.text_head import TextHead
 from avalanche_proxyfda.models.text_tower import find_text_tower
 
 CLIP_SCALE = 100.0
@@ -15,15 +16,27 @@ def logit_scale(model: nn.Module, given: float | None) -> float:
 
     Args:
         model: unwrapped.
-        given: the scale that the user named; None takes that of the model's text tower, and
-            :data:`CLIP_SCALE` for a model without one.
+        given: the scale that the user named; None takes that of the model's text tower, then
+            that of its zero-shot heads, and :data:`CLIP_SCALE` for a model with neither.
+
+    Raises:
+        ValueError: if zero-shot heads have different scales, and none is given.
 
     Example:
+        >>> import torch
         >>> logit_scale(nn.Linear(2, 2), None), logit_scale(nn.Linear(2, 2), 10.0)
         (100.0, 10.0)
+        >>> logit_scale(TextHead(torch.eye(2), scale=32.0), None)
+        32.0
     """
     if given is not None:
         return given
     tower = find_text_tower(model)
-    scale = None if tower is None else tower.scale
-    return CLIP_SCALE if scale is None else float(scale)
+    if tower is not None:
+        return CLIP_SCALE if tower.scale is None else float(tower.scale)
+    scales = {float(module.scale) for module in model.modules() if isinstance(module, TextHead)}
+    if len(scales) > 1:
+        raise ValueError(
+            f"the zero-shot heads have the scales {sorted(scales)}: give the plugin one, as scale=…"
+        )
+    return scales.pop() if scales else CLIP_SCALE
