@@ -42,7 +42,10 @@ class Matrix:
             numbers: for all methods, or by method (others then take the grid).
         variants: settings to compare, each a mapping of keys to change, such as
             ``options.num_neighbors: 8``; ``{}`` is the recipe as it is. A list is for all
-            methods; a mapping has a list by method, and other methods run as the recipe says.
+            methods; a mapping has a list by method, and other methods run as the recipe says. A
+            variant with ``strength: NUMBER`` runs at that strength in place of ``strengths``.
+        tried: number of settings of each method among which an earlier sweep chose on validation
+            data; each record has it. None counts the settings of this matrix.
         set: keys of the configuration to change in all runs, as ``train.epochs: 1``; a variant
             wins over it.
         cpus: cores of one run.
@@ -55,6 +58,7 @@ class Matrix:
     orders: Annotated[tuple[str | tuple[str, ...], ...], Field(min_length=1)] | None = None
     strengths: Literal["grid", "coarse", "recipe"] | Grid | dict[str, Grid] = "grid"
     variants: Variants | dict[str, Variants] = ({},)
+    tried: Annotated[int, Field(ge=1)] | None = None
     set: Settings = Field(default_factory=dict)
     cpus: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0)] = 0
@@ -68,7 +72,7 @@ class Matrix:
                 raise ValueError(f"strengths.{method}: {method} has none; {with_strength()}")
         for name, settings in self._settings():
             for key in settings:
-                if key in _SAID:
+                if key in _SAID and (name, key) != ("variants", "strength"):
                     raise ValueError(f"{name}.{key}: say it by the matrix's {_SAID[key]}")
                 if key == "stream.order" and self.orders:
                     raise ValueError(f"{name}.{key}: the matrix lists orders; leave one out")
@@ -173,17 +177,35 @@ def _variant_jobs(
     jobs: dict[Path, Job] = {}
     strengths, variants = matrix.strengths_of(method), matrix.variants_of(method)
     for variant in ({**variant, **order} for order in _orders(matrix) for variant in variants):
+        own = _own_strength(method, variant)
+        variant = {key: value for key, value in variant.items() if key != "strength"}
         changes = {**matrix.set, **variant, "seed": seed}
-        for job in method_jobs(recipe, folder, method, strengths, changes):
+        for job in method_jobs(recipe, folder, method, own or strengths, changes):
             job = replace(job, variant=_words(variant))
             if job.selection.data == "validation":
-                tried = job.selection.settings * len(variants)
+                tried = matrix.tried or job.selection.settings * len(variants)
                 job = replace(job, selection=replace(job.selection, settings=tried))
             if job.file in jobs:
                 both = f"{{{jobs[job.file].variant}}} and {{{job.variant}}}"
                 raise ValueError(f"variants: {both} are the same run of {method}")
             jobs[job.file] = job
     return list(jobs.values())
+
+
+def _own_strength(method: str, variant: Settings) -> tuple[float, ...]:
+    """Return the strength that a variant names; an empty tuple if it names none.
+
+    Raises:
+        ValueError: when the method has no strength, or the value is no number.
+    """
+    if "strength" not in variant:
+        return ()
+    value = variant["strength"]
+    if METHODS[method].knob is None:
+        raise ValueError(f"variants.strength={value}: {method} has none; {with_strength()}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"variants.strength={value!r} must be a number")
+    return (float(value),)
 
 
 def _orders(matrix: Matrix) -> list[Settings]:

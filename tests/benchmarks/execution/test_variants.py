@@ -53,6 +53,29 @@ def test_variants_may_belong_to_one_method(tmp_path: Path) -> None:
     assert [job.config.reference for job in jobs] == ["previous", "previous", "initial"]
 
 
+def test_a_variant_may_have_its_own_strength(tmp_path: Path) -> None:
+    variants = {"fda": [{"strength": 3}, {K: 8, "strength": 0.1}, {K: 4}]}
+    jobs = small_jobs(tmp_path, seeds=[0], methods=["fda"], variants=variants)
+    assert named(jobs) == [
+        ("fda", None, 3.0),
+        ("fda", 8, 0.1),
+        ("fda", 4, 0.3),
+        ("fda", 4, 1.0),
+    ]
+    assert jobs[0].about == "fda, weight = 3, seed 0"
+    with pytest.raises(ValueError, match=r"variants.strength='auto' must be a number"):
+        small_jobs(tmp_path, methods=["fda"], variants=[{"strength": "auto"}])
+    with pytest.raises(ValueError, match=r"variants.strength=1: lp-ft has none; methods with a"):
+        small_jobs(tmp_path, methods=["lp-ft"], variants=[{"strength": 1}])
+
+
+def test_the_number_of_settings_may_come_from_an_earlier_sweep(tmp_path: Path) -> None:
+    jobs = small_jobs(tmp_path, methods=["fda"], strengths={"fda": [1]}, tried=5)
+    assert {(job.selection.data, job.selection.settings) for job in jobs} == {("validation", 5)}
+    with pytest.raises(ValueError, match="tried"):
+        small_jobs(tmp_path, tried=0)
+
+
 def test_a_variant_wins_over_what_is_set_for_all(tmp_path: Path) -> None:
     jobs = small_jobs(tmp_path, methods=["lp-ft"], seeds=[0], variants=[{}, {"train.epochs": 2}])
     assert [job.config.train.epochs for job in jobs] == [1, 2]
@@ -67,7 +90,7 @@ def test_a_variant_wins_over_what_is_set_for_all(tmp_path: Path) -> None:
         ({"fdaa": TWO}, "method='fdaa' is unknown; did you mean 'fda'"),
         ({"rkd": TWO}, r"variants: \['rkd'\] are not among the methods of the sweep"),
         ([{"seed": 1}], r"variants\.seed: say it by the matrix's seeds"),
-        ({"fda": [{"strength": 1}]}, r"variants\.strength: say it by the matrix's strengths"),
+        ({"fda": [{}, {"strength": 1}]}, r"variants: \{\} and \{\} are the same run of fda"),
         ([{"method": "fda"}], r"variants\.method: say it by the matrix's methods"),
         ([{}, {}], r"variants: \{\} may be given once"),
         ({"fda": [{K: 8}, {K: 8}]}, r"'options.num_neighbors': 8\} may be given once"),
