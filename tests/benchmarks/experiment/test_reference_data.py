@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from open_clip.model import CLIP
 from torch import nn
 
 from avalanche_proxyfda import plugins
 from benchmarks.config import Config, plain
+from benchmarks.experiment import reference as module
 from benchmarks.experiment.reference import load_reference
 from benchmarks.experiment.run import run
 from benchmarks.methods.plugins import checked, plugins_of
@@ -70,6 +72,33 @@ def test_texts_are_features_of_the_backbone_s_tower(tmp_path: Path) -> None:
         hashes.add(loaded.about.texts_sha256)
     assert counts == {"classes": 3, "random": 80, "words.txt": 2}
     assert len(hashes) == 3
+
+
+def test_many_texts_are_encoded_a_part_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory of the text tower does not grow with a file of texts."""
+    sizes: list[int] = []
+    encode = CLIP.encode_text
+
+    def counted(self: Any, tokens: torch.Tensor, *given: Any) -> torch.Tensor:
+        sizes.append(len(tokens))
+        rows: torch.Tensor = encode(self, tokens, *given)
+        return rows
+
+    monkeypatch.setattr(CLIP, "encode_text", counted)
+    config = made(tmp_path, {"texts": "random"})
+    backbone = build_backbone(config)
+    found = []
+    for most in (module._TEXTS_AT_ONCE, 30):
+        monkeypatch.setattr(module, "_TEXTS_AT_ONCE", most)
+        found.append(load_reference(config, backbone, _Stream(), nn.Linear(1, 1)))  # type: ignore[arg-type]
+    whole, parts = found
+    assert sizes == [80, 30, 30, 20]
+    assert whole.data.texts is not None
+    assert parts.data.texts is not None
+    torch.testing.assert_close(parts.data.texts, whole.data.texts)
+    assert parts.about == whole.about
 
 
 def test_images_of_a_folder_are_some_of_its_images(tmp_path: Path) -> None:
