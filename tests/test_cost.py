@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from avalanche_proxyfda import FeatureTap, FeatureTeacher
 from avalanche_proxyfda.features.pooling import pool_features
 from avalanche_proxyfda.losses import L2SPLoss
+from avalanche_proxyfda.plugins.base.beside import Beside
 from avalanche_proxyfda.weights import GradientProjection, SelectiveDecay
 from tests.methods import (
     ON_EMBEDDING,
@@ -124,6 +125,44 @@ def test_a_live_teacher_costs_a_third_and_the_loss_next_to_nothing(
     ratio = flops_of(step) / plain_flops
     print(f"{method}: {ratio:.4f}")
     assert 1.3 < ratio <= 1.35
+
+
+TEXTS = 80
+REFERENCE = {  # operations of a step on as many reference images, live and cached
+    "zscl": (2.3363, 2.0),
+    "lipsum-ft": (1.3363, 1.0),
+    "snd": (2.6725, 2.0),
+    "dive": (2.3363, 2.0),
+}
+
+
+@pytest.mark.parametrize("method", ON_REFERENCE)
+def test_reference_images_cost_another_step_without_a_head(plain_flops: int, method: str) -> None:
+    plugin, loss = toy_plugin(method), toy_plugin(method).loss
+    model, texts = build(), torch.randn(TEXTS, DIM, device="meta")
+    images, others = (torch.randn(BATCH, 3, 224, 224, device="meta") for _ in range(2))
+    labels = torch.zeros(BATCH, dtype=torch.long, device="meta")
+    teachers = 2 if plugin.also_initial else 1
+    cached = [torch.randn(BATCH, DIM, device="meta") for _ in range(teachers)]
+
+    def step(live: bool) -> None:
+        rows = model[0](images)
+        total = nn.functional.cross_entropy(model[1](rows), labels)
+        read = images if plugin.reads_training_batch else others
+        student = rows if plugin.reads_training_batch else model[0](others)
+        with torch.no_grad():
+            known = [model[0](read) for _ in range(teachers)] if live else cached
+        if plugin.reads_training_batch:
+            total = total + loss(student, *known, texts)
+        else:
+            beside = Beside([], None, texts, known[-1])
+            for weight, term in plugin.compare_reference(student, known[0], beside).values():
+                total = total + weight * term
+        total.backward()
+
+    ratios = [flops_of(lambda live=live: step(live)) / plain_flops for live in (True, False)]
+    print(f"{method}: {ratios[0]:.4f}, cached {ratios[1]:.4f}")
+    assert ratios == pytest.approx(REFERENCE[method], abs=5e-4)
 
 
 MOST = {"fda": 1.001, "pkt": 1.001, "rift": 1.001}
