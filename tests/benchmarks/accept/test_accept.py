@@ -111,7 +111,8 @@ class Begun(Exception):  # noqa: N818 (no error)
 
 
 def test_every_check_runs_on_the_device_that_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    second, devices = Setting(torch.device("cuda:1")), []
+    second = Setting(torch.device("cuda:1"))
+    devices: list[str] = []
 
     def begun(*given: Any) -> Any:
         devices.append(getattr(given[-1], "device", given[-1]))
