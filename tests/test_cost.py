@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from avalanche_proxyfda import FeatureTap, FeatureTeacher
 from avalanche_proxyfda.features.pooling import pool_features
 from avalanche_proxyfda.losses import L2SPLoss
+from avalanche_proxyfda.plugins.base.beside import Beside
 from avalanche_proxyfda.weights import GradientProjection, SelectiveDecay
 from tests.methods import (
     ON_EMBEDDING,
@@ -124,6 +125,48 @@ def test_a_live_teacher_costs_a_third_and_the_loss_next_to_nothing(
     ratio = flops_of(step) / plain_flops
     print(f"{method}: {ratio:.4f}")
     assert 1.3 < ratio <= 1.35
+
+
+TEXTS = 80
+REFERENCE = {  # operations of a step on as many reference images, live and cached
+    "zscl": (2.3363, 2.0),
+    "lipsum-ft": (1.3363, 1.0),
+    "snd": (2.6725, 2.0),
+    "dive": (2.3363, 2.0),
+}
+
+
+@pytest.fixture(scope="module")
+def tower_flops() -> tuple[int, int]:
+    """Forward and backward of the tower on reference images, and a forward of a teacher."""
+    model: Any = build()
+    images = torch.randn(BATCH, 3, 224, 224, device="meta")
+    student = flops_of(lambda: model[0](images).sum().backward())
+    with torch.no_grad():
+        return student, flops_of(lambda: model[0](images))
+
+
+@pytest.mark.parametrize("method", ON_REFERENCE)
+def test_reference_images_cost_another_step_without_a_head(
+    plain_flops: int, tower_flops: tuple[int, int], method: str
+) -> None:
+    plugin, texts = toy_plugin(method), torch.randn(TEXTS, DIM)
+    student = torch.randn(BATCH, DIM, requires_grad=True)
+    known = [torch.randn(BATCH, DIM) for _ in range(2 if plugin.also_initial else 1)]
+
+    def compare() -> None:
+        if plugin.reads_training_batch:
+            plugin.loss(student, *known, texts).backward()
+            return
+        beside = Beside([], None, texts, known[-1])
+        terms = plugin.compare_reference(student, known[0], beside)
+        summed([weight * term for weight, term in terms.values()]).backward()
+
+    second, forward = tower_flops
+    step = plain_flops + flops_of(compare) + (0 if plugin.reads_training_batch else second)
+    ratios = [flops / plain_flops for flops in (step + len(known) * forward, step)]
+    print(f"{method}: {ratios[0]:.4f}, cached {ratios[1]:.4f}")
+    assert ratios == pytest.approx(REFERENCE[method], abs=5e-4)
 
 
 MOST = {"fda": 1.001, "pkt": 1.001, "rift": 1.001}

@@ -105,7 +105,7 @@ def _chunks(name: str, setting: Setting) -> str:
 def _waits(name: str, setting: Setting) -> str:
     if not can_refuse_waits(setting.device):
         raise Skip("only CUDA refuses waits; the tests count them on a simulated device")
-    case = Case(name, Size(64, DIM), setting.device.type)
+    case = Case(name, Size(64, DIM), str(setting.device))
     case.step()  # the first step may fit a start
     with waits_refused(setting.device):
         case.step()
@@ -117,7 +117,7 @@ def _peak(name: str, setting: Setting) -> str:
     if peak_memory(device) is None:
         raise Skip(f"{device.type} counts no peak of memory")
     batch = _batches(setting)[-1]
-    case = Case(name, Size(batch, DIM), device.type)
+    case = Case(name, Size(batch, DIM), str(device))
     case.step()
     synchronize(device)
     before = allocated_memory(device) or 0
@@ -125,6 +125,8 @@ def _peak(name: str, setting: Setting) -> str:
     case.step()
     synchronize(device)
     used = ((peak_memory(device) or 0) - before) / 2**20
+    if used <= 0:
+        raise Fault("no memory was counted")
     most = _PEAK_BLOCKS * max(block_bytes(device), 4 * batch * batch) / 2**20
     share = used * 2**20 / (total_memory(device) or 1)
     return within(f"MiB at B = {batch}, {share:.1%} of the device:", used, most)
@@ -134,7 +136,7 @@ def _launches(name: str, setting: Setting) -> str:
     if setting.on_cpu:
         raise Skip("a CPU has other chunks; `perf operations` counts for a simulated device")
     batch = 16 if setting.quick else 256
-    case = Case(name, Size(batch, DIM), setting.device.type)
+    case = Case(name, Size(batch, DIM), str(setting.device))
     case.step()
     with Operations() as seen:
         case.step()

@@ -35,7 +35,7 @@ def checks() -> list[Check]:
 
 def _overrides(setting: Setting, **more: Any) -> dict[str, Any]:
     small = {"stream.sets": ["colours", "shapes"], "panel.sets": ["greek"], "train.epochs": 1}
-    return {"where.device": setting.device.type, **(small if setting.quick else {}), **more}
+    return {"where.device": str(setting.device), **(small if setting.quick else {}), **more}
 
 
 def _record(method: str, setting: Setting, **more: Any) -> Record:

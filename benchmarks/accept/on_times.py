@@ -34,7 +34,7 @@ def checks() -> list[Check]:
 def _loaders(setting: Setting) -> str:
     if setting.on_cpu:
         raise Skip("an accelerator's time; on a CPU `perf input` measures the loaders")
-    device = setting.device.type
+    device = str(setting.device)
     given = argparse.Namespace(
         images=128, rounds=3, batch=64, quality=75, device=device, quick=setting.quick
     )
@@ -45,7 +45,7 @@ def _step(model: str, batch: int, name: str, setting: Setting) -> str:
     if setting.on_cpu:
         raise Skip("an accelerator's time; on a CPU `perf overhead` measures the ratios")
     bench = Bench(
-        StepSetting(model, batch, batches=4, precision="bf16", device=setting.device.type)
+        StepSetting(model, batch, batches=4, precision="bf16", device=str(setting.device))
     )
     arm: Arm = arm_of(name)
     with warnings.catch_warnings(), bench.started([arm]) as (steppers, _):

@@ -69,9 +69,9 @@ def reported_beside(
 
     The backbone must have one of the names that the table lists, and no other setting. A sequence
     must have the same data sets in the same order, each with its own labels; packs of images
-    never match, since they may hold a part of a data set. Split ImageNet-R must have the number
-    of experiences, the split and the numbers of images of the table; held-out images count as
-    training images.
+    never match, since they may hold a part of a data set. A choice of few training images never
+    matches either. Split ImageNet-R must have the number of experiences, the split and the
+    numbers of images of the table; held-out images count as training images.
 
     Args:
         records: finished records of the comparison, which share stream and backbone.
@@ -103,10 +103,11 @@ def _is_of(record: Record, pattern: AnyMatch) -> bool:
     towers = record.config["backbone"].get("train", _IMAGE_ALONE)
     if towers != (_BOTH if both else _IMAGE_ALONE):
         return False
+    if any(stream.get(key) is not None for key in ("shots", "shots_list")):
+        return False
     if isinstance(pattern, MtilMatch):
         keys = ("kind", "order", "splits")
-        whole = stream.get("shots") is None and stream.get("shots_list") is None
-        return whole and all(stream.get(key) == getattr(pattern, key) for key in keys)
+        return all(stream.get(key) == getattr(pattern, key) for key in keys)
     if isinstance(pattern, SequenceMatch):
         return _is_sequence(stream, pattern)
     return _is_imagenet_r(record, pattern)

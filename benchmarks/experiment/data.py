@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from avalanche_proxyfda.models import Backbone
-from benchmarks.config import Config, plain
+from benchmarks.config import Config, XTail, plain
 from benchmarks.models.backbone import build_views
 from benchmarks.results.identity import canonical
 from benchmarks.streams.panel import PanelData, load_panel
@@ -37,8 +37,8 @@ def load_data(config: Config, backbone: Backbone) -> Data:
     """Build the stream and the panel, or return those of an earlier call.
 
     The process keeps the data of the last :data:`MOST_KEPT` configurations. Runs that differ in
-    method, strength, seed, head or training share data; files that change meanwhile are not
-    noticed.
+    method, strength, seed, head or training share data, except X-TAIL's, whose labels depend on
+    the words of the head. Files that change meanwhile are not noticed.
 
     Args:
         config: names the stream, the panel, the views and where the data are.
@@ -59,10 +59,15 @@ def load_data(config: Config, backbone: Backbone) -> Data:
 
 
 def _key(config: Config) -> bytes:
-    """Everything of a configuration that its data depend on, which the trained towers are not."""
+    """Everything of a configuration that its data depend on, which the trained towers are not.
+
+    Of the head, the words for X-TAIL's classes count: classes of the same words are one.
+    """
     content, where = plain(config), config.where
     backbone = {key: value for key, value in content["backbone"].items() if key != "train"}
     parts = [content["stream"], backbone, content["panel"]]
+    if isinstance(config.stream, XTail):
+        parts += [content["head"]["prompts"], content["head"]["words"]]
     place = str(config.at("").absolute())
     train = config.train
     shown = [train.augment, train.pipeline, where.pixel_dir, where.pixel_gb]

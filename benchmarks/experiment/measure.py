@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -32,6 +33,7 @@ from avalanche_proxyfda.models import (
 )
 from avalanche_proxyfda.strategies.precision import autocast
 from benchmarks.config import Config, plain, precision_of
+from benchmarks.experiment.data import MOST_KEPT
 from benchmarks.streams.panel import PanelData
 from benchmarks.streams.texts.lookup import panel_texts
 
@@ -40,7 +42,7 @@ MEASURED: tuple[Measured, ...] = ("validation", "test")
 Accuracies = dict[Measured, dict[str, float]]
 Heads = Mapping[str, TextHead | TrainedTextHead]
 """Zero-shot heads by set."""
-_PRETRAINED: dict[str, PanelMoment] = {}
+_PRETRAINED: OrderedDict[str, PanelMoment] = OrderedDict()
 
 
 def device_of(config: Config, touch: bool = True) -> torch.device:
@@ -218,7 +220,10 @@ def pretrained_panel(
     config: Config,
     device: torch.device,
 ) -> PanelMoment:
-    """:func:`measure_panel` before training: cached for the process, since no method changes it."""
+    """:func:`measure_panel` before training, which no method changes.
+
+    The process keeps the moments of the last :data:`MOST_KEPT` configurations, as it keeps data.
+    """
     content = plain(config)
     seed = config.seed if config.backbone.weights == "random" else None
     parts = [content[part] for part in ("backbone", "head", "panel", "stream", "where")]
@@ -233,4 +238,7 @@ def pretrained_panel(
     key = json.dumps([*parts, seed, train.eval_batch, *kernels])
     if key not in _PRETRAINED:
         _PRETRAINED[key] = measure_panel(model, panel, heads, config, device)
+        if len(_PRETRAINED) > MOST_KEPT:
+            _PRETRAINED.popitem(last=False)
+    _PRETRAINED.move_to_end(key)
     return _PRETRAINED[key]

@@ -169,6 +169,9 @@ def _cost(trained: Trained) -> Cost:
         peak_gpu_bytes=peak_memory(device),
         parameters_trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
         parameters_stored=sum(p.numel() for p in model.parameters()),
+        text_forwards=timer.text_forwards + sum(p.reference_text_forwards for p in with_teacher)
+        if trained.config.trains_text
+        else None,
         cache_lookups=lookups or None,
         cache_hits=sum(p.cache_hits for p in with_teacher) if lookups else None,
     )

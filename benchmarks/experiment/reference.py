@@ -32,6 +32,7 @@ from benchmarks.streams.words import class_names
 
 _PROCEDURAL = 2048
 _STRINGS = (80, 8)  # Lipsum-FT's number and length of random texts
+_TEXTS_AT_ONCE = 1024  # texts of a forward of the text tower
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +124,10 @@ def _texts(
     digest = hashlib.sha256(tokens.numpy().tobytes()).hexdigest()
     if own is not None:
         return tokens, digest
+    tower.eval()
     with torch.no_grad():
-        return encoded(tower.eval(), tokens), digest
+        parts = [encoded(tower, part) for part in tokens.split(_TEXTS_AT_ONCE)]
+    return torch.cat(parts), digest
 
 
 def _tokens(config: Config, tokenizer: Any, stream: Stream, tower: TextTower) -> Tensor:

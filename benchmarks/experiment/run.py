@@ -186,7 +186,8 @@ def learn(
                 checkpoints.save()
     validation_last = None
     if progress.learnt:
-        validation_last = tuple(map(accuracies.validation, range(len(stream.test))))
+        *earlier, end = range(len(progress.learnt))  # the model is that of right after the last
+        validation_last = (*map(accuracies.validation, earlier), progress.learnt[end])
     progress.count()
     return Trained(config, prepared, strategy, timer, method, progress, wordless, validation_last)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.distributed.plugin import batch_size
+from avalanche_proxyfda.models import TrainedTextHead
 from avalanche_proxyfda.strategies.budget import planned_batches
 from avalanche_proxyfda.strategies.precision import autocast
 from benchmarks.experiment.stopwatch import Stopwatch
@@ -80,6 +81,7 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):  # type: igno
         loader_seconds: time in which the host waited for the loader, in seconds; the strategy
             adds it.
         forwards: number of the student's forwards in the strategy.
+        text_forwards: number of the text tower's forwards for heads that train with it.
         samples: number of training images on all ranks.
         peak_rss: largest memory of the process after a step, in bytes.
     """
@@ -88,6 +90,8 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):  # type: igno
         super().__init__()
         self.loader_seconds = 0.0
         self.forwards = self.samples = self.peak_rss = 0
+        self._earlier_texts = 0  # forwards that the heads do not know of
+        self._heads: list[TrainedTextHead] = []
         self._after_step = after_step
         self._watch = Stopwatch()
         self._process = psutil.Process()
@@ -96,6 +100,16 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):  # type: igno
     def seconds(self) -> list[float]:
         """Duration of each step, in seconds; reading it waits for the last step."""
         return self._watch.seconds
+
+    @property
+    def text_forwards(self) -> int:
+        """Forwards of the text tower in training, for heads; reading it waits for the device."""
+        return self._earlier_texts + sum(head.forwards for head in self._heads)
+
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Note the heads that encode texts, which count their forwards on the device."""
+        modules = strategy.model.modules()
+        self._heads = [module for module in modules if isinstance(module, TrainedTextHead)]
 
     def before_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Start the clock."""
@@ -121,13 +135,16 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):  # type: igno
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts."""
-        return {"seconds": self.seconds, **{name: getattr(self, name) for name in _COUNTED}}
+        counts = {name: getattr(self, name) for name in _COUNTED}
+        return {"seconds": self.seconds, "text_forwards": self.text_forwards, **counts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load the counts."""
         self._watch.load(state["seconds"])
         for name in _COUNTED:
             setattr(self, name, state[name])
+        self._earlier_texts = 0
+        self._earlier_texts = state.get("text_forwards", 0) - self.text_forwards
 
 
 class KeptInEval(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore[call-arg]

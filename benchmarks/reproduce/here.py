@@ -58,8 +58,9 @@ class Here:
                     + _parent(_folders(content))
                 )
             del where["data"]
-        if "<" in (where.get("cache_dir") or ""):
-            where["cache_dir"] = None  # a cache saves time alone
+        for key in ("cache_dir", "pixel_dir"):
+            if "<" in (where.get(key) or ""):
+                where[key] = None  # a cache saves time alone
         return {**content, "where": where}
 
     def _find(self, place: str, name: str) -> str | None:
@@ -103,8 +104,8 @@ def check_images(prepared: Prepared, record: Record) -> None:
     """Refuse images that are not those of the run.
 
     Raises:
-        ValueError: if the SHA-256 of the stream's splits or of a panel set differs from the
-            record's.
+        ValueError: if the SHA-256 of the stream's splits, of a panel set or of the reference data
+            differs from the record's.
     """
     if not same_split(record, prepared.stream.summary):
         raise ValueError(_other("stream", prepared.stream.names))
@@ -113,6 +114,9 @@ def check_images(prepared: Prepared, record: Record) -> None:
         name = data.images.name
         if name not in known or data.sha256 != known[name].sha256:
             raise ValueError(_other("panel", [name]))
+    there = None if prepared.reference is None else prepared.reference.about
+    if record.reference_data is not None and record.reference_data != there:
+        raise ValueError(_other("reference data", _reference_places(record.config)))
 
 
 def _other(part: str, names: Sequence[str]) -> str:
@@ -123,18 +127,26 @@ def _other(part: str, names: Sequence[str]) -> str:
 
 
 def _needs_data(content: Mapping[str, Any]) -> bool:
-    """Return True if the run reads files: images that are not embedded, or weights."""
+    """Return True if the run reads files: images that are not embedded, texts, or weights."""
     sets = content["panel"]["sets"]
     weights = content["backbone"].get("weights")
     embedded = content["stream"]["kind"] == "concepts" and all(name in EMBEDDED for name in sets)
-    return not embedded or weights not in (None, "random")
+    return not embedded or weights not in (None, "random") or bool(_reference_places(content))
 
 
 def _folders(content: Mapping[str, Any]) -> list[str]:
     """Return the folders of photographs that the run took from its folder of data."""
     names = [*content["stream"].get("sets", ()), *content["panel"]["sets"]]
+    names += _reference_places(content)
     places = [place for kind, place in map(kind_and_place, names) if kind == "folder:"]
     return [place for place in places if not is_private(place)]
+
+
+def _reference_places(content: Mapping[str, Any]) -> list[str]:
+    """Return the images and texts of the reference data that are files."""
+    part, made = content.get("reference_data", {}), ("procedural", "random", "classes")
+    given = [part.get(key) for key in ("images", "texts")]
+    return [name for name in given if name is not None and name not in made]
 
 
 def _parent(folders: Sequence[str]) -> str:

@@ -17,13 +17,12 @@ def verdict(record: Record, name: str, kept: float) -> str:
         kept: mean share of the neighbours that remain, in [0, 1].
     """
     learnt, first, last = _accuracies(record, name)
-    detail, falls = "no accuracy was measured", False
+    detail = "no accuracy was measured"
     if first is not None and last is not None:
-        falls = last < first
         moments = ("right after learning", "at the end") if learnt else ("before", "after tuning")
         what = "test accuracy" if learnt else "linear probe"
         detail = f"{what} {100 * first:.1f} % {moments[0]}, {100 * last:.1f} % {moments[1]}"
-    little = kept >= LITTLE_LOST and not falls
+    little = kept >= LITTLE_LOST and not _fell(first, last)
     start = "Little was forgotten" if little else "Forgetting"
     return f"{start}: {100 * kept:.0f} % of neighbours kept; {detail}."
 
@@ -38,11 +37,16 @@ def why_chosen(record: Record, name: str) -> str:
     learnt, first, last = _accuracies(record, name)
     if not learnt:
         reason = "it lost the most neighbours of the panel"
-    elif first is not None and last is not None and last < first:
+    elif _fell(first, last):
         reason = "its accuracy fell the most"
     else:
         reason = "no set lost accuracy, and its change is the least favourable"
     return f"{name} is shown: {reason}; --set NAME shows another set."
+
+
+def _fell(first: float | None, last: float | None) -> bool:
+    """Return True if an accuracy fell by as much as a line shows, a tenth of a percent."""
+    return first is not None and last is not None and round(100 * last, 1) < round(100 * first, 1)
 
 
 def _accuracies(record: Record, name: str) -> tuple[bool, float | None, float | None]:

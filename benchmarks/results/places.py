@@ -69,7 +69,7 @@ def hidden(config: Mapping[str, Any]) -> dict[str, Any]:
     where = content.get("where", {})
     if "data" in where and is_private(where["data"]):
         content["where"] = where = {**where, "data": DATA}
-    for key in ("cache_dir", "url"):
+    for key in ("cache_dir", "pixel_dir", "url"):
         if where.get(key):
             content["where"] = where = {**where, key: scrubbed(where[key], config)}
     return content

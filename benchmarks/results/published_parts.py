@@ -91,7 +91,7 @@ class ImageNetRMatch:
 
 @dataclass(frozen=True, config=STRICT)
 class MtilMatch:
-    """A stream of kind ``mtil`` with all training images, and both towers trained."""
+    """A stream of kind ``mtil`` without a choice of few shots, and both towers trained."""
 
     kind: Literal["mtil"]
     order: Literal["I", "II"]

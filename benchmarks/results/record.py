@@ -248,6 +248,10 @@ class Cost:
     loader_seconds_per_step: Annotated[
         Seconds | None, Field(description="mean wait of the host for a batch; null: not measured")
     ] = None
+    text_forwards: Annotated[
+        Count | None,
+        Field(description="forwards of a trained text tower in training; null: none is trained"),
+    ] = None
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -330,8 +334,9 @@ def plain(record: Record) -> dict[str, Any]:
     if content["reference_data"] is None:
         del content["reference_data"]
     cost = content["cost"]
-    if cost is not None and cost["loader_seconds_per_step"] is None:
-        del cost["loader_seconds_per_step"]
+    for key in ("loader_seconds_per_step", "text_forwards"):
+        if cost is not None and cost[key] is None:
+            del cost[key]
     return content
 
 

@@ -118,6 +118,20 @@ def test_forwards_of_lipsum_ft(which: Any, on_reference: int, teacher: int) -> N
     assert {len(inputs[0]) for inputs in calls.inputs} == sizes
 
 
+def test_forwards_of_the_student_s_texts_are_counted() -> None:
+    shared = data(IDS)
+    plugins = [
+        ZSCLPlugin(1e-3, reference_data=shared, own_texts=own, name=f"ZSCL {number}")
+        for number, own in enumerate((True, True, False))
+    ]
+    trained = strategy(Still(with_tower=True), *plugins)
+    learn(trained, classic(1))
+    assert [p.reference_text_forwards for p in plugins] == [trained.clock.train_iterations, 0, 0]
+    again = ZSCLPlugin(1e-3, reference_data=shared, own_texts=True)
+    again.load_state_dict(plugins[0].state_dict())
+    assert again.reference_text_forwards == plugins[0].reference_text_forwards > 0
+
+
 def test_all_four_share_the_forwards() -> None:
     model, shared = Plain(), data()
     plugins = [kind(1e-3, reference_data=shared, teacher="initial") for kind in KINDS.values()]

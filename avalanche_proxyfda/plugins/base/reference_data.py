@@ -86,6 +86,8 @@ class ReferenceDataPlugin(TeacherPlugin):
         )
         self.reference_forwards = 0
         """Student forwards on reference images; a shared one counts for the plugin that ran it."""
+        self.reference_text_forwards = 0
+        """Forwards of the student's text tower on reference texts, likewise."""
         self.on_reference = False
         """True while :meth:`compare_reference` runs; :attr:`weight` is then that of its terms."""
         self.initial_reference: CachedTeacher | None = None
@@ -284,7 +286,7 @@ class ReferenceDataPlugin(TeacherPlugin):
         if shared is None:
             return
         batch = shared.begin(strategy, experience, self._reference_step)
-        before = shared.forwards
+        before, texts_before = shared.forwards, shared.text_forwards
         values = shared.values(autocast)
         self.reference_forwards += shared.forwards - before
         own = {place: values[place] for place in self.sources}
@@ -297,6 +299,7 @@ class ReferenceDataPlugin(TeacherPlugin):
             self.read(asked["initial"]) if self.also_initial else None,
             self._answers["initial"].texts if self.also_initial and self.reads_texts else None,
         )
+        self.reference_text_forwards += shared.text_forwards - texts_before
         weight = self.weight
         self.weight = weight if self.reference_weight is None else self.reference_weight
         self.on_reference = True
@@ -368,6 +371,7 @@ class ReferenceDataPlugin(TeacherPlugin):
             "about": self.reference_data.about(),
             "step": self._reference_step,
             "forwards": self.reference_forwards,
+            "text_forwards": self.reference_text_forwards,
             "safe": self._pass.capture.safe if self._pass else [],
             "terms": self._reference_log.state_dict(),
             "initial": initial,
@@ -379,7 +383,9 @@ class ReferenceDataPlugin(TeacherPlugin):
         """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
         super().load_state_dict(state)
         self.initial_reference, self._answers = None, {}
-        self.reference_forwards = (state.get("reference_data") or {}).get("forwards", 0)
+        counts = state.get("reference_data") or {}
+        self.reference_forwards = counts.get("forwards", 0)
+        self.reference_text_forwards = counts.get("text_forwards", 0)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes without the student, for pickling between experiences."""

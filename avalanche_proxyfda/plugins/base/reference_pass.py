@@ -85,6 +85,8 @@ class ReferencePass:
         self.places = tuple(dict.fromkeys(places))
         self.forwards = 0
         """Student forwards on reference images so far."""
+        self.text_forwards = 0
+        """Forwards of the student's text tower on reference texts so far."""
         self.capture = Capture()
         self._model = model
         self._modules = [(place, place.find(model)) for place in self.places]
@@ -182,6 +184,7 @@ class ReferencePass:
             frozen = not any(p.requires_grad for p in tower.parameters())
             with self._aside("texts", device, autocast), torch.set_grad_enabled(not frozen):
                 self._texts = encoded(tower, tokens)
+            self.text_forwards += 1
             if frozen:
                 self._fixed_texts = self._texts
         return self._texts

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from avalanche_proxyfda import FDALoss
 from benchmarks import __main__ as command_line
-from benchmarks.accept import on_losses
+from benchmarks.accept import on_losses, on_runner, on_times
 from benchmarks.accept.check import Check, Fault, Setting, Skip, outcome_of, relative, within
 from benchmarks.accept.journal import Journal, machine_of
 from benchmarks.accept.table import table
@@ -104,6 +104,39 @@ def test_the_command_on_a_cpu(
     assert main([*command, "--only", "los"]) == 2
     assert "the groups are environment, losses, training" in capsys.readouterr().err
     assert main(["accept", "--device", "nonsense"]) == 2
+
+
+class Begun(Exception):  # noqa: N818 (no error)
+    """Ends a check at the first use of its device."""
+
+
+def test_every_check_runs_on_the_device_that_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    second = Setting(torch.device("cuda:1"))
+    devices: list[str] = []
+
+    def begun(*given: Any) -> Any:
+        devices.append(getattr(given[-1], "device", given[-1]))
+        raise Begun
+
+    monkeypatch.setattr(on_losses, "Case", begun)
+    monkeypatch.setattr(on_losses, "peak_memory", lambda device: 0)
+    monkeypatch.setattr(on_losses, "can_refuse_waits", lambda device: True)
+    monkeypatch.setattr(on_times, "Bench", begun)
+    monkeypatch.setattr(on_times.loaders, "measure", begun)
+    named = [check for check in on_losses.checks() if check.name.startswith("losses: fda")]
+    for check in (*named[2:], *on_times.checks()[:2]):
+        with pytest.raises(Begun):
+            check.run(second)
+    assert devices == ["cuda:1"] * 5
+    assert on_runner._overrides(second)["where.device"] == "cuda:1"
+
+
+def test_a_peak_that_counts_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("peak_memory", "allocated_memory"):
+        monkeypatch.setattr(on_losses, name, lambda device: 5)
+    monkeypatch.setattr(on_losses, "reset_peak_memory", lambda device: None)
+    with pytest.raises(Fault, match="no memory was counted"):
+        on_losses._peak("fda", CPU)
 
 
 def test_a_wrong_loss_fails(

@@ -77,6 +77,11 @@ def test_a_sequence_has_the_tables_of_its_sets_in_their_order() -> None:
         {"backbone__weights": "clip.safetensors"},
         {"backbone__image_size": 96},
         {"backbone__options": {"force_quick_gelu": True}},
+        {"backbone__train__image": "frozen"},
+        {"method": "finetune", "head__kind": "zero-shot", "backbone__train__text": "full"},
+        {"stream__order": "cyclic-1"},
+        {"stream__shots": 5},
+        {"stream__shots_list": "few.json"},
     ],
 )
 def test_another_sequence_or_backbone_has_none(settings: dict[str, Any]) -> None:
@@ -281,6 +286,7 @@ def test_the_command(
         ({"order": "cyclic-1"}, ("full", "full"), False),
         ({"splits": "coop"}, ("full", "full"), False),
         ({"shots": 5}, ("full", "full"), False),
+        ({"shots_list": "few.json"}, ("full", "full"), False),
         ({}, ("full", "frozen"), False),
     ],
 )

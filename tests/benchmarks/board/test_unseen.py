@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from benchmarks.board.page import page
 from benchmarks.board.table import table
 from benchmarks.board.text import markdown, rows_csv, runs_csv
-from benchmarks.board.unseen import TITLE, unseen_lines, unseen_markdown
+from benchmarks.board.unseen import ABOUT, TITLE, unseen_lines, unseen_markdown
 from benchmarks.results.record import Record
 from benchmarks.results.scores import OPTIONAL
 from benchmarks.results.settings import Row, rows_of
@@ -37,6 +38,11 @@ def runs(matrix: tuple[tuple[float | None, ...], ...] = MATRIX) -> list[Record]:
 
 def named(records: list[Record]) -> list[tuple[str, Row]]:
     return [(row.label, row) for row in rows_of(records)]
+
+
+def _sets(text: str) -> str:
+    """The table of data sets within a board."""
+    return text.partition(TITLE)[2].partition(ABOUT[:20])[0]
 
 
 def test_each_data_set_has_its_transfer_and_its_last() -> None:
@@ -70,8 +76,16 @@ def test_without_a_whole_matrix_nothing_is_said() -> None:
 
 
 def test_a_board_shows_them_and_one_without_them_stays_as_it_was(tmp_path: Path) -> None:
-    made = board(runs(), tmp_path / "whole")
+    head = {"head__kind": "zero-shot"}
+    weaker = [  # a strength that validation data did not choose has no lines of data sets
+        now(finished(recipe("l2sp", strength=3.0, seed=s, **head), OTHER, validation=(0.1, -0.1)))
+        for s in range(2)
+    ]
+    made = board(runs() + weaker, tmp_path / "whole")
     text, html = markdown(made), page(made)
+    for part in (text, html):
+        named = re.findall(r"(?:^\| |<th scope=.row.>)(l2sp\b[^|<]*)", _sets(part), re.MULTILINE)
+        assert len(named) == 2 and len(set(named)) == 1, named  # its Transfer and its Last
     assert "| Transfer (%) | ΔTransfer (points) | MTIL Avg (%) | SND forgetting (points) |" in text
     assert f"### {TITLE}" in text and f">{TITLE}</h3>" in html
     assert "| before training | accuracy | – | 40.0 | 50.0 |" in text

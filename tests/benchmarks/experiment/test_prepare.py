@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.experiment import data as data_module
 from benchmarks.experiment.measure import panel_heads
 from benchmarks.experiment.prepare import planned_steps, prepare
 from benchmarks.experiment.record import state_hash
@@ -236,3 +237,15 @@ def test_panel_sets_without_words_have_no_zero_shot_head_and_say_why(
     assert "the same name" in without["shapes"]
     mute = replace(ready.backbone, clip=None)
     assert panel_heads(made, mute, ready.panel) == (None, {})
+
+
+def test_runs_share_data_unless_their_heads_decide_the_labels(tmp_path: Path) -> None:
+    """The words of X-TAIL's classes decide which classes of two sets are one."""
+
+    def keys(**stream: Any) -> int:
+        heads = ({"prompts": "shared"}, {"prompts": "per-set"})
+        made = [config(tmp_path, stream=stream, head={"kind": "zero-shot", **h}) for h in heads]
+        return len(set(map(data_module._key, made)))
+
+    assert keys(kind="xtail", splits="coop") == 2
+    assert keys(kind="mtil", splits="coop") == keys(kind="concepts") == 1

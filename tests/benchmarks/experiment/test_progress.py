@@ -1,16 +1,21 @@
-"""The part of its panel that a run keeps does not grow with the number of moments."""
+"""What is kept of a panel grows neither with the moments of a run nor with the runs."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from avalanche_proxyfda.checkpoint import CheckpointError
 from avalanche_proxyfda.checkpoint.files import read_state, write_state
-from benchmarks.experiment.measure import PanelMoment
+from benchmarks.config import Config, read
+from benchmarks.experiment import measure
+from benchmarks.experiment.data import MOST_KEPT
+from benchmarks.experiment.measure import PanelMoment, pretrained_panel
 from benchmarks.experiment.progress import Progress
 
 ACCURACIES: Any = {"validation": {"a": 0.5}, "test": {"a": 0.25}}
@@ -47,3 +52,21 @@ def test_a_checkpoint_with_the_features_of_every_moment_is_refused() -> None:
         del parts["drift"]
     with pytest.raises(CheckpointError, match=r"earlier version.*give --no-resume"):
         Progress.of(content)
+
+
+def test_a_process_keeps_the_first_moment_of_few_configurations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+
+    def noted(model: nn.Module, panel: Any, heads: Any, config: Config, device: Any) -> PanelMoment:
+        seen.append(config.train.eval_batch)
+        return measured(len(seen))
+
+    monkeypatch.setattr(measure, "measure_panel", noted)
+    monkeypatch.setattr(measure, "_PRETRAINED", OrderedDict())
+    for size in (1, 2, 3, 4, 1, 5, 1, 2):
+        config = read({"train": {"eval_batch": size}})
+        pretrained_panel(nn.Identity(), [], None, config, torch.device("cpu"))
+    assert seen == [1, 2, 3, 4, 5, 2]  # 2 was the oldest of four
+    assert len(measure._PRETRAINED) == MOST_KEPT == 4

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from open_clip.model import CLIP
 from torch import nn
 
 from avalanche_proxyfda import plugins
 from benchmarks.config import Config, plain
+from benchmarks.experiment import reference as module
 from benchmarks.experiment.reference import load_reference
 from benchmarks.experiment.run import run
 from benchmarks.methods.plugins import checked, plugins_of
 from benchmarks.models.backbone import build_backbone
 from benchmarks.results.files import read_record, write_record
+from benchmarks.results.identity import run_id_of
 from tests.benchmarks.miniature import config, write_folder
 
 SMALL = {"kind": "sequence", "sets": ["folder:own"]}
@@ -72,6 +75,33 @@ def test_texts_are_features_of_the_backbone_s_tower(tmp_path: Path) -> None:
     assert len(hashes) == 3
 
 
+def test_many_texts_are_encoded_a_part_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory of the text tower does not grow with a file of texts."""
+    sizes: list[int] = []
+    encode = CLIP.encode_text
+
+    def counted(self: Any, tokens: torch.Tensor, *given: Any) -> torch.Tensor:
+        sizes.append(len(tokens))
+        rows: torch.Tensor = encode(self, tokens, *given)
+        return rows
+
+    monkeypatch.setattr(CLIP, "encode_text", counted)
+    config = made(tmp_path, {"texts": "random"})
+    backbone = build_backbone(config)
+    found = []
+    for most in (module._TEXTS_AT_ONCE, 30):
+        monkeypatch.setattr(module, "_TEXTS_AT_ONCE", most)
+        found.append(load_reference(config, backbone, _Stream(), nn.Linear(1, 1)))  # type: ignore[arg-type]
+    whole, parts = found
+    assert sizes == [80, 30, 30, 20]
+    assert whole.data.texts is not None
+    assert parts.data.texts is not None
+    torch.testing.assert_close(parts.data.texts, whole.data.texts)
+    assert parts.about == whole.about
+
+
 def test_images_of_a_folder_are_some_of_its_images(tmp_path: Path) -> None:
     write_folder(tmp_path / "photos", ["a", "b"], (20, 20), "RGB", seed=0)  # 32 images
     backbone, stream, model = build_backbone(made(tmp_path)), _Stream(), nn.Linear(1, 1)
@@ -107,7 +137,7 @@ def test_reference_data_that_is_missing_is_refused(
 def test_a_run_without_the_part_keeps_its_identity(tmp_path: Path) -> None:
     bare = config(tmp_path, stream=SMALL)
     without = {k: v for k, v in plain(bare).items() if k != "reference_data"}
-    assert config(tmp_path, **without).identity == bare.identity
+    assert run_id_of(without) == run_id_of(plain(bare)) == bare.identity
     assert made(tmp_path).identity != made(tmp_path, {"seed": 1}).identity
 
 

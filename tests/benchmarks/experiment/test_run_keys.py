@@ -163,6 +163,12 @@ def test_a_run_follows_its_plan(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Steps, rates and labels of each experience, and texts of training and evaluation."""
     rates: list[float] = []
     checked: list[str] = []
+    passes = Counter[str]()  # over data sets: those of Avalanche's loop, and our own
+    measure_accuracy = run_module.accuracy
+
+    def measured(model: Any, data: Any, *given: Any) -> float:
+        passes["validation" if len(data) in held else "test"] += 1
+        return measure_accuracy(model, data, *given)
 
     class Look(StepTimer):
         def before_update(self, strategy: Any, **kwargs: Any) -> None:
@@ -171,6 +177,9 @@ def test_a_run_follows_its_plan(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
         def before_backward(self, strategy: Any, **kwargs: Any) -> None:
             smoothed = nn.CrossEntropyLoss(label_smoothing=0.2)
             self.expect(strategy, smoothed, "train_weight")
+
+        def after_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
+            passes["evaluated"] += 1
 
         def after_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
             self.expect(strategy, nn.CrossEntropyLoss(), "weight")
@@ -185,6 +194,7 @@ def test_a_run_follows_its_plan(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
             checked.append(texts)
 
     monkeypatch.setattr(run_module, "StepTimer", Look)
+    monkeypatch.setattr(run_module, "accuracy", measured)
     keys: dict[str, Any] = {"steps": [4, 2], "lr_factors": [5, 1], "label_smoothing": 0.2}
     texts = {"kind": "zero-shot", "train_template": "a {}."}
     own = settings(data, keys, head=texts)
@@ -192,7 +202,13 @@ def test_a_run_follows_its_plan(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert (epochs_of(own, images), steps_of(own, images)) == ([2, 1], [4, 2])
     assert planned_steps(own, images) == 6
     assert planned_steps(settings(data, {"steps": 4, "accumulate": 2}), images) == 2 * 6
+    assert images.validation is not None
+    held = {len(each.dataset) for each in images.validation}
+    assert not held & {len(each.dataset) for each in images.test}
     record: Any = run(own)
+    # row 0 is ours, and each later row is Avalanche's up to the diagonal and ours beyond it
+    assert passes == {"test": 2 + 1, "evaluated": 1 + 2, "validation": 2 + 1}
+    assert record.outcome.validation_last[1] == record.outcome.validation_learnt[1]
     assert record.cost.steps == 6 and [len(t["Loss"]) for t in record.outcome.loss_terms] == [2, 1]
     assert checked.count("train_weight") == 6 and checked.count("weight") > 0
     cosine = [0.5 * (1 + math.cos(math.pi * k / n)) for n in (4, 2) for k in range(n)]

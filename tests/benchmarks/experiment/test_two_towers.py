@@ -84,6 +84,7 @@ def test_a_run_trains_the_towers_that_it_names(data: Path, monkeypatch: pytest.M
         steps = record.cost.steps
         assert record.cost.student_forwards == steps
         assert texts.count(True) == (steps if "text" in expected else 0)
+        assert record.cost.text_forwards == (steps if "text" in expected else None)
     frozen, both, text = records
     for other in (both, text):
         assert other.outcome.accuracy[0] == frozen.outcome.accuracy[0]
@@ -92,6 +93,26 @@ def test_a_run_trains_the_towers_that_it_names(data: Path, monkeypatch: pytest.M
     assert text.outcome.panel[0].linear_probe == text.outcome.panel[1].linear_probe
     assert text.outcome.panel[0].zero_shot != text.outcome.panel[1].zero_shot
     assert not any(part.training for part in seen[2].tower.modules())
+
+
+def test_forwards_of_the_text_tower_are_counted_and_saved() -> None:
+    """A timer of a later process goes on from the saved number."""
+
+    def learnt(timer: StepTimer) -> Any:
+        made = strategy(two_towers(Flat(small_clip().visual)), timer)
+        learn(made, classic(1))
+        return made
+
+    first, again = StepTimer(), StepTimer()
+    steps = learnt(first).clock.train_iterations
+    assert first.text_forwards == first.forwards == steps > 0
+    again.load_state_dict(first.state_dict())
+    assert again.text_forwards == steps
+    learnt(again)
+    assert again.text_forwards == again.state_dict()["text_forwards"] == 2 * steps
+    older = {k: v for k, v in first.state_dict().items() if k != "text_forwards"}
+    again.load_state_dict(older)  # a checkpoint from before the count
+    assert again.text_forwards == 0
 
 
 def test_one_head_for_all_and_for_growing_streams(data: Path) -> None:

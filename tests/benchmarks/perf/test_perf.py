@@ -271,7 +271,6 @@ def test_memory_and_scaling_write_every_size(
     assert scaling.line(made).startswith("seconds of forward and backward")
 
 
-@pytest.mark.slow
 def test_each_rank_has_an_accelerator_of_its_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -287,6 +286,7 @@ def test_each_rank_has_an_accelerator_of_its_own(
         scaling.check_ranks([0], "cpu")
 
 
+@pytest.mark.slow
 def test_ranks_share_a_batch() -> None:
     found = on_ranks(2, "tiny-clip", 64, 2)
     assert set(found) == {"finetune", "proxy-fda"}

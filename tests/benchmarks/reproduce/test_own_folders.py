@@ -16,7 +16,7 @@ from benchmarks.board.model import make_board
 from benchmarks.board.page import page
 from benchmarks.board.text import markdown
 from benchmarks.board.write import current_versions
-from benchmarks.config import Config
+from benchmarks.config import Config, plain
 from benchmarks.execution.job import Job
 from benchmarks.execution.plan import checked_steps
 from benchmarks.experiment.prepare import prepare
@@ -27,8 +27,10 @@ from benchmarks.reproduce.here import Here, check_images
 from benchmarks.results.agreement import differences
 from benchmarks.results.files import collect, seal, write_record
 from benchmarks.results.identity import LATER_KEYS, LATER_PARTS, canonical
+from benchmarks.results.places import hidden
 from benchmarks.results.record import Record
 from tests.benchmarks import miniature
+from tests.benchmarks.records import finished
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +163,38 @@ def test_rerun_refuses_other_images(
         assert call(tmp_path / "a.json", "--data", copy) == 2
         error = capsys.readouterr().err
         assert f"not those of the run's {part} (SHA-256 differs)" in error
+
+
+def test_reference_images_are_data_of_the_run_too(photos: Path) -> None:
+    made = miniature.config(
+        photos,
+        method="dive",
+        strength=1.0,
+        stream={"kind": "concepts", "sets": ["colours"]},
+        panel={"sets": []},
+        reference_data={"images": "folder:pets", "batch": 16},
+        where={"data": str(photos), "device": "cpu", "pixel_dir": str(photos / "rows")},
+    )
+    there = prepare(made, only_check=True)
+    record = finished(made, ((0.1,), (0.9,)))
+    assert record.stream is not None
+    assert there.reference is not None
+    own = replace(
+        record,
+        how=replace(record.how, config=hidden(plain(made))),
+        stream=replace(record.stream, split_sha256=there.stream.summary["split_sha256"]),
+        reference_data=there.reference.about,
+    )
+    with pytest.raises(ValueError, match=r"add --data DIR, the parent .* it holds DIR/pets$"):
+        config_of(own)
+    with pytest.raises(ValueError, match=r"is the data set pets itself: give the parent"):
+        config_of(own, Here(f"{photos}/pets"))
+    where = config_of(own, Here(str(photos))).where
+    assert where.data == str(photos) and where.pixel_dir is None  # it saves time alone
+    check_images(there, own)
+    other = replace(there.reference.about, images_sha256="0" * 64)
+    with pytest.raises(ValueError, match=r"reference data \(SHA-256 differs\)"):
+        check_images(there, replace(own, reference_data=other))
 
 
 def test_an_older_record_with_its_path_is_compared(

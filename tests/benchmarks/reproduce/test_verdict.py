@@ -26,6 +26,7 @@ def learnt(end: float, second: float = 0.8) -> Record:
     [
         (0.95, 0.9, "Little was forgotten: 90 %", "no set lost accuracy"),
         (0.90, 0.8, "Little was forgotten: 80 %", "no set lost accuracy"),
+        (0.89996, 0.9, "Little was forgotten: 90 %", "no set lost accuracy"),  # shown as 90.0
         (0.90, 0.5, "Forgetting: 50 %", "no set lost accuracy"),
         (0.70, 0.9, "Forgetting: 90 %", "its accuracy fell the most"),
     ],

@@ -64,6 +64,7 @@ def test_what_a_record_keeps_of_a_place() -> None:
         "npz:/media/disk/pack.npz",
         "folder:~/dogs",
         cache_dir="/home/user/photos/cache",
+        pixel_dir="/home/user/rows",
         url="https://host.org/some/archive.tar",
     )
     config["backbone"]["weights"] = "/home/user/weights/clip.safetensors"
@@ -79,6 +80,7 @@ def test_what_a_record_keeps_of_a_place() -> None:
     assert kept["where"] == {
         "data": "<data>",
         "cache_dir": "<data>/cache",
+        "pixel_dir": "<elsewhere>/rows",
         "url": "https://host.org/some/archive.tar",
     }
     assert kept["head"] == config["head"]  # prompts are no places
