@@ -1,7 +1,7 @@
 """The suite in several environments: the oldest that the metadata allows, and the newest.
 
 ``make matrix`` builds each environment under ``build/matrix`` (about 7 GB), runs the tests there,
-removes it, and prints a table. An interpreter is found as ``python3.10`` on the path, or told by
+removes it, and prints a table. An interpreter is found as ``python3.10`` on the path, or given by
 ``PYTHON_3_10=/its/path``; where there is none the environment is reported as not run.
 """
 

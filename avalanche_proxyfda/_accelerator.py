@@ -213,8 +213,8 @@ def seed_stream(seed: int, device: torch.device) -> None:
 def computes_bf16(device: torch.device) -> bool | None:
     """Return True if a CUDA device of NVIDIA has units for bf16, from compute capability 8 on.
 
-    The question takes no memory of the device. The result is None for other devices, which only
-    a trial tells.
+    The question takes no memory of the device. The result is None for other devices,
+    where only a trial shows it.
     """
     if device.type != "cuda" or torch.version.hip is not None:
         return None

@@ -1,6 +1,6 @@
 """Avalanche's wrappers around a feature extractor, and its heads that grow.
 
-Classes are told apart by name, since an import of Avalanche takes seconds.
+Classes are identified by name, since an import of Avalanche takes seconds.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Comparison:
         entries: rows of the comparison.
         seeds: number of seeds that a row should have.
         apart: keys in which it differs from comparisons of the same stream and backbone.
-        title: stream and backbone, and what tells it from comparisons of the same ones.
+        title: stream and backbone, and the difference to comparisons of the same ones.
         test: number of test images of each experience.
         panel_test: number of test images of each data set of the panel.
         reported: published figures of the stream and the backbone; no other attribute depends on

@@ -59,7 +59,7 @@ def load_reference(
     Args:
         config: configuration of the run.
         backbone: has the view, and the text tower.
-        stream: tells the classes.
+        stream: has the classes.
         model: the model of the run.
 
     Raises:

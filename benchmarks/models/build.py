@@ -49,7 +49,7 @@ def build_model(
     Args:
         config: names the head.
         backbone: has the tower, and for heads of texts the text tower.
-        stream: tells the classes.
+        stream: has the classes.
         device: computes the features of texts.
 
     Raises:

@@ -17,7 +17,7 @@ from avalanche_proxyfda.streams.files.members import (
 from avalanche_proxyfda.streams.files.visible import is_visible
 
 MARK = ".extracted-from.json"
-"""Name of the file in an extracted folder that tells from which archive it came."""
+"""Name of the file in an extracted folder that names the folder's archive."""
 _BLOCK = 1 << 20
 _BEGINNINGS = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and without
 
