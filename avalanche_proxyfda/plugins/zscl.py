@@ -14,7 +14,7 @@ from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.losses.zscl import ZSCLLoss
 from avalanche_proxyfda.plugins.base.beside import Beside
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions
-from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, Terms
+from avalanche_proxyfda.plugins.base.lifecycle import TeacherChoice, Terms
 from avalanche_proxyfda.plugins.base.logit_scale import CLIP_SCALE, logit_scale
 from avalanche_proxyfda.plugins.base.reference_only import ReferenceOnlyPlugin
 
@@ -34,7 +34,8 @@ class ZSCLPlugin(ReferenceOnlyPlugin, supports_distributed=True):
         own_texts: True compares the student's own text features, so that the term reaches a
             text tower that trains. With False, as in the authors' code, both sides have the
             teacher's text features.
-        teacher: ``"initial"``, the model as given, as in the authors' code, or ``"previous"``.
+        teacher: ``"initial"``, the model as given, as in the authors' code, ``"previous"``, or
+            ``"averaged"`` for reference texts that are features.
         options: see :class:`EmbeddingPlugin`. The texts are those of ``reference_data``.
     """
 
@@ -47,7 +48,7 @@ class ZSCLPlugin(ReferenceOnlyPlugin, supports_distributed=True):
         temperature: float = 2.0,
         scale: float | None = None,
         own_texts: bool = False,
-        teacher: ReferenceChoice = "initial",
+        teacher: TeacherChoice = "initial",
         **options: Unpack[EmbeddingOptions],
     ) -> None:
         super().__init__(weight, teacher=teacher, **options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +181,19 @@ def test_a_training_that_was_broken_off_ends_the_same(tmp_path: Path) -> None:
         shared = data()
         initial = toy_plugin("ldifs", teacher="initial", reference_data=shared)
         return [toy_plugin("rkd", reference_data=shared), initial, Moved(reference_data=shared)]
+@pytest.mark.parametrize("teacher", ["previous", "averaged"])
+def test_the_initial_model_never_changes(teacher: Any) -> None:
+    """An averaged teacher begins at the model as given, and moves in the first experience."""
+    model, own = Plain(), Moved(reference_data=data(), teacher=teacher)
+    given = copy.deepcopy(model.backbone).eval()
+    learn(strategy(model, own), classic(2))
+    with torch.no_grad():
+        known = given(images())
+    for *_, beside in own.seen:
+        torch.testing.assert_close(beside.initial, known[beside.numbers])
+    assert not torch.allclose(own.seen[-1][1], own.seen[-1][2].initial)
+
+
 
     own = make()
     whole = train(build(Plain, *own, BreakOff()), classic(2), tmp_path / "whole", every=None)

@@ -279,6 +279,8 @@ class ReferenceDataPlugin(TeacherPlugin):
         Args:
             strategy: in ``before_backward``.
             autocast: dtype of the student's autocast; None without autocast.
+        if self.choice == "averaged":  # this teacher moves from the first step on
+            return self.make_reference(strategy)
         """
         shared, experience = self._pass, strategy.clock.train_exp_counter
         if shared is None:
