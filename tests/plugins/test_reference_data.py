@@ -116,6 +116,27 @@ def test_a_small_cache_holds_some_of_the_images() -> None:
     assert 0 < own.cache_hits < own.cache_lookups == 80
 
 
+def test_a_pickled_plugin_keeps_the_cache_of_reference_images(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own = Moved(reference_data=data(16), teacher="initial", teacher_cache="exact")
+    learn(strategy(Plain(), own), classic(1))  # two batches hold all images
+    again = pickle.loads(pickle.dumps(own))
+    forwards, lookups, hits = again.teacher_forwards, again.cache_lookups, again.cache_hits
+    learn(strategy(Plain(seed=1), again), classic(1))
+    assert again.teacher_forwards == forwards
+    assert again.cache_lookups - lookups == again.cache_hits - hits == 40
+    for _, teacher, beside in again.seen[-5:]:
+        torch.testing.assert_close(teacher, _of_numbers(own, beside.numbers))
+    assert "changed" not in caplog.text
+
+
+def _of_numbers(own: Moved, numbers: list[int]) -> Tensor:
+    """The teacher's values of reference images, as they were computed first."""
+    values = {n: row for _, rows, b in own.seen for n, row in zip(b.numbers, rows, strict=True)}
+    return torch.stack([values[number] for number in numbers])
+
+
 def test_the_training_batch_is_the_same_with_and_without_reference_data() -> None:
     ends = []
     for given in ({}, {"reference_data": data(), "reference_weight": 0.0}):
