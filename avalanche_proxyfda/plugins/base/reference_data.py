@@ -231,8 +231,13 @@ class ReferenceDataPlugin(TeacherPlugin):
                 break
         else:
             answers = ReferenceAnswers(teacher, data, self.cache, saved)
-        if self.reads_texts and answers.texts is None:
-            answers.texts = self._teacher_texts(strategy, teacher, data)
+        if self.reads_texts:
+            texts = answers.texts
+            answers.texts = (
+                self._teacher_texts(strategy, teacher, data)
+                if texts is None
+                else texts.to(strategy.device)  # a checkpoint holds them on the CPU
+            )
         return answers
 
     def _teacher_texts(
