@@ -55,6 +55,11 @@ class LipsumFTPlugin(EmbeddingPlugin, supports_distributed=True):
     ) -> None:
         super().__init__(weight, teacher=teacher, **options)
         check_choice("images", images, get_args(Images))
+        if images == "training" and self.reference_weight is not None:
+            raise ValueError(
+                f"reference_weight={self.reference_weight} has no effect with images='training', "
+                "which reads no reference images: leave it out, or take images='both'"
+            )
         self.images: Images = images
         self.reads_training_batch = images != "reference"
         self.scale = scale

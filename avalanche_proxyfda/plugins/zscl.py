@@ -60,7 +60,14 @@ class ZSCLPlugin(ReferenceOnlyPlugin, supports_distributed=True):
     def prepare(
         self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
-        """Read the model's logit scale."""
+        """Read the model's logit scale; refuse ``own_texts`` for fixed text features."""
+        assert self.reference_data is not None
+        if self.own_texts and self.reference_data.tokens is None:
+            raise ValueError(
+                "own_texts=True compares texts that the student's text tower encodes, and the "
+                "reference data holds text features, which stay as they are: give token ids, int "
+                "[M, L], or own_texts=False"
+            )
         super().prepare(strategy, state, new, loading)
         self.loss.scale = logit_scale(unwrap(strategy.model), self.scale)
 

@@ -179,6 +179,19 @@ def test_the_initial_model_is_kept_beside_the_previous_one() -> None:
     assert own.teacher_forwards == 3 + 2 * 3  # in the first experience both are one teacher
 
 
+@pytest.mark.parametrize("teacher", ["previous", "averaged"])
+def test_the_initial_model_never_changes(teacher: Any) -> None:
+    """An averaged teacher begins at the model as given, and moves in the first experience."""
+    model, own = Plain(), Moved(reference_data=data(), teacher=teacher)
+    given = copy.deepcopy(model.backbone).eval()
+    learn(strategy(model, own), classic(2))
+    with torch.no_grad():
+        known = given(images())
+    for *_, beside in own.seen:
+        torch.testing.assert_close(beside.initial, known[beside.numbers])
+    assert not torch.allclose(own.seen[-1][1], own.seen[-1][2].initial)
+
+
 def test_the_initial_model_is_that_of_a_plugin_before() -> None:
     shared = data()
     initial = toy_plugin("rkd", teacher="initial", reference_data=shared)
@@ -202,19 +215,6 @@ def test_a_training_that_was_broken_off_ends_the_same(tmp_path: Path) -> None:
         shared = data()
         initial = toy_plugin("ldifs", teacher="initial", reference_data=shared)
         return [toy_plugin("rkd", reference_data=shared), initial, Moved(reference_data=shared)]
-@pytest.mark.parametrize("teacher", ["previous", "averaged"])
-def test_the_initial_model_never_changes(teacher: Any) -> None:
-    """An averaged teacher begins at the model as given, and moves in the first experience."""
-    model, own = Plain(), Moved(reference_data=data(), teacher=teacher)
-    given = copy.deepcopy(model.backbone).eval()
-    learn(strategy(model, own), classic(2))
-    with torch.no_grad():
-        known = given(images())
-    for *_, beside in own.seen:
-        torch.testing.assert_close(beside.initial, known[beside.numbers])
-    assert not torch.allclose(own.seen[-1][1], own.seen[-1][2].initial)
-
-
 
     own = make()
     whole = train(build(Plain, *own, BreakOff()), classic(2), tmp_path / "whole", every=None)
@@ -238,6 +238,10 @@ def test_the_initial_model_never_changes(teacher: Any) -> None:
         (
             lambda: toy_plugin("rkd", reference_data=data(), graph_from="accumulated"),
             "take graph_from='micro-batch'",
+        ),
+        (
+            lambda: toy_plugin("rkd", reference_data=data(batch=1)),
+            "RKDPlugin compares 2 or more images with each other, and reference_data has batch=1",
         ),
     ],
 )

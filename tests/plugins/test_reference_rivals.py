@@ -225,6 +225,12 @@ def test_missing_reference_data_and_texts_are_refused(kind: str) -> None:
             KINDS[kind](reference_data=ReferenceData(images(), batch=8))
 
 
+def test_own_texts_need_token_ids() -> None:
+    plugin = ZSCLPlugin(own_texts=True, reference_data=data())
+    with pytest.raises(ValueError, match=r"own_texts=True .* text features, .* token ids, int \[M"):
+        learn(strategy(Still(with_tower=True), plugin), classic(1))
+
+
 @pytest.mark.parametrize("kind", ["zscl", "lipsum-ft"])
 def test_token_ids_without_a_text_tower_are_refused(kind: str) -> None:
     plugin = KINDS[kind](reference_data=data(IDS))
@@ -243,6 +249,10 @@ def test_texts_of_another_width_are_refused(kind: str) -> None:
     ("make", "message"),
     [
         (lambda d: LipsumFTPlugin(images="all", reference_data=d), "images='all' is unknown"),  # type: ignore[arg-type]
+        (
+            lambda d: LipsumFTPlugin(reference_weight=2.0, reference_data=d),
+            "reference_weight=2.0 has no effect with images='training'",
+        ),
         (lambda d: LipsumFTPlugin(scale=0.0, reference_data=d), "scale=0 must be positive"),
         (lambda d: ZSCLPlugin(temperature=0.0, reference_data=d), "temperature=0 must be"),
         (lambda d: ZSCLPlugin(own_texts=1, reference_data=d), "own_texts=1 must be True or"),  # type: ignore[arg-type]

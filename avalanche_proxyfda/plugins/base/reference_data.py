@@ -112,6 +112,11 @@ class ReferenceDataPlugin(TeacherPlugin):
             )
         if data is not None and self.reads_texts and data.texts is None:
             raise ValueError(f"{name} compares with texts: give the reference data texts=…")
+        if data is not None and data.batch < self.least_samples:
+            raise ValueError(
+                f"{name} compares {self.least_samples} or more images with each other, and "
+                f"reference_data has batch={data.batch}: raise batch"
+            )
 
     # ---- methods of a subclass --------------------------------------------------------
 
@@ -274,6 +279,8 @@ class ReferenceDataPlugin(TeacherPlugin):
         if state is not None and state != _SAME:
             places, texts = self.shared_places(strategy), self.needs_text()
             return CachedTeacher.restore(strategy.model, places, state, texts)
+        if self.choice == "averaged":  # this teacher moves from the first step on
+            return self.make_reference(strategy)
         return self.reference
 
     # ---- a step -----------------------------------------------------------------------
@@ -284,8 +291,6 @@ class ReferenceDataPlugin(TeacherPlugin):
         Args:
             strategy: in ``before_backward``.
             autocast: dtype of the student's autocast; None without autocast.
-        if self.choice == "averaged":  # this teacher moves from the first step on
-            return self.make_reference(strategy)
         """
         shared, experience = self._pass, strategy.clock.train_exp_counter
         if shared is None:
