@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from avalanche.training.plugins import SupervisedPlugin
 
-from avalanche_proxyfda import AdamSPDPlugin, EfficientNaive
+from avalanche_proxyfda import AdamSPDPlugin, AveragingPlugin, EfficientNaive, RKDPlugin
 from tests.plugins.toys import Growing, Plain, classic, learn, same, strategy
 
 
@@ -96,6 +97,16 @@ def test_a_broken_off_step_is_forgotten() -> None:
     assert own.decay._pairs is not None
     own.stop()
     assert own.decay.after_step() == {}
+
+
+@pytest.mark.parametrize("other", [AveragingPlugin(), RKDPlugin(teacher="averaged")])
+def test_after_a_plugin_that_follows_the_weights_it_is_refused(other: Any) -> None:
+    """The average would take weights of steps that are not shortened yet."""
+    experience, name = classic(1).train_stream[0], type(other).__name__
+    trained = strategy(Plain(), other, AdamSPDPlugin(), adam=True)
+    with pytest.raises(ValueError, match=rf"{name} averages .* put AdamSPDPlugin before it"):
+        trained.train(experience, eval_streams=[])
+    strategy(Plain(), AdamSPDPlugin(), copy.deepcopy(other), adam=True).train(experience)
 
 
 def test_other_optimizers_are_refused_with_the_remedy() -> None:

@@ -58,6 +58,7 @@ class TeacherPlugin(ReferencePlugin[CachedTeacher]):
         self.teacher_decay = (
             DECAY if teacher_decay is None else check_decay("teacher_decay", teacher_decay)
         )
+        self.follows_weights = choice == "averaged"
         self._followed: tuple[str, list[tuple[Tensor, Tensor]]] | None = None
 
     def cache_choice(self, asked: CacheChoice) -> CacheChoice:
