@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_amount, check_choice
-from avalanche_proxyfda._tensors import check_matrices, full_precision, unit_rows, without_autocast
+from avalanche_proxyfda._tensors import (
+    check_matrices,
+    in_one_precision,
+    unit_rows,
+    without_autocast,
+)
 
 Kernel = Literal["softmax", "cosine"]
 
@@ -74,8 +79,7 @@ class PKTLoss(nn.Module):
         """
         check_matrices(student, teacher)
         with without_autocast(student):
-            x = full_precision(student)
-            x0 = full_precision(teacher.detach()).to(x.dtype)
+            x, x0 = in_one_precision(student, teacher)
             if len(x) < 2:
                 return x.sum() * 0.0
             return _divergence(self._logits(x), self._logits(x0)) / len(x)
