@@ -94,14 +94,11 @@ def test_edges() -> None:
     value = PKTLoss()(same, features(4, 3, 1))
     value.backward()
     assert value.isfinite() and same.grad is not None and same.grad.isfinite().all()
-    student = features(4, 3)
-    student[0, 0] = torch.nan
-    assert PKTLoss()(student, features(4, 3, 1)).isnan()
 
 
-@KERNELS
-def test_half_precision_is_computed_in_float32(kernel: Any) -> None:
-    loss = PKTLoss(kernel=kernel)
+def test_half_precision_of_the_cosine_kernel_is_computed_in_float32() -> None:
+    """tests/losses/test_precision.py has the softmax kernel."""
+    loss = PKTLoss(kernel="cosine")
     student, teacher = features(9, 6).bfloat16(), features(9, 6, 1).bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = loss(student, teacher)
