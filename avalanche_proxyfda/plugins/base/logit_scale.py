@@ -13,6 +13,8 @@ CLIP_SCALE = 100.0
 def logit_scale(model: nn.Module, given: float | None) -> float:
     """Return the scale of image-text logits.
 
+    The scale of a fixed text head is not read, since a model may have several, or other heads.
+
     Args:
         model: unwrapped.
         given: the scale that the user named; None takes that of the model's text tower, and
