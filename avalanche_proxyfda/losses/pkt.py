@@ -59,7 +59,8 @@ class PKTLoss(nn.Module):
             raise ValueError("scale=0 makes all distributions uniform: give a number above 0")
         if scale is not None and kernel == "cosine":
             raise ValueError(
-                f"scale={scale} is of the softmax kernel: leave scale out, or take kernel='softmax'"
+                f"scale={scale} belongs to the softmax kernel: leave scale out, or take "
+                "kernel='softmax'"
             )
         self.kernel: Kernel = kernel
         self.scale = SCALE if scale is None else float(scale)

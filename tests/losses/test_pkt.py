@@ -114,7 +114,7 @@ def test_half_precision_of_the_cosine_kernel_is_computed_in_float32() -> None:
         ({"scale": -1.0}, ValueError, "scale=-1.0 must be finite and not negative"),
         ({"scale": "10"}, TypeError, "scale='10' must be a number"),
         ({"kernel": "rbf"}, ValueError, "kernel='rbf' is unknown"),
-        ({"kernel": "cosine", "scale": 3}, ValueError, "scale=3 is of the softmax kernel"),
+        ({"kernel": "cosine", "scale": 3}, ValueError, "scale=3 belongs to the softmax kernel"),
     ],
 )
 def test_bad_options(options: Any, error: type[Exception], words: str) -> None:
