@@ -22,8 +22,8 @@ class Look(SupervisedPlugin[Any]):
     def __init__(self, own: AdamSPDPlugin) -> None:
         super().__init__()
         self.own = own
-        self.before: list[torch.Tensor] = []
-        self.after: list[torch.Tensor] = []
+        self.earlier: list[torch.Tensor] = []
+        self.later: list[torch.Tensor] = []
         self.away: list[torch.Tensor] = []
 
     def _distances(self) -> torch.Tensor:
@@ -31,7 +31,7 @@ class Look(SupervisedPlugin[Any]):
         return torch.stack([(w.detach() - a).norm() for w, a in pairs])
 
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
-        self.before.append(self._distances())
+        self.earlier.append(self._distances())
         triples = [
             (w.grad, w.detach() - a)
             for w, a in zip(self.own.weights, self.own.anchors, strict=True)
@@ -39,7 +39,7 @@ class Look(SupervisedPlugin[Any]):
         self.away.append(torch.stack([(g * d).sum() > 0 for g, d in triples]))
 
     def after_update(self, strategy: Any, **kwargs: Any) -> None:
-        self.after.append(self._distances())
+        self.later.append(self._distances())
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
@@ -59,7 +59,7 @@ def test_selected_tensors_do_not_leave_at_weight_one(kind: Any, accumulate: int)
     )
     trained.optimizer = kind(model.parameters(), lr=3e-2)
     learn(trained, classic(2))
-    before, after, away = (torch.stack(v) for v in (look.before, look.after, look.away))
+    before, after, away = (torch.stack(v) for v in (look.earlier, look.later, look.away))
     assert len(before) == len(after) == (48 if accumulate == 1 else 18)
     grown = after > before * (1 + 1e-5)
     assert not (grown & away).any() and (grown & ~away).any() and away.any()
