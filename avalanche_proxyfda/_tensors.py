@@ -46,6 +46,18 @@ def full_precision(features: Tensor) -> Tensor:
     return features if features.dtype == torch.float64 else features.float()
 
 
+def in_one_precision(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both in float32, or in float64 for a float64 student; the teacher without its graph.
+
+    Example:
+        >>> rows = torch.ones(1, dtype=torch.float16, requires_grad=True)
+        >>> in_one_precision(rows, rows.double())
+        (tensor([1.], grad_fn=<ToCopyBackward0>), tensor([1.]))
+    """
+    rows = full_precision(student)
+    return rows, teacher.detach().to(rows.dtype)
+
+
 def unit_rows(features: Tensor) -> Tensor:
     """L2-normalise the last axis; zero rows stay zero and get a zero gradient.
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_amount
-from avalanche_proxyfda._tensors import check_matrices, full_precision, without_autocast
+from avalanche_proxyfda._tensors import check_matrices, in_one_precision, without_autocast
 
 
 class DiVELoss(nn.Module):
@@ -97,5 +97,5 @@ class DiVELoss(nn.Module):
                 f"the features have {student.shape[1]} columns, but the running mean has "
                 f"{len(self.mean)}: make a loss for these features, or call reset()"
             )
-        rows = full_precision(student)
-        return rows - teacher.detach().to(rows.dtype)
+        rows, other = in_one_precision(student, teacher)
+        return rows - other

@@ -6,7 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_amount
-from avalanche_proxyfda._tensors import check_matrices, full_precision, unit_rows, without_autocast
+from avalanche_proxyfda._tensors import (
+    check_matrices,
+    in_one_precision,
+    unit_rows,
+    without_autocast,
+)
 from avalanche_proxyfda.losses.texts import check_texts
 
 
@@ -57,10 +62,10 @@ class LipsumFTLoss(nn.Module):
         check_matrices(student, teacher, same_width=True)
         check_texts("texts", texts, student.shape[1])
         with without_autocast(student):
-            rows = full_precision(student)
+            rows, other = in_one_precision(student, teacher)
             known = unit_rows(texts.detach().to(rows.dtype))
             # the change of the features comes first: a difference of logits would lose digits
-            change = unit_rows(rows) - unit_rows(teacher.detach().to(rows.dtype))
+            change = unit_rows(rows) - unit_rows(other)
             energies = self.scale * change @ known.T
             if len(rows) == 0:
                 return torch.sum(energies)

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_amount, check_choice
-from avalanche_proxyfda._tensors import check_matrices, full_precision, unit_rows, without_autocast
+from avalanche_proxyfda._tensors import (
+    check_matrices,
+    in_one_precision,
+    unit_rows,
+    without_autocast,
+)
 
 Kernel = Literal["softmax", "cosine"]
 
@@ -54,7 +59,8 @@ class PKTLoss(nn.Module):
             raise ValueError("scale=0 makes all distributions uniform: give a number above 0")
         if scale is not None and kernel == "cosine":
             raise ValueError(
-                f"scale={scale} is of the softmax kernel: leave scale out, or take kernel='softmax'"
+                f"scale={scale} belongs to the softmax kernel: leave scale out, or take "
+                "kernel='softmax'"
             )
         self.kernel: Kernel = kernel
         self.scale = SCALE if scale is None else float(scale)
@@ -74,8 +80,7 @@ class PKTLoss(nn.Module):
         """
         check_matrices(student, teacher)
         with without_autocast(student):
-            x = full_precision(student)
-            x0 = full_precision(teacher.detach()).to(x.dtype)
+            x, x0 = in_one_precision(student, teacher)
             if len(x) < 2:
                 return x.sum() * 0.0
             return _divergence(self._logits(x), self._logits(x0)) / len(x)

@@ -7,7 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avalanche_proxyfda._checks import check_amount
-from avalanche_proxyfda._tensors import check_matrices, full_precision, unit_rows, without_autocast
+from avalanche_proxyfda._tensors import (
+    check_matrices,
+    in_one_precision,
+    unit_rows,
+    without_autocast,
+)
 from avalanche_proxyfda.losses.chunks import ChunkSize, Sums, on_accelerator, sum_over_queries
 from avalanche_proxyfda.losses.distances import pair_distances
 
@@ -55,8 +60,7 @@ class RKDLoss(nn.Module):
         """
         check_matrices(student, teacher)
         with without_autocast(student):
-            x = full_precision(student)
-            x0 = full_precision(teacher.detach()).to(x.dtype)
+            x, x0 = in_one_precision(student, teacher)
             if len(x) < 2:
                 return x.sum() * 0.0
             loss = x.new_zeros(())

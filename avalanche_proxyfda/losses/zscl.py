@@ -9,7 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avalanche_proxyfda._checks import check_amount
-from avalanche_proxyfda._tensors import check_matrices, full_precision, unit_rows, without_autocast
+from avalanche_proxyfda._tensors import (
+    check_matrices,
+    in_one_precision,
+    unit_rows,
+    without_autocast,
+)
 from avalanche_proxyfda.losses.texts import check_texts
 
 
@@ -83,12 +88,12 @@ class ZSCLLoss(nn.Module):
                     "must hold the features of the same texts"
                 )
         with without_autocast(student):
-            rows = full_precision(student)
+            rows, other = in_one_precision(student, teacher)
             own = texts.detach() if student_texts is None else student_texts
             logits = self._logits(rows, own)
             if len(rows) == 0:
                 return torch.sum(logits)
-            target = self._logits(teacher.detach().to(rows.dtype), texts.detach())
+            target = self._logits(other, texts.detach())
             by_image: Tensor = _Divergence.apply(logits, target)
             by_text: Tensor = _Divergence.apply(logits.T, target.T)
             return self.temperature**2 * (by_image + by_text)

@@ -19,7 +19,8 @@ class AdamSPDPlugin(AnchorPlugin, supports_distributed=True):
     """Shortens steps of Adam that lead away from the anchors (Tian et al., NeurIPS 2024).
 
     The plugin acts around the optimizer's step: on the encoder's trainable tensors, each by
-    itself. Plugins that change gradients may stand before or after it. Metrics:
+    itself. Plugins that change gradients may stand before or after it; plugins that average the
+    weights after a step must stand after it. Metrics:
     ``AdamSPD_ratio``, the mean part by which a step is shortened at ``weight`` 1, and
     ``AdamSPD_selected``, the share of tensors whose step is shortened.
 
@@ -32,7 +33,7 @@ class AdamSPDPlugin(AnchorPlugin, supports_distributed=True):
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range, and at the first
-            training for another optimizer.
+            training for another optimizer or another order of plugins.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class AdamSPDPlugin(AnchorPlugin, supports_distributed=True):
     def prepare(
         self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
-        """Refuse other optimizers; pair weights and anchors."""
+        """Refuse other optimizers and another order of plugins; pair weights and anchors."""
         kind = type(strategy.optimizer)
         if not self.any_optimizer and not issubclass(kind, (torch.optim.Adam, torch.optim.AdamW)):
             raise TypeError(
@@ -64,6 +65,12 @@ class AdamSPDPlugin(AnchorPlugin, supports_distributed=True):
                 f"{kind.__name__}: take torch.optim.AdamW, or any_optimizer=True, which is not the "
                 "published method"
             )
+        for plugin in self.plugins_before(strategy):
+            if plugin.follows_weights:
+                raise ValueError(
+                    f"{type(plugin).__name__} averages the weights of a step before "
+                    "AdamSPDPlugin shortens it: put AdamSPDPlugin before it in plugins"
+                )
         super().prepare(strategy, state, new, loading)
 
     def before_update(self, strategy: Strategy, **kwargs: Any) -> None:

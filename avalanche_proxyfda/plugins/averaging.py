@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda._checks import check_choice, check_count
+from avalanche_proxyfda._checks import check_choice, check_count, check_flag
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, is_last_part
@@ -24,7 +24,9 @@ class AveragingPlugin(MergedPlugin, supports_distributed=True):
     The average begins anew with every experience, at the anchors, and takes a snapshot after
     each optimizer step. At the end of the experience the average becomes the model, which is
     evaluated and which the next experience starts from. A training step itself stays as it
-    is. Plugins that change weights after a step (AdamSPD) belong before this one.
+    is. The plugin stands after AdamSPD, which changes the weights of a step, and before plugins
+    that write the model at the end of the experience (WiSE-FT, MagMax); it refuses another
+    order.
 
     ``AveragingPlugin(None, every=100)`` is ZSCL's weight ensemble: the mean of the start and of
     every hundredth step.
@@ -42,7 +44,8 @@ class AveragingPlugin(MergedPlugin, supports_distributed=True):
             experience. False keeps the head's weights of training.
 
     Raises:
-        TypeError, ValueError: for an option of the wrong type or out of range.
+        TypeError, ValueError: for an option of the wrong type or out of range, and at the first
+            training for plugins in another order.
     """
 
     def __init__(
@@ -61,7 +64,8 @@ class AveragingPlugin(MergedPlugin, supports_distributed=True):
         self.every = check_count("every", every, 1)
         check_choice("buffers", buffers, get_args(Buffers))
         self.buffers: Buffers = buffers
-        self.average_head = bool(include_head)
+        self.average_head = check_flag("include_head", include_head)
+        self.follows_weights = True
         self.average: RunningAverage | None = None
         """The average of this experience; None between experiences."""
         self._taken: dict[str, Tensor] = {}  # the model's tensors, by the average's names
@@ -70,6 +74,13 @@ class AveragingPlugin(MergedPlugin, supports_distributed=True):
         self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
         """Begin the average of an experience; restore or go on with one that has begun."""
+        for plugin in self.plugins_before(strategy):
+            if isinstance(plugin, MergedPlugin):
+                name = type(plugin).__name__
+                raise ValueError(
+                    f"at the end of an experience AveragingPlugin would replace the weights of "
+                    f"{name}: put AveragingPlugin before {name} in plugins"
+                )
         super().prepare(strategy, state, new, loading)
         assert self.reference is not None
         model = unwrap(strategy.model)

@@ -12,7 +12,7 @@ from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.losses.dive import DiVELoss
 from avalanche_proxyfda.plugins.base.beside import Beside
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions
-from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, Terms
+from avalanche_proxyfda.plugins.base.lifecycle import TeacherChoice, Terms
 from avalanche_proxyfda.plugins.base.reference_only import ReferenceOnlyPlugin
 
 
@@ -26,7 +26,8 @@ class DiVEPlugin(ReferenceOnlyPlugin, supports_distributed=True):
     Args:
         weight: coefficient of the loss.
         decay: share of the earlier mean, from 0 to below 1.
-        teacher: ``"initial"``, the model as given, as in the paper, or ``"previous"``.
+        teacher: ``"initial"``, the model as given, as in the paper, ``"previous"`` or
+            ``"averaged"``.
         options: see :class:`EmbeddingPlugin`.
     """
 
@@ -35,7 +36,7 @@ class DiVEPlugin(ReferenceOnlyPlugin, supports_distributed=True):
         weight: float = 1.0,
         *,
         decay: float = 0.99,
-        teacher: ReferenceChoice = "initial",
+        teacher: TeacherChoice = "initial",
         **options: Unpack[EmbeddingOptions],
     ) -> None:
         super().__init__(weight, teacher=teacher, **options)
@@ -46,7 +47,7 @@ class DiVEPlugin(ReferenceOnlyPlugin, supports_distributed=True):
     ) -> None:
         """Set the running mean to zero if the experience has a new teacher."""
         super().prepare(strategy, state, new, loading)
-        if new and self.choice == "previous":
+        if new and self.choice != "initial":
             self.loss.reset()
 
     def compare_reference(self, student: Tensor, teacher: Tensor, beside: Beside) -> Terms:

@@ -15,7 +15,7 @@ from avalanche_proxyfda.data.reference import ReferenceData
 from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.losses.lipsum import LipsumFTLoss
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions, EmbeddingPlugin
-from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, Terms
+from avalanche_proxyfda.plugins.base.lifecycle import TeacherChoice, Terms
 from avalanche_proxyfda.plugins.base.logit_scale import CLIP_SCALE, logit_scale
 
 Images = Literal["training", "reference", "both"]
@@ -35,7 +35,8 @@ class LipsumFTPlugin(EmbeddingPlugin, supports_distributed=True):
             reference images alone, ``"both"`` compares both.
         scale: factor of the cosines. None takes that of the model's text tower or zero-shot
             heads, and 100 for a model with neither.
-        teacher: ``"initial"``, the model as given, as in the authors' code, or ``"previous"``.
+        teacher: ``"initial"``, the model as given, as in the authors' code, ``"previous"``, or
+            ``"averaged"`` for reference texts that are features.
         options: see :class:`EmbeddingPlugin`. ``reference_data`` is needed, for its texts.
     """
 
@@ -49,11 +50,16 @@ class LipsumFTPlugin(EmbeddingPlugin, supports_distributed=True):
         *,
         images: Images = "training",
         scale: float | None = None,
-        teacher: ReferenceChoice = "initial",
+        teacher: TeacherChoice = "initial",
         **options: Unpack[EmbeddingOptions],
     ) -> None:
         super().__init__(weight, teacher=teacher, **options)
         check_choice("images", images, get_args(Images))
+        if images == "training" and self.reference_weight is not None:
+            raise ValueError(
+                f"reference_weight={self.reference_weight} has no effect with images='training', "
+                "which reads no reference images: leave it out, or take images='both'"
+            )
         self.images: Images = images
         self.reads_training_batch = images != "reference"
         self.scale = scale

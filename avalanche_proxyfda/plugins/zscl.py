@@ -14,7 +14,7 @@ from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.losses.zscl import ZSCLLoss
 from avalanche_proxyfda.plugins.base.beside import Beside
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions
-from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, Terms
+from avalanche_proxyfda.plugins.base.lifecycle import TeacherChoice, Terms
 from avalanche_proxyfda.plugins.base.logit_scale import CLIP_SCALE, logit_scale
 from avalanche_proxyfda.plugins.base.reference_only import ReferenceOnlyPlugin
 
@@ -34,7 +34,8 @@ class ZSCLPlugin(ReferenceOnlyPlugin, supports_distributed=True):
         own_texts: True compares the student's own text features, so that the term reaches a
             text tower that trains. With False, as in the authors' code, both sides have the
             teacher's text features.
-        teacher: ``"initial"``, the model as given, as in the authors' code, or ``"previous"``.
+        teacher: ``"initial"``, the model as given, as in the authors' code, ``"previous"``, or
+            ``"averaged"`` for reference texts that are features.
         options: see :class:`EmbeddingPlugin`. The texts are those of ``reference_data``.
     """
 
@@ -47,7 +48,7 @@ class ZSCLPlugin(ReferenceOnlyPlugin, supports_distributed=True):
         temperature: float = 2.0,
         scale: float | None = None,
         own_texts: bool = False,
-        teacher: ReferenceChoice = "initial",
+        teacher: TeacherChoice = "initial",
         **options: Unpack[EmbeddingOptions],
     ) -> None:
         super().__init__(weight, teacher=teacher, **options)
@@ -59,7 +60,14 @@ class ZSCLPlugin(ReferenceOnlyPlugin, supports_distributed=True):
     def prepare(
         self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
-        """Read the model's logit scale."""
+        """Read the model's logit scale; refuse ``own_texts`` for fixed text features."""
+        assert self.reference_data is not None
+        if self.own_texts and self.reference_data.tokens is None:
+            raise ValueError(
+                "own_texts=True compares texts that the student's text tower encodes, and the "
+                "reference data holds text features, which stay as they are: give token ids, int "
+                "[M, L], or own_texts=False"
+            )
         super().prepare(strategy, state, new, loading)
         self.loss.scale = logit_scale(unwrap(strategy.model), self.scale)
 

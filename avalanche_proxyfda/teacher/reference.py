@@ -144,3 +144,13 @@ class ReferenceAnswers:
             cache = {"key": self._own.key(), "capacity": store.capacity}
             cache |= self._own.cache.state_dict()
         return {"texts": self.texts, "cache": cache}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes with the cache as a saved state, for copies and pickling.
+
+        A copy of the teacher has its weights at another place in memory, which a cache in use
+        takes for other weights.
+        """
+        own = CachedTeacher(self.teacher.teacher)
+        own.saved_cache = self.state_dict()["cache"]
+        return {**self.__dict__, "_own": own, "_last": None}

@@ -34,8 +34,8 @@ def task_vector(anchor: Vector, tuned: Vector) -> dict[str, Tensor]:
 def largest(vectors: Iterable[Vector]) -> dict[str, Tensor]:
     """Return, for each weight, the entry of largest magnitude among the vectors (MagMax, 2024).
 
-    Of equal magnitudes the last one counts. A name that some vectors lack takes those that have
-    it. The function holds two vectors at a time, so ``vectors`` may be read from disk.
+    If magnitudes are equal, the last one counts. A name that some vectors lack takes those that
+    have it. The function holds two vectors at a time, so ``vectors`` may be read from disk.
 
     Args:
         vectors: task vectors by name, in the order of the tasks.

@@ -16,7 +16,7 @@ from benchmarks.config import Config
 from benchmarks.methods.registry import METHODS, check_method
 
 REFERENCES = ("teacher", "anchor")
-_ANY_REFERENCE = ReferenceData(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1), batch=1)
+_ANY_REFERENCE = ReferenceData(torch.zeros(2, 1, 1, 1), torch.zeros(1, 1), batch=2)
 """Stands for a run's reference data where a plugin is built to check its options alone."""
 _FLAGS = (bool, "bool", bool | None, "bool | None")
 """Types of arguments that take true and false."""

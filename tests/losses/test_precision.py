@@ -67,6 +67,15 @@ def test_a_small_batch_agrees_with_float64(name: str, half: torch.dtype) -> None
     assert value <= VALUE and slope <= SLOPES[half]
 
 
+@pytest.mark.parametrize("name", [n for n in ON_FEATURES if not n.startswith("rift-")])
+def test_nan_is_not_hidden(name: str) -> None:
+    """RIFT's decompositions raise, or have a test of their own."""
+    student, teacher = features(16, 12).float(), features(16, 12, 1).float()
+    student[0, 0] = torch.nan
+    value, slope = results(loss_on_rows(name, 12, 16, tokens=3, side=2), student, teacher, None)
+    assert value.isnan() and slope.isnan().any()
+
+
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_batch_agrees_with_float64(name: str) -> None:
     batch = 128 if name == "rkd" else 256  # its angles grow with the cube of the batch

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from avalanche.training.plugins import SupervisedPlugin
 
-from avalanche_proxyfda import AdamSPDPlugin, EfficientNaive
+from avalanche_proxyfda import AdamSPDPlugin, AveragingPlugin, EfficientNaive, RKDPlugin
 from tests.plugins.toys import Growing, Plain, classic, learn, same, strategy
 
 
@@ -21,8 +22,8 @@ class Look(SupervisedPlugin[Any]):
     def __init__(self, own: AdamSPDPlugin) -> None:
         super().__init__()
         self.own = own
-        self.before: list[torch.Tensor] = []
-        self.after: list[torch.Tensor] = []
+        self.earlier: list[torch.Tensor] = []
+        self.later: list[torch.Tensor] = []
         self.away: list[torch.Tensor] = []
 
     def _distances(self) -> torch.Tensor:
@@ -30,7 +31,7 @@ class Look(SupervisedPlugin[Any]):
         return torch.stack([(w.detach() - a).norm() for w, a in pairs])
 
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
-        self.before.append(self._distances())
+        self.earlier.append(self._distances())
         triples = [
             (w.grad, w.detach() - a)
             for w, a in zip(self.own.weights, self.own.anchors, strict=True)
@@ -38,7 +39,7 @@ class Look(SupervisedPlugin[Any]):
         self.away.append(torch.stack([(g * d).sum() > 0 for g, d in triples]))
 
     def after_update(self, strategy: Any, **kwargs: Any) -> None:
-        self.after.append(self._distances())
+        self.later.append(self._distances())
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
@@ -58,7 +59,7 @@ def test_selected_tensors_do_not_leave_at_weight_one(kind: Any, accumulate: int)
     )
     trained.optimizer = kind(model.parameters(), lr=3e-2)
     learn(trained, classic(2))
-    before, after, away = (torch.stack(v) for v in (look.before, look.after, look.away))
+    before, after, away = (torch.stack(v) for v in (look.earlier, look.later, look.away))
     assert len(before) == len(after) == (48 if accumulate == 1 else 18)
     grown = after > before * (1 + 1e-5)
     assert not (grown & away).any() and (grown & ~away).any() and away.any()
@@ -96,6 +97,16 @@ def test_a_broken_off_step_is_forgotten() -> None:
     assert own.decay._pairs is not None
     own.stop()
     assert own.decay.after_step() == {}
+
+
+@pytest.mark.parametrize("other", [AveragingPlugin(), RKDPlugin(teacher="averaged")])
+def test_after_a_plugin_that_follows_the_weights_it_is_refused(other: Any) -> None:
+    """The average would take weights of steps that are not shortened yet."""
+    experience, name = classic(1).train_stream[0], type(other).__name__
+    trained = strategy(Plain(), other, AdamSPDPlugin(), adam=True)
+    with pytest.raises(ValueError, match=rf"{name} averages .* put AdamSPDPlugin before it"):
+        trained.train(experience, eval_streams=[])
+    strategy(Plain(), AdamSPDPlugin(), copy.deepcopy(other), adam=True).train(experience)
 
 
 def test_other_optimizers_are_refused_with_the_remedy() -> None:

@@ -10,7 +10,7 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor
 
-from avalanche_proxyfda import AveragingPlugin, EfficientNaive
+from avalanche_proxyfda import AveragingPlugin, EfficientNaive, MagMaxPlugin, WiSEFTPlugin
 from tests.plugins.toys import Growing, Plain, classic, same, strategy
 from tests.reference.average import mean_of, moving_average
 
@@ -103,6 +103,38 @@ def test_optimizer_steps_count_and_not_micro_batches() -> None:
     trained = strategy(Plain(), own, Look(), kind=EfficientNaive, accumulate=2, train_mb_size=8)
     trained.train(classic(2).train_stream[0], eval_streams=[])
     assert counts == [(4, 2)] and own.average is None
+
+
+@pytest.mark.parametrize("other", [WiSEFTPlugin(), MagMaxPlugin()])
+def test_after_a_plugin_that_writes_the_model_it_is_refused(other: Any) -> None:
+    """The average would replace the weights that the other plugin has merged."""
+    name = type(other).__name__
+    with pytest.raises(ValueError, match=rf"replace the weights of {name}: put AveragingPlugin b"):
+        strategy(Plain(), other, AveragingPlugin()).train(classic(1).train_stream[0])
+
+
+def test_wise_ft_after_it_interpolates_the_average() -> None:
+    name, ends = "backbone.5.weight", []
+    for plugins in ([], [WiSEFTPlugin(0.25)]):
+        torch.manual_seed(0)
+        model = Plain(dropout=0.0)
+        start = model.state_dict()[name].clone()
+        trained = strategy(model, AveragingPlugin(0.8), *plugins)
+        trained.train(classic(1).train_stream[0], eval_streams=[])
+        ends.append(model.state_dict()[name])
+    torch.testing.assert_close(ends[1], 0.75 * start + 0.25 * ends[0])
+
+
+def test_bad_options() -> None:
+    for make in (AveragingPlugin, WiSEFTPlugin, MagMaxPlugin):
+        with pytest.raises(TypeError, match="include_head='no' must be True or False"):
+            make(include_head="no")
+    with pytest.raises(ValueError, match=r"decay=1.0 must lie in \[0, 1\)"):
+        AveragingPlugin(1.0)
+    with pytest.raises(ValueError, match="every=0 must be at least 1"):
+        AveragingPlugin(every=0)
+    with pytest.raises(ValueError, match="buffers='anchor' is unknown"):
+        AveragingPlugin(buffers="anchor")  # type: ignore[arg-type]
 
 
 def test_without_a_snapshot_the_weights_of_training_stay_with_a_warning() -> None:

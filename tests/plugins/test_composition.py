@@ -26,11 +26,15 @@ TERMS = (
     "L2SP_distance",
 )
 
+FIRST = ("lp-ft", "adam-spd", "averaging")
+"""Methods that must come in this order: LP-FT changes the head before others take references,
+AdamSPD the weights before they are averaged, and the average those that others merge."""
+
 
 def all_of_them(**options: Any) -> list[Any]:
-    """Return a plugin of every method on training batches, LP-FT's first, with its ``options``."""
+    """Return a plugin of every method on training batches, those of ``FIRST`` first."""
     others = (method for method in PLUGINS if method not in ON_REFERENCE)
-    methods = sorted(others, key=lambda method: method != "lp-ft")
+    methods = sorted(others, key=lambda m: FIRST.index(m) if m in FIRST else len(FIRST))
     options = {"teacher_cache": "off", "known_classes": (0, 1), **options}
     return [toy_plugin(method, **accepted(method, **options)) for method in methods]
 
@@ -40,7 +44,7 @@ def all_of_them(**options: Any) -> list[Any]:
 def test_all_at_once_cost_one_forward_of_each_and_are_named(model: Any, backwards: bool) -> None:
     watcher, plugins = Watcher(), all_of_them()
     if backwards:
-        plugins = plugins[:1] + plugins[:0:-1]  # LP-FT changes the head, so it stands first
+        plugins = plugins[: len(FIRST)] + plugins[: len(FIRST) - 1 : -1]
     trained = strategy(model(), watcher, *plugins, train_epochs=2, adam=True)
     stream = classic(2, model is Multi).train_stream
     trained.train(stream[0], eval_streams=[])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,27 @@ def test_a_small_cache_holds_some_of_the_images() -> None:
     assert 0 < own.cache_hits < own.cache_lookups == 80
 
 
+def test_a_pickled_plugin_keeps_the_cache_of_reference_images(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own = Moved(reference_data=data(16), teacher="initial", teacher_cache="exact")
+    learn(strategy(Plain(), own), classic(1))  # two batches hold all images
+    again = pickle.loads(pickle.dumps(own))
+    forwards, lookups, hits = again.teacher_forwards, again.cache_lookups, again.cache_hits
+    learn(strategy(Plain(seed=1), again), classic(1))
+    assert again.teacher_forwards == forwards
+    assert again.cache_lookups - lookups == again.cache_hits - hits == 40
+    for _, teacher, beside in again.seen[-5:]:
+        torch.testing.assert_close(teacher, _of_numbers(own, beside.numbers))
+    assert "changed" not in caplog.text
+
+
+def _of_numbers(own: Moved, numbers: list[int]) -> Tensor:
+    """The teacher's values of reference images, as they were computed first."""
+    values = {n: row for _, rows, b in own.seen for n, row in zip(b.numbers, rows, strict=True)}
+    return torch.stack([values[number] for number in numbers])
+
+
 def test_the_training_batch_is_the_same_with_and_without_reference_data() -> None:
     ends = []
     for given in ({}, {"reference_data": data(), "reference_weight": 0.0}):
@@ -154,6 +177,19 @@ def test_the_initial_model_is_kept_beside_the_previous_one() -> None:
     assert torch.equal(first[1], first[2].initial)
     assert not torch.equal(last[1], last[2].initial)
     assert own.teacher_forwards == 3 + 2 * 3  # in the first experience both are one teacher
+
+
+@pytest.mark.parametrize("teacher", ["previous", "averaged"])
+def test_the_initial_model_never_changes(teacher: Any) -> None:
+    """An averaged teacher begins at the model as given, and moves in the first experience."""
+    model, own = Plain(), Moved(reference_data=data(), teacher=teacher)
+    given = copy.deepcopy(model.backbone).eval()
+    learn(strategy(model, own), classic(2))
+    with torch.no_grad():
+        known = given(images())
+    for *_, beside in own.seen:
+        torch.testing.assert_close(beside.initial, known[beside.numbers])
+    assert not torch.allclose(own.seen[-1][1], own.seen[-1][2].initial)
 
 
 def test_the_initial_model_is_that_of_a_plugin_before() -> None:
@@ -202,6 +238,10 @@ def test_a_training_that_was_broken_off_ends_the_same(tmp_path: Path) -> None:
         (
             lambda: toy_plugin("rkd", reference_data=data(), graph_from="accumulated"),
             "take graph_from='micro-batch'",
+        ),
+        (
+            lambda: toy_plugin("rkd", reference_data=data(batch=1)),
+            "RKDPlugin compares 2 or more images with each other, and reference_data has batch=1",
         ),
     ],
 )

@@ -153,7 +153,7 @@ def test_snd_compares_with_the_previous_and_the_initial_model() -> None:
         assert (known - row).abs().sum(dim=1).min() < 1e-5
 
 
-@pytest.mark.parametrize("teacher", ["initial", "previous"])
+@pytest.mark.parametrize("teacher", ["initial", "previous", "averaged"])
 def test_dives_mean_lives_as_long_as_its_teacher(teacher: Any) -> None:
     plugin = DiVEPlugin(decay=0.5, teacher=teacher, reference_data=data())
     calls, means = Calls(plugin), []
@@ -161,7 +161,7 @@ def test_dives_mean_lives_as_long_as_its_teacher(teacher: Any) -> None:
     learn(strategy(Still(), plugin), classic(2))
     mean, half = torch.zeros(8), len(means) // 2
     for step, (student, known) in enumerate(calls.inputs):
-        if step == half and teacher == "previous":
+        if step == half and teacher != "initial":
             mean = torch.zeros(8)
         mean = 0.5 * mean + 0.5 * (student - known).mean(dim=0)
         torch.testing.assert_close(means[step], mean)
@@ -252,6 +252,12 @@ def test_missing_reference_data_and_texts_are_refused(kind: str) -> None:
             KINDS[kind](reference_data=ReferenceData(images(), batch=8))
 
 
+def test_own_texts_need_token_ids() -> None:
+    plugin = ZSCLPlugin(own_texts=True, reference_data=data())
+    with pytest.raises(ValueError, match=r"own_texts=True .* text features, .* token ids, int \[M"):
+        learn(strategy(Still(with_tower=True), plugin), classic(1))
+
+
 @pytest.mark.parametrize("kind", ["zscl", "lipsum-ft"])
 def test_token_ids_without_a_text_tower_are_refused(kind: str) -> None:
     plugin = KINDS[kind](reference_data=data(IDS))
@@ -270,6 +276,10 @@ def test_texts_of_another_width_are_refused(kind: str) -> None:
     ("make", "message"),
     [
         (lambda d: LipsumFTPlugin(images="all", reference_data=d), "images='all' is unknown"),  # type: ignore[arg-type]
+        (
+            lambda d: LipsumFTPlugin(reference_weight=2.0, reference_data=d),
+            "reference_weight=2.0 has no effect with images='training'",
+        ),
         (lambda d: LipsumFTPlugin(scale=0.0, reference_data=d), "scale=0 must be positive"),
         (lambda d: ZSCLPlugin(temperature=0.0, reference_data=d), "temperature=0 must be"),
         (lambda d: ZSCLPlugin(own_texts=1, reference_data=d), "own_texts=1 must be True or"),  # type: ignore[arg-type]

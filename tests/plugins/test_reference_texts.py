@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from avalanche_proxyfda.data.reference import ReferenceData
+from avalanche_proxyfda.features.source import FeatureSource
 from avalanche_proxyfda.models.text_tower import TextTower
 from avalanche_proxyfda.plugins.base.beside import Beside
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
 from avalanche_proxyfda.plugins.base.reference_only import ReferenceOnlyPlugin
+from avalanche_proxyfda.teacher import CachedTeacher, FeatureTeacher
 from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
 from tests.plugins.toys import Plain, classic, learn, strategy
 
@@ -120,6 +123,17 @@ def test_a_training_with_texts_that_was_broken_off_ends_the_same(tmp_path: Path)
             assert torch.equal(left.teacher_texts, right.teacher_texts)
             assert torch.equal(left.initial_texts, right.initial_texts)
             assert torch.equal(left.initial, right.initial)
+
+
+def test_restored_texts_are_on_the_device_of_the_training() -> None:
+    """A checkpoint holds tensors on the CPU."""
+    own = Logits(reference_data=reference(TOKENS))
+    place = SimpleNamespace(plugins=[own], device=torch.device("meta"), model=Plain())
+    saved = {"texts": torch.randn(3, 8), "cache": None}
+    teacher = CachedTeacher(FeatureTeacher(place.model, [FeatureSource("backbone")]))
+    answers = own._answers_of(place, teacher, {}, saved)
+    assert answers.texts is not None
+    assert answers.texts.device.type == "meta"
 
 
 @pytest.mark.parametrize(

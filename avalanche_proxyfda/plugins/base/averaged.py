@@ -52,12 +52,14 @@ class TeacherPlugin(ReferencePlugin[CachedTeacher]):
         super().__init__(choice=choice, feature_module=feature_module, name=name)
         if teacher_decay is not None and choice != "averaged":
             raise ValueError(
-                f"teacher_decay={teacher_decay} is of an averaged teacher, and teacher={choice!r} "
-                "stays as it is: leave teacher_decay out, or take teacher='averaged'"
+                f"teacher_decay={teacher_decay} belongs to an averaged teacher, and "
+                f"teacher={choice!r} stays as it is: leave teacher_decay out, or take "
+                "teacher='averaged'"
             )
         self.teacher_decay = (
             DECAY if teacher_decay is None else check_decay("teacher_decay", teacher_decay)
         )
+        self.follows_weights = choice == "averaged"
         self._followed: tuple[str, list[tuple[Tensor, Tensor]]] | None = None
 
     def cache_choice(self, asked: CacheChoice) -> CacheChoice:

@@ -95,6 +95,8 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         self.choice: TeacherChoice = choice
         self.name = name or type(self).__name__.removesuffix("Plugin")
         self.named = None if feature_module is None else FeatureSource.parse(feature_module)
+        self.follows_weights = False
+        """True for a plugin that averages the weights after each optimizer step."""
         self.reference: R | None = None
         self._snapshot_of = -1  # the experience of self.reference
         self._within: int | None = None  # the experience that has begun and not ended

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from avalanche_proxyfda._checks import check_flag
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.plugins.base.anchored import AnchorPlugin
@@ -32,7 +33,7 @@ class MergedPlugin(AnchorPlugin):
         name: str | None = None,
     ) -> None:
         super().__init__(feature_module=feature_module, anchor=anchor, name=name)
-        self.include_head = bool(include_head)
+        self.include_head = check_flag("include_head", include_head)
         self._names: list[str] = []
         self._buffer_names: list[str] = []
 

@@ -114,6 +114,11 @@ class ReferenceDataPlugin(TeacherPlugin):
             )
         if data is not None and self.reads_texts and data.texts is None:
             raise ValueError(f"{name} compares with texts: give the reference data texts=…")
+        if data is not None and data.batch < self.least_samples:
+            raise ValueError(
+                f"{name} compares {self.least_samples} or more images with each other, and "
+                f"reference_data has batch={data.batch}: raise batch"
+            )
 
     # ---- methods of a subclass --------------------------------------------------------
 
@@ -233,8 +238,10 @@ class ReferenceDataPlugin(TeacherPlugin):
                 break
         else:
             answers = ReferenceAnswers(teacher, data, self.cache, saved)
-        if self.reads_texts and answers.texts is None:
-            answers.texts = self._teacher_texts(strategy, teacher, data)
+        if self.reads_texts:  # a checkpoint holds them on the CPU
+            texts = answers.texts
+            texts = self._teacher_texts(strategy, teacher, data) if texts is None else texts
+            answers.texts = texts.to(strategy.device)
         return answers
 
     def _teacher_texts(
@@ -250,8 +257,7 @@ class ReferenceDataPlugin(TeacherPlugin):
                 f"{self.name} reads reference texts of a teacher that was taken without them: "
                 "list the plugin from the first experience on"
             )
-        tokens = padded(tower, data.tokens)
-        return teacher.text_embeddings(tokens, autocast_dtype(strategy))
+        return teacher.text_embeddings(padded(tower, data.tokens), autocast_dtype(strategy))
 
     def _find_initial(self, strategy: Strategy, saved: Mapping[str, Any]) -> CachedTeacher:
         """Return the model as given: kept, shared, restored, or the teacher of the first one."""
@@ -271,6 +277,8 @@ class ReferenceDataPlugin(TeacherPlugin):
         if state is not None and state != _SAME:
             places, texts = self.shared_places(strategy), self.needs_text()
             return CachedTeacher.restore(strategy.model, places, state, texts)
+        if self.choice == "averaged":  # this teacher moves from the first step on
+            return self.make_reference(strategy)
         return self.reference
 
     # ---- a step -----------------------------------------------------------------------

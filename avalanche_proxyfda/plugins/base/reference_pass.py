@@ -16,7 +16,8 @@ from avalanche_proxyfda._random import mixed_seed, seeded
 from avalanche_proxyfda.data.reference import ReferenceBatch, ReferenceData
 from avalanche_proxyfda.features.source import FeatureSource
 from avalanche_proxyfda.features.tap import Capture, hook
-from avalanche_proxyfda.plugins.base.reference_texts import encoded, tower_for
+from avalanche_proxyfda.models.text_tower import TextTower
+from avalanche_proxyfda.plugins.base.reference_texts import padded, tower_for
 from avalanche_proxyfda.strategies.precision import autocast_to
 from avalanche_proxyfda.teacher.teacher import Values, _EndOfForward
 
@@ -96,6 +97,7 @@ class ReferencePass:
         self._values: Values | None = None
         self._texts: Tensor | None = None
         self._fixed_texts: Tensor | None = None  # of a frozen text tower, in this experience
+        self._encoder: tuple[TextTower, Tensor] | None = None  # and the ids on its device
 
     def begin(self, strategy: Strategy, experience: int, step: int) -> ReferenceBatch:
         """Return the batch of a step.
@@ -176,14 +178,17 @@ class ReferencePass:
         if self._fixed_texts is not None:
             return self._fixed_texts
         if self._texts is None:
-            device, tokens = self._batch.images.device, self.data.tokens
-            if tokens is None:
+            device = self._batch.images.device
+            if self.data.tokens is None:
                 self._fixed_texts = self.data.texts.to(device)
                 return self._fixed_texts
-            tower = tower_for(self._model, self.data)
+            if self._encoder is None:  # once, since a check and a copy make the host wait
+                tower = tower_for(self._model, self.data)
+                self._encoder = tower, padded(tower, self.data.tokens)
+            tower, ids = self._encoder
             frozen = not any(p.requires_grad for p in tower.parameters())
             with self._aside("texts", device, autocast), torch.set_grad_enabled(not frozen):
-                self._texts = encoded(tower, tokens)
+                self._texts = tower(ids)
             self.text_forwards += 1
             if frozen:
                 self._fixed_texts = self._texts

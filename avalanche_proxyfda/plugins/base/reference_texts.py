@@ -45,8 +45,8 @@ def context_of(tower: TextTower) -> tuple[int, int]:
         if isinstance(positions, Tensor) and isinstance(words, nn.Embedding):
             return len(positions), words.num_embeddings
     raise ValueError(
-        f"the text tower of {type(tower.clip).__name__} does not tell its context length: give "
-        "text features, float [M, D], in place of token ids"
+        f"the context length of {type(tower.clip).__name__} is not known: give text features, "
+        "float [M, D], in place of token ids"
     )
 
 
@@ -55,9 +55,3 @@ def padded(tower: TextTower, tokens: Tensor) -> Tensor:
     device = next(tower.parameters()).device
     missing = context_of(tower)[0] - tokens.shape[1]
     return nn.functional.pad(tokens, (0, missing)).to(device)
-
-
-def encoded(tower: TextTower, tokens: Tensor) -> Tensor:
-    """Return the text features [M, D] of token ids [M, L], filled up with 0 to the context."""
-    features: Tensor = tower(padded(tower, tokens))
-    return features
