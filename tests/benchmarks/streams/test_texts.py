@@ -15,7 +15,7 @@ import torchvision
 from avalanche_proxyfda.streams.files.torchvision_sets import TORCHVISION
 from benchmarks.streams.texts import shipped
 from benchmarks.streams.texts.entries import ENTRIES
-from benchmarks.streams.texts.known import known_texts
+from benchmarks.streams.texts.known import SetTexts, known_templates, known_words
 from benchmarks.streams.texts.matching import normalised
 from benchmarks.streams.texts.shipped import converted, shipped_names, shipped_templates
 
@@ -57,6 +57,10 @@ PETS = BREEDS.replace("\n", "").split("|")
 
 def numbers(count: int) -> list[str]:
     return [str(k) for k in range(count)]
+
+
+def known_texts(name: str, labels: list[str]) -> SetTexts:
+    return SetTexts(known_words(name, labels), known_templates(name))
 
 
 def labels_of(name: str) -> list[str]:
