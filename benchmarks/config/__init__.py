@@ -8,6 +8,7 @@ from benchmarks.config.keys import keys_help, later_keys
 from benchmarks.config.mtil import Mtil, XTail
 from benchmarks.config.overrides import parse_overrides
 from benchmarks.config.parts import (
+    FIRST,
     TEMPLATES,
     Backbone,
     Head,
@@ -24,6 +25,7 @@ from benchmarks.config.schema import Config, changed, plain, read
 from benchmarks.config.streams import SEQUENCE, Concepts, ImageNetR, Sequence
 
 __all__ = [
+    "FIRST",
     "RECIPES",
     "SEQUENCE",
     "TEMPLATES",

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from pydantic import ValidationError
 
 from benchmarks.config.streams import KINDS
 
+_TYPE = re.compile(r"(?:str|int|float|bool|constrained-\w+|(?:tuple|dict|list)\[.*\])")
+"""How pydantic's location names a type that a value may have."""
+
 
 def complaint(error: ValidationError) -> str:
     """Return the first three errors of a validation in one line."""
     parts = []
     for problem in error.errors()[:3]:
-        # pydantic's location contains the kind of the stream
-        place = ".".join(str(x) for x in problem["loc"] if x not in KINDS)
+        # pydantic's location contains the kind of the stream, and the types that a key may have
+        parts_of_place = [str(x) for x in problem["loc"] if x not in KINDS]
+        place = ".".join(x for x in parts_of_place if not _TYPE.fullmatch(x))
         message = problem["msg"].removeprefix("Value error, ")
         value = problem["input"]
         simple = isinstance(value, (str, int, float, bool)) or value is None

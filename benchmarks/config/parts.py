@@ -15,6 +15,8 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 TEMPLATES = ("a photo of a {}.", "an image of a {}.", "a drawing of a {}.", "a {}.")
 """The usual prompts of the zero-shot head, equal to those of the package."""
+FIRST = "first"
+"""The value of ``head.train_template`` for the first prompt of each set."""
 
 
 Tower = Literal["full", "frozen"]
@@ -63,7 +65,10 @@ class Head:
     templates: Annotated[tuple[str, ...], key("prompts of the classes' texts")] = TEMPLATES
     train_template: Annotated[
         str | None,
-        key("one prompt for training with a zero-shot head; null: templates", since_records=False),
+        key(
+            "one prompt for training with a zero-shot head; first: each set's first; null: all",
+            since_records=False,
+        ),
     ] = None
     prompts: Annotated[
         Literal["shared", "per-set"],
@@ -175,7 +180,9 @@ class Train:
             lt=1,
         ),
     ] = 0.0
-    clip: Annotated[float, key("largest norm of the gradient", gt=0)] = 1.0
+    clip: Annotated[
+        float | None, key("largest norm of the gradient; null: it is not clipped", gt=0)
+    ] = 1.0
     batch_norm: Annotated[
         Literal["update", "frozen"],
         key("statistics of the tower's batch norms: the stream's, or those of pre-training"),
@@ -309,9 +316,10 @@ def check_head(head: Head) -> None:
             f"head.train_template={template!r}: head.kind={head.kind} does not train with "
             "texts; leave it out, or set head.kind=zero-shot"
         )
-    if "{}" not in template:
+    if "{}" not in template and template != FIRST:
         raise ValueError(
-            f"head.train_template={template!r} must hold {{}} in the place of the class name"
+            f"head.train_template={template!r} must hold {{}} in the place of the class name, or "
+            f"be {FIRST!r}"
         )
 
 

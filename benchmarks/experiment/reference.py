@@ -22,13 +22,14 @@ from avalanche_proxyfda.data.reference_texts import (
     texts_of_file,
 )
 from avalanche_proxyfda.models import Backbone
+from avalanche_proxyfda.models.text_tokens import text_tokens
 from avalanche_proxyfda.models.text_tower import TextTower, find_text_tower
 from avalanche_proxyfda.plugins.base.reference_texts import context_of, encoded
 from avalanche_proxyfda.streams.files.images import list_hash
 from benchmarks.config import Config
 from benchmarks.results.record import ReferenceData as About
 from benchmarks.streams.stream import Stream
-from benchmarks.streams.words import class_names
+from benchmarks.streams.texts.lookup import stream_texts
 
 _PROCEDURAL = 2048
 _STRINGS = (80, 8)  # Lipsum-FT's number and length of random texts
@@ -64,8 +65,8 @@ def load_reference(
 
     Raises:
         FileNotFoundError: if images or a file of texts are missing.
-        ValueError: for a folder without images, fewer images than ``reference_data.batch``, or
-            texts without a text tower.
+        ValueError: for a folder without images, fewer images than ``reference_data.batch``,
+            texts without a text tower, or a text that is longer than its context.
     """
     part = config.reference_data
     images, digest = _images(config, backbone)
@@ -143,9 +144,8 @@ def _tokens(config: Config, tokenizer: Any, stream: Stream, tower: TextTower) ->
         )
         return tokens if len(ends) > 1 else tokens[:, 1:]
     if name == "classes":
-        words = [word for names in class_names(stream) for word in names]
+        words = [word for of_set in stream_texts(config, stream) for word in of_set.words]
         texts = texts_of_classes(words, config.head.templates[0])
     else:
         texts = texts_of_file(config.at(name))
-    tokens = tokenizer(texts)
-    return tokens.long()
+    return text_tokens(tokenizer, texts).long()

@@ -31,12 +31,12 @@ class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):  # type: i
 
     Args:
         warm_up: share of an experience's steps in which the rate rises.
-        clip: largest norm of the gradient.
+        clip: largest norm of the gradient; None does not clip it.
         factors: factor of the peaks, by experience; empty for 1 in each.
     """
 
     def __init__(
-        self, warm_up: float = 0.1, clip: float = 1.0, factors: Sequence[float] = ()
+        self, warm_up: float = 0.1, clip: float | None = 1.0, factors: Sequence[float] = ()
     ) -> None:
         super().__init__()
         self.warm_up, self.clip, self.factors = warm_up, clip, factors
@@ -68,7 +68,8 @@ class WarmUpCosine(SupervisedPlugin[Any], supports_distributed=True):  # type: i
 
     def before_update(self, strategy: Strategy, **kwargs: Any) -> None:
         """Clip the gradient of the model."""
-        torch.nn.utils.clip_grad_norm_(strategy.model.parameters(), self.clip)
+        if self.clip is not None:
+            torch.nn.utils.clip_grad_norm_(strategy.model.parameters(), self.clip)
 
 
 class StepTimer(SupervisedPlugin[Any], supports_distributed=True):  # type: ignore[call-arg]

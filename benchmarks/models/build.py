@@ -27,7 +27,7 @@ from avalanche_proxyfda.models import (
     text_head,
     trained_text_head,
 )
-from benchmarks.config import Config, Train
+from benchmarks.config import FIRST, Config, Train
 from benchmarks.models.rates import layered_groups
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.texts.known import SetTexts
@@ -82,14 +82,13 @@ def _two_towers(config: Config, backbone: Backbone, stream: Stream) -> nn.Module
             "open_clip backbone, or backbone.train.text=frozen"
         )
     text = TextTower(backbone.clip)
-    template = config.head.train_template
     heads = [
         trained_text_head(
             text,
             backbone.tokenizer,
             texts.words,
             texts.templates,
-            None if template is None else (template,),
+            _train_templates(config, texts),
             by_experience=stream.grows or bool(stream.added),
         )
         for texts in stream_texts(config, stream)
@@ -163,7 +162,6 @@ def _text_head(
 ) -> TextHead:
     assert backbone.clip is not None
     assert backbone.tokenizer is not None
-    template = config.head.train_template
     return text_head(
         backbone.clip,
         backbone.tokenizer,
@@ -171,8 +169,16 @@ def _text_head(
         texts.templates,
         device,
         config.where.cache_dir,
-        None if template is None else (template,),
+        _train_templates(config, texts),
     )
+
+
+def _train_templates(config: Config, texts: SetTexts) -> tuple[str, ...] | None:
+    """Return the prompts of a data set in training; None for those of evaluation."""
+    template = config.head.train_template
+    if template is None:
+        return None
+    return texts.templates[:1] if template == FIRST else (template,)
 
 
 def build_optimizer(config: Config, model: Any) -> torch.optim.Optimizer:

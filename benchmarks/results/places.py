@@ -147,7 +147,7 @@ def located(
         if outside is None:
             return text
         here = find(place, place[outside.end() :])
-        if here is None:
+        if here is None and place not in missing:
             missing.append(place)
         return text if here is None else f"{kind}{here}"
 
@@ -161,10 +161,16 @@ def _mapped(config: Mapping[str, Any], change: Callable[[str], str]) -> dict[str
         if isinstance(value, str):
             return change(value)
         if isinstance(value, Mapping):
-            return {name: walk(part) for name, part in value.items()}
+            return {walk_key(name): walk(part) for name, part in value.items()}
         if isinstance(value, (list, tuple)):
             return [walk(part) for part in value]
         return value
+
+    def walk_key(name: Any) -> Any:
+        if not isinstance(name, str):
+            return name
+        place = kind_and_place(name)[1]  # a data set is a key of train.lr_factors
+        return change(name) if is_private(place) or _OUTSIDE.match(place) else name
 
     kept = ("where", *_APART)
     return {key: part if key in kept else walk(part) for key, part in config.items()}

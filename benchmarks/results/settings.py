@@ -123,12 +123,15 @@ def content_of(record: Record) -> str:
     config = without_defaults(record.config)
     stream, backbone = dict(config["stream"]), dict(config["backbone"])
     panel = {name: config["panel"].get(name) for name in ("train", "test")}
-    listed = record.stream.summary.get("sets", ())
+    listed, names = record.stream.summary.get("sets", ()), stream.get("sets", ())
     hashes = [about.get("sha256") for about in listed]
-    if hashes and len(hashes) == len(stream.get("sets", ())):
+    if stream.get("order"):  # the record lists the sets in the order of learning
+        by_name = {about["name"]: about.get("sha256") for about in listed}
+        hashes = [by_name.get(name) for name in names]
+    if hashes and len(hashes) == len(names):
         stream["sets"] = [
             sha256 if sha256 and name.startswith("folder:") else title_of(name)
-            for name, sha256 in zip(stream["sets"], hashes, strict=True)
+            for name, sha256 in zip(names, hashes, strict=True)
         ]
     for place in ("root", "lists"):
         if stream.pop(place, None):

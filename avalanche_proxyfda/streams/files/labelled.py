@@ -55,7 +55,8 @@ class Labelled(Dataset[tuple[Any, int]]):
             listed = getattr(self.source, name, None)
             if listed is not None:
                 entry = listed[self.rows[index]]
-                return Path(entry[0] if isinstance(entry, tuple) else entry)
+                place = entry[0] if isinstance(entry, tuple) else entry
+                return Path(place) if isinstance(place, (str, Path)) else None  # or pixels
         return None
 
     def place(self, index: int) -> str:

@@ -37,10 +37,11 @@ def leave_out_hidden(name: str, data: Any) -> None:
         name: name of the data set among torchvision's.
         data: the data set of torchvision, which is changed.
     """
-    if name == "EuroSAT":
-        data.samples = data.imgs = _visible(data.samples, Path(data._data_folder))
+    if name in ("EuroSAT", "Country211"):
+        root = data._data_folder if name == "EuroSAT" else data._base_folder
+        data.samples = data.imgs = _visible(data.samples, Path(root))
         data.targets = [label for _, label in data.samples]
-    elif name == "GTSRB":
+    elif name in ("GTSRB", "RenderedSST2"):
         data._samples = _visible(data._samples, Path(data._base_folder))
     elif name == "Caltech101":
         _caltech(data)

@@ -40,9 +40,23 @@ def _pairs(data: Any) -> list[int]:
     return [int(label) for _, label in data._samples]
 
 
+def _emotions(data: Any) -> list[int]:
+    """Labels of FER2013, whose file ``test.csv`` has none."""
+    if any(label is None for _, label in data._samples):
+        raise ValueError(
+            "FER2013: test.csv has no labels; put fer2013.csv or icml_face_data.csv beside it"
+        )
+    return _pairs(data)
+
+
+_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""Classes of FER2013 by label, as its authors list them (Goodfellow et al., 2013)."""
+
+
 _BY_TRAIN = {"train": {"train": True}, "test": {"train": False}}
 _BY_SPLIT = {"train": {"split": "train"}, "test": {"split": "test"}}
 _WITH_VAL = {**_BY_SPLIT, "validation": {"split": "val"}}
+_VALID = {**_BY_SPLIT, "validation": {"split": "valid"}}
 _WHOLE: dict[str, dict[str, Any]] = {"all": {}}
 
 
@@ -76,6 +90,9 @@ TORCHVISION: dict[str, _Kind] = {
     "EuroSAT": _Kind(_WHOLE, _TARGETS, _CLASSES),
     "SUN397": _Kind(_WHOLE, _HIDDEN, _CLASSES),
     "Caltech101": _Kind(_WHOLE, _attribute("y"), _attribute("categories")),
+    "Country211": _Kind(_VALID, _TARGETS, _CLASSES),
+    "FER2013": _Kind(_BY_SPLIT, _emotions, lambda data: _EMOTIONS),
+    "RenderedSST2": _Kind(_WITH_VAL, _pairs, _CLASSES),
 }
 
 
@@ -88,8 +105,8 @@ def read_torchvision(name: str, root: Path, download: bool) -> tuple[Splits, tup
         download: True lets torchvision download missing files.
 
     Raises:
-        ValueError: if ``download`` is True and torchvision cannot download the data set, or
-            hidden files are in its way.
+        ValueError: if ``download`` is True and torchvision cannot download the data set, hidden
+            files are in its way, or its files have no labels.
         FileNotFoundError: if the data set is not under ``root``.
     """
     kind, build = TORCHVISION[name], getattr(torchvision.datasets, name)

@@ -6,7 +6,7 @@ from benchmarks.config import Config, XTail
 from benchmarks.streams.mtil_sets import load_mtil, scan_mtil
 from benchmarks.streams.of_sets import stream_of
 from benchmarks.streams.stream import Stream
-from benchmarks.streams.texts.lookup import texts_of
+from benchmarks.streams.texts.lookup import union_words
 from benchmarks.streams.union import union_of
 from benchmarks.streams.views import Views
 
@@ -26,8 +26,8 @@ def build(config: Config, views: Views) -> Stream:
         )
     loaded, about = load_mtil(config)
     sets, names = [data for data, _ in loaded], config.stream.learnt
-    texts = [texts_of(config, n, d.classes).words for n, d in zip(names, sets, strict=True)]
-    union = union_of(sets, texts)
+    words = [union_words(config, n, d.classes) for n, d in zip(names, sets, strict=True)]
+    union = union_of(sets, words)
     return stream_of(config, views, loaded, union=union, family=config.stream.splits, about=about)
 
 

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from benchmarks.streams.texts.countries import COUNTRIES
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -64,13 +66,16 @@ _EUROSAT = {
     "Residential": "residential buildings or homes or apartments",
     "SeaLake": "lake or sea",
 }
+_FER2013 = {"disgust": "disgusted", "fear": "fearful", "surprise": "surprised"}
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 ENTRIES: Mapping[str, Entry] = {
     "CIFAR10": Entry("cifar10", 10),
     "CIFAR100": Entry("cifar100", 100),
     "Caltech101": Entry("caltech101", 101, "named", _CALTECH101, ("background",)),
+    "Country211": Entry("country211", 211, "named", COUNTRIES),
     "DTD": Entry("dtd", 47),
     "EuroSAT": Entry("eurosat", 10, "named", _EUROSAT),
+    "FER2013": Entry("fer2013", 7, "named", _FER2013),
     "FGVCAircraft": Entry("fgvc_aircraft", 100),
     "Flowers102": Entry("flowers", 102, "ordered"),
     "Food101": Entry("food101", 101),
@@ -79,6 +84,7 @@ ENTRIES: Mapping[str, Entry] = {
         "mnist", 10, "named", {f"{k} - {word}": str(k) for k, word in enumerate(_DIGITS)}
     ),
     "OxfordIIITPet": Entry("pets", 37, "named"),
+    "RenderedSST2": Entry("renderedsst2", 2),
     "STL10": Entry("stl10", 10),
     "SUN397": Entry("sun397", 397, blanks="/"),
     "SVHN": Entry("svhn", 10, "ordered"),

@@ -10,7 +10,7 @@ from benchmarks.config.words import SetWords, set_name
 from benchmarks.streams.panel import PanelData
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.texts.entries import ENTRIES
-from benchmarks.streams.texts.known import SetTexts, known_texts
+from benchmarks.streams.texts.known import SetTexts, known_templates, known_words
 from benchmarks.streams.texts.matching import mismatch
 from benchmarks.streams.words import NoWordsError, words_of
 
@@ -31,18 +31,41 @@ def texts_of(config: Config, name: str, labels: Sequence[str]) -> SetTexts:
         NoWordsError: if the labels' own names are no words.
         ValueError: if class names do not match the labels, or the data set has no entry.
     """
-    head, own = config.head, _own(config).get(name, SetWords())
-    known = None
-    if head.prompts == "per-set" and (
-        own.templates is None or (own.classes is None and name in ENTRIES)
-    ):
-        known = known_texts(name, labels)
-    if own.classes is not None:
-        words = _own_classes(name, own.classes, labels)
-    else:
-        words = words_of(tuple(labels), name) if known is None else known.words
-    templates = own.templates or (head.templates if known is None else known.templates)
-    return SetTexts(words, templates)
+    own = _own(config).get(name, SetWords()).templates
+    per_set = config.head.prompts == "per-set"
+    templates = own or (known_templates(name) if per_set else config.head.templates)
+    return SetTexts(_words(config, name, labels), templates)
+
+
+def union_words(config: Config, name: str, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the class words of one data set whose label space is joined with others.
+
+    The prompts of the joined space are ``head.templates``.
+
+    Args:
+        config: has ``head.prompts`` and ``head.words``.
+        name: data set, as :func:`benchmarks.config.words.set_name` writes it.
+        labels: the data set's class names by label.
+
+    Raises:
+        ImportError, NoWordsError, ValueError: see :func:`texts_of`; also for prompts of the data
+            set in ``head.words``.
+    """
+    if _own(config).get(name, SetWords()).templates is not None:
+        raise ValueError(
+            f"head.words gives templates of {name}, and the sets of this stream share one label "
+            "space and its prompts: leave templates out, and set head.templates"
+        )
+    return _words(config, name, labels)
+
+
+def _words(config: Config, name: str, labels: Sequence[str]) -> tuple[str, ...]:
+    own = _own(config).get(name, SetWords()).classes
+    if own is not None:
+        return _own_classes(name, own, labels)
+    if config.head.prompts == "per-set" and name in ENTRIES:
+        return known_words(name, labels)
+    return words_of(tuple(labels), name)
 
 
 def stream_texts(config: Config, stream: Stream) -> list[SetTexts]:
@@ -104,15 +127,17 @@ def _own_classes(
 ) -> tuple[str, ...]:
     if isinstance(classes, dict):
         if set(classes) != set(labels):
-            raise ValueError(mismatch(name, labels, tuple(classes)))
+            raise ValueError(mismatch(name, labels, tuple(classes), own=True))
         return tuple(classes[label] for label in labels)
     if len(classes) != len(labels):
-        raise ValueError(mismatch(name, labels, classes))
+        raise ValueError(mismatch(name, labels, classes, own=True))
     return classes
 
 
 def _stream_names(config: Config, stream: Stream) -> list[str]:
-    names = stream.sets or (stream.names if stream.tasks else (config.stream.kind,))
+    learnt: tuple[str, ...] = getattr(config.stream, "learnt", ())
+    united = learnt if stream.added else ()
+    names = stream.sets or united or (stream.names if stream.tasks else (config.stream.kind,))
     content = plain(config)
     return [set_name(name, content) for name in names]
 

@@ -55,18 +55,21 @@ def by_order(name: str, labels: Sequence[str], words: Sequence[str]) -> tuple[st
     return tuple(words)
 
 
-def mismatch(name: str, labels: Sequence[str], words: Sequence[str]) -> str:
+def mismatch(name: str, labels: Sequence[str], words: Sequence[str], own: bool = False) -> str:
     """Return the message that class names do not match a data set's labels.
 
     Args:
         name: data set.
         labels: class names by label.
         words: class names that do not match.
+        own: True if ``head.words`` has these class names.
     """
+    remedy = "give the class names of this data set in head.words, or set head.prompts=shared"
+    if own:
+        remedy = "head.words must have one for each label, by label or in their order"
     return (
         f"{name}: the class names do not match the labels: {len(words)} class names "
-        f"({first_of(words)}) and {len(labels)} labels ({first_of(labels)}); give the class names "
-        "of this data set in head.words"
+        f"({first_of(words)}) and {len(labels)} labels ({first_of(labels)}); {remedy}"
     )
 
 

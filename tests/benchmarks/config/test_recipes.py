@@ -141,6 +141,14 @@ def planned(path: Path) -> Config:
             "stream: {kind: concept}",
             r"x.yaml: stream.kind='concept' must be one of .*; did you mean 'concepts'\?",
         ),
+        (
+            "stream: {kind: concepts, order: 3}",
+            r"x.yaml: stream\.order=3: Input should be a valid string; stream\.order=3: Input",
+        ),
+        (
+            "head: {words: {DTD: {classess: [a]}}}",
+            r"head\.words Input .* string; head\.words\.DTD\.classess Unexpected",
+        ),
         ("stream: {kind: concepts, sets: []}", "stream.sets needs at least one data set"),
         (
             "stream: {kind: concepts}\npanel: {sets: [digits]}",

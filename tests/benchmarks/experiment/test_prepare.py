@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,6 +72,15 @@ def test_each_group_has_its_own_peak_in_every_experience() -> None:
             seen.append([group["lr"] for group in optimizer.param_groups])
         assert max(a for a, _ in seen) == pytest.approx(0.976, abs=1e-3)
         assert all(b == pytest.approx(10 * a) for a, b in seen) and seen[-1][0] < 0.03
+
+
+def test_gradients_are_clipped_unless_the_key_is_null() -> None:
+    model = nn.Linear(2, 2, bias=False)
+    strategy: Any = SimpleNamespace(model=model)
+    for clip, largest in ((None, 10.0), (1.0, 1.0)):
+        model.weight.grad = torch.full((2, 2), 5.0)
+        WarmUpCosine(clip=clip).before_update(strategy)
+        assert float(model.weight.grad.norm()) == pytest.approx(largest, rel=1e-4)
 
 
 def test_frozen_batch_norms_keep_their_statistics() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from open_clip import SimpleTokenizer
 from open_clip.model import CLIP
 from torch import nn
 
@@ -54,6 +56,10 @@ class _Stream:
     """The classes of a stream."""
 
     classes = (("cat", "dog"), ("cat", "red_fox"))
+    names = ("a", "b")
+    sets: tuple[str, ...] = ()
+    added: tuple[int, ...] = ()
+    tasks = True
 
 
 def test_texts_are_features_of_the_backbone_s_tower(tmp_path: Path) -> None:
@@ -100,6 +106,26 @@ def test_many_texts_are_encoded_a_part_at_a_time(
     assert parts.data.texts is not None
     torch.testing.assert_close(parts.data.texts, whole.data.texts)
     assert parts.about == whole.about
+
+
+def test_texts_of_classes_are_those_of_the_heads(tmp_path: Path) -> None:
+    """Sets with numbers for labels have their words in ``head.words`` or clip-benchmark."""
+    backbone, stream = build_backbone(made(tmp_path)), _Stream()
+    stream.classes = (tuple(map(str, range(11))), ("dog",))
+    words = {"a": {"classes": [f"thing {chr(97 + k)}" for k in range(11)]}}
+    own = made(tmp_path, {"texts": "classes"}, head={"kind": "random", "words": words})
+    loaded = load_reference(own, backbone, stream, nn.Linear(1, 1))  # type: ignore[arg-type]
+    assert loaded.about.texts == 12
+    with pytest.raises(ValueError, match="the 11 classes have numbers for names"):
+        load_reference(made(tmp_path, {"texts": "classes"}), backbone, stream, nn.Linear(1, 1))  # type: ignore[arg-type]
+
+
+def test_a_text_that_the_tokenizer_would_cut_is_refused(tmp_path: Path) -> None:
+    backbone = replace(build_backbone(made(tmp_path)), tokenizer=SimpleTokenizer(context_length=6))
+    (tmp_path / "words.txt").write_text("a cat\na cat on a mat in a flat\n", encoding="utf-8")
+    own = made(tmp_path, {"texts": "words.txt"})
+    with pytest.raises(ValueError, match="'a cat on a mat in a flat' is longer than the context"):
+        load_reference(own, backbone, _Stream(), nn.Linear(1, 1))  # type: ignore[arg-type]
 
 
 def test_images_of_a_folder_are_some_of_its_images(tmp_path: Path) -> None:

@@ -136,6 +136,31 @@ def test_words_without_prompts_take_the_shared_ones(data: Path, tmp_path: Path) 
     assert stream_texts(made, unnamed)[0].words == ("cat", "dog", "owl")
 
 
+@pytest.mark.parametrize("text", ["frozen", "full"])
+def test_training_may_take_the_first_prompt_of_each_set(
+    data: Path, tmp_path: Path, text: str
+) -> None:
+    prompts = {"folder:photo": ["a {}", "{}!"], "folder:sketch": ["{} drawn", "a {}", "the {}"]}
+    words = {name: {"templates": each} for name, each in prompts.items()}
+    stream = {"kind": "sequence", "sets": list(prompts)}
+    towers = {"train": {"text": text}}
+    sets: Any = {"stream": stream, "backbone": towers, "panel": {"sets": []}}
+    made = own(data, tmp_path / "w.json", words, **sets)
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    def logits(template: str | None, task: int, training: bool = True) -> torch.Tensor:
+        head = replace(made.head, train_template=template)
+        model = prepare(replace(made, head=head)).model.train(training)
+        with torch.no_grad():
+            found: torch.Tensor = model(image, torch.tensor([task]))
+        return found
+
+    for task, first in enumerate(("a {}", "{} drawn")):
+        assert torch.equal(logits("first", task), logits(first, task))
+        assert not torch.allclose(logits("first", task), logits(None, task))
+        assert torch.equal(logits("first", task, False), logits(None, task, False))
+
+
 @pytest.mark.skipif(find_spec("clip_benchmark") is None, reason="clip-benchmark is not installed")
 def test_a_set_of_torchvision_has_its_own_ensemble_in_order_of_label(tmp_path: Path) -> None:
     labels = ["AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture"]

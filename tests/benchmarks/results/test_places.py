@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from benchmarks.results.places import (
     title_of,
     without_elsewhere,
 )
-from benchmarks.results.settings import comparison_of
+from benchmarks.results.settings import comparison_of, content_of
 from benchmarks.results.splits import split_hash
 
 
@@ -116,6 +117,27 @@ def test_one_identity_for_absolute_and_relative_places(tmp_path: Path) -> None:
     assert without_elsewhere(hidden(outside))["stream"]["sets"] == ["folder:pets"]
 
 
+def test_a_data_set_that_is_a_key_has_no_place(tmp_path: Path) -> None:
+    """``train.lr_factors`` names data sets by its keys."""
+    inside, outside = f"folder:{tmp_path}/pets", "folder:/elsewhere/birds"
+
+    def with_factors(pets: str, birds: str) -> dict[str, Any]:
+        content = config_of(pets, birds, data=str(tmp_path))
+        content["train"] = {"lr_factors": {pets: 5.0, birds: 2.0}}
+        return content
+
+    shown = hidden(with_factors(inside, outside))
+    assert shown["train"]["lr_factors"] == {"folder:pets": 5.0, "folder:<elsewhere>/birds": 2.0}
+    assert hidden(shown) == shown
+    ids = {
+        run_id_of(with_factors(*names)) for names in ((inside, outside), ("folder:pets", outside))
+    }
+    assert ids == {run_id_of(with_factors("folder:pets", "folder:birds"))}
+    found, missing = located(shown, lambda place, last: f"/here/{last}")
+    assert found["train"]["lr_factors"] == {"folder:pets": 5.0, "folder:/here/birds": 2.0}
+    assert missing == []
+
+
 def test_records_from_before_keep_their_ids() -> None:
     config = config_of("folder:/media/disk/pets")
     bare = {key: value for key, value in config.items() if key != "where"}
@@ -155,6 +177,20 @@ def test_places_are_put_back() -> None:
         "folder:dogs",
     ]
     assert missing == ["<elsewhere-2>/pets"]
+
+
+def test_images_stand_for_a_folder_in_any_order() -> None:
+    """A record lists its sets in the order of learning, and its configuration may not."""
+
+    def content(sha256: str) -> str:
+        config = config_of("folder:a", "CIFAR10")
+        config["stream"]["order"] = "cyclic-1"
+        listed = [{"name": "CIFAR10", "sha256": "c"}, {"name": "folder:a", "sha256": sha256}]
+        stream = SimpleNamespace(summary={"sets": listed}, split_sha256="")
+        record: Any = SimpleNamespace(config=config, stream=stream, panel={})
+        return content_of(record)
+
+    assert content("one") == content("one") != content("two")
 
 
 def test_a_split_counts_by_its_contents() -> None:

@@ -15,7 +15,7 @@ import torchvision
 from avalanche_proxyfda.streams.files.torchvision_sets import TORCHVISION
 from benchmarks.streams.texts import shipped
 from benchmarks.streams.texts.entries import ENTRIES
-from benchmarks.streams.texts.known import known_texts
+from benchmarks.streams.texts.known import SetTexts, known_templates, known_words
 from benchmarks.streams.texts.matching import normalised
 from benchmarks.streams.texts.shipped import converted, shipped_names, shipped_templates
 
@@ -51,7 +51,19 @@ Miniature Pinscher|Newfoundland|Persian|Pomeranian|Pug|Ragdoll|Russian Blue|Sain
 Scottish Terrier|Shiba Inu|Siamese|Sphynx|Staffordshire Bull Terrier|Wheaten Terrier|
 Yorkshire Terrier"""
 """torchvision's titles of the breeds, in the order of Oxford's label ids."""
+COUNTRY211_FOLDERS = """AD AE AF AG AI AL AM AO AQ AR AT AU AW AX AZ BA BB BD BE BF BG BH BJ BM BN
+BO BQ BR BS BT BW BY BZ CA CD CF CH CI CK CL CM CN CO CR CU CV CW CY CZ DE
+DK DM DO DZ EC EE EG ES ET FI FJ FK FO FR GA GB GD GE GF GG GH GI GL GM GP
+GR GS GT GU GY HK HN HR HT HU ID IE IL IM IN IQ IR IS IT JE JM JO JP KE KG
+KH KN KP KR KW KY KZ LA LB LC LI LK LR LT LU LV LY MA MC MD ME MF MG MK ML
+MM MN MO MQ MR MT MU MV MW MX MY MZ NA NC NG NI NL NO NP NZ OM PA PE PF PG
+PH PK PL PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL
+SM SN SO SS SV SX SY SZ TG TH TJ TL TM TN TO TR TT TW TZ UA UG US UY UZ VA
+VE VG VI VN VU WS XK YE ZA ZM ZW"""
+"""Folders of ``country211/train``, as torchvision sorts them."""
+FER2013 = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 CALTECH101, EUROSAT = CALTECH101_FOLDERS.split(), EUROSAT_FOLDERS.split()
+COUNTRY211 = COUNTRY211_FOLDERS.split()
 PETS = BREEDS.replace("\n", "").split("|")
 
 
@@ -59,9 +71,14 @@ def numbers(count: int) -> list[str]:
     return [str(k) for k in range(count)]
 
 
+def known_texts(name: str, labels: list[str]) -> SetTexts:
+    return SetTexts(known_words(name, labels), known_templates(name))
+
+
 def labels_of(name: str) -> list[str]:
     """Labels of a data set as torchvision gives them; made-up ones where the words are they."""
     listed = {"Caltech101": CALTECH101, "EuroSAT": EUROSAT, "OxfordIIITPet": PETS}
+    listed |= {"Country211": COUNTRY211, "FER2013": FER2013}
     if name == "MNIST":
         return list(torchvision.datasets.MNIST.classes)
     entry = ENTRIES[name]
@@ -109,6 +126,11 @@ def test_words_that_are_no_spelling_of_the_label() -> None:
     assert seas["HerbaceousVegetation"] == "brushland or shrubland"
     assert known_texts("MNIST", labels_of("MNIST")).words == tuple(numbers(10))
     assert known_texts("SVHN", numbers(10)).words[:2] == ("zero", "one")
+    faces = dict(zip(FER2013, known_words("FER2013", FER2013), strict=True))
+    assert faces["neutral"] == "neutral" and faces["fear"] == "fearful"  # by name, not by place
+    lands = known_words("Country211", COUNTRY211)
+    assert lands == shipped_names()["country211"]  # the shipped list has the order of the folders
+    assert lands[COUNTRY211.index("CH")] == "Switzerland" and lands[-1] == "Zimbabwe"
     signs = known_texts("GTSRB", numbers(43)).words  # class ids of the benchmark
     assert signs[14] == "stop" and "yield" in signs[13] and "traffic circle" in signs[40]
 
