@@ -133,6 +133,29 @@ def test_random_views_and_shuffled_batches_come_again(
     assert alike(whole, again)
 
 
+@pytest.mark.parametrize("mining", ["bank", "prototypes"])
+def test_classes_that_are_mined_on_random_views_come_again(tmp_path: Path, mining: Any) -> None:
+    """The epochs after the resume choose classes by features of views that are drawn again."""
+
+    class Noisier(Blobs):
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            image, label = super().__getitem__(index)
+            return image + 2 * torch.randn(image.shape), label
+
+    def made(step: int | None = None) -> Any:
+        own = FDAPlugin(num_neighbors=4, mining=mining, classes_per_batch=2, teacher_cache="off")
+        return build(Plain, own, BreakOff(step), train_epochs=4)
+
+    order = {"task_labels": False, "fixed_class_order": list(range(6))}
+    stream = nc_benchmark(Noisier(72), Noisier(24, seed=1), 1, **order)
+    whole = train(made(), stream, tmp_path / "whole", None)
+    with pytest.raises(BrokenOffError):
+        train(made(1), stream, tmp_path / "broken", every=1)
+    with pytest.warns(UserWarning, match="were not drawn in the first epoch"):  # at its end
+        again = train(made(), stream, tmp_path / "broken")
+    assert alike(whole, again)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"precision": "fp16"}, {"precision": "bf16", "accumulate": 3}, {"accumulate": 2}],
