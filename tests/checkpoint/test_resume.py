@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +16,14 @@ import torch
 from avalanche.benchmarks import nc_benchmark
 from avalanche.training.plugins import EarlyStoppingPlugin, LRSchedulerPlugin, SupervisedPlugin
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from avalanche_proxyfda import EfficientNaive, FDAPlugin
+from avalanche_proxyfda._random import RandomState
+from avalanche_proxyfda.checkpoint import rest
 from avalanche_proxyfda.checkpoint.checkpoints import Checkpoints, is_there
+from avalanche_proxyfda.data.keyed import ShuffledBatches
+from avalanche_proxyfda.data.steady import SteadyLoader
 from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
 from tests.methods import PLUGINS, toy_plugins
 from tests.plugins.toys import Blobs, Growing, Multi, Plain, classic, modern
@@ -248,3 +254,17 @@ def test_another_number_of_epochs_is_refused_inside_an_experience(tmp_path: Path
     again = build(Plain, BreakOff(), train_epochs=3)
     with pytest.raises(ValueError, match=r"experience of 2 epochs, but train_epochs=3 now"):
         train(again, classic(1), tmp_path)
+
+
+def test_a_resume_at_the_end_of_an_epoch_leaves_the_next_epoch_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rest, "load_strategy_state", lambda *_, **__: None)
+    loader = SteadyLoader(TensorDataset(torch.arange(6)), ShuffledBatches(6, 2, seed=0))
+    place = {"random": RandomState.capture(torch.device("cpu")).state_dict(), "workers": None}
+    state = {"inside": {"batches": 3, "place": place}, "strategy": {}}
+    strategy: Any = SimpleNamespace(device=torch.device("cpu"), dataloader=loader)
+    loader.set_epochs(0, 2)
+    assert list(rest.RestOfEpoch(strategy, loader, state)) == []
+    loader.set_epochs(1, 2)
+    assert sorted(int(row) for (rows,) in loader for row in rows) == list(range(6))
