@@ -70,4 +70,5 @@ class RestOfEpoch:
             with suppress(StopIteration):
                 next(batches)
         load_strategy_state(strategy, self._state["strategy"], again=True)
-        yield from islice(batches, left)
+        # a whole epoch is read to its end, where samplers count what they have left out
+        yield from batches if left == len(self) else islice(batches, left)

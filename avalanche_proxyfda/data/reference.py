@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +83,7 @@ class ReferenceData:
         self._kept: dict[int, Tensor] = {}
         self._bytes = 0
         self._order: tuple[tuple[int, int], Tensor] | None = None
+        self._digest: str | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -146,9 +148,22 @@ class ReferenceData:
             self._kept[number], self._bytes = image, self._bytes + size
         return image
 
-    def about(self) -> dict[str, int]:
-        """Return the numbers that decide the batches: images, size of a batch, and seed."""
-        return {"images": len(self.images), "batch": self.batch, "seed": self.seed}
+    def about(self) -> dict[str, int | str]:
+        """Return what decides the batches: numbers of images, batch and seed, and a digest.
+
+        The digest is a hash of the texts and of the views of the first, the middle and the last
+        image. Reading it once costs three images, and waits for the device of a tensor of images.
+        """
+        if self._digest is None:
+            count = len(self.images)
+            shown = [self._view(number) for number in sorted({0, count // 2, count - 1})]
+            parts = shown if self.texts is None else [*shown, self.texts]
+            self._digest = hashlib.sha256(b"".join(map(_content, parts))).hexdigest()
+        numbers = {"images": len(self.images), "batch": self.batch, "seed": self.seed}
+        return {**numbers, "digest": self._digest}
+
+    def _view(self, number: int) -> Tensor:
+        return self.images[number] if isinstance(self.images, Tensor) else self._image(number)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes without the decoded images, for pickling."""
@@ -187,6 +202,12 @@ def _checked_texts(texts: Tensor) -> Tensor:
             f"texts is a {_kind(texts)}: pass text features, float [M, D], or token ids, int [M, L]"
         )
     return texts.detach() if texts.is_floating_point() else texts.detach().long()
+
+
+def _content(value: Tensor) -> bytes:
+    flat = value.detach().cpu().contiguous().reshape(-1)
+    head = f"{value.dtype} {tuple(value.shape)}\n".encode()
+    return head + flat.view(torch.uint8).numpy().tobytes()
 
 
 def _kind(value: Any) -> str:

@@ -1,5 +1,6 @@
-"""One pass over a data set, which leaves the global random streams unchanged.
+"""One pass over a data set, which neither changes the global random streams nor depends on them.
 
+Random transforms draw from streams of the pass, so the same views come when a resume repeats it.
 A pass does not wait for an accelerator. Its batches come in pinned memory, their images are sent
 without waiting, and :func:`on_host` copies features in blocks.
 """
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from avalanche_proxyfda._accelerator import pins_memory
-from avalanche_proxyfda._random import generator, preserved_rng
+from avalanche_proxyfda._random import generator, mixed_seed, seeded
 
 BLOCK = 2**26
 """Bytes of features that a pass collects on an accelerator before it copies them: 64 MiB."""
@@ -67,7 +68,7 @@ def all_batches(
         batch_size: samples in a batch.
         num_workers: worker processes of the loader.
         collate_fn: joins samples to a batch; None takes torch's default.
-        about: label of the progress bar; it also names the loader's random stream.
+        about: label of the progress bar; it also names the random streams.
 
     Yields:
         batches on the CPU, as ``collate_fn`` returns them; for an accelerator they are in
@@ -86,7 +87,7 @@ def all_batches(
         generator=generator(about),
         pin_memory=pins_memory(device),
     )
-    with preserved_rng(device), torch.no_grad():
+    with seeded(mixed_seed("pass", about), device), torch.no_grad():
         yield from tqdm(loader, desc=about, delay=5, leave=False)
 
 

@@ -20,7 +20,8 @@ class SeenTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not typ
     bits whatever experiences come later.
 
     Args:
-        text: zero-shot head of all classes, in order of label; its buffers are the state.
+        text: zero-shot head of all classes, in order of label, which may have other texts in
+            training; its buffers are the state.
 
     Example:
         >>> head = SeenTextHead(TextHead(torch.eye(3)))
@@ -30,15 +31,22 @@ class SeenTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not typ
 
     weight: Tensor
     scale: Tensor
+    train_weight: Tensor | None
     seen: Tensor
 
     def __init__(self, text: TextHead) -> None:
         super().__init__()
         self.register_buffer("weight", text.weight)
         self.register_buffer("scale", text.scale)
+        self.register_buffer("train_weight", text.train_weight)
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
         self._count = 0  # seen, on the host
         self.register_load_state_dict_post_hook(_read_count)
+
+    @property
+    def trains_on_other_texts(self) -> bool:
+        """True if the logits of training come from other texts than those of evaluation."""
+        return self.train_weight is not None
 
     def adaptation(self, experience: Any) -> None:
         """Count the classes of a training experience among those so far.
@@ -59,8 +67,10 @@ class SeenTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not typ
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [B, C] of embeddings [B, D]; in training C is the number so far."""
-        count = self._count if self.training else len(self.weight)
-        return self.scale.to(x.dtype) * F.normalize(x, dim=1) @ self.weight[:count].to(x.dtype).T
+        weight = self.weight
+        if self.training:
+            weight = (weight if self.train_weight is None else self.train_weight)[: self._count]
+        return self.scale.to(x.dtype) * F.normalize(x, dim=1) @ weight.to(x.dtype).T
 
 
 def _read_count(head: SeenTextHead, _: Any) -> None:

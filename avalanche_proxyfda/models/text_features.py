@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from avalanche_proxyfda._files import write_bytes
+from avalanche_proxyfda._modes import in_eval_mode
 from avalanche_proxyfda.models.text_key import name_of, text_key
 from avalanche_proxyfda.models.text_tokens import text_tokens
 
@@ -96,19 +97,16 @@ def _computed(
     if any(tensor.device != device for tensor in own):
         # the image tower is not copied
         tower = copy.deepcopy(clip, {id(visual): None}).to(device)
-    modes = {module: module.training for module in tower.modules()}
-    tower.eval()
     batches = iter(tokens)
-    features: Tensor = build_zero_shot_classifier(
-        tower,
-        lambda texts: next(batches),
-        list(classes),
-        list(templates),
-        num_classes_per_batch=_AT_ONCE,
-        device=device,
-    )
-    for module, mode in modes.items():
-        module.training = mode
+    with in_eval_mode(tower):
+        features: Tensor = build_zero_shot_classifier(
+            tower,
+            lambda texts: next(batches),
+            list(classes),
+            list(templates),
+            num_classes_per_batch=_AT_ONCE,
+            device=device,
+        )
     return features
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avalanche_proxyfda._checks import check_flag
+from avalanche_proxyfda._modes import in_eval_mode
 from avalanche_proxyfda.models.text_head import TEMPLATES, TextHead, check_prompts
 from avalanche_proxyfda.models.text_tokens import text_tokens
 from avalanche_proxyfda.models.text_tower import TextTower
@@ -57,8 +57,8 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
         training_tokens: ids of the prompts in training, [C, T', L]; None takes ``tokens``.
         by_experience: True encodes the classes of the present experience alone in training.
             The logits of all other classes are then -10 000, so a sample of such a class, for
-            example of a replay buffer, must not be in a batch. Evaluation always has all
-            classes. False encodes all classes.
+            example of a replay buffer, must not be in a batch, and no method can keep their
+            logits. Evaluation always has all classes. False encodes all classes.
 
     Raises:
         TypeError: if ``text`` is no :class:`TextTower`, or ``by_experience`` is no bool.
@@ -178,7 +178,7 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
         state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
         if self._kept is None or self._kept[0] != state:
             place = _place(text)
-            with _in_eval_mode(text), torch.autocast(place.type, enabled=False):
+            with in_eval_mode(text), torch.autocast(place.type, enabled=False):
                 parts = torch.split(self.tokens, _AT_ONCE)
                 chunks = [class_embeddings(text, part).T for part in parts]
             scale = text.scale
@@ -266,15 +266,3 @@ def _check_tokens(name: str, tokens: Tensor) -> None:
 
 def _place(text: TextTower) -> torch.device:
     return next(text.parameters()).device
-
-
-@contextmanager
-def _in_eval_mode(text: TextTower) -> Iterator[None]:
-    modes = {module: module.training for module in text.modules()}
-    for module in modes:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

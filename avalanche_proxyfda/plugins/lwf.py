@@ -80,6 +80,11 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
     ) -> None:
         """Collect the old units."""
         model = unwrap(strategy.model)
+        if any(getattr(part, "by_experience", False) for part in model.modules()):
+            raise ValueError(
+                "LwF keeps the logits of old classes, and the model's text head gives none of "
+                "them in training: build the head with by_experience=False"
+            )
         pairs = self.known | (self._seen if self.choice != "initial" else set())
         heads = task_head(model, self.named)
         if heads is None:  # one label space for all tasks

@@ -124,7 +124,9 @@ def _by_experience(
 def _with_union(tower: nn.Module, texts: list[TextHead]) -> nn.Module:
     """Build a model with one zero-shot head over the classes of all experiences."""
     weight = torch.cat([text.weight for text in texts])
-    return _joined(tower, SeenTextHead(TextHead(weight, float(texts[0].scale))))
+    others = [text.train_weight for text in texts if text.train_weight is not None]
+    joint = TextHead(weight, float(texts[0].scale), torch.cat(others) if others else None)
+    return _joined(tower, SeenTextHead(joint))
 
 
 def _from_texts(tower: nn.Module, dim: int, texts: list[TextHead], stream: Stream) -> nn.Module:

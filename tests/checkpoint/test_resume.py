@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +16,14 @@ import torch
 from avalanche.benchmarks import nc_benchmark
 from avalanche.training.plugins import EarlyStoppingPlugin, LRSchedulerPlugin, SupervisedPlugin
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from avalanche_proxyfda import EfficientNaive, FDAPlugin
+from avalanche_proxyfda._random import RandomState
+from avalanche_proxyfda.checkpoint import rest
 from avalanche_proxyfda.checkpoint.checkpoints import Checkpoints, is_there
+from avalanche_proxyfda.data.keyed import ShuffledBatches
+from avalanche_proxyfda.data.steady import SteadyLoader
 from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
 from tests.methods import PLUGINS, toy_plugins
 from tests.plugins.toys import Blobs, Growing, Multi, Plain, classic, modern
@@ -133,6 +139,29 @@ def test_random_views_and_shuffled_batches_come_again(
     assert alike(whole, again)
 
 
+@pytest.mark.parametrize("mining", ["bank", "prototypes"])
+def test_classes_that_are_mined_on_random_views_come_again(tmp_path: Path, mining: Any) -> None:
+    """The epochs after the resume choose classes by features of views that are drawn again."""
+
+    class Noisier(Blobs):
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            image, label = super().__getitem__(index)
+            return image + 2 * torch.randn(image.shape), label
+
+    def made(step: int | None = None) -> Any:
+        own = FDAPlugin(num_neighbors=4, mining=mining, classes_per_batch=2, teacher_cache="off")
+        return build(Plain, own, BreakOff(step), train_epochs=4)
+
+    order = {"task_labels": False, "fixed_class_order": list(range(6))}
+    stream = nc_benchmark(Noisier(72), Noisier(24, seed=1), 1, **order)
+    whole = train(made(), stream, tmp_path / "whole", None)
+    with pytest.raises(BrokenOffError):
+        train(made(1), stream, tmp_path / "broken", every=1)
+    with pytest.warns(UserWarning, match="were not drawn in the first epoch"):  # at its end
+        again = train(made(), stream, tmp_path / "broken")
+    assert alike(whole, again)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"precision": "fp16"}, {"precision": "bf16", "accumulate": 3}, {"accumulate": 2}],
@@ -225,3 +254,17 @@ def test_another_number_of_epochs_is_refused_inside_an_experience(tmp_path: Path
     again = build(Plain, BreakOff(), train_epochs=3)
     with pytest.raises(ValueError, match=r"experience of 2 epochs, but train_epochs=3 now"):
         train(again, classic(1), tmp_path)
+
+
+def test_a_resume_at_the_end_of_an_epoch_leaves_the_next_epoch_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rest, "load_strategy_state", lambda *_, **__: None)
+    loader = SteadyLoader(TensorDataset(torch.arange(6)), ShuffledBatches(6, 2, seed=0))
+    place = {"random": RandomState.capture(torch.device("cpu")).state_dict(), "workers": None}
+    state = {"inside": {"batches": 3, "place": place}, "strategy": {}}
+    strategy: Any = SimpleNamespace(device=torch.device("cpu"), dataloader=loader)
+    loader.set_epochs(0, 2)
+    assert list(rest.RestOfEpoch(strategy, loader, state)) == []
+    loader.set_epochs(1, 2)
+    assert sorted(int(row) for (rows,) in loader for row in rows) == list(range(6))

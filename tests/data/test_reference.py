@@ -67,6 +67,20 @@ def test_a_view_is_drawn_once_with_and_without_memory() -> None:
     assert len(pickle.loads(pickle.dumps(kept))._kept) == 0
 
 
+def test_the_digest_tells_views_and_texts_apart() -> None:
+    pictures, texts = torch.rand(5, 3, 4, 4), torch.rand(2, 6)
+    whole = ReferenceData(pictures, texts, batch=2).about()
+    assert ReferenceData(list(pictures), texts, batch=2).about() == whole
+    digests = {whole["digest"]}
+    for image in (0, 2, 4):
+        changed = pictures.clone()
+        changed[image] += 0.1
+        digests.add(ReferenceData(changed, texts, batch=2).about()["digest"])
+    digests.add(ReferenceData(pictures.double(), texts, batch=2).about()["digest"])
+    digests.add(ReferenceData(pictures, texts + 1, batch=2).about()["digest"])
+    assert len(digests) == 6
+
+
 def test_a_tensor_a_plain_image_and_a_pair_are_images() -> None:
     rows = torch.rand(5, 1, 2, 2)
     sources = (rows, TensorDataset(rows), TensorDataset(rows, torch.arange(5)), list(rows))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -80,6 +82,21 @@ def test_batches_for_an_accelerator_are_pinned(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(passes, "DataLoader", loader)
     assert list(all_batches(TensorDataset(torch.zeros(2)), CPU)) == []
     assert asked == [True, False]
+
+
+@pytest.mark.parametrize("about", ["bank", "prototypes"])
+def test_random_views_depend_on_the_pass_alone(about: str) -> None:
+    class Noise(TensorDataset):
+        def __getitem__(self, index: int) -> Any:
+            return torch.rand(2), torch.tensor(random.random()), torch.tensor(np.random.rand())  # noqa: NPY002
+
+    def drawn(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        batches = list(all_batches(Noise(torch.zeros(3)), CPU, about=about))
+        assert torch.equal(torch.rand(1), torch.rand(1, generator=torch.manual_seed(seed)))
+        return torch.cat([part.double().flatten() for batch in batches for part in batch])
+
+    assert torch.equal(drawn(1), drawn(2)) and len(drawn(1).unique()) == 12
 
 
 @pytest.mark.parametrize("pinned", [True, False])

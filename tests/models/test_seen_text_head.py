@@ -12,6 +12,7 @@ from avalanche.models.utils import avalanche_model_adaptation
 from torch import nn
 
 from avalanche_proxyfda.models import SeenTextHead, TextHead
+from benchmarks.models import build
 
 
 def experience(*classes: int) -> Any:
@@ -39,6 +40,24 @@ def test_the_number_of_classes_is_part_of_the_state() -> None:
     x = torch.randn(2, 4)
     for other in (again, copy.deepcopy(head)):
         assert torch.equal(other(x), head(x)) and other(x).shape == (2, 3)
+
+
+def test_training_has_the_texts_of_training() -> None:
+    sets = [TextHead(torch.randn(c, 4), 7.0, torch.randn(c, 4)) for c in (2, 3)]
+    model: Any = build._with_union(nn.Identity(), sets)
+    x = torch.randn(3, 4)
+    model.head.adaptation(experience(0, 1, 2))
+    expected = torch.cat([text(x) for text in sets], dim=1)
+    torch.testing.assert_close(model(x), expected[:, :3])
+    assert model.head.trains_on_other_texts
+    expected = torch.cat([text.eval()(x) for text in sets], dim=1)
+    torch.testing.assert_close(model.eval()(x), expected)
+    single = SeenTextHead(TextHead(torch.eye(2)))
+    assert not single.trains_on_other_texts and list(single.state_dict()) == [
+        "weight",
+        "scale",
+        "seen",
+    ]
 
 
 def test_a_label_beyond_the_texts_is_refused() -> None:

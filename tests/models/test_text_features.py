@@ -151,6 +151,20 @@ def test_a_copy_without_the_image_tower_computes_elsewhere() -> None:
     text_head(clip, tiny_clip.tokenize, ["x"])  # nothing moved, and nothing is mixed
 
 
+def test_the_modes_come_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = tiny_clip.load().train()
+    modes = [module.training for module in clip.modules()]
+
+    def full(*_: Any, **__: Any) -> Tensor:
+        assert not clip.training
+        raise MemoryError
+
+    monkeypatch.setattr(clip, "encode_text", full)
+    with pytest.raises(MemoryError):
+        text_head(clip, tiny_clip.tokenize, ["x"])
+    assert [module.training for module in clip.modules()] == modes and clip.training
+
+
 def test_a_folder_that_cannot_be_made_is_named(counted: Counted, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OSError, match="file/texts-"):

@@ -93,6 +93,10 @@ def test_evaluation_encodes_once_for_a_state_of_the_weights() -> None:
     with torch.no_grad():
         twin.text.clip.token_embedding.weight.neg_()
     assert not torch.allclose(twin(images), after) and torch.equal(model(images), after)
+    twin.text.clip.ln_final.weight.data = torch.ones(8)  # as a checkpoint replaces a weight
+    replaced = twin(images)
+    twin.train().eval()
+    assert torch.equal(twin(images), replaced)
 
 
 def test_evaluation_encodes_ten_classes_at_a_time_and_keeps_modes() -> None:

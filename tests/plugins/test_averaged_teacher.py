@@ -11,9 +11,11 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor
 
-from avalanche_proxyfda import EfficientNaive, RIFTPlugin, RKDPlugin
+from avalanche_proxyfda import EfficientNaive, LwFPlugin, RIFTPlugin, RKDPlugin
+from avalanche_proxyfda.models.trained_texts import class_embeddings
 from tests.methods import WITH_CACHE, toy_plugin
-from tests.plugins.toys import Growing, Plain, classic, learn, same, strategy
+from tests.models.small_texts import by_task
+from tests.plugins.toys import Growing, Plain, backbone, classic, learn, same, strategy, tasks
 from tests.reference.average import moving_average
 
 State = dict[str, Tensor]
@@ -120,6 +122,24 @@ def test_a_resumed_training_has_the_same_teacher() -> None:
     resumed.make_optimizer = lambda **kwargs: None  # Avalanche forgets its state
     resumed.train(benchmark.train_stream[0], eval_streams=[], shuffle=False)
     assert same(whole.model.state_dict(), model.state_dict())
+
+
+def test_the_class_texts_of_an_averaged_teacher_follow_its_text_tower() -> None:
+    """The attention mask of the text tower is infinite, and the heads cache their texts."""
+    own, model = LwFPlugin(teacher="averaged", teacher_decay=0.5), by_task(backbone(), 3, 5)
+    gaps: list[list[float]] = []
+
+    class Texts(SupervisedPlugin[Any]):
+        def after_update(self, strategy: Any, **kwargs: Any) -> None:
+            head = own.reference.module.head.heads[0]  # type: ignore[union-attr]
+            cached, moved = head.fixed().weight, class_embeddings(head.text, head.tokens)
+            student = strategy.model.head.heads[0].fixed().weight
+            gaps.append([float((w - cached).abs().max()) for w in (moved, student)])
+
+    trained = strategy(model, own, Texts())
+    trained.optimizer.param_groups[0]["lr"] = 1e-3
+    learn(trained, tasks())
+    assert all(own < 1e-5 < student for own, student in gaps) and len(gaps) == 10
 
 
 @pytest.mark.parametrize(

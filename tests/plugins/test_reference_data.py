@@ -263,3 +263,7 @@ def test_a_state_of_other_reference_data_is_refused() -> None:
     fresh.load_state_dict(own.state_dict())
     with pytest.raises(ValueError, match=r"'images': 20.*'images': 21"):
         learn(strategy(Plain(), fresh), classic(1))
+    other = Moved(reference_data=ReferenceData(2 * images(), batch=8))  # another normalisation
+    other.load_state_dict(own.state_dict())
+    with pytest.raises(ValueError, match=r"'digest': '.*give it the same reference_data"):
+        learn(strategy(Plain(), other), classic(1))

@@ -24,7 +24,15 @@ from avalanche_proxyfda import (
     WiSEFTPlugin,
     find_feature_source,
 )
-from avalanche_proxyfda.models import find_text_tower, text_head
+from avalanche_proxyfda.models import (
+    TaskHeads,
+    TextHeads,
+    TextTower,
+    TwoTowers,
+    find_text_tower,
+    text_head,
+    trained_text_head,
+)
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
 from avalanche_proxyfda.weights import encoder_names
@@ -199,6 +207,27 @@ def test_lwf_keeps_old_tasks_through_the_text_tower() -> None:
     made.plugins.insert(0, Look())
     learn(made, tasks())
     assert terms[0] == 0 and terms[1] > 0 and own.teacher_forwards > 0
+
+
+def test_lwf_compares_the_texts_of_training_in_both_models() -> None:
+    """With a student that does not move, the distillation stays zero."""
+    text = TextTower(small_clip())
+    heads = [trained_text_head(text, tokenize, NAMES[:c], PROMPTS, ("a {}",)) for c in (3, 5)]
+    tower = nn.Sequential(nn.Flatten(), nn.Linear(16, 8))
+    own = LwFPlugin(teacher_cache="off")
+    made = strategy(TaskHeads(tower, 8, [3, 5], TextHeads(heads)), own)
+    made.optimizer.param_groups[0]["lr"] = 0.0
+    learn(made, tasks())
+    values = made.evaluator.get_all_metrics()
+    (means,) = (rows for name, (_, rows) in values.items() if "LwF_distillation" in name)
+    assert own.teacher_forwards > 0 and max(means) < 1e-6
+
+
+def test_lwf_refuses_a_head_without_logits_of_old_classes() -> None:
+    text = TextTower(small_clip())
+    head = trained_text_head(text, tokenize, NAMES, PROMPTS, by_experience=True)
+    with pytest.raises(ValueError, match=r"LwF keeps the logits of old .*by_experience=False"):
+        learn(strategy(TwoTowers(backbone(), head), LwFPlugin()), classic(2))
 
 
 CASES: dict[str, Any] = {

@@ -49,6 +49,13 @@ def test_a_file_names_classes_of_several_folders(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("plug adapter\nmobile phone\n", encoding="utf-8")
     data = load("lists:s1", tmp_path)
     assert data.classes == ("plug adapter", "mobile phone") and len(data.test) == 12
+    for names, words in (
+        ("plug adapter\n\nmobile phone\n", r"classes\.txt:2 is blank, and names are read by line"),
+        ("plug\nplug\n", r"classes\.txt: two labels have one class name: plug"),
+    ):
+        (tmp_path / "classes.txt").write_text(names, encoding="utf-8")
+        with pytest.raises(ValueError, match=words):
+            load("lists:s1", tmp_path)
     (tmp_path / "classes.txt").write_text("plug adapter\n", encoding="utf-8")
     with pytest.raises(ValueError, match="has 1 names, the lists of s1 have label 1"):
         load("lists:s1", tmp_path)
@@ -63,6 +70,7 @@ def test_a_file_names_classes_of_several_folders(tmp_path: Path) -> None:
         ("/a.jpg 0", "is not a path"),
         ("clipart/aircraft_carrier/clipart_000_train0.jpg 0", "is in train and in train"),
         ("clipart/zebra/a.jpg 5", r"no image of the labels \[2, 3, 4\]"),
+        ("b/aircraft_carrier/a.jpg 2", "two labels have one class name: aircraft_carrier"),
         ("clipart/zebra/a.jpg 1", "label 1 has images in The_Eiffel_Tower and in zebra"),
     ],
 )

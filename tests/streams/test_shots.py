@@ -103,6 +103,7 @@ GOOD: dict[str, Any] = {"dog": ["dog/1.jpg"], "cat": ["cat/1.jpg"], "owl": ["owl
             "asks for 4 images of 'cat', and train has 3",
         ),
         ({"cat": ["cat/9.jpg"]}, "'cat/9.jpg' is no training image"),
+        ({"cat": ["at/1.jpg"]}, "'at/1.jpg' is no training image"),
         ({"cat": [77]}, "77 is no training image"),
         ({"cat": ["test/cat/1.jpg"]}, "'test/cat/1.jpg' is no training image"),
         ({"cat": ["1.jpg"]}, "'1.jpg' names 3 images; give its path with more folders"),

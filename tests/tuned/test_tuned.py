@@ -24,6 +24,7 @@ from avalanche_proxyfda import _solvers, load_tuned, save_tuned, tuned
 from avalanche_proxyfda.models import (
     Backbone,
     GrowingTextHead,
+    SeenTextHead,
     TaskHeads,
     TextHead,
     TextHeads,
@@ -66,6 +67,7 @@ HEADS = {
     "linear without bias": lambda: nn.Linear(128, 3, bias=False),
     "on unit rows": lambda: UnitLinear(128, 3),
     "zero-shot": lambda: texts(3),
+    "zero-shot, of a union": lambda: SeenTextHead(texts(3)),
     "growing": lambda: grown(IncrementalClassifier(128)),
     "growing without a mask": lambda: grown(IncrementalClassifier(128, masking=False)),
     "growing from texts": lambda: grown(GrowingTextHead(texts(3))),

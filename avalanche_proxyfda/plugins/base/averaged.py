@@ -114,9 +114,13 @@ class TeacherPlugin(ReferencePlugin[CachedTeacher]):
 
 
 def _pairs(teacher: CachedTeacher, strategy: Strategy) -> list[tuple[Tensor, Tensor]]:
-    """Return the teacher's tensors, each with the student's of the same name and shape."""
+    """Return the teacher's weights and saved buffers, each with the student's of the same name.
+
+    Tensors of another shape are left out. Buffers that no state holds are constants, such as the
+    attention mask of a text tower, whose infinite entries have no average.
+    """
     student = tensors_of(unwrap(strategy.model))
     prefix = f"{teacher.root}." if teacher.root else ""
-    known = tensors_of(teacher.module)
-    pairs = [(value.data, student.get(prefix + name)) for name, value in known.items()]
+    known, saved = tensors_of(teacher.module), set(teacher.module.state_dict())
+    pairs = [(known[name], student.get(prefix + name)) for name in known if name in saved]
     return [(a, b) for a, b in pairs if b is not None and a.shape == b.shape]

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from avalanche_proxyfda._modes import in_eval_mode as in_eval_mode
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.mining import SigmoidValues, hardest_classes
 from avalanche_proxyfda.distributed.plugin import DistributedTraining, shard_of
 from avalanche_proxyfda.teacher.cache.batch import MarkedBatch
-
-
-@contextmanager
-def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Set every module to eval mode inside the block, and restore each module's mode after it.
-
-    Example:
-        >>> model = nn.Sequential(nn.Dropout(), nn.Linear(2, 2).eval())
-        >>> with in_eval_mode(model):
-        ...     model.training
-        False
-        >>> [module.training for module in model]
-        [True, False]
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def train_on_hardest(

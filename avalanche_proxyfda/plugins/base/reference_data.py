@@ -196,10 +196,11 @@ class ReferenceDataPlugin(TeacherPlugin):
         self._pass = self._find_pass(strategy, resumed.get("safe", ()))
 
     def _check_saved(self, data: ReferenceData, saved: Mapping[str, Any]) -> None:
-        if saved and dict(saved["about"]) != data.about():
+        about = data.about() if saved else {}
+        if any(about[name] != value for name, value in saved.get("about", {}).items()):
             raise ValueError(
                 f"the loaded state of {self.name} belongs to reference data of {saved['about']}, "
-                f"and this plugin has {data.about()}: give it the same reference_data"
+                f"and this plugin has {about}: give it the same reference_data"
             )
 
     def _find_pass(self, strategy: Strategy, safe: Iterable[tuple[Any, ...]]) -> ReferencePass:

@@ -27,7 +27,8 @@ def read_lists(place: Path) -> tuple[Splits, tuple[str, ...]]:
 
     Raises:
         FileNotFoundError: if a list or an image is missing.
-        ValueError: if a line has another form, an image is listed twice, or labels have no names.
+        ValueError: if a line has another form, an image is listed twice, or labels have no names
+            or two labels one name.
     """
     root = place.parent
     lists = {split: _read(root / f"{place.name}_{split}.txt") for split in ("train", "test")}
@@ -84,8 +85,14 @@ def _check_once(place: Path, lists: dict[str, list[tuple[str, int]]]) -> None:
 def _classes(root: Path, place: Path, rows: Sequence[tuple[str, int]]) -> tuple[str, ...]:
     highest = max(label for _, label in rows)
     if (root / CLASSES).is_file():
-        names = [n.strip() for n in (root / CLASSES).read_text(encoding="utf-8").splitlines()]
-        names = [name for name in names if name]
+        text = (root / CLASSES).read_text(encoding="utf-8")
+        names = [name.strip() for name in text.rstrip().splitlines()]
+        if "" in names:
+            raise ValueError(
+                f"{root / CLASSES}:{names.index('') + 1} is blank, and names are read by line: "
+                "remove the line, or name the class of that label"
+            )
+        _check_different(root / CLASSES, names)
         if len(names) <= highest:
             raise ValueError(
                 f"{root / CLASSES} has {len(names)} names, the lists of {place.name} have label "
@@ -106,4 +113,15 @@ def _classes(root: Path, place: Path, rows: Sequence[tuple[str, int]]) -> tuple[
             f"the lists of {place} have no image of the labels {holes[:5]}: write {CLASSES} beside "
             "the lists, or number classes from 0 without holes"
         )
-    return tuple(folders[label] for label in range(highest + 1))
+    names = [folders[label] for label in range(highest + 1)]
+    _check_different(place, names)
+    return tuple(names)
+
+
+def _check_different(where: Path, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{where}: two labels have one class name: {listed(twice)}; write {CLASSES} beside "
+            "the lists, with different names"
+        )

@@ -28,15 +28,14 @@ def with_three_splits(
 
     Published splits stay as they are. Without a published test split, a fifth of each class
     becomes the test split, for every seed the same. Without a published validation split,
-    ``share`` of each class's remaining images becomes the validation split. A share of 0 leaves the
-    validation split empty, and leaves a published one out.
+    ``share`` of each class's remaining images becomes the validation split. With a share of 0, a
+    published validation split is left out.
 
     Args:
         name: name of the data set.
         splits: published splits.
         classes: class names by label.
-        share: share of each class for validation; 0 leaves a validation split that is not
-            published empty.
+        share: share of each class for validation; 0 leaves the validation split empty.
         seed: seed of the validation split.
         groups: group of each training row; groups are never divided. None without groups.
         note: origin of the splits; None derives it from the published splits.
