@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -69,23 +70,24 @@ def test_a_step_of_512_launches_few_more(name: str, most: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "most"),
+    ("make", "most"),
     [
-        (SoftFDALoss(), 100),
-        (SoftFDALoss(divergence="bregman"), 120),
-        (SoftProxyFDALoss(512, max_proxies=128), 600),
+        (SoftFDALoss, 100),
+        (partial(SoftFDALoss, divergence="bregman"), 110),
+        (partial(SoftProxyFDALoss, 512, max_proxies=128), 600),
     ],
     ids=["kl", "bregman", "proxies"],
 )
-def test_soft_fda_with_a_memory_launches_few_operations(loss: nn.Module, most: int) -> None:
-    loss = loss.to("meta")
+def test_soft_fda_with_a_memory_launches_few_operations(
+    make: Callable[[], nn.Module], most: int
+) -> None:
+    loss = make().to("meta")
     student = torch.randn(256, 512, device="meta", requires_grad=True)
     teacher, memory = (torch.randn(rows, 512, device="meta") for rows in (256, 256))
     with memory_of(MEMORY), Operations() as seen:
         made = loss(student, teacher, memory)
         (made if isinstance(made, Tensor) else sum(made)).backward()
-    assert seen.launches > 50 and seen.syncs == {}
-    assert seen.launches + seen.views <= most
+    assert 50 < seen.launches <= most and seen.syncs == {}
 
 
 def test_a_smaller_accelerator_takes_more_operations() -> None:
