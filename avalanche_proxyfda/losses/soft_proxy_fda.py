@@ -149,7 +149,7 @@ class SoftProxyFDALoss(SoftRows, ProxyFDALoss):
             return self.between(*sides, graph), rows.new_zeros(())
         made = self.make_proxies(projections, graph, graph.is_neighbor(), rows.dtype)
         generator, _ = self.objective(made, rows, cosine[:, :batch], itself)
-        fixed, joined = made.weights.detach(), []
+        fixed, joined = made.weights.detach(), list[Tensor]()
         for side, whole in zip(sides, (cosine, similarity), strict=True):
             among = whole[:, :batch]
             of_proxies = fixed @ among[first:last].unsqueeze(2) * inverse_norm(fixed @ among, fixed)

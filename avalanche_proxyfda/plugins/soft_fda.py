@@ -92,10 +92,7 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
                 f"memory={memory} holds features of one teacher, and teacher='averaged' changes "
                 "after each step: take memory=0, or teacher='previous'"
             )
-        if isinstance(texts, Tensor):
-            check_texts("texts", texts, texts.shape[-1] if texts.ndim else 0)
-        elif texts is not None and texts != "head":
-            raise ValueError(f"texts={texts!r} must be 'head', text features [M, D], or None")
+        _check_kind(texts)
         self.texts = texts
         self._columns_of_texts: Tensor | None = None  # [M, D], on the strategy's device
         self._shape = (1, 2)
@@ -192,3 +189,11 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
             )
         super().load_state_dict(state)
         self.memory.rows, self._columns_of_texts = rows, state["texts"]
+
+
+def _check_kind(texts: object) -> None:
+    """Raise unless ``texts`` is None, ``"head"`` or a float matrix."""
+    if isinstance(texts, Tensor):
+        check_texts("texts", texts, texts.shape[-1] if texts.ndim else 0)
+    elif texts not in (None, "head"):
+        raise ValueError(f"texts={texts!r} must be 'head', text features [M, D], or None")
