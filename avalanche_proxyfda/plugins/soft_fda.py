@@ -154,6 +154,7 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         if self.memory.rows is not None:
             self.memory.rows = self.memory.rows.to(strategy.device)
         if self.texts is None:
+            self._columns_of_texts = None  # of a loaded state
             return
         texts = self._columns_of_texts
         if isinstance(self.texts, Tensor):

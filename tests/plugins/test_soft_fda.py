@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda import LDIFSPlugin, ReferenceData, SoftFDAPlugin, recommended
-from avalanche_proxyfda.models import SeenTextHead, TextHead
+from avalanche_proxyfda.models import SeenTextHead, TextHead, TrainedTextHead, TwoTowers
+from avalanche_proxyfda.plugins.base.head_texts import head_texts
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
 from tests.methods import TAPS
 from tests.plugins.test_life_cycle import Watcher
@@ -99,7 +100,7 @@ def test_reference_images_do_not_enter_the_memory() -> None:
     assert torch.equal(own.memory.rows, torch.cat(trained)[-30:])
 
 
-def test_a_second_try_and_a_loaded_state_keep_the_memory() -> None:
+def test_a_loaded_state_keeps_the_memory() -> None:
     own = recorded(memory=10, teacher="initial")
     state, fresh = copy.deepcopy(own.state_dict()), SoftFDAPlugin(memory=10, teacher="initial")
     fresh.load_state_dict(state)
@@ -130,8 +131,17 @@ def test_texts_of_the_head_are_those_of_all_its_classes(seen: bool) -> None:
     assert given.state_dict()["texts"] is None
 
 
-def test_texts_of_a_trained_tower_stay_those_of_the_teacher() -> None:
-    """Each experience reads the texts anew; a resume within one reads those of the state."""
+def test_texts_of_a_trained_tower_are_encoded_as_its_weights_stand() -> None:
+    tokens = torch.tensor([[[1, 4, 9, 0, 0, 0]], [[1, 2, 9, 0, 0, 0]]])
+    text = Still(with_tower=True).text
+    model = TwoTowers(Still().backbone, TrainedTextHead(text, tokens)).train()
+    texts = head_texts(model)
+    assert texts is not None and not texts.requires_grad and model.head.training
+    expected = nn.functional.normalize(text(tokens[:, 0]), dim=1)
+    torch.testing.assert_close(texts, expected.detach())
+
+
+def test_each_experience_reads_the_texts_of_the_heads_anew() -> None:
     own = SoftFDAPlugin(texts="head", hard_class_batches=False)
     trained = strategy(ZeroShot(), own)
     trained.train(classic(2).train_stream[0], eval_streams=[])
