@@ -20,6 +20,8 @@ from .losses import ProxyGenerator as ProxyGenerator
 from .losses import RIFTLoss as RIFTLoss
 from .losses import RKDLoss as RKDLoss
 from .losses import SNDLoss as SNDLoss
+from .losses import SoftFDALoss as SoftFDALoss
+from .losses import SoftProxyFDALoss as SoftProxyFDALoss
 from .losses import ZSCLLoss as ZSCLLoss
 from .plugins import AdamSPDPlugin as AdamSPDPlugin
 from .plugins import AveragingPlugin as AveragingPlugin
@@ -37,8 +39,10 @@ from .plugins import ProxyFDAPlugin as ProxyFDAPlugin
 from .plugins import RIFTPlugin as RIFTPlugin
 from .plugins import RKDPlugin as RKDPlugin
 from .plugins import SNDPlugin as SNDPlugin
+from .plugins import SoftFDAPlugin as SoftFDAPlugin
 from .plugins import WiSEFTPlugin as WiSEFTPlugin
 from .plugins import ZSCLPlugin as ZSCLPlugin
+from .plugins.recommended import recommended as recommended
 from .strategies import EfficientNaive as EfficientNaive
 from .strategies import EfficientTraining as EfficientTraining
 from .streams import dataset_sequence as dataset_sequence

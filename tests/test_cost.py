@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from avalanche_proxyfda import FeatureTap, FeatureTeacher
+from avalanche_proxyfda import FeatureTap, FeatureTeacher, recommended
 from avalanche_proxyfda.features.pooling import pool_features
 from avalanche_proxyfda.losses import L2SPLoss
 from avalanche_proxyfda.plugins.base.beside import Beside
@@ -169,7 +169,36 @@ def test_reference_images_cost_another_step_without_a_head(
     assert ratios == pytest.approx(REFERENCE[method], abs=5e-4)
 
 
-MOST = {"fda": 1.001, "pkt": 1.001, "rift": 1.001}
+def test_the_recommended_set_costs_no_more_than_one_live_teacher(plain_flops: int) -> None:
+    model, images = build(), torch.randn(BATCH, 3, 224, 224, device="meta")
+    labels = torch.zeros(BATCH, dtype=torch.long, device="meta")
+    soft, ldifs = recommended(model, memory=256)
+    sources = {plugin: plugin.places(model) for plugin in (soft, ldifs)}
+    places = [source for own in sources.values() for source in own]
+    tap, teacher = FeatureTap(places), FeatureTeacher(model, places)
+    tap.attach(model)
+    losses = {soft: usual_loss("soft-fda").to("meta"), ldifs: usual_loss("ldifs")}
+    memory = torch.randn(256, DIM, device="meta")
+
+    def step() -> None:
+        tap.arm()
+        total = nn.functional.cross_entropy(model(images), labels)
+        student, answer = tap.take(), teacher.values(images)
+        for plugin, own in sources.items():
+            values = ([found[s] for s in own] for found in (student, answer))
+            if plugin is soft:
+                rows = [pool_features(v[0], "tower") for v in values]
+                total = total + losses[plugin](*rows, memory)
+            else:
+                total = total + losses[plugin](*values)
+        total.backward()
+
+    ratio = flops_of(step) / plain_flops
+    print(f"recommended: {ratio:.4f}")
+    assert 1.3 < ratio <= 1.35
+
+
+MOST = {"fda": 1.001, "pkt": 1.001, "rift": 1.001, "soft-fda": 1.001}
 """Bounds of losses without a generator and without angles; a hundredth is allowed to others."""
 
 

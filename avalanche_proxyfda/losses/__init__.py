@@ -13,6 +13,8 @@ from avalanche_proxyfda.losses.proxy_fda import ProxyFDALoss, ProxyFDATerms
 from avalanche_proxyfda.losses.rift import RIFTLoss
 from avalanche_proxyfda.losses.rkd import RKDLoss
 from avalanche_proxyfda.losses.snd import SNDLoss
+from avalanche_proxyfda.losses.soft_fda import SoftFDALoss
+from avalanche_proxyfda.losses.soft_proxy_fda import SoftProxyFDALoss
 from avalanche_proxyfda.losses.zscl import ZSCLLoss
 
 __all__ = [
@@ -30,5 +32,7 @@ __all__ = [
     "RIFTLoss",
     "RKDLoss",
     "SNDLoss",
+    "SoftFDALoss",
+    "SoftProxyFDALoss",
     "ZSCLLoss",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_amount, check_choice
@@ -14,6 +13,7 @@ from avalanche_proxyfda._tensors import (
     unit_rows,
     without_autocast,
 )
+from avalanche_proxyfda.losses.divergences import kl_divergence
 
 Kernel = Literal["softmax", "cosine"]
 
@@ -83,7 +83,7 @@ class PKTLoss(nn.Module):
             x, x0 = in_one_precision(student, teacher)
             if len(x) < 2:
                 return x.sum() * 0.0
-            return _divergence(self._logits(x), self._logits(x0)) / len(x)
+            return kl_divergence(self._logits(x), self._logits(x0)) / len(x)
 
     def _logits(self, rows: Tensor) -> Tensor:
         """Return [B, B - 1] logits of the distributions over the other samples."""
@@ -99,19 +99,3 @@ def _others(square: Tensor) -> Tensor:
     count = len(square)
     shifted = square.flatten()[1:].view(count - 1, count + 1)  # the diagonal is the last column
     return shifted[:, :-1].reshape(count, count - 1)
-
-
-def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return the sum over rows of KL(teacher || student) of two sets of logits.
-
-    The gradient of KL by the student's logits is q - p. Autograd would compute it as
-    (sum of p) q - p, which rounding keeps from zero where q = p. So the value is a constant,
-    and a product that adds zero to it carries the gradient.
-    """
-    with torch.no_grad():
-        known, own = teacher.log_softmax(1), student.log_softmax(1)
-        p, q = known.exp(), own.exp()
-        value = (p * (known - own)).sum()
-        slope = q - p
-    carrier = (slope * student).sum()
-    return value + (carrier - carrier.detach())

@@ -26,6 +26,19 @@ class ProxyFDATerms(NamedTuple):
     """Its gradient reaches the proxy generator only."""
 
 
+class Proxies(NamedTuple):
+    """The proxies of C queries in a batch of B rows, those of the neighbours first."""
+
+    weights: Tensor
+    """[C, P, B], the pooling weights over the batch; they carry the generator's gradient."""
+    own: Tensor
+    """[C, P, B] bool, True for the members of the proxy's set."""
+    edges: Tensor
+    """[C, P], the signed weights w of the pairs of a query and a proxy; constants."""
+    near: int
+    """Number of proxies of the neighbours."""
+
+
 class ProxyFDALoss(GraphLoss):
     """Proxy-FDA (Huang et al., ICML 2025, Eq. 2 to 5).
 
@@ -111,18 +124,22 @@ class ProxyFDALoss(GraphLoss):
                 for a student of another D.
         """
         self.check_batch(student, teacher)
-        if student.shape[1] != self.generator.dim:
-            raise ValueError(
-                f"student has D={student.shape[1]}, but the loss was built with "
-                f"dim={self.generator.dim}: build a loss for each width"
-            )
+        self.check_width(student)
         with without_autocast(student):
             rows = unit_rows(full_precision(student))
             if len(rows) < 2:
                 zero = rows.sum() * 0.0
                 return ProxyFDATerms(zero, zero.detach())
-            self._check_cap(len(rows))
+            self.check_cap(len(rows))
             return self._terms(rows, unit_rows(full_precision(teacher.detach())))
+
+    def check_width(self, student: Tensor) -> None:
+        """Raise ValueError for a student of another width than the generator's."""
+        if student.shape[1] != self.generator.dim:
+            raise ValueError(
+                f"student has D={student.shape[1]}, but the loss was built with "
+                f"dim={self.generator.dim}: build a loss for each width"
+            )
 
     def counts(self, batch: int) -> tuple[int, int]:
         """Return the proxies of the neighbours and of the others, for ``batch`` samples."""
@@ -132,7 +149,7 @@ class ProxyFDALoss(GraphLoss):
             proxy_count(batch - 1 - near, self.proxy_ratio, most),
         )
 
-    def _check_cap(self, batch: int) -> None:
+    def check_cap(self, batch: int) -> None:
         """Warn once if ``max_proxies`` limits the proxies of a set."""
         most = self.generator.max_proxies
         near = min(self.num_neighbors, batch - 1)
@@ -185,12 +202,32 @@ class ProxyFDALoss(GraphLoss):
             projections: [B, 44], see :meth:`ProxyGenerator.encode`.
         """
         graph = NeighborGraph.of_units(teacher_rows, self.num_neighbors, first, last)
-        similarity = graph.similarity.to(rows.dtype)
         neighbor = graph.is_neighbor()
         alignment = pair_terms(self, cosine[first:last], graph, neighbor).sum()
         counts = self.counts(len(rows))
         if sum(counts) == 0:
             return alignment, rows.new_zeros(())
+        made = self.make_proxies(projections, graph, neighbor, rows.dtype)
+        generator, scale = self.objective(made, rows, proxy_cosine, graph.itself)
+        # alignment: the weights are constants, the cosines carry the gradient
+        fixed = made.weights.detach()
+        if not self.detach_proxies:
+            scale = inverse_norm(fixed @ proxy_cosine, fixed)
+        query_cosine = (fixed @ proxy_cosine[first:last].unsqueeze(2) * scale).squeeze(2)
+        return alignment + self.sigmoid_loss(query_cosine, made.edges).sum(), generator
+
+    def make_proxies(
+        self, projections: Tensor, graph: NeighborGraph, neighbor: Tensor, dtype: torch.dtype
+    ) -> Proxies:
+        """Return the proxies of the graph's queries; there must be at least one.
+
+        Args:
+            projections: [B, 44], see :meth:`ProxyGenerator.encode`.
+            graph: the teacher's graph of C queries.
+            neighbor: [C, B] bool, True for the neighbours of the query.
+            dtype: of the features.
+        """
+        similarity, counts = graph.similarity.to(dtype), self.counts(graph.itself.shape[1])
         attention = self.generator.attention(projections)
         masks = (neighbor, ~(neighbor | graph.itself))
         over_batch, is_own, edges = [], [], []
@@ -203,28 +240,40 @@ class ProxyFDALoss(GraphLoss):
             over_batch.append(pooling.over_batch)
             is_own.append(is_member.unsqueeze(1).expand(-1, count, -1))
             # the pooled similarities are constants in both terms
-            pooled = pooling.over_members.detach().to(rows.dtype) @ similarity.gather(
+            pooled = pooling.over_members.detach().to(dtype) @ similarity.gather(
                 1, members
             ).unsqueeze(2)
             edges.append(edge_weight(pooled.squeeze(2), near, self.negative_weight))
         own = torch.cat(is_own, dim=1)
         weights = torch.cat(over_batch, dim=1)
-        weights = (weights if attention is None else weights @ attention * own).to(rows.dtype)
-        # generator: the features are constants, the weights carry the gradient
-        products = weights @ proxy_cosine.detach()
-        scale = _inverse_norm(products, weights)
-        generator = self._contrast(products * scale, own, graph.itself, counts[0])
+        weights = (weights if attention is None else weights @ attention * own).to(dtype)
+        return Proxies(weights, own, torch.cat(edges, dim=1), counts[0])
+
+    def objective(
+        self, made: Proxies, rows: Tensor, cosine: Tensor, itself: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the generator's objective, summed over queries, and 1 / norm of the proxies.
+
+        The features are constants, and the weights of the proxies carry the gradient.
+
+        Args:
+            made: proxies of C queries.
+            rows: [B, D], the student's unit rows, without gradient.
+            cosine: [B, B], cosines of the rows.
+            itself: [C, B] bool, True for the query.
+
+        Returns:
+            A scalar, and [C, P, 1] without gradient.
+        """
+        weights, near = made.weights, made.near
+        products = weights @ cosine.detach()
+        scale = inverse_norm(products, weights)
+        generator = self._contrast(products * scale, made.own, itself, near)
         proxies = (weights * scale) @ rows
-        for proxies_of_set in (proxies[:, : counts[0]], proxies[:, counts[0] :]):
+        for proxies_of_set in (proxies[:, :near], proxies[:, near:]):
             hinge = spread_hinge(proxies_of_set).sum()
             generator = generator + self.variance_weight * hinge
-        # alignment: the weights are constants, the cosines carry the gradient
-        fixed, scale = weights.detach(), scale.detach()
-        if not self.detach_proxies:
-            scale = _inverse_norm(fixed @ proxy_cosine, fixed)
-        query_cosine = (fixed @ proxy_cosine[first:last].unsqueeze(2) * scale).squeeze(2)
-        edge = torch.cat(edges, dim=1)
-        return alignment + self.sigmoid_loss(query_cosine, edge).sum(), generator
+        return generator, scale.detach()
 
     def _contrast(self, cosine: Tensor, own: Tensor, itself: Tensor, near: int) -> Tensor:
         """Return Eq. 3 and 4 without the variance term, summed over queries.
@@ -249,7 +298,7 @@ class ProxyFDALoss(GraphLoss):
         return total / cosine.shape[2]
 
 
-def _inverse_norm(products: Tensor, weights: Tensor) -> Tensor:
+def inverse_norm(products: Tensor, weights: Tensor) -> Tensor:
     """Return [C, P, 1], 1 / norm of proxies from A C and A; a clamp bounds proxies of zero rows."""
     square = (products * weights).sum(dim=2, keepdim=True)
     return square.clamp_min(1e-8).rsqrt()

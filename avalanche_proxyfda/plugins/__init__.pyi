@@ -14,5 +14,6 @@ from .proxy_fda import ProxyFDAPlugin as ProxyFDAPlugin
 from .rift import RIFTPlugin as RIFTPlugin
 from .rkd import RKDPlugin as RKDPlugin
 from .snd import SNDPlugin as SNDPlugin
+from .soft_fda import SoftFDAPlugin as SoftFDAPlugin
 from .wise_ft import WiSEFTPlugin as WiSEFTPlugin
 from .zscl import ZSCLPlugin as ZSCLPlugin

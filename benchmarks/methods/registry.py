@@ -300,6 +300,18 @@ METHODS: dict[str, Method] = {
         grid=(0.1, 0.3, 1, 3, 10),
         settings=_ON_BATCHES,
     ),
+    "soft-fda": Method(
+        about="SoftFDA: keeps each image's distribution over the others, zero where nothing "
+        "changed; the number is λ",
+        version=1,
+        colour="#8a1c7c",
+        dark_colour="#f2a3e6",
+        marker="D",
+        plugin="SoftFDAPlugin",  # ours, after Passalis and Tefas, 2018
+        knob="weight",
+        strength=1,
+        grid=(0.1, 0.3, 1, 3, 10),
+    ),
 }
 
 PLAIN = ("lp-ft", "finetune")

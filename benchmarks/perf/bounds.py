@@ -26,6 +26,7 @@ STEP = (
     Bound("fda, cached", 1.02),
     Bound("proxy-fda, cached", 1.05),
     *(Bound(name, 1.40) for name in ("fda", "proxy-fda", "ldifs", "rkd", "pkt", "rift", "lwf")),
+    Bound("soft-fda", 1.40),
 )
 """Bounds of the median step time, for ViT-B/32 at B = 64 on the CPU."""
 
@@ -37,6 +38,7 @@ LAUNCHES = (
     Bound("proxy-fda, B = 256", 600.0, "operations"),
     Bound("rkd, B = 256", 300.0, "operations"),
     Bound("pkt, B = 256", 100.0, "operations"),
+    Bound("soft-fda, B = 256", 100.0, "operations"),
 )
 """Bounds of the operations of a step of a loss, D = 512, on an accelerator of 80 GiB."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda import FDALoss, PKTLoss, ProxyFDALoss, RIFTLoss, RKDLoss
+from avalanche_proxyfda import FDALoss, PKTLoss, ProxyFDALoss, RIFTLoss, RKDLoss, SoftFDALoss
 from avalanche_proxyfda.losses import chunks
 from avalanche_proxyfda.losses.proxies import proxy_count
 
@@ -55,6 +55,7 @@ LOSSES: dict[str, Callable[[Size], nn.Module]] = {
     "rkd": lambda size: RKDLoss(),
     "rift": lambda size: RIFTLoss(),
     "pkt": lambda size: PKTLoss(),
+    "soft-fda": lambda size: SoftFDALoss(),
 }
 """The losses as the plugins make them; and Proxy-FDA with at most 32 proxies a set."""
 

@@ -36,6 +36,7 @@ TOGETHER: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "unbalanced": {"proxy-fda": {"hard_class_batches": False}},
     "lwf": {"lp-ft": {"refit": False}, "lwf": {}},
     "weights": {"l2sp": {}, "wise-ft": {"reference": "initial"}},
+    "memory": {"soft-fda": {"memory": 30, "proxies": True, "hard_class_batches": False}},
 }
 """Several methods at once, and methods with options, by a name of their own."""
 ALONE = [

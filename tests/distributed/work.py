@@ -106,6 +106,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "rift": {"weight": 2.0, "mean_weight": 0.5},
     "ldifs": {"weight": 5.0},
     "lwf": {"weight": 2.0},
+    "soft-fda": {"weight": 2.0, "memory": 30, "mining": "random"},
     "lp-ft": {"freeze_share": 0.3},
 }
 """Strengths above the toy values, and options that add a term or frozen steps."""

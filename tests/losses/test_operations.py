@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from avalanche_proxyfda.losses import FDALoss, ProxyFDALoss
+from avalanche_proxyfda.losses import FDALoss, ProxyFDALoss, SoftFDALoss, SoftProxyFDALoss
 from benchmarks.perf.counting import Operations, memory_of
 from benchmarks.perf.losses import Case, Size
 from tests.losses.common import LOSSES, features, loss_on_rows
@@ -51,6 +52,7 @@ def counted(name: str, batch: int, dim: int = 512) -> Operations:
         ("proxy-fda, 32 proxies", 600),
         ("rkd", 300),
         ("pkt", 100),
+        ("soft-fda", 100),
     ],
 )
 def test_a_step_of_256_launches_few_operations_on_an_accelerator(name: str, most: int) -> None:
@@ -65,6 +67,27 @@ def test_a_step_of_256_launches_few_operations_on_an_accelerator(name: str, most
 )
 def test_a_step_of_512_launches_few_more(name: str, most: int) -> None:
     assert 50 < counted(name, 512).launches <= most
+
+
+@pytest.mark.parametrize(
+    ("make", "most"),
+    [
+        (SoftFDALoss, 100),
+        (partial(SoftFDALoss, divergence="bregman"), 110),
+        (partial(SoftProxyFDALoss, 512, max_proxies=128), 600),
+    ],
+    ids=["kl", "bregman", "proxies"],
+)
+def test_soft_fda_with_a_memory_launches_few_operations(
+    make: Callable[[], nn.Module], most: int
+) -> None:
+    loss = make().to("meta")
+    student = torch.randn(256, 512, device="meta", requires_grad=True)
+    teacher, memory = (torch.randn(rows, 512, device="meta") for rows in (256, 256))
+    with memory_of(MEMORY), Operations() as seen:
+        made = loss(student, teacher, memory)
+        (made if isinstance(made, Tensor) else sum(made)).backward()
+    assert 50 < seen.launches <= most and seen.syncs == {}
 
 
 def test_a_smaller_accelerator_takes_more_operations() -> None:

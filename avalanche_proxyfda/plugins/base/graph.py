@@ -242,13 +242,18 @@ class GraphPlugin(LearnedLossPlugin[L]):
         if self._batches is not None and not self.on_reference:
             self._batches.keep(student)
         refits = self.start == "refit" and not self.on_reference
-        if refits or (self.start == "fitted" and not self._started):
+        fits = refits or (self.start == "fitted" and not self._started)
+        if fits and self.uses_sigmoid():
             loss.fit(teacher)
             if self.optimizer is not None:
                 for parameter in (loss.log_scale, loss.bias):
                     self.optimizer.state.pop(parameter, None)  # moments of other values
         self._started = True
         return loss
+
+    def uses_sigmoid(self) -> bool:
+        """Return True if scale and bias have a use, so that ``start`` fits them."""
+        return True
 
     def sigmoid(self) -> SigmoidValues:
         """Return scale, bias and weights of Eq. 2 as they are now, for mining."""
