@@ -39,6 +39,7 @@ from .plugins import RKDPlugin as RKDPlugin
 from .plugins import SNDPlugin as SNDPlugin
 from .plugins import WiSEFTPlugin as WiSEFTPlugin
 from .plugins import ZSCLPlugin as ZSCLPlugin
+from .plugins.base.auto_weight import AutoWeight as AutoWeight
 from .strategies import EfficientNaive as EfficientNaive
 from .strategies import EfficientTraining as EfficientTraining
 from .streams import dataset_sequence as dataset_sequence
