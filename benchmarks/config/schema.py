@@ -52,6 +52,9 @@ def _number_or_auto(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
         raise ValueError("Input should be a valid number, or auto") from None
 
 
+_Strength = Annotated[Strength, WrapValidator(_number_or_auto)]
+
+
 @dataclass(frozen=True, config=STRICT)
 class Config:
     """One run. On a CPU the same configuration gives the same numbers again.
@@ -62,9 +65,7 @@ class Config:
 
     method: Annotated[str, key(f"one of {', '.join(METHODS)}")] = "finetune"
     strength: Annotated[
-        Strength | None,
-        WrapValidator(_number_or_auto),
-        key("λ of the method, or auto; mu of DiGraP, alpha of WiSE-FT"),
+        _Strength | None, key("λ of the method, or auto; mu of DiGraP, alpha of WiSE-FT")
     ] = None
     options: Annotated[dict[str, Any], key("further arguments of the method's plugin")] = Field(
         default_factory=dict

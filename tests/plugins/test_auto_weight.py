@@ -133,7 +133,7 @@ def test_the_scale_is_that_of_the_definition() -> None:
 
     def spy(student: Tensor, teacher: Tensor) -> Any:
         terms = real(student, teacher)
-        seen.append((student.detach(), teacher, float(terms["relations"][1])))
+        seen.append((student.detach(), teacher, float(terms["relations"][1].detach())))
         return terms
 
     plugin.compare = spy
