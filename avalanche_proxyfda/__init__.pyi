@@ -42,6 +42,7 @@ from .plugins import SNDPlugin as SNDPlugin
 from .plugins import SoftFDAPlugin as SoftFDAPlugin
 from .plugins import WiSEFTPlugin as WiSEFTPlugin
 from .plugins import ZSCLPlugin as ZSCLPlugin
+from .plugins.base.auto_weight import AutoWeight as AutoWeight
 from .plugins.recommended import recommended as recommended
 from .strategies import EfficientNaive as EfficientNaive
 from .strategies import EfficientTraining as EfficientTraining

@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.losses.dive import DiVELoss
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.beside import Beside
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions
 from avalanche_proxyfda.plugins.base.lifecycle import TeacherChoice, Terms
@@ -24,7 +25,7 @@ class DiVEPlugin(ReferenceOnlyPlugin, supports_distributed=True):
     zero. Metric: ``DiVE_reference_differences``.
 
     Args:
-        weight: coefficient of the loss.
+        weight: coefficient of the loss, or ``"auto"``.
         decay: share of the earlier mean, from 0 to below 1.
         teacher: ``"initial"``, the model as given, as in the paper, ``"previous"`` or
             ``"averaged"``.
@@ -33,7 +34,7 @@ class DiVEPlugin(ReferenceOnlyPlugin, supports_distributed=True):
 
     def __init__(  # type: ignore[misc]  # the class has another default of teacher
         self,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         *,
         decay: float = 0.99,
         teacher: TeacherChoice = "initial",
@@ -52,7 +53,8 @@ class DiVEPlugin(ReferenceOnlyPlugin, supports_distributed=True):
 
     def compare_reference(self, student: Tensor, teacher: Tensor, beside: Beside) -> Terms:
         """Return the term ``differences``; both inputs are [B, D]."""
-        self.loss.follow(student, teacher)
+        if not self.measuring:
+            self.loss.follow(student, teacher)
         return {"differences": (self.weight, self.loss(student, teacher))}
 
     def state_dict(self) -> dict[str, Any]:

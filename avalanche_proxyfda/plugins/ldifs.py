@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 from avalanche_proxyfda.features.maps import find_feature_maps
 from avalanche_proxyfda.features.source import FeatureSource
 from avalanche_proxyfda.losses.ldifs import LDIFSLoss, NormAxis
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.features import FeaturePlugin, TeacherOptions, check_rows
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
 from avalanche_proxyfda.teacher.teacher import Values
@@ -23,7 +24,7 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
     to each other there under a batch-first open_clip. Metric: ``LDIFS_distance``.
 
     Args:
-        weight: alpha, coefficient of the distance; the authors use 10.
+        weight: alpha, coefficient of the distance, or ``"auto"``; the authors use 10.
         taps: names of modules, ``"NAME"`` or ``"NAME:input"``; ``"NAME[1]"`` is entry 1 of an
             output that is a tuple, ``"NAME:channels_last"`` a map [B, H, W, C]. None takes
             :func:`~avalanche_proxyfda.features.maps.find_feature_maps`.
@@ -38,7 +39,7 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
 
     def __init__(
         self,
-        weight: float = 10.0,
+        weight: Weight = 10.0,
         *,
         taps: Sequence[str] | None = None,
         normalize: NormAxis = "auto",

@@ -14,6 +14,7 @@ from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.reference import ReferenceData
 from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.losses.lipsum import LipsumFTLoss
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions, EmbeddingPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import TeacherChoice, Terms
 from avalanche_proxyfda.plugins.base.logit_scale import CLIP_SCALE, logit_scale
@@ -29,7 +30,7 @@ class LipsumFTPlugin(EmbeddingPlugin, supports_distributed=True):
     ``LipsumFT_reference_energies`` on reference images.
 
     Args:
-        weight: coefficient of the loss; the authors' code has 1.
+        weight: coefficient of the loss, or ``"auto"``; the authors' code has 1.
         images: ``"training"`` compares the training batch, as the authors' code does, and runs
             no forward of reference images, which are not read. ``"reference"`` compares the
             reference images alone, ``"both"`` compares both.
@@ -46,7 +47,7 @@ class LipsumFTPlugin(EmbeddingPlugin, supports_distributed=True):
 
     def __init__(  # type: ignore[misc]  # the class has another default of teacher
         self,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         *,
         images: Images = "training",
         scale: float | None = None,
@@ -65,7 +66,7 @@ class LipsumFTPlugin(EmbeddingPlugin, supports_distributed=True):
         self.scale = scale
         self.loss = LipsumFTLoss(CLIP_SCALE if scale is None else scale)
 
-    def _check_needs(self, data: ReferenceData | None, weight: float | None) -> None:
+    def _check_needs(self, data: ReferenceData | None, weight: Weight | None) -> None:
         """Raise ValueError without reference data, which hold the texts."""
         super()._check_needs(data, weight)
         if data is None:

@@ -14,6 +14,7 @@ from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.labels import task_classes
 from avalanche_proxyfda.features.source import OUTPUT, FeatureSource, unwrap
 from avalanche_proxyfda.losses.distillation import DistillationLoss
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.features import FeatureOptions, FeaturePlugin, check_rows
 from avalanche_proxyfda.plugins.base.heads import by_task, task_head
 from avalanche_proxyfda.plugins.base.lifecycle import Terms, is_last_part
@@ -33,7 +34,7 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
     ``LwF_distillation``.
 
     Args:
-        weight: lambda, the coefficient of the term.
+        weight: lambda, the coefficient of the term, or ``"auto"``.
         temperature: T, which divides the logits; above 0.
         known_classes: classes that the model knows before the first experience, as with a
             zero-shot head; a mapping gives them by task label. ``teacher="initial"`` keeps
@@ -46,7 +47,7 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         *,
         temperature: float = 2.0,
         known_classes: Classes | None = None,

@@ -6,6 +6,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from avalanche_proxyfda.losses.pkt import Kernel, PKTLoss
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions, EmbeddingPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
 
@@ -16,7 +17,7 @@ class PKTPlugin(EmbeddingPlugin, supports_distributed=True):
     Metric: ``PKT_divergence``.
 
     Args:
-        weight: coefficient of the loss.
+        weight: coefficient of the loss, or ``"auto"``.
         scale: factor of the cosines in the softmax kernel; None takes 10.
         kernel: ``"softmax"`` of the scaled cosines, or the paper's ``"cosine"``, which is
             (1 + cosine) / 2 over its sum.
@@ -25,7 +26,7 @@ class PKTPlugin(EmbeddingPlugin, supports_distributed=True):
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         *,
         scale: float | None = None,
         kernel: Kernel = "softmax",

@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 from avalanche_proxyfda._random import generator
 from avalanche_proxyfda.losses.proxies import proxy_count
 from avalanche_proxyfda.losses.proxy_fda import ProxyFDALoss
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.graph import GraphOptions, GraphPlugin, under_preset
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
 
@@ -27,7 +28,7 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
     loss with coefficient 1; its gradient reaches the generator only.
 
     Args:
-        weight: lambda, the coefficient of the alignment.
+        weight: lambda, the coefficient of the alignment, or ``"auto"``.
         proxy_ratio: s, proxies for each member of a set.
         variance_weight: alpha, weight of the proxies' variance in the generator's objective;
             the paper has 5 in all experiments.
@@ -41,7 +42,7 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         *,
         proxy_ratio: float = 0.4,
         variance_weight: float = 5.0,

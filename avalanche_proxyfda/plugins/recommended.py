@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from avalanche_proxyfda._checks import check_amount
 from avalanche_proxyfda.features.source import unwrap
+from avalanche_proxyfda.plugins.base.auto_weight import Weight, check_weight
 from avalanche_proxyfda.plugins.base.features import FeaturePlugin
 from avalanche_proxyfda.plugins.base.lifecycle import TeacherChoice
 from avalanche_proxyfda.plugins.ldifs import LDIFSPlugin
@@ -20,8 +20,8 @@ from avalanche_proxyfda.teacher.cache.settings import CacheDtype
 
 def recommended(
     model: nn.Module,
-    structural: float = 0.3,
-    pointwise: float = 100.0,
+    structural: Weight = 0.3,
+    pointwise: Weight = 100.0,
     *,
     teacher: TeacherChoice = "previous",
     scale: float | None = None,
@@ -45,8 +45,9 @@ def recommended(
 
     Args:
         model: the model that the strategy trains; it is not changed.
-        structural: coefficient of SoftFDA; 0 leaves the term without effect.
-        pointwise: coefficient of LDIFS; 0 leaves the term without effect.
+        structural: coefficient of SoftFDA; 0 leaves the term without effect, and ``"auto"`` sets it
+            while it trains.
+        pointwise: coefficient of LDIFS, likewise.
         teacher: ``"previous"``, ``"initial"`` or ``"averaged"``, of both plugins.
         scale: s of SoftFDA's softmax; None takes 10.
         memory: earlier samples among SoftFDA's columns.
@@ -80,7 +81,7 @@ def recommended(
         "cache_dtype": cache_dtype,
     }
     soft = SoftFDAPlugin(
-        check_amount("structural", structural),
+        check_weight("structural", structural),
         scale=scale,
         memory=memory,
         feature_module=feature_module,
@@ -88,7 +89,7 @@ def recommended(
         seed=seed,
         **shared,
     )
-    ldifs = LDIFSPlugin(check_amount("pointwise", pointwise), taps=taps, **shared)
+    ldifs = LDIFSPlugin(check_weight("pointwise", pointwise), taps=taps, **shared)
     plugins: list[FeaturePlugin] = [soft, ldifs]
     for plugin in plugins:
         plugin.checked_places(unwrap(model))

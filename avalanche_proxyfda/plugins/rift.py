@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.losses.rift import RIFTLoss, Rotation
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.learned import LearnedLossOptions, LearnedLossPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
 
@@ -22,7 +23,8 @@ class RIFTPlugin(LearnedLossPlugin[RIFTLoss], supports_distributed=True):
     with ``teacher="initial"``. Metric: ``RIFT_covariance``.
 
     Args:
-        weight: coefficient of the loss; the authors choose theirs on a grid of unknown values.
+        weight: coefficient of the loss, or ``"auto"``; the authors choose theirs on a grid of
+            unknown values.
         q: the rotation of the teacher's covariance: ``"identity"`` has none, ``"spectrum"`` and
             ``"procrustes"`` take the best one of each batch, ``"learned"`` learns it.
         mean_weight: weight of the term of the means; 0 skips it.
@@ -33,7 +35,7 @@ class RIFTPlugin(LearnedLossPlugin[RIFTLoss], supports_distributed=True):
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         *,
         q: Rotation = "identity",
         mean_weight: float = 0.0,

@@ -6,6 +6,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from avalanche_proxyfda.losses.rkd import RKDLoss
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions, EmbeddingPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
 
@@ -16,7 +17,7 @@ class RKDPlugin(EmbeddingPlugin, supports_distributed=True):
     Metric: ``RKD_relations``.
 
     Args:
-        weight: coefficient of the loss.
+        weight: coefficient of the loss, or ``"auto"``.
         distance_weight: weight of the distances of pairs in the loss; 0 skips them.
         angle_weight: weight of the angles of triples in the loss; 0 skips them.
         options: see :class:`EmbeddingPlugin`.
@@ -24,7 +25,7 @@ class RKDPlugin(EmbeddingPlugin, supports_distributed=True):
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         *,
         distance_weight: float = 1.0,
         angle_weight: float = 2.0,

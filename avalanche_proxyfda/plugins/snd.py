@@ -6,6 +6,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from avalanche_proxyfda.losses.snd import Distance, Selection, SNDLoss
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.beside import Beside
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
@@ -20,7 +21,7 @@ class SNDPlugin(ReferenceOnlyPlugin, supports_distributed=True):
     teacher and a constant share. Metric: ``SND_reference_selected``.
 
     Args:
-        weight: coefficient of the loss; the authors have 1.
+        weight: coefficient of the loss, or ``"auto"``; the authors have 1.
         previous_weight: weight of the distance to the previous model.
         initial_weight: weight of the distance to the initial model.
         threshold: distance of the two teachers at which both have a share of a half.
@@ -35,7 +36,7 @@ class SNDPlugin(ReferenceOnlyPlugin, supports_distributed=True):
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         *,
         previous_weight: float = 9.0,
         initial_weight: float = 0.5,

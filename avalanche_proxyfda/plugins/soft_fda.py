@@ -23,6 +23,7 @@ from avalanche_proxyfda.losses.soft_fda import SoftFDALoss
 from avalanche_proxyfda.losses.soft_proxy_fda import SoftProxyFDALoss
 from avalanche_proxyfda.losses.soft_rows import Divergence
 from avalanche_proxyfda.losses.texts import check_texts
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.graph import GraphPlugin, Start
 from avalanche_proxyfda.plugins.base.head_texts import head_texts
 from avalanche_proxyfda.plugins.base.learned import LearnedLossOptions
@@ -58,7 +59,7 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
     and for mining; the sigmoid is never learnt.
 
     Args:
-        weight: lambda, the coefficient of the alignment.
+        weight: lambda, the coefficient of the alignment; ``"auto"`` sets it while it trains.
         scale: s > 0, factor of the cosines in the softmax; None takes 10. The Bregman form has
             none.
         divergence: ``"kl"`` compares softmax distributions over the other samples.
@@ -74,7 +75,7 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         *,
         scale: float | None = None,
         divergence: Divergence = "kl",
@@ -128,7 +129,7 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         The teacher's features then enter the memory, unless they are of reference images.
         """
         made = self.graph_loss(student, teacher)(student, teacher, self._columns(student))
-        if not self.on_reference:
+        if not self.on_reference and not self.measuring:
             self.memory.add(teacher)
         if isinstance(made, Tensor):
             return {"alignment": (self.weight, made)}

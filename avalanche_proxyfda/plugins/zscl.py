@@ -12,6 +12,7 @@ from avalanche_proxyfda._checks import check_flag
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.losses.zscl import ZSCLLoss
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.beside import Beside
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions
 from avalanche_proxyfda.plugins.base.lifecycle import TeacherChoice, Terms
@@ -27,7 +28,7 @@ class ZSCLPlugin(ReferenceOnlyPlugin, supports_distributed=True):
     ``ZSCL_reference_similarities``.
 
     Args:
-        weight: coefficient of the loss; the authors use 1.
+        weight: coefficient of the loss, or ``"auto"``; the authors use 1.
         temperature: T, which divides the logits; above 0.
         scale: factor of the cosines. None takes that of the model's text tower or zero-shot
             heads, and 100 for a model with neither.
@@ -43,7 +44,7 @@ class ZSCLPlugin(ReferenceOnlyPlugin, supports_distributed=True):
 
     def __init__(  # type: ignore[misc]  # the class has another default of teacher
         self,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         *,
         temperature: float = 2.0,
         scale: float | None = None,

@@ -105,7 +105,7 @@ def paths_figure(comparison: Comparison) -> Figure | None:
         entry, x, y = same[0]
         name = ", ".join(e.row.label for e, _, _ in same)
         if len(same) == 1:
-            name = "" if entry.row.strength is None else f"{entry.row.strength:g}"
+            name = entry.row.strength_text
         axes.annotate(
             _text(name),
             (100 * x, 100 * y),

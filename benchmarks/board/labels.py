@@ -87,7 +87,7 @@ def placed_labels(
     for entry, _, _ in sorted(points, key=lambda p: p[0].row.setting not in full):
         row = entry.row
         major = row.setting in full
-        text = row.label if major else f"{row.strength:g}"
+        text = row.label if major else row.strength_text
         choices = [
             (label, box)
             for label in _choices(text, major, *at[row.setting])

@@ -65,8 +65,9 @@ class Entry:
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The rows with the same path differ in strength alone; a line of the plot joins them."""
-        return self.row.method, *(f"{key}={value}" for key, value in self.distinct.items())
+        """The rows with the same path differ in a number alone; a line of the plot joins them."""
+        alone = ("auto",) if self.row.strength == "auto" else ()
+        return self.row.method, *alone, *(f"{key}={value}" for key, value in self.distinct.items())
 
 
 @dataclass(frozen=True, eq=False)

@@ -123,7 +123,7 @@ def _cells(row: Row, head: list[str], panel: list[str]) -> list[str]:
 
     cells = {
         "method": row.method,
-        "strength": "" if row.strength is None else f"{row.strength:g}",
+        "strength": row.strength_text,
         "seeds": str(len(row.finished)),
         "last": points(row.mean("last")),
         "accuracy": points(row.mean("last")),

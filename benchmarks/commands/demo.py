@@ -22,7 +22,7 @@ from benchmarks.execution.plan import known_steps
 from benchmarks.execution.recipe_jobs import Strengths, recipe_jobs
 from benchmarks.execution.stopping import INTERRUPTED
 from benchmarks.methods.plugins import arguments_of
-from benchmarks.methods.registry import METHODS
+from benchmarks.methods.registry import METHODS, strength_of_text
 from benchmarks.results.files import collect
 from benchmarks.results.settings import rows_of
 
@@ -49,10 +49,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strengths",
         nargs="+",
-        type=float,
+        type=strength_of_text,
         default=None,
         metavar="X",
-        help="lambda (mu of DiGraP, alpha of WiSE-FT); default: the recipe's coarse or full grid",
+        help="lambda or auto (mu of DiGraP, alpha of WiSE-FT); default: the recipe's coarse or "
+        "full grid",
     )
     parser.add_argument(
         "--chosen", action="store_true", help="run the recipe's chosen strength alone"

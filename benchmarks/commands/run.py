@@ -25,6 +25,7 @@ from benchmarks.execution.recipe_jobs import recipe_jobs
 from benchmarks.execution.stopping import typed
 from benchmarks.execution.torchrun import TorchrunExecutor, first_on_machine, joined
 from benchmarks.experiment.ranks import is_main, launched, refuse_ranks
+from benchmarks.methods.registry import strength_of_text
 from benchmarks.results.settings import rows_of
 from benchmarks.streams.registry import scan_images
 
@@ -70,10 +71,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strengths",
         nargs="+",
-        type=float,
+        type=strength_of_text,
         default=None,
         metavar="X",
-        help="strengths of every method that has one; default: the recipe's",
+        help="strengths of every method that has one, numbers or auto; default: the recipe's",
     )
     parser.add_argument(
         "--on-corrupt",

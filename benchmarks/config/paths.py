@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 from benchmarks.config.schema import Config, changed
-from benchmarks.methods.registry import METHODS
+from benchmarks.methods.registry import METHODS, Strength
 
 
-def path_configs(config: Config, strengths: Sequence[float]) -> list[Config]:
+def path_configs(config: Config, strengths: Sequence[Strength]) -> list[Config]:
     """Return ``config`` at each strength; ``config`` alone for a method without a strength.
 
     Raises:
@@ -26,9 +26,11 @@ def path_configs(config: Config, strengths: Sequence[float]) -> list[Config]:
     return [changed(config, strength=value) for value in values]
 
 
-def _checked(strength: float) -> float:
+def _checked(strength: Strength) -> Strength:
+    if isinstance(strength, str) and strength == "auto":
+        return strength
     if isinstance(strength, bool) or not isinstance(strength, (int, float)):
-        raise TypeError(f"strengths={strength!r} must be a number")
+        raise TypeError(f"strengths={strength!r} must be a number, or auto")
     if not math.isfinite(strength) or strength < 0:
         raise ValueError(f"strengths={strength} must be finite and not negative")
     return float(strength)

@@ -17,7 +17,7 @@ from benchmarks.config.known_keys import KEYS, check_keys
 from benchmarks.config.overrides import merged, with_overrides
 from benchmarks.config.recipe_files import read_files
 from benchmarks.config.schema import Config, read
-from benchmarks.methods.registry import check_method
+from benchmarks.methods.registry import Strength, check_method
 
 _OF_FILE = ("base", "compare", "methods")
 
@@ -34,8 +34,8 @@ class MethodRecipe:
     """
 
     config: Config
-    coarse: tuple[float, ...]
-    grid: tuple[float, ...]
+    coarse: tuple[Strength, ...]
+    grid: tuple[Strength, ...]
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,11 @@ def _resolved(keys: Mapping[str, Any], overrides: Mapping[str, Any]) -> MethodRe
     return MethodRecipe(read(content), coarse, grid)
 
 
-def _strengths(key: str, values: Any) -> tuple[float, ...]:
+def _strengths(key: str, values: Any) -> tuple[Strength, ...]:
     if values is not None and not isinstance(values, (list, tuple)):
         raise ValueError(f"{key}={values!r} must be a list of numbers")
-    return tuple(float(value) for value in values or ())
+    return tuple(map(_strength, values or ()))
+
+
+def _strength(value: Any) -> Strength:
+    return "auto" if value == "auto" else float(value)

@@ -6,7 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import (
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic.dataclasses import dataclass
 
 from avalanche_proxyfda._files import expanded
@@ -29,11 +35,24 @@ from benchmarks.config.streams import AnyStream, Concepts
 from benchmarks.config.words import read_words, with_set_names
 from benchmarks.methods.registry import (
     METHODS,
+    Strength,
     check_method,
     needed_strength,
+    strength_text,
     with_strength,
 )
 from benchmarks.results.identity import label_of, run_id_of
+
+
+def _number_or_auto(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
+    """Return a strength; one message for both of its types."""
+    try:
+        return checked(value)
+    except ValidationError:
+        raise ValueError("Input should be a valid number, or auto") from None
+
+
+_Strength = Annotated[Strength, WrapValidator(_number_or_auto)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -45,7 +64,9 @@ class Config:
     """
 
     method: Annotated[str, key(f"one of {', '.join(METHODS)}")] = "finetune"
-    strength: Annotated[float | None, key("λ of the method; mu of DiGraP, alpha of WiSE-FT")] = None
+    strength: Annotated[
+        _Strength | None, key("λ of the method, or auto; mu of DiGraP, alpha of WiSE-FT")
+    ] = None
     options: Annotated[dict[str, Any], key("further arguments of the method's plugin")] = Field(
         default_factory=dict
     )
@@ -107,7 +128,9 @@ class Config:
     def about(self) -> str:
         """Method and strength, for people."""
         knob = METHODS[self.method].knob
-        return self.method if knob is None else f"{self.method}, {knob} = {self.strength:g}"
+        if knob is None or self.strength is None:
+            return self.method
+        return f"{self.method}, {knob} = {strength_text(self.strength)}"
 
     @property
     def trains_tower(self) -> bool:

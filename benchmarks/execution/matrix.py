@@ -17,12 +17,12 @@ from avalanche_proxyfda._yaml import read_yaml
 from benchmarks.config import Recipe, complaint, find_recipe, load_recipe, unknown_key
 from benchmarks.execution.job import Job
 from benchmarks.execution.recipe_jobs import Strengths, method_jobs
-from benchmarks.methods.registry import METHODS, check_method, with_strength
+from benchmarks.methods.registry import METHODS, Strength, check_method, with_strength
 
 FOLDER = Path(__file__).parents[1] / "sweeps"
 _STRICT = ConfigDict(extra="forbid")
 _SAID = {"method": "methods", "seed": "seeds", "strength": "strengths"}
-Grid = Annotated[tuple[float, ...], Field(min_length=1)]
+Grid = Annotated[tuple[Strength, ...], Field(min_length=1)]
 Settings = dict[str, Any]
 """Keys of the configuration to change, such as ``{"options.num_neighbors": 8}``."""
 Variants = Annotated[tuple[Settings, ...], Field(min_length=1)]
@@ -39,7 +39,7 @@ class Matrix:
         orders: orders in which the streams learn their data sets, each a value of
             ``stream.order``; None leaves each recipe's own.
         strengths: the recipes' ``grid``, their ``coarse`` one, the ``recipe``'s own value, or
-            numbers: for all methods, or by method (others then take the grid).
+            numbers and ``auto``: for all methods, or by method (others then take the grid).
         variants: settings to compare, each a mapping of keys to change, such as
             ``options.num_neighbors: 8``; ``{}`` is the recipe as it is. A list is for all
             methods; a mapping has a list by method, and other methods run as the recipe says. A

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from avalanche_proxyfda._files import expanded
@@ -53,7 +54,8 @@ def _weakest_first(jobs: Sequence[Job]) -> list[Job]:
     order = list(dict.fromkeys(job.config.method for job in jobs))
 
     def place(job: Job) -> tuple[int, float]:
-        strength = job.config.strength or 0.0
+        given = job.config.strength
+        strength = math.inf if isinstance(given, str) else given or 0.0
         weakens = METHODS[job.config.method].weakens
         return order.index(job.config.method), -strength if weakens else strength
 

@@ -10,11 +10,11 @@ from benchmarks.config import Recipe, load_recipe, path_configs
 from benchmarks.execution.job import Job
 from benchmarks.experiment.numerics import resolved
 from benchmarks.methods.plugins import checked
-from benchmarks.methods.registry import METHODS
+from benchmarks.methods.registry import METHODS, Strength
 from benchmarks.results.record import Selection
 
-Strengths = Literal["grid", "coarse", "recipe"] | Sequence[float]
-"""The recipe's ``grid``, its ``coarse`` grid, the ``recipe``'s own value, or numbers."""
+Strengths = Literal["grid", "coarse", "recipe"] | Sequence[Strength]
+"""The recipe's ``grid``, its ``coarse`` grid, the ``recipe``'s own value, or strengths."""
 
 
 def recipe_jobs(

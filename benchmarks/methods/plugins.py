@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -12,8 +13,9 @@ import torch
 
 from avalanche_proxyfda import plugins
 from avalanche_proxyfda.data.reference import ReferenceData
+from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight
 from benchmarks.config import Config
-from benchmarks.methods.registry import METHODS, check_method
+from benchmarks.methods.registry import METHODS, Strength, check_method
 
 REFERENCES = ("teacher", "anchor")
 _ANY_REFERENCE = ReferenceData(torch.zeros(2, 1, 1, 1), torch.zeros(1, 1), batch=2)
@@ -45,7 +47,7 @@ def _parameters(method: str) -> Mapping[str, inspect.Parameter]:
 
 def make_plugins(
     method: str,
-    strength: float | None = None,
+    strength: Strength | None = None,
     reference: str = "previous",
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
@@ -54,7 +56,7 @@ def make_plugins(
 
     Args:
         method: one of :data:`~benchmarks.methods.registry.METHODS`.
-        strength: value of the method's knob.
+        strength: value of the method's knob; ``"auto"`` for a method with a term on features.
         reference: ``"previous"`` or ``"initial"``: the teacher, or the anchors; ``"averaged"``:
             a teacher that is the student's moving average.
         seed: seed of the random numbers that the method draws.
@@ -70,6 +72,11 @@ def make_plugins(
             raise ValueError(f"options={dict(options)}: {method} has no plugin, and so none")
         return []
     names = arguments_of(method)
+    if strength == "auto" and "auto_weight" not in names:
+        raise ValueError(
+            f"strength=auto: {method} has no term on features, whose weight could be found in "
+            f"training; give {known.knob} a number, such as {known.strength:g}"
+        )
     given: dict[str, Any] = {known.knob: strength}
     given |= {name: reference for name in REFERENCES if name in names}
     given |= {"seed": seed} if "seed" in names else {}
@@ -84,7 +91,22 @@ def make_plugins(
         value = options[name]
         if isinstance(value, str) and _parameters(method)[name].annotation in _FLAGS:
             raise TypeError(f"options.{name}={value!r}: give true or false")
+    if isinstance(options.get("auto_weight"), Mapping):
+        options = {**options, "auto_weight": _auto_weight(options["auto_weight"])}
     return [getattr(plugins, known.plugin)(**given, **options)]
+
+
+def _auto_weight(content: Mapping[str, Any]) -> AutoWeight:
+    """Return the options of an automatic weight."""
+    known = [field.name for field in fields(AutoWeight)]
+    for name in content:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ValueError(
+                f"options.auto_weight.{name} does not exist; "
+                + (f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}")
+            )
+    return AutoWeight(**content)
 
 
 def needs_reference(method: str) -> bool:

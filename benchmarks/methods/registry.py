@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from avalanche_proxyfda._names import nearest
 
+Strength = float | Literal["auto"]
+"""Value of a method's knob; ``"auto"`` is found in training, for terms on features."""
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 MARKERS = ".,ov^<>12348sp*hH+xXDd|_P"
 """Markers of matplotlib that a method may have."""
@@ -332,6 +334,25 @@ def check_method(method: str) -> str:
             + f"choose one of {tuple(METHODS)}"
         )
     return method
+
+
+def strength_text(strength: Strength) -> str:
+    """Return a strength to read.
+
+    Example:
+        >>> strength_text(1000.0), strength_text("auto")
+        ('1000', 'auto')
+    """
+    return strength if isinstance(strength, str) else f"{strength:g}"
+
+
+def strength_of_text(text: str) -> Strength:
+    """Return the strength that a command line gives.
+
+    Raises:
+        ValueError: for a text that is neither a number nor ``auto``.
+    """
+    return "auto" if text == "auto" else float(text)
 
 
 def needed_strength(method: str) -> str:

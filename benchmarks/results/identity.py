@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.methods.registry import strength_text
 from benchmarks.results.places import hidden, without_elsewhere
 
 LATER_KEYS: Mapping[str, Any] = {
@@ -99,5 +100,5 @@ def is_run_id(run_id: str, config: Mapping[str, Any]) -> bool:
 def label_of(config: Mapping[str, Any], run_id: str) -> str:
     """Return a file name for a run: method, strength, seed, and the first 8 digits of its id."""
     strength = config["strength"]
-    suffix = "" if strength is None else f"-{strength:g}"
+    suffix = "" if strength is None else f"-{strength_text(strength)}"
     return f"{config['method']}{suffix}-seed{config['seed']}-{run_id[:8]}"

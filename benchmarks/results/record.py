@@ -281,7 +281,8 @@ class Record:
         if absent:
             raise ValueError(f"how.config has no {', '.join(absent)}")
         strength, seed = self.how.config["strength"], self.how.config["seed"]
-        if not isinstance(seed, int) or not isinstance(strength, (int, float, type(None))):
+        number = strength == "auto" or isinstance(strength, (int, float, type(None)))
+        if not isinstance(seed, int) or not number:
             raise ValueError(f"how.config has seed={seed!r} and strength={strength!r}")
         if not is_run_id(self.run_id, self.how.config):
             raise ValueError(f"run_id={self.run_id[:8]}… is not that of the configuration")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from benchmarks.methods import registry
-from benchmarks.methods.registry import place_of
+from benchmarks.methods.registry import Strength, place_of, strength_text
 from benchmarks.results.groups import joined
 from benchmarks.results.identity import canonical, identifying, without_defaults
 from benchmarks.results.places import title_of
@@ -46,15 +47,20 @@ class Row:
         return str(self.config["method"])
 
     @property
-    def strength(self) -> float | None:
+    def strength(self) -> Strength | None:
         """Value of the method's knob, such as lambda; None for a method without a knob."""
         value = self.config["strength"]
-        return None if value is None else float(value)
+        return value if value is None or value == "auto" else float(value)
 
     @property
     def label(self) -> str:
         """Method and strength."""
-        return self.method if self.strength is None else f"{self.method} {self.strength:g}"
+        return " ".join([self.method, self.strength_text]).rstrip()
+
+    @property
+    def strength_text(self) -> str:
+        """The strength to read; empty for a method without one."""
+        return "" if self.strength is None else strength_text(self.strength)
 
     @cached_property
     def by_run(self) -> dict[str, dict[str, float | None]]:
@@ -193,6 +199,7 @@ def comparisons_of(rows: Iterable[Row]) -> list[list[Row]]:
 
 def _place(row: Row) -> tuple[Any, ...]:
     strength = -1.0 if row.strength is None else row.strength
+    strength = math.inf if isinstance(strength, str) else strength  # auto comes last
     return place_of(row.method), row.method, strength, row.setting
 
 

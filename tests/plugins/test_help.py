@@ -45,7 +45,7 @@ def test_help_explains_every_argument(kind: Any) -> None:
 def test_the_help_of_proxy_fda_names_its_main_arguments_with_their_defaults() -> None:
     shown = pydoc.plain(pydoc.render_doc(ProxyFDAPlugin))
     head = shown.split("Method resolution order")[0]
-    assert "weight: 'float' = 1.0" in head and "num_neighbors: 'int | None' = None" in head
+    assert "weight: 'Weight' = 1.0" in head and "num_neighbors: 'int | None' = None" in head
     assert re.search(r"num_neighbors: K, below the batch size", head)
     assert re.search(r'teacher: ``"previous"``, the model at the end of the experience', head)
     assert "hard_class_batches: the plugin CHANGES THE TRAINING DATA" in head

@@ -100,6 +100,16 @@ def test_reference_images_do_not_enter_the_memory() -> None:
     assert torch.equal(own.memory.rows, torch.cat(trained)[-30:])
 
 
+def test_the_comparisons_that_measure_an_automatic_weight_do_not_enter_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own, added = SoftFDAPlugin("auto", memory=30, hard_class_batches=False), []
+    monkeypatch.setattr(own.memory, "add", lambda rows: added.append(len(rows)))
+    trained = strategy(Still(), own)
+    learn(trained, classic(2))
+    assert len(added) == trained.clock.train_iterations
+
+
 def test_a_loaded_state_keeps_the_memory() -> None:
     own = recorded(memory=10, teacher="initial")
     state, fresh = copy.deepcopy(own.state_dict()), SoftFDAPlugin(memory=10, teacher="initial")

@@ -95,6 +95,15 @@ def test_a_text_tower_gets_its_token_ids_once_an_experience(
     assert noted[1] == noted[3] == Counter()
 
 
+def test_an_automatic_weight_waits_for_nothing(
+    seen: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = toy_plugin("pkt", weight="auto", teacher_cache="off")
+    monkeypatch.setattr(plugin, "_watch", FiniteWatch(100))
+    noted = steps(seen, plugin)
+    assert noted[0] != Counter() == noted[1] == noted[3]  # the first step reads the scale
+
+
 def test_the_check_of_features_is_seen_on_the_cpu(seen: Operations) -> None:
     """On the CPU the watch reads its note at every step; so the counter sees the plugins."""
     assert steps(seen, toy_plugin("rkd"), experiences=1)[1] == {"_local_scalar_dense": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from typing import Any, cast, get_args
 
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from avalanche_proxyfda._tensors import full_precision
 from avalanche_proxyfda.distributed.ranks import active
 from avalanche_proxyfda.features.pooling import Pooling, pool_features
 from avalanche_proxyfda.features.source import FeatureSource
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.features import FeatureOptions, FeaturePlugin, check_rows
 from avalanche_proxyfda.plugins.base.gathered import GatheredTerms, GraphFrom
 from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin, Terms
@@ -31,7 +33,6 @@ class EmbeddingPlugin(FeaturePlugin):
     """Compares the embeddings of a batch, one vector a sample.
 
     Args:
-        weight: lambda, the coefficient of the method's term.
         pooling: how tokens or a map become one vector a sample; ``"auto"`` averages.
         graph_from: the samples that are compared with each other if a strategy accumulates
             micro-batches. ``"micro-batch"`` takes those of a micro-batch. ``"accumulated"``
@@ -44,7 +45,7 @@ class EmbeddingPlugin(FeaturePlugin):
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         *,
         pooling: Pooling = "auto",
         graph_from: GraphFrom = "micro-batch",
@@ -128,7 +129,7 @@ class EmbeddingPlugin(FeaturePlugin):
 
     def join(self) -> None:
         """Compute the terms of all micro-batches together, and their gradients."""
-        self._gathered.solve(self.compare, self.learned)
+        self._gathered.solve(partial(self.measured, self.compare), self.learned)
 
     def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
         """Add the terms of the micro-batch, or its part of the terms of the whole step."""
@@ -140,7 +141,7 @@ class EmbeddingPlugin(FeaturePlugin):
         assert student is not None
         rows = self.pooled(student)
         share = cast("AccumulatingStrategy", strategy).share
-        self.add(strategy, self._gathered.take(rows, self.learned(), share))
+        self.add(strategy, self.weighed(self._gathered.take(rows, self.learned(), share)))
 
     def stop(self) -> None:
         """End an experience; forget the gathered micro-batches."""

@@ -12,7 +12,6 @@ import torch
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
-from avalanche_proxyfda._checks import check_amount
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.reference import ReferenceData
 from avalanche_proxyfda.data.views import replay_views
@@ -21,6 +20,7 @@ from avalanche_proxyfda.distributed.ranks import Shard
 from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.features.tap import FeatureTap
+from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight, Weight
 from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin, TeacherChoice, Terms
 from avalanche_proxyfda.plugins.base.options import FeatureOptions as FeatureOptions
 from avalanche_proxyfda.plugins.base.options import TeacherOptions as TeacherOptions
@@ -53,7 +53,7 @@ class FeaturePlugin(ReferenceDataPlugin):
     A method implements :meth:`compare`, and :meth:`places`.
 
     Args:
-        weight: lambda, the coefficient of the method's term.
+        weight, auto_weight, name: see :class:`WeightedPlugin`.
         feature_module: the embedding that is compared: ``"NAME"``, the output of that module of
             the model, or ``"NAME:input"``, its input. None takes a preset, see
             :func:`~avalanche_proxyfda.features.presets.find_feature_source`.
@@ -61,7 +61,6 @@ class FeaturePlugin(ReferenceDataPlugin):
             experience: as given), ``"initial"``, always the model as given, or ``"averaged"``,
             the student's moving average, which begins each experience at the model as it stands.
         teacher_decay: decay of the averaged teacher, in [0, 1); None takes 0.999.
-        name: prefix of the metrics; None takes the name of the class without "Plugin".
         teacher_cache: ``"exact"`` caches the teacher's values within an experience, keyed by a
             hash of the pixels. ``"auto"`` does so if the same views come back and the cache
             fits. ``"clean"`` caches the evaluation view of each sample, which is another
@@ -83,7 +82,7 @@ class FeaturePlugin(ReferenceDataPlugin):
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         *,
         feature_module: str | None = None,
         teacher: TeacherChoice = "previous",
@@ -95,17 +94,19 @@ class FeaturePlugin(ReferenceDataPlugin):
         cache_dir: str | os.PathLike[str] | None = None,
         cache_dtype: CacheDtype | None = None,
         reference_data: ReferenceData | None = None,
-        reference_weight: float | None = None,
+        reference_weight: Weight | None = None,
+        auto_weight: AutoWeight | None = None,
     ) -> None:
         super().__init__(
+            weight,
             choice=teacher,
             teacher_decay=teacher_decay,
             feature_module=feature_module,
             name=name,
             reference_data=reference_data,
             reference_weight=reference_weight,
+            auto_weight=auto_weight,
         )
-        self.weight = check_amount("weight", weight)
         teacher_cache = self.cache_choice(teacher_cache)
         self.cache = CacheSettings(teacher_cache, cache_views, cache_bytes, cache_dir, cache_dtype)
         self.cache_lookups = self.cache_hits = 0
@@ -310,7 +311,8 @@ class FeaturePlugin(ReferenceDataPlugin):
             return
         self._shard = shard_of(strategy)
         teacher = self.ask(strategy)
-        self.add(strategy, self.compare(self.read(student), self.read(teacher)))
+        terms = self.measured(self.compare, self.read(student), self.read(teacher))
+        self.add(strategy, self.weighed(terms))
 
     def ask(self, strategy: Strategy) -> Values:
         """Return the values of the teacher's places for the strategy's batch."""

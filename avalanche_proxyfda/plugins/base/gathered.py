@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda._tensors import full_precision
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
 
 GraphFrom = Literal["micro-batch", "accumulated"]
@@ -42,7 +43,7 @@ class GatheredTerms:
     def __init__(self) -> None:
         self._students: list[Tensor] = []
         self._teachers: list[Tensor] = []
-        self._terms: dict[str, tuple[float, Tensor, list[Tensor | None]]] = {}
+        self._terms: dict[str, tuple[Weight, Tensor, list[Tensor | None]]] = {}
         self._at = -1  # micro-batches taken; -1 before solve and after the last one
         self._rows = 0  # rows of the micro-batches taken
         self._checked = False

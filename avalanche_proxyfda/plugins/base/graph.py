@@ -19,6 +19,7 @@ from avalanche_proxyfda.distributed.plugin import shard_of
 from avalanche_proxyfda.losses.chunks import ChunkSize
 from avalanche_proxyfda.losses.fda import FDALoss
 from avalanche_proxyfda.losses.graph import GraphLoss, NegativeWeight
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.learned import LearnedLossOptions, LearnedLossPlugin
 from avalanche_proxyfda.plugins.base.online import in_eval_mode, train_on_hardest
 from avalanche_proxyfda.plugins.base.weak import WeakMethod
@@ -100,7 +101,6 @@ class GraphPlugin(LearnedLossPlugin[L]):
     A method implements :meth:`build_loss`, and :meth:`compare` with :meth:`graph_loss`.
 
     Args:
-        weight: lambda, the coefficient of the alignment.
         preset: ``"paper"`` fixes the options of :data:`PAPER`, the letter of the paper.
         num_neighbors: K, below the batch size. None takes ``neighbor_factor`` times the samples
             of a class in the batch, but at most half of the other samples (ours).
@@ -149,7 +149,7 @@ class GraphPlugin(LearnedLossPlugin[L]):
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         *,
         preset: Literal["paper"] | None = None,
         num_neighbors: int | None = None,
@@ -239,9 +239,9 @@ class GraphPlugin(LearnedLossPlugin[L]):
         """
         loss = self.loss_for(student)
         loss.default_neighbors = self.num_neighbors is None
-        if self._batches is not None and not self.on_reference:
+        if self._batches is not None and not self.on_reference and not self.measuring:
             self._batches.keep(student)
-        refits = self.start == "refit" and not self.on_reference
+        refits = self.start == "refit" and not self.on_reference and not self.measuring
         fits = refits or (self.start == "fitted" and not self._started)
         if fits and self.uses_sigmoid():
             loss.fit(teacher)

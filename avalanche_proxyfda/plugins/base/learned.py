@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from avalanche_proxyfda._checks import check_amount
 from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.embedding import EmbeddingOptions, EmbeddingPlugin
 
 L = TypeVar("L", bound=nn.Module)
@@ -33,14 +34,13 @@ class LearnedLossPlugin(EmbeddingPlugin, Generic[L]):
     A method implements :meth:`build_loss`, and :meth:`compare` with :meth:`loss_for`.
 
     Args:
-        weight: lambda, the coefficient of the method's term.
         learning_rate: AdamW's learning rate for the loss's parameters, without weight decay.
         options: see :class:`EmbeddingPlugin`.
     """
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         *,
         learning_rate: float = 1e-3,
         **options: Unpack[EmbeddingOptions],

@@ -24,12 +24,15 @@ from avalanche_proxyfda.distributed.plugin import batch_size, check_spread, shar
 from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.plugins.base.arguments import check_names, check_positional, describe
+from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.terms import FiniteWatch, TaskLoss, TermLog, publish
 
 ReferenceChoice = Literal["previous", "initial"]
 TeacherChoice = ReferenceChoice | Literal["averaged"]
-Terms = dict[str, tuple[float, Tensor]]
+Terms = dict[str, tuple[Weight, Tensor]]
 """Name of a term: its coefficient in the strategy's loss, and its value (a scalar)."""
+Weighed = dict[str, tuple[float | Tensor, Tensor]]
+"""Terms whose coefficients are numbers or scalars on the device."""
 
 R = TypeVar("R")
 
@@ -243,7 +246,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         if self._task_loss is not None:
             self._task_loss.add(strategy.loss, batch_size(strategy), share_of(strategy))
 
-    def add(self, strategy: Strategy, terms: Terms, log: TermLog | None = None) -> None:
+    def add(self, strategy: Strategy, terms: Weighed, log: TermLog | None = None) -> None:
         """Add terms to the strategy's loss and to the published means.
 
         Args:

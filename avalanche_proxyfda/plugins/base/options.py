@@ -6,6 +6,7 @@ import os
 from typing import TypedDict
 
 from avalanche_proxyfda.data.reference import ReferenceData
+from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight, Weight
 from avalanche_proxyfda.plugins.base.lifecycle import TeacherChoice
 from avalanche_proxyfda.teacher.cache import CacheChoice
 from avalanche_proxyfda.teacher.cache.settings import CacheDtype
@@ -23,7 +24,8 @@ class TeacherOptions(TypedDict, total=False):
     cache_dir: str | os.PathLike[str] | None
     cache_dtype: CacheDtype | None
     reference_data: ReferenceData | None
-    reference_weight: float | None
+    reference_weight: Weight | None
+    auto_weight: AutoWeight | None
 
 
 class FeatureOptions(TeacherOptions, total=False):

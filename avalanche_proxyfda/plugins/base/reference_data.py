@@ -9,17 +9,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda._checks import check_amount
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.reference import ReferenceBatch, ReferenceData
 from avalanche_proxyfda.distributed.ranks import active
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
-from avalanche_proxyfda.plugins.base.averaged import TeacherPlugin
+from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight, Weight
 from avalanche_proxyfda.plugins.base.beside import Beside
 from avalanche_proxyfda.plugins.base.lifecycle import TeacherChoice, Terms
+from avalanche_proxyfda.plugins.base.reference_needs import check_needs
 from avalanche_proxyfda.plugins.base.reference_pass import ReferencePass
 from avalanche_proxyfda.plugins.base.reference_texts import padded, tower_for
 from avalanche_proxyfda.plugins.base.terms import TermLog
+from avalanche_proxyfda.plugins.base.weighted import WeightedPlugin
 from avalanche_proxyfda.strategies.precision import autocast_dtype
 from avalanche_proxyfda.teacher.cache import CacheSettings
 from avalanche_proxyfda.teacher.cached import CachedTeacher
@@ -29,7 +30,7 @@ from avalanche_proxyfda.teacher.teacher import Values
 _SAME = "the teacher of the first experience"
 
 
-class ReferenceDataPlugin(TeacherPlugin):
+class ReferenceDataPlugin(WeightedPlugin):
     """Adds a method's terms on reference data to those on the training batch.
 
     All plugins with the same :class:`ReferenceData` share one student forward a step, and all
@@ -37,12 +38,11 @@ class ReferenceDataPlugin(TeacherPlugin):
     batch of its own.
 
     Args:
-        choice, teacher_decay, feature_module, name: see :class:`TeacherPlugin`.
+        weight, choice, teacher_decay, feature_module, name: see :class:`WeightedPlugin`.
         reference_data: unlabelled images, on which the plugin adds its terms too, as
             ``reference_<term>``; the student runs a second forward each step. Plugins that get
             the same object share the forward. None compares on the training batch alone.
-        reference_weight: coefficient of the terms on the reference data; None takes the
-            plugin's weight.
+        reference_weight, auto_weight: see :class:`WeightedPlugin`.
     """
 
     reads_training_batch: bool = True
@@ -54,7 +54,6 @@ class ReferenceDataPlugin(TeacherPlugin):
     also_initial: ClassVar[bool] = False
     """True for a method that reads the model as given beside the previous model."""
 
-    weight: float
     cache: CacheSettings
     sources: tuple[FeatureSource, ...]
     teacher_forwards: int
@@ -64,16 +63,25 @@ class ReferenceDataPlugin(TeacherPlugin):
 
     def __init__(
         self,
+        weight: Weight = 1.0,
         *,
         choice: TeacherChoice,
         teacher_decay: float | None = None,
         feature_module: str | None = None,
         name: str | None = None,
         reference_data: ReferenceData | None = None,
-        reference_weight: float | None = None,
+        reference_weight: Weight | None = None,
+        auto_weight: AutoWeight | None = None,
     ) -> None:
-        place: dict[str, Any] = {"feature_module": feature_module, "name": name}
-        super().__init__(choice=choice, teacher_decay=teacher_decay, **place)
+        super().__init__(
+            weight,
+            choice=choice,
+            teacher_decay=teacher_decay,
+            feature_module=feature_module,
+            name=name,
+            reference_weight=reference_weight,
+            auto_weight=auto_weight,
+        )
         if reference_data is not None and not isinstance(reference_data, ReferenceData):
             raise TypeError(
                 f"reference_data is a {type(reference_data).__name__}: pass ReferenceData(images), "
@@ -81,15 +89,10 @@ class ReferenceDataPlugin(TeacherPlugin):
             )
         self._check_needs(reference_data, reference_weight)
         self.reference_data = reference_data
-        self.reference_weight = (
-            None if reference_weight is None else check_amount("reference_weight", reference_weight)
-        )
         self.reference_forwards = 0
         """Student forwards on reference images; a shared one counts for the plugin that ran it."""
         self.reference_text_forwards = 0
         """Forwards of the student's text tower on reference texts, likewise."""
-        self.on_reference = False
-        """True while :meth:`compare_reference` runs; :attr:`weight` is then that of its terms."""
         self.initial_reference: CachedTeacher | None = None
         """The model as given, with ``also_initial``, during an experience."""
         if choice == "averaged" and self.needs_text():
@@ -102,23 +105,9 @@ class ReferenceDataPlugin(TeacherPlugin):
         self._reference_log = TermLog()
         self._reference_step = 0  # of the experience, also after a resume
 
-    def _check_needs(self, data: ReferenceData | None, weight: float | None) -> None:
+    def _check_needs(self, data: ReferenceData | None, weight: Weight | None) -> None:
         """Raise ValueError if the method lacks the reference data or the texts that it needs."""
-        name = type(self).__name__
-        if data is None and not self.reads_training_batch:
-            raise ValueError(f"{name} compares on reference data alone: pass reference_data")
-        if data is None and weight is not None:
-            raise ValueError(
-                f"reference_weight={weight} has no effect without reference_data: pass both, or "
-                "neither"
-            )
-        if data is not None and self.reads_texts and data.texts is None:
-            raise ValueError(f"{name} compares with texts: give the reference data texts=…")
-        if data is not None and data.batch < self.least_samples:
-            raise ValueError(
-                f"{name} compares {self.least_samples} or more images with each other, and "
-                f"reference_data has batch={data.batch}: raise batch"
-            )
+        check_needs(self, data, weight)
 
     # ---- methods of a subclass --------------------------------------------------------
 
@@ -313,10 +302,15 @@ class ReferenceDataPlugin(TeacherPlugin):
         self.weight = weight if self.reference_weight is None else self.reference_weight
         self.on_reference = True
         try:
-            terms = self.compare_reference(self.read(own), self.read(asked["teacher"]), beside)
+            terms = self.measured(
+                lambda student, known: self.compare_reference(student, known, beside),
+                self.read(own),
+                self.read(asked["teacher"]),
+            )
         finally:
             self.weight, self.on_reference = weight, False
-        named = {f"reference_{name}": term for name, term in terms.items()}
+        weighed = self.weighed(terms, on_reference=True)
+        named = {f"reference_{name}": term for name, term in weighed.items()}
         self.add(strategy, named, self._reference_log)
 
     def _ask(

@@ -21,7 +21,6 @@ class ReferenceOnlyPlugin(EmbeddingPlugin):
     A method implements :meth:`compare_reference`.
 
     Args:
-        weight: coefficient of the method's term.
         options: see :class:`EmbeddingPlugin`.
     """
 

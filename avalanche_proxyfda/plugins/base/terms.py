@@ -119,10 +119,11 @@ class FiniteWatch:
 
     Args:
         every: steps between two reads; None means 1 on the CPU and 100 elsewhere.
+        strength: the argument that may be too large, for the message.
     """
 
-    def __init__(self, every: int | None = None) -> None:
-        self._every = every
+    def __init__(self, every: int | None = None, strength: str = "the plugin's weight") -> None:
+        self._every, self._strength = every, strength
         self._first: Tensor | None = None
         self._steps = 0
         self._where = ""
@@ -158,6 +159,6 @@ class FiniteWatch:
         if first >= 0:
             raise ValueError(
                 f"features hold NaN or Inf in {self._where}, iteration {first}: the student has "
-                "diverged or the images are broken; lower the learning rate or the plugin's "
-                "weight, clip gradients, or check the data"
+                f"diverged or the images are broken; lower the learning rate or {self._strength}, "
+                "clip gradients, or check the data"
             )

@@ -1,0 +1,258 @@
+"""A weight that is found in training: the term is held below a limit by an augmented Lagrangian."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._random import generator
+from avalanche_proxyfda.plugins.base.terms import TermLog
+
+Weight = float | Literal["auto"]
+"""The coefficient of a method's term: a number, or ``"auto"``."""
+
+
+def check_weight(name: str, value: Weight) -> Weight:
+    """Return ``value``; raise TypeError or ValueError unless it is ``"auto"`` or a number >= 0.
+
+    Example:
+        >>> check_weight("weight", 2), check_weight("weight", "auto")
+        (2.0, 'auto')
+    """
+    if isinstance(value, str):
+        if value != "auto":
+            raise TypeError(f"{name}={value!r} must be a number, or 'auto'")
+        return "auto"
+    return check_amount(name, value)
+
+
+@dataclass(frozen=True)
+class AutoWeight:
+    """Options of ``weight="auto"``: docs/automatic-weight.md gives the rule and its reasons.
+
+    Args:
+        delta: the tolerance, above 0. A term may exceed its level by ``delta`` units.
+        drift: size of the drift that gives the unit, above 0, in standard deviations of the
+            features over the batch.
+        penalty: c of the quadratic penalty, above 0, in units of the task's loss. With a
+            multiplier of 0, a term that uses its tolerance twice costs c / 2.
+        maximum: upper limit of the multiplier and of the multiplier with the penalty, above 0,
+            in units of the task's loss.
+
+    Raises:
+        TypeError, ValueError: for an option that is no finite number above 0.
+
+    Example:
+        >>> AutoWeight(delta=0)
+        Traceback (most recent call last):
+        ValueError: delta=0.0 must be above 0: a term that may not rise has no finite weight
+    """
+
+    delta: float = 0.3
+    drift: float = 0.5
+    penalty: float = 1.0
+    maximum: float = 10.0
+
+    def __post_init__(self) -> None:
+        why = {
+            "delta": "a term that may not rise has no finite weight",
+            "drift": "the unit is the rise of the term at this drift",
+            "penalty": "the multiplier moves by the penalty",
+            "maximum": "the weight would always be 0",
+        }
+        for name, reason in why.items():
+            value = check_amount(name, getattr(self, name))
+            if value == 0:
+                raise ValueError(f"{name}={value} must be above 0: {reason}")
+            object.__setattr__(self, name, value)
+
+
+class Constraint:
+    """Holds one term below a limit: the method of multipliers for an inequality.
+
+    With the level l, the unit u and the excess g = (term - l) / (delta u) - 1, the constraint
+    is g <= 0. The augmented Lagrangian adds (max(0, y + c g)^2 - y^2) / 2c to the task's loss
+    (Rockafellar, 1973; Nocedal and Wright, section 17.4), so the gradient of the term has the
+    coefficient :meth:`weight_of`. The multiplier y is updated once an epoch by the mean of g.
+
+    Args:
+        options: gives delta, the penalty c and the maximum.
+        multiplier: y at the start, >= 0, in units of the task's loss.
+
+    Attributes:
+        multiplier: y.
+        level: value of the term where the student agrees with the teacher; None before
+            :meth:`measure`.
+        unit: rise of the term that counts as 1, above 0.
+
+    Example:
+        >>> constraint = Constraint(AutoWeight(delta=0.5, penalty=2.0))
+        >>> constraint.measure("LDIFS", first=0.0, agreed=0.0, moved=4.0, new=True)
+        >>> float(constraint.weight_of(torch.tensor(1.0)))  # below the limit, which is 2
+        0.0
+        >>> float(constraint.weight_of(torch.tensor(3.0)))  # c g / (delta u) = 2 * 0.5 / 2
+        0.5
+        >>> constraint.update(3.0)
+        1.0
+    """
+
+    def __init__(self, options: AutoWeight, multiplier: float = 0.0) -> None:
+        self.options = options
+        self.multiplier = multiplier
+        self.level: float | None = None
+        self.unit = math.nan
+        self._floor: float | None = None  # of the level; noise of the student, such as dropout's
+        self._log = TermLog()
+
+    # ---- the scale --------------------------------------------------------------------
+
+    def measure(self, name: str, *, first: float, agreed: float, moved: float, new: bool) -> None:
+        """Set level and unit from three values of the term, on one batch.
+
+        Args:
+            name: the plugin, for messages.
+            first: value of student and teacher.
+            agreed: value of the teacher against itself.
+            moved: value of the teacher's features after a drift, against the teacher.
+            new: True if the student has the teacher's weights, so that ``first`` is the level.
+
+        Raises:
+            ValueError: if a value is not finite, or a drift does not move the term.
+        """
+        drift = self.options.drift
+        if not all(map(math.isfinite, (first, agreed, moved))):
+            raise ValueError(
+                f"{name}: weight='auto' measures the term on the first batch, and it is {first:g}, "
+                f"{agreed:g} between the teacher and itself, and {moved:g} at a drift of {drift:g} "
+                "standard deviations: features hold NaN or Inf; check the data, lower the learning "
+                "rate, or give weight a number"
+            )
+        unit = max(agreed, moved - agreed)
+        if unit <= 0:
+            raise ValueError(
+                f"{name}: weight='auto' measures the rise of the term at a drift of the features "
+                f"by {drift:g} standard deviations of the batch, and it is {moved - agreed:g}: the "
+                "batch has one sample, or all its samples have the same features; raise "
+                "train_mb_size, or give weight a number"
+            )
+        if new or self._floor is None:
+            self._floor = first - agreed
+        self.level, self.unit = agreed + self._floor, unit
+
+    def forget_scale(self) -> None:
+        """Measure again at the next batch."""
+        self.level, self.unit = None, math.nan
+
+    # ---- a step -----------------------------------------------------------------------
+
+    def weight_of(self, value: Tensor) -> Tensor:
+        """Return the coefficient of the term, a scalar without gradient on the term's device.
+
+        Args:
+            value: the term, a scalar.
+        """
+        options, budget = self.options, self.options.delta * self.unit
+        assert self.level is not None
+        excess = (value.detach() - self.level) / budget - 1
+        pull = (excess * options.penalty + self.multiplier).clamp(0, options.maximum)
+        return pull / budget
+
+    def note(self, value: Tensor, weight: Tensor) -> None:
+        """Add term and coefficient of one step to the means of the epoch."""
+        self._log.add({"term": value, "weight": weight}, 1.0)
+
+    # ---- an epoch ---------------------------------------------------------------------
+
+    def update(self, mean: float) -> float:
+        """Update the multiplier, and return it: y <- y + c g, between 0 and the maximum.
+
+        Args:
+            mean: the term's mean over the epoch.
+        """
+        options = self.options
+        moved = self.multiplier + options.penalty * (self.used(mean) - 1)
+        self.multiplier = min(max(moved, 0.0), options.maximum)
+        return self.multiplier
+
+    def used(self, value: float) -> float:
+        """Return the share of the tolerance that a value of the term uses; 1 is the limit."""
+        assert self.level is not None
+        return (value - self.level) / (self.options.delta * self.unit)
+
+    def end_epoch(self) -> dict[str, float]:
+        """Update the multiplier by the noted steps; return the values that are published.
+
+        ``weight`` is the mean coefficient of the epoch, ``multiplier`` the multiplier that the
+        next epoch begins with, and ``tolerance_used`` the mean share. Empty without a step.
+        """
+        means = self._log.means()
+        self._log.clear()
+        if not means:
+            return {}
+        share = self.used(means["term"])
+        multiplier = self.update(means["term"])
+        return {"weight": means["weight"], "multiplier": multiplier, "tolerance_used": share}
+
+    def clear(self) -> None:
+        """Forget the steps of an epoch that did not end."""
+        self._log.clear()
+
+    # ---- saved state ------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return multiplier, scale and the means of the running epoch."""
+        return {
+            "multiplier": self.multiplier,
+            "level": self.level,
+            "unit": self.unit,
+            "floor": self._floor,
+            "log": self._log.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load ``state`` without the means of the running epoch."""
+        self.multiplier, self.level, self.unit = state["multiplier"], state["level"], state["unit"]
+        self._floor = state["floor"]
+
+    def load_steps(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Load the means of the running epoch onto ``device``."""
+        self._log.load_state_dict(state["log"], device)
+
+
+def drifted(features: Any, drift: float) -> Any:
+    """Return features after a random drift, the same for the same features.
+
+    The last entry of a sequence or mapping drifts alone: it is the deepest place, and training
+    moves deep places much further than shallow ones.
+
+    Args:
+        features: a tensor [B, ...], or a sequence or mapping of values.
+        drift: size of the drift, in standard deviations of the tensor over the batch.
+
+    Returns:
+        A new tensor of the same shape and dtype; a list or a dict for a sequence or mapping. A
+        value that is no tensor of floats stays as it is.
+
+    Example:
+        >>> rows = torch.tensor([[3.0, 1.0], [1.0, 1.0]])
+        >>> (drifted(rows, 0.1) - rows).abs().max() < 0.5
+        tensor(True)
+        >>> torch.equal(drifted(rows, 0.1), drifted([rows], 0.1)[0])
+        True
+    """
+    if isinstance(features, Mapping):
+        return dict(zip(features, drifted(list(features.values()), drift), strict=True))
+    if isinstance(features, (list, tuple)):
+        return [*features[:-1], *(drifted(value, drift) for value in features[-1:])]
+    if not isinstance(features, Tensor) or not features.is_floating_point():
+        return features
+    values = features.detach().double()
+    spread = (values - values.mean(dim=0)).square().mean().sqrt()
+    noise = torch.randn(values.shape, generator=generator("drift"), dtype=torch.float64)
+    return (values + drift * spread * noise.to(values.device)).to(features.dtype)

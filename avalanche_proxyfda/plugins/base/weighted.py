@@ -1,0 +1,221 @@
+"""The base of methods whose terms have a weight, which may be found in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda._random import preserved_rng
+from avalanche_proxyfda.distributed.ranks import active
+from avalanche_proxyfda.plugins.base.auto_weight import (
+    AutoWeight,
+    Constraint,
+    Weight,
+    check_weight,
+    drifted,
+)
+from avalanche_proxyfda.plugins.base.averaged import TeacherPlugin
+from avalanche_proxyfda.plugins.base.lifecycle import (
+    TeacherChoice,
+    Terms,
+    Weighed,
+    is_first_part,
+    whole_experience,
+)
+from avalanche_proxyfda.plugins.base.terms import FiniteWatch
+
+
+class WeightedPlugin(TeacherPlugin):
+    """Weighs a method's terms by a number, or holds them below a limit with ``weight="auto"``.
+
+    With ``"auto"``, the terms of the training batch are one constraint, and those of the
+    reference batch another. The plugin publishes for each the mean ``weight`` of the epoch, the
+    ``multiplier`` and the share ``tolerance_used``; ``reference_`` comes before the names of
+    the second. The multiplier is kept from one experience to the next.
+
+    Args:
+        weight: lambda, the coefficient of the method's term: a number, or ``"auto"``.
+        choice, teacher_decay, feature_module, name: see :class:`TeacherPlugin`.
+        reference_weight: coefficient of the terms on the reference data: a number or
+            ``"auto"``; None takes the plugin's weight.
+        auto_weight: options of ``"auto"``; None takes the defaults of
+            :class:`~avalanche_proxyfda.plugins.base.auto_weight.AutoWeight`.
+
+    Raises:
+        TypeError, ValueError: for a weight that is neither, or options without ``"auto"``.
+    """
+
+    def __init__(
+        self,
+        weight: Weight = 1.0,
+        *,
+        choice: TeacherChoice,
+        teacher_decay: float | None = None,
+        feature_module: str | None = None,
+        name: str | None = None,
+        reference_weight: Weight | None = None,
+        auto_weight: AutoWeight | None = None,
+    ) -> None:
+        place: dict[str, Any] = {"feature_module": feature_module, "name": name}
+        super().__init__(choice=choice, teacher_decay=teacher_decay, **place)
+        self.weight: Weight = check_weight("weight", weight)
+        self.reference_weight: Weight | None = (
+            None if reference_weight is None else check_weight("reference_weight", reference_weight)
+        )
+        self.automatic = "auto" in (self.weight, self.reference_weight)
+        """True if a weight is ``"auto"``."""
+        if auto_weight is not None and not isinstance(auto_weight, AutoWeight):
+            raise TypeError(
+                f"auto_weight is a {type(auto_weight).__name__}: pass AutoWeight(delta=…), or None"
+            )
+        if auto_weight is not None and not self.automatic:
+            raise ValueError(
+                f"auto_weight={auto_weight} has no effect with weight={weight}: pass "
+                "weight='auto', or leave auto_weight out"
+            )
+        if self.automatic:
+            self._watch = FiniteWatch(strength=f"the maximum of {self.name}'s auto_weight")
+        self.auto_weight = AutoWeight() if auto_weight is None else auto_weight
+        self.constraints: dict[str, Constraint] = {}
+        """Constraints by the prefix of their metrics, ``""`` and ``"reference_"``."""
+        self.on_reference = False
+        """True while the terms on reference data are computed."""
+        self.measuring = False
+        """True while a comparison only measures; a method then keeps nothing of the batch."""
+
+    # ---- a step -----------------------------------------------------------------------
+
+    def measured(self, compare: Callable[[Any, Any], Terms], student: Any, teacher: Any) -> Terms:
+        """Return the terms of a batch; the first batch of an experience gives the scale.
+
+        Args:
+            compare: returns the terms of student and teacher.
+            student: as ``compare`` takes it.
+            teacher: as ``compare`` takes it.
+
+        Raises:
+            ValueError: if the scale is not finite or zero.
+        """
+        terms = compare(student, teacher)
+        first = _total(terms)
+        if first is None:
+            return terms
+        constraint = self._constraint()
+        if constraint.level is not None:
+            return terms
+        new = self.choice != "initial"
+        self.measuring = True
+        try:
+            with torch.no_grad(), preserved_rng(first.device):
+                agreed = _total(compare(teacher, teacher))
+                moved = _total(compare(drifted(teacher, self.auto_weight.drift), teacher))
+        finally:
+            self.measuring = False
+        assert agreed is not None
+        assert moved is not None
+        constraint.measure(
+            self.name, first=float(first), agreed=float(agreed), moved=float(moved), new=new
+        )
+        return terms
+
+    def weighed(self, terms: Terms, *, on_reference: bool = False) -> Weighed:
+        """Return the terms with numbers or tensors as coefficients.
+
+        Args:
+            terms: the terms of a batch, from :meth:`measured`.
+            on_reference: True for terms on reference data.
+        """
+        total = _total(terms)
+        if total is None:
+            return {n: (c, value) for n, (c, value) in terms.items() if not isinstance(c, str)}
+        constraint = self._constraint(on_reference)
+        weight = constraint.weight_of(total)
+        constraint.note(total, weight)
+        return {n: (weight if isinstance(c, str) else c, value) for n, (c, value) in terms.items()}
+
+    def _constraint(self, on_reference: bool | None = None) -> Constraint:
+        """Return the constraint of the training batch, or of the reference batch."""
+        on_reference = self.on_reference if on_reference is None else on_reference
+        prefix = "reference_" if on_reference else ""
+        if prefix not in self.constraints:
+            self.constraints[prefix] = Constraint(self.auto_weight)
+        return self.constraints[prefix]
+
+    # ---- an experience ----------------------------------------------------------------
+
+    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Refuse an automatic weight on several ranks."""
+        super().before_training(strategy, **kwargs)
+        if self.automatic and active():
+            raise ValueError(
+                f"{self.name} has weight='auto', which one process measures alone: train in a "
+                "single process, or give weight a number"
+            )
+
+    def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Measure the scale anew in a new experience; restore the steps of a running epoch."""
+        inside = bool(self.pending.get("inside"))
+        saved = self.pending.get("auto_weight", {}) if inside else {}
+        begins = is_first_part(strategy) and self._within != whole_experience(strategy)
+        super().before_training_exp(strategy, **kwargs)
+        for prefix, constraint in self.constraints.items():
+            if prefix in saved:
+                constraint.load_steps(saved[prefix], strategy.device)
+            elif begins:
+                constraint.forget_scale()
+
+    def means(self) -> dict[str, float]:
+        """Return the terms' means; with an automatic weight, also that weight and its multiplier.
+
+        The multiplier is updated first.
+        """
+        means = super().means()
+        for prefix, constraint in self.constraints.items():
+            means |= {prefix + name: value for name, value in constraint.end_epoch().items()}
+        return means
+
+    def stop(self) -> None:
+        """End an experience, also after an exception."""
+        super().stop()
+        for constraint in self.constraints.values():
+            constraint.clear()
+
+    # ---- saved state ------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the base; with an automatic weight, also under ``"auto_weight"``."""
+        state = super().state_dict()
+        if not self.automatic:
+            return state
+        own = {prefix: each.state_dict() for prefix, each in self.constraints.items()}
+        return {**state, "auto_weight": self.pending.get("auto_weight", own)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`.
+
+        Raises:
+            ValueError: for the state of a plugin whose weight is automatic where this one's is
+                a number, or the other way round.
+        """
+        saved = state.get("auto_weight")
+        if self.automatic != (saved is not None):
+            kinds = ("a number", "'auto'") if self.automatic else ("'auto'", "a number")
+            raise ValueError(
+                f"the loaded state of {self.name} is of a plugin whose weight is {kinds[0]}, and "
+                f"the weight of this plugin is {kinds[1]}: build the plugin as it was saved"
+            )
+        super().load_state_dict(state)
+        self.constraints = {}
+        for prefix, each in (saved or {}).items():
+            self.constraints[prefix] = Constraint(self.auto_weight)
+            self.constraints[prefix].load_state_dict(each)
+
+
+def _total(terms: Terms) -> Tensor | None:
+    """Return the sum of the terms whose weight is ``"auto"``, detached; None without one."""
+    values = [value.detach() for weight, value in terms.values() if isinstance(weight, str)]
+    return torch.stack(values).sum() if values else None

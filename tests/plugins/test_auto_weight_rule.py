@@ -1,0 +1,173 @@
+"""The rule of an automatic weight, against constrained problems whose multiplier is known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from avalanche_proxyfda.plugins.base.auto_weight import (
+    AutoWeight,
+    Constraint,
+    check_weight,
+    drifted,
+)
+
+TARGET = torch.tensor([3.0, -1.0, 2.0], dtype=torch.float64)
+
+
+def constraint(level: float = 0.0, unit: float = 1.0, **options: float) -> Constraint:
+    """A constraint whose scale is measured."""
+    made = Constraint(AutoWeight(**options))
+    made.measure("toy", first=level, agreed=level, moved=level + unit, new=True)
+    return made
+
+
+def descend(rule: Constraint, term: Any, epochs: int = 40, rate: float = 0.1) -> Tensor:
+    """Minimise half the squared distance to TARGET under the rule, 20 steps an epoch.
+
+    Args:
+        rule: gives the coefficient of the term.
+        term: returns value and gradient of the term at x.
+        epochs: number of epochs.
+        rate: learning rate.
+    """
+    x = torch.zeros(3, dtype=torch.float64)
+    for _ in range(epochs):
+        for _ in range(20):
+            value, slope = term(x)
+            weight = rule.weight_of(value)
+            rule.note(value, weight)
+            x = x - rate * (x - TARGET + weight * slope)
+        rule.end_epoch()
+    return x
+
+
+def half_square(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Half the squared norm, and its gradient."""
+    return x @ x / 2, x
+
+
+@pytest.mark.parametrize(("unit", "delta"), [(1.0, 0.5), (20.0, 0.1), (0.01, 30.0)])
+def test_the_multiplier_is_that_of_the_constrained_problem(unit: float, delta: float) -> None:
+    """Minimise |x - a|^2 / 2 with |x|^2 / 2 <= r: x = a / (1 + m), m = |a| / sqrt(2 r) - 1."""
+    rule = constraint(unit=unit, delta=delta)
+    x = descend(rule, half_square)
+    limit = delta * unit
+    right = float(TARGET.norm()) / math.sqrt(2 * limit) - 1
+    assert float(x.square().sum() / 2) == pytest.approx(limit, rel=1e-3)
+    assert rule.multiplier / limit == pytest.approx(right, rel=1e-2)
+    assert torch.allclose(x, TARGET / (1 + right), rtol=1e-3)
+
+
+def test_a_level_above_zero_makes_the_tolerance_relative() -> None:
+    """Minimise |x - a|^2 / 2 with 4 + c x <= (1 + delta) 4: x = a - m c, and c x = 4 delta."""
+    direction = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
+    rule = Constraint(AutoWeight(delta=0.25))
+    rule.measure("toy", first=4.0, agreed=4.0, moved=4.5, new=True)
+    assert (rule.level, rule.unit) == (4.0, 4.0)
+    x = descend(rule, lambda x: (4 + direction @ x, direction))
+    right = (float(direction @ TARGET) - 1.0) / 2
+    assert float(direction @ x) == pytest.approx(1.0, abs=1e-3)
+    assert rule.multiplier / (0.25 * 4.0) == pytest.approx(right, rel=1e-2)
+
+
+def test_a_slack_term_has_no_weight() -> None:
+    rule = constraint(delta=10.0)
+    x = descend(rule, half_square, epochs=12)
+    assert rule.multiplier == 0.0
+    assert torch.allclose(x, TARGET, atol=1e-6)
+
+
+def test_the_coefficient_is_the_gradient_of_the_augmented_lagrangian() -> None:
+    rule = constraint(level=0.5, unit=2.0, delta=0.3, penalty=1.7)
+    rule.multiplier = 0.4
+    for start in (0.2, 0.6, 0.9, 1.5, 3.0):
+        value = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+        excess = (value - 0.5) / 0.6 - 1
+        shifted = torch.clamp(0.4 + 1.7 * excess, min=0)
+        (right,) = torch.autograd.grad((shifted**2 - 0.4**2) / (2 * 1.7), value)
+        assert float(rule.weight_of(value)) == pytest.approx(float(right), abs=1e-12)
+
+
+def test_the_multiplier_rises_falls_and_is_bounded() -> None:
+    rule = constraint(delta=0.5, penalty=2.0, maximum=5.0)
+    assert rule.update(0.75) == 1.0  # half of the tolerance above the limit
+    assert rule.update(0.5) == 1.0  # on the limit
+    assert rule.update(0.25) == 0.0
+    assert rule.update(0.0) == 0.0
+    assert rule.update(1e9) == 5.0
+    assert float(rule.weight_of(torch.tensor(1e30))) == 5.0 / 0.5
+
+
+def test_an_epoch_is_judged_by_its_mean() -> None:
+    rule = constraint(delta=1.0)
+    for value in (0.0, 1.0, 5.0):
+        rule.note(torch.tensor(value), torch.tensor(value / 10))
+    ended = rule.end_epoch()
+    assert ended == pytest.approx({"weight": 0.2, "multiplier": 1.0, "tolerance_used": 2.0})
+    assert rule.end_epoch() == {} and rule.multiplier == pytest.approx(1.0)
+
+
+def test_an_epoch_of_one_step_updates_the_multiplier() -> None:
+    rule = constraint(delta=1.0)
+    rule.note(torch.tensor(1.5), torch.tensor(0.5))
+    assert rule.end_epoch()["multiplier"] == pytest.approx(0.5)
+
+
+def test_noise_of_the_student_belongs_to_the_level() -> None:
+    """Dropout, for example: the first value is above that of the teacher against itself."""
+    rule = Constraint(AutoWeight(delta=1.0))
+    rule.measure("toy", first=0.3, agreed=0.0, moved=2.0, new=True)
+    assert (rule.level, rule.unit) == (0.3, 2.0)
+    rule.forget_scale()
+    assert rule.level is None
+    rule.measure("toy", first=1.7, agreed=0.1, moved=1.1, new=False)  # a student that has moved
+    assert (rule.level, rule.unit) == (pytest.approx(0.4), pytest.approx(1.0))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("place", ["first", "agreed", "moved"])
+def test_values_that_are_not_finite_are_refused(bad: float, place: str) -> None:
+    values = {"first": 0.0, "agreed": 0.0, "moved": 1.0, place: bad}
+    with pytest.raises(ValueError, match=r"LDIFS: weight='auto' measures.* hold NaN or Inf; check"):
+        Constraint(AutoWeight()).measure("LDIFS", new=True, **values)
+
+
+def test_a_term_that_a_drift_does_not_move_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"LDIFS: .*it is 0: the batch has one sample.*raise"):
+        Constraint(AutoWeight()).measure("LDIFS", first=0.0, agreed=0.0, moved=0.0, new=True)
+
+
+@pytest.mark.parametrize("name", ["delta", "drift", "penalty", "maximum"])
+def test_options_are_checked(name: str) -> None:
+    for bad, kind in ((0, ValueError), (-1, ValueError), (math.inf, ValueError), ("1", TypeError)):
+        with pytest.raises(kind, match=f"{name}="):
+            AutoWeight(**{name: bad})
+
+
+def test_weights_are_checked() -> None:
+    assert check_weight("weight", "auto") == "auto" and check_weight("weight", 3) == 3.0
+    with pytest.raises(TypeError, match="weight='automatic' must be a number, or 'auto'"):
+        check_weight("weight", "automatic")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="weight=None must be a number"):
+        check_weight("weight", None)  # type: ignore[arg-type]
+
+
+def test_a_drift_has_its_size_and_is_the_same_again() -> None:
+    source = torch.Generator().manual_seed(0)
+    rows = 100 + torch.randn(400, 30, generator=source) * 3
+    shallow, moved = drifted([rows, rows], 0.2)
+    assert torch.equal(shallow, rows)
+    difference = (moved - rows).double()
+    assert float(difference.square().mean().sqrt()) == pytest.approx(0.2 * 3, rel=0.03)
+    assert abs(float(difference.mean())) < 0.02
+    state = torch.get_rng_state()
+    assert torch.equal(drifted(rows, 0.2), moved)
+    assert torch.equal(drifted({"a": 7, "b": rows}, 0.2)["b"], moved)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert drifted(rows.bfloat16(), 0.2).dtype == torch.bfloat16
+    assert torch.equal(drifted(rows[:1], 0.2), rows[:1])  # one sample has no spread
