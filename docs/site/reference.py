@@ -51,11 +51,11 @@ def reference_pages(root: Path) -> dict[str, str]:
 
 
 def names_page(title: str, names: Iterable[PublicName]) -> str:
-    """Return a page of docstrings, which mkdocstrings fills in."""
-    parts = [f"# {title}"]
-    for each in names:
-        parts.append(f"::: {each.module}.{each.name}")
-        parts.append(f"```python\nfrom {each.offered} import {each.name}\n```")
+    """Return a page with an index and a directive for each name; mkdocstrings fills these in."""
+    listed = list(names)
+    rows = ([f"[`{n.name}`][{n.module}.{n.name}]", f"`{n.offered}`"] for n in listed)
+    parts = [f"# {title}", _table(["name", "import it from"], rows).rstrip()]
+    parts += [f"::: {each.module}.{each.name}" for each in listed]
     return "\n\n".join(parts) + "\n"
 
 

@@ -53,10 +53,10 @@ def commands() -> list[tuple[str, list[str]]]:
 
 
 def test_every_command_and_its_keys_exist() -> None:
-    found = commands()
+    found, parser = commands(), make_parser()
     assert len(found) >= 8
     for page, words in found:
-        options = make_parser().parse_args(words)
+        options = parser.parse_args(words)
         if words[0] == "run":
             recipe = load_recipe(find_recipe(options.config))
             for method in options.methods or recipe.compare:
@@ -64,7 +64,7 @@ def test_every_command_and_its_keys_exist() -> None:
     text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
     inline = re.findall(r"`python -m benchmarks ([^`]+)`", text)
     for line in inline:
-        make_parser().parse_args(shlex.split(line))
+        parser.parse_args(shlex.split(line))
     assert len(inline) >= 1
 
 
@@ -88,7 +88,7 @@ def test_lambda_and_k(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_teacher() -> None:
     space = execute("docs/how-to/teacher.md", {})
-    assert space["plugin"].anchor == "initial"
+    assert space["plugin"].choice == "initial"
     assert [type(each).__name__ for each in space["plugins"]] == ["LDIFSPlugin", "FDAPlugin"]
 
 
@@ -144,7 +144,7 @@ def test_the_first_plugin(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_first_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run, board = [words for page, words in commands() if page.endswith("first-benchmark.md")][:2]
-    small = ["stream.sets=[textures]", "panel.sets=[colours]", "train.batch=256"]
+    small = ["stream.sets=[textures]", "panel.sets=[colours]", "train.steps=1"]
     small += ["panel.train=40", "panel.test=40"]
     assert run[0] == "run" and "--set" in run and board[0] == "board"
     for words in ([*run, *small], board):
