@@ -27,7 +27,7 @@ matrix:
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
-	@echo "Open build/site/index.html, or run: python -m http.server -d build/site"
+	@echo "To read and search it: $(BIN)/python -m http.server --directory build/site"
 
 $(VENV)/.docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

@@ -10,6 +10,7 @@ import yaml
 
 from avalanche_proxyfda import __version__
 from benchmarks.config import SEQUENCE
+from benchmarks.results.files import read_record
 from benchmarks.results.matrix import forgetting_first, mean_change
 from benchmarks.results.transfer import transfer
 from benchmarks.streams.concepts.data import COUNTS, EMBEDDED, PANEL, PANEL_TRAIN
@@ -65,6 +66,20 @@ def test_the_data_card_lists_the_embedded_sets() -> None:
     assert said is not None and tuple(map(int, said.groups())) == numbers
     taken = re.search(r"chooses ([\d ]+) of them", page)
     assert taken is not None and int(taken[1].replace(" ", "")) == sum(COUNTS.values())
+
+
+def test_the_page_on_forgetting_has_the_numbers_of_its_record() -> None:
+    page = (ROOT / "docs/learn/forgetting.md").read_text(encoding="utf-8")
+    record = read_record(ROOT / "docs/learn/forgetting-latin.json")
+    assert record.outcome is not None
+    before, after = record.outcome.panel
+    shares = re.findall(r"([\d.]+) %", page)
+    probes = [100 * moment.linear_probe["test"]["latin"] for moment in (before, after)]
+    kept = after.drift["latin"]["neighbors"]
+    assert kept is not None
+    assert list(map(float, shares)) == pytest.approx([*probes, 100 * kept], abs=0.51)
+    assert [f"{probe:.1f}" for probe in probes] == shares[:2]
+    assert record.config["stream"]["sets"] == ["digits", "cyrillic"]
 
 
 def test_the_citation_is_of_this_version() -> None:
