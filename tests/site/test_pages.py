@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import nn
 
 from benchmarks.__main__ import main, make_parser
 from benchmarks.config import find_recipe, load_recipe, parse_overrides
+from benchmarks.execution.executor import Done, Stepped, execute
+from benchmarks.execution.job import Job
 from benchmarks.streams.concepts import data
 from tests.plugins.toys import CLASSES, classic, same, strategy
 
@@ -29,7 +32,7 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def execute(page: str, space: dict[str, Any]) -> dict[str, Any]:
+def run_blocks(page: str, space: dict[str, Any]) -> dict[str, Any]:
     for code in blocks(page, "python"):
         exec(compile(code, page, "exec"), space)
     return space
@@ -42,7 +45,7 @@ def tower() -> nn.Sequential:
 
 def commands() -> list[tuple[str, list[str]]]:
     """Pages with the words of each command of the benchmarks after its name."""
-    found = []
+    found: list[tuple[str, list[str]]] = []
     for page in PAGES:
         for line in "".join(blocks(page, "sh")).splitlines():
             start, _, words = line.partition(" -m benchmarks ")
@@ -81,34 +84,34 @@ def test_every_page_with_code_has_a_test() -> None:
 
 
 def test_lambda_and_k(capsys: pytest.CaptureFixture[str]) -> None:
-    space = execute("docs/how-to/lambda-and-k.md", {})
+    space = run_blocks("docs/how-to/lambda-and-k.md", {})
     assert space["plugin"].num_neighbors == 24
     assert "fda weight (" in capsys.readouterr().out
 
 
 def test_teacher() -> None:
-    space = execute("docs/how-to/teacher.md", {})
+    space = run_blocks("docs/how-to/teacher.md", {})
     assert space["plugin"].choice == "initial"
     assert [type(each).__name__ for each in space["plugins"]] == ["LDIFSPlugin", "FDAPlugin"]
 
 
 def test_several_gpus_on_one_process() -> None:
     benchmark = classic()
-    space = execute("docs/how-to/several-gpus.md", {"model": tower(), "benchmark": benchmark})
+    space = run_blocks("docs/how-to/several-gpus.md", {"model": tower(), "benchmark": benchmark})
     assert space["strategy"].clock.train_exp_counter == len(benchmark.train_stream) == 2
 
 
 def test_resume_after_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     page, benchmark = "docs/how-to/after-a-crash.md", classic()
-    first = execute(page, {"strategy": strategy(tower()), "benchmark": benchmark})
-    again = execute(page, {"strategy": strategy(tower()), "benchmark": benchmark})
+    first = run_blocks(page, {"strategy": strategy(tower()), "benchmark": benchmark})
+    again = run_blocks(page, {"strategy": strategy(tower()), "benchmark": benchmark})
     assert first["resumed"] is None and again["resumed"].experiences == 2
     assert same(first["strategy"].model.state_dict(), again["strategy"].model.state_dict())
 
 
 def test_write_a_method() -> None:
-    space = execute("docs/how-to/write-a-method.md", {})
+    space = run_blocks("docs/how-to/write-a-method.md", {})
     trained = strategy(tower(), *space["plugins"])
     for experience in classic().train_stream:
         trained.train(experience, eval_streams=[])
@@ -124,25 +127,45 @@ def names_of(trained: Any) -> list[str]:
 
 @pytest.fixture
 def few_images(monkeypatch: pytest.MonkeyPatch) -> Any:
-    data.concept.cache_clear()
+    """Few images in the embedded sets, which no other test sees."""
+
+    def forget() -> None:
+        data.concept.cache_clear()
+        data.embedded_hash.cache_clear()
+
+    forget()
     monkeypatch.setattr(data, "COUNTS", {"train": 48, "validation": 20, "test": 40})
     monkeypatch.setattr(data, "PANEL_TRAIN", 104)
     yield
-    data.concept.cache_clear()
+    forget()
 
 
 @pytest.mark.usefixtures("few_images")
 def test_the_first_plugin(capsys: pytest.CaptureFixture[str]) -> None:
-    space = execute("docs/learn/first-plugin.md", {})
+    space = run_blocks("docs/learn/first-plugin.md", {})
     printed = capsys.readouterr().out
     assert any("Top1_Acc_Stream" in name for name in space["plain"])
     assert "Delta_LP/mean" in printed and " with LDIFS" in printed
     assert space["plain"].keys() == space["ldifs"].keys()
 
 
-@pytest.mark.usefixtures("quick_processes")
+class ThisProcess:
+    """An executor without processes of its own."""
+
+    parallel = 1
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def run(self, jobs: Sequence[Job], done: Done, stepped: Stepped) -> None:
+        for job in jobs:
+            done(job, execute(job))
+
+
+@pytest.mark.usefixtures("few_images")
 def test_the_first_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("benchmarks.commands.run.LocalExecutor", ThisProcess)
     run, board = [words for page, words in commands() if page.endswith("first-benchmark.md")][:2]
     small = ["stream.sets=[textures]", "panel.sets=[colours]", "train.steps=1"]
     small += ["panel.train=40", "panel.test=40"]
