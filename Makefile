@@ -1,5 +1,6 @@
 # make demo    sets everything up in $(VENV) and runs the main job
 # make test    sets everything up in $(VENV) and passes the tests
+# make docs    builds the docs site into build/site; warnings are errors
 # make venv    builds the environment alone (about 6.7 GB with torch as the registry gives it)
 VENV ?= .venv
 PYTHON ?= python3
@@ -10,7 +11,7 @@ READY := $(VENV)/.ready
 # A model as small as the demo's is several times faster on one thread a process.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test soak matrix venv lint format clean
+.PHONY: demo test soak matrix docs venv lint format clean
 
 demo: $(READY)
 	$(BIN)/python -m benchmarks demo
@@ -23,6 +24,14 @@ soak: $(READY)
 
 matrix:
 	$(PYTHON) .ci/matrix.py $(MATRIX)
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "To read and search it: $(BIN)/python -m http.server --directory build/site"
+
+$(VENV)/.docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from avalanche_proxyfda.models.text_features import text_features
 from avalanche_proxyfda.models.text_key import text_device
 
 TEMPLATES = ("a photo of a {}.", "an image of a {}.", "a drawing of a {}.", "a {}.")
+"""The usual prompts of a zero-shot head; ``{}`` is the place of the class name."""
 
 
 class TextHead(nn.Module):

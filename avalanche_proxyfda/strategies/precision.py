@@ -13,6 +13,7 @@ from torch import nn
 from avalanche_proxyfda.strategies.task_logits import logits_in_default_dtype
 
 Precision = Literal["float32", "bf16", "fp16"]
+"""Dtype of the forwards: all in float32, or under autocast in bfloat16 or float16."""
 DTYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 

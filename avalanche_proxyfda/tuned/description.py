@@ -10,7 +10,9 @@ from typing import Any
 from avalanche_proxyfda.tuned.layers import Layer
 
 WEIGHTS = "model.safetensors"
+"""Name of the file with the weights of a tuned model."""
 DESCRIPTION = "model.json"
+"""Name of the file that describes a tuned model."""
 FORMAT = 1
 
 

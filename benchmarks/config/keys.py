@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from avalanche_proxyfda._yaml import write_yaml
 from benchmarks.config.schema import Config
 
 
+@dataclass(frozen=True)
+class Key:
+    """A key of the configuration, or a part, which has keys of its own.
+
+    Attributes:
+        name: dotted name.
+        about: description; values that may be chosen come first.
+        default: default as YAML; None for a part.
+    """
+
+    name: str
+    about: str
+    default: str | None = None
+
+
 def keys_help() -> str:
     """Return all keys with their defaults for ``--help``, one line a key."""
-    return "\n".join(["keys, with their defaults:", *_lines(Config, "")])
+    lines = (
+        f"  {key.name}: {key.about}"
+        if key.default is None
+        else f"    {key.name} = {key.default}    {key.about}"
+        for key in described_keys()
+    )
+    return "\n".join(["keys, with their defaults:", *lines])
+
+
+def described_keys() -> Iterator[Key]:
+    """Yield all keys of a configuration and their parts, in order, each part before its keys."""
+    return _described(Config, "")
 
 
 def later_keys() -> dict[str, Any]:
@@ -23,20 +49,20 @@ def later_keys() -> dict[str, Any]:
     return dict(_marked(Config, ""))
 
 
-def _lines(kind: Any, path: str) -> Iterator[str]:
+def _described(kind: Any, path: str) -> Iterator[Key]:
     hints = get_type_hints(kind)
     for field in fields(kind):
         annotation = hints[field.name]
         nested = _nested(annotation)
         for each in nested:
-            yield f"  {path}{field.name}: {(each.__doc__ or '').splitlines()[0]}"
-            yield from _lines(each, f"{path}{field.name}.")
+            yield Key(f"{path}{field.name}", (each.__doc__ or "").splitlines()[0])
+            yield from _described(each, f"{path}{field.name}.")
         if nested:
             continue
         about = next((note.description for note in _notes(kind, field.name)), "")
         if get_origin(annotation) is Literal:
             about = f"{' | '.join(get_args(annotation))}  {about}".rstrip()
-        yield f"    {path}{field.name} = {_written(field)}    {about}"
+        yield Key(f"{path}{field.name}", about, _written(field))
 
 
 def _marked(kind: Any, path: str) -> Iterator[tuple[str, Any]]:

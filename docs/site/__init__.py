@@ -1,0 +1,1 @@
+"""What MkDocs needs beside the pages: links out of ``docs``, reference pages, formulas."""

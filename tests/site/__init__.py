@@ -1,0 +1,1 @@
+"""The docs site: its reference, its links, its pages and their prose."""
