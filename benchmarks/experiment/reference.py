@@ -24,7 +24,7 @@ from avalanche_proxyfda.data.reference_texts import (
 from avalanche_proxyfda.models import Backbone
 from avalanche_proxyfda.models.text_tokens import text_tokens
 from avalanche_proxyfda.models.text_tower import TextTower, find_text_tower
-from avalanche_proxyfda.plugins.base.reference_texts import context_of, encoded
+from avalanche_proxyfda.plugins.base.reference_texts import context_of, padded
 from avalanche_proxyfda.streams.files.images import list_hash
 from benchmarks.config import Config
 from benchmarks.results.record import ReferenceData as About
@@ -127,7 +127,7 @@ def _texts(
         return tokens, digest
     tower.eval()
     with torch.no_grad():
-        parts = [encoded(tower, part) for part in tokens.split(_TEXTS_AT_ONCE)]
+        parts = [tower(padded(tower, part)) for part in tokens.split(_TEXTS_AT_ONCE)]
     return torch.cat(parts), digest
 
 

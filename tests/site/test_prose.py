@@ -10,9 +10,12 @@ import pytest
 from tests.site.prose import Paragraph, grade, median_sentence, paragraphs, sentences, syllables
 
 ROOT = Path(__file__).parents[2]
-EASY = tuple(
-    f"docs/learn/{name}.md"
-    for name in ("index", "forgetting", "first-plugin", "first-benchmark", "reading-the-board")
+EASY = (
+    "README.md",
+    *(
+        f"docs/learn/{name}.md"
+        for name in ("index", "forgetting", "first-plugin", "first-benchmark", "reading-the-board")
+    ),
 )
 """Pages that a newcomer reads first: their grade is bounded too."""
 PLAIN = (
