@@ -16,7 +16,7 @@ from benchmarks.results.scores import forgetting_first, outcome_of
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("folder", ["board", "ablations"])
+@pytest.mark.parametrize("folder", ["board", "ablations", "concepts_mtil"])
 def test_it_is_what_its_records_give(folder: str) -> None:
     made = board_of(collect([DOCS / folder / "records"]))
     again = f"python -m benchmarks board docs/{folder}/records --out docs/{folder}"
@@ -31,7 +31,11 @@ def test_it_is_what_its_records_give(folder: str) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "matrix", "count"),
-    [("board", "concepts.yaml", 130), ("ablations", "ablations.yaml", 42)],
+    [
+        ("board", "concepts.yaml", 130),
+        ("ablations", "ablations.yaml", 42),
+        ("concepts_mtil", "concepts_mtil_chosen.yaml", 190),
+    ],
 )
 def test_it_holds_every_run_of_the_study(folder: str, matrix: str, count: int) -> None:
     found = collect([DOCS / folder / "records"])
