@@ -13,7 +13,33 @@ import pytest
 # tests that compare bits of two processes need as many threads in both, and small models need one
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+LONG = frozenset(
+    f"tests/{name}.py"
+    for name in (
+        "benchmarks/commands/test_demo",
+        "benchmarks/commands/test_run",
+        "benchmarks/execution/test_ray",
+        "benchmarks/execution/test_stopped_command",
+        "benchmarks/experiment/test_numerics",
+        "distributed/test_torchrun",
+        "house/test_extending",
+        "second_device/test_second_device",
+        "test_readme",
+    )
+)
+"""Files with a few long tests, most of which wait for processes."""
 PRELOADED = ["benchmarks.execution.executor", "timm", "open_clip"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the order of the collection; pytest-xdist would end with the files of few tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files, so that no worker waits for them at the end."""
+    items.sort(key=lambda item: item.location[0] not in LONG)
 
 
 @pytest.fixture(scope="session")
