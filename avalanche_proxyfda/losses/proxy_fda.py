@@ -225,7 +225,7 @@ class ProxyFDALoss(GraphLoss):
             projections: [B, 44], see :meth:`ProxyGenerator.encode`.
             graph: the teacher's graph of C queries.
             neighbor: [C, B] bool, True for the neighbours of the query.
-            dtype: of the features.
+            dtype: type of the features.
         """
         similarity, counts = graph.similarity.to(dtype), self.counts(graph.itself.shape[1])
         attention = self.generator.attention(projections)

@@ -42,7 +42,7 @@ class FirstStep(SupervisedPlugin[Any]):
     """Logits of the training data in eval mode, before anything is learnt.
 
     Attributes:
-        logits: of each experience, [N, C].
+        logits: logits of each experience, [N, C].
         accuracy: among the classes of the experience.
         fitted: accuracy of the probe of an experience with one task, if ``own`` is given.
     """
