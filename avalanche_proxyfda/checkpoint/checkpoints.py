@@ -42,7 +42,7 @@ def save(strategy: Strategy, folder: Path | str, extra: Any = None, identity: st
         extra: plain data and tensors of the caller.
         identity: name of the configuration; :func:`load` refuses another one.
 
-    Of several ranks, all must call this function, and rank 0 writes.
+    All ranks must call this function, and rank 0 writes.
 
     Returns:
         Path of the latest checkpoint.
