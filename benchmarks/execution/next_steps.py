@@ -37,7 +37,7 @@ def next_steps(jobs: Sequence[Job], records: Sequence[Record]) -> list[str]:
 def _best(jobs: Sequence[Job], records: Sequence[Record]) -> tuple[Job, str] | None:
     """The job that validation data choose, and the reason; without such data the last job.
 
-    Of a tie, the method that comes first wins, and the weaker strength within a method.
+    In a tie the method that comes first wins, and within a method the weaker strength.
     """
     by_run = {record.run_id: record for record in records if record.status == "finished"}
     ended = [job for job in jobs if job.config.identity in by_run]

@@ -61,7 +61,7 @@ def load_data(config: Config, backbone: Backbone) -> Data:
 def _key(config: Config) -> bytes:
     """Everything of a configuration that its data depend on, which the trained towers are not.
 
-    Of the head, the words for X-TAIL's classes count: classes of the same words are one.
+    The head's words for X-TAIL's classes count too: classes with the same words are one.
     """
     content, where = plain(config), config.where
     backbone = {key: value for key, value in content["backbone"].items() if key != "train"}

@@ -26,7 +26,7 @@ def load(
 ) -> DataSet:
     """Load a data set by name.
 
-    What is left out, or never tested, is a
+    A file that is left out, or a class without test images, gives a
     :class:`~avalanche_proxyfda.streams.files.left_out.LeftOutWarning` with its remedy.
 
     Args:

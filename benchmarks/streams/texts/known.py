@@ -60,7 +60,8 @@ def known_templates(name: str) -> tuple[str, ...]:
         ImportError: if clip-benchmark is not installed.
         ValueError: if the data set has no entry.
     """
-    return shipped_templates()[_entry(name).key]
+    entry = _entry(name)  # first: a set without an entry needs no clip-benchmark
+    return shipped_templates()[entry.key]
 
 
 def _entry(name: str) -> Entry:

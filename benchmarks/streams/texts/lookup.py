@@ -18,7 +18,7 @@ from benchmarks.streams.words import NoWordsError, words_of
 def texts_of(config: Config, name: str, labels: Sequence[str]) -> SetTexts:
     """Return the class words, in order of label, and the prompts of one data set.
 
-    What ``head.words`` gives for the data set comes first. The rest is clip-benchmark's for
+    The entries of ``head.words`` come first. The rest is clip-benchmark's for
     ``head.prompts=per-set``. For ``shared`` it is the labels' own names and ``head.templates``.
 
     Args:

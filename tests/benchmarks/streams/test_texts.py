@@ -208,6 +208,9 @@ def test_without_clip_benchmark_the_remedy_is_said(
     monkeypatch.setattr(shipped, "distribution", absent)
     with pytest.raises(ImportError, match=r"extra 'mtil', or run `pip install --no-deps clip-"):
         known_texts("DTD", labels_of("DTD"))
+    for ask in (known_templates, lambda name: known_words(name, ["a"])):
+        with pytest.raises(ValueError, match=r"folder:photo: clip-benchmark has no prompts"):
+            ask("folder:photo")
 
     class Installed:
         def locate_file(self, file: str) -> Path:
