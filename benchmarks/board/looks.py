@@ -1,7 +1,7 @@
 """The look of each method: classes and colours on the page, colours and markers in figures.
 
 Each call reads ``benchmarks/methods/registry.py``. A method that the registry does not have is
-grey.
+grey. A combination of methods has the colour of its method and the marker of its last companion.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from benchmarks.methods import registry
+from benchmarks.methods.combined import parts_of
 
 
 class Look(NamedTuple):
@@ -33,19 +34,21 @@ UNKNOWN = Look("#57606a", "o")
 
 def look_of(method: str) -> Look:
     """Return colour and marker of a method in figures."""
-    if method not in registry.METHODS:
+    first, *_, last = (*parts_of(method),) * 2
+    if not {first, last} <= set(registry.METHODS):
         return UNKNOWN
-    known = registry.METHODS[method]
-    return Look(known.colour, known.marker)
+    return Look(registry.METHODS[first].colour, registry.METHODS[last].marker)
 
 
 def class_of(method: str) -> str:
     """Return the classes that give a method its colour on the page.
 
     Every method has the class ``own``. A method of the registry has a second class: its name, in
-    which characters other than ``a-z``, ``0-9`` and ``-`` are written as ``_`` and their code.
+    which characters other than ``a-z``, ``0-9`` and ``-`` are written as ``_`` and their code. A
+    combination has the second class of its method.
     """
-    return f"own {_class(method)}" if method in registry.METHODS else "own"
+    first = parts_of(method)[0]
+    return f"own {_class(first)}" if first in registry.METHODS else "own"
 
 
 def _class(method: str) -> str:

@@ -80,12 +80,17 @@ def _trained_otherwise(row: Row, base: Row | None) -> str:
 
 def _stale(row: Row, current: Mapping[str, int]) -> str:
     """Return a sentence if a row ran with an older version of its method; else nothing."""
-    now = current.get(row.method)
-    others = sorted({r.how.code.version for r in row.finished} - {now})
-    if now is None or not others:
-        return ""
-    versions = ", ".join(map(str, others))
-    return (
-        f"Run with version {versions} of the method, which is version {now} now: a version is "
-        "raised when the method's numbers change. Run it again."
-    )
+    ran: dict[str, set[int]] = {}
+    for record in row.finished:
+        for method, version in record.method_versions.items():
+            ran.setdefault(method, set()).add(version)
+    for method, versions in ran.items():
+        now, several = current.get(method), len(ran) > 1
+        others = ", ".join(map(str, sorted(versions - {now})))
+        if now is not None and others:
+            return (
+                f"Run with version {others} of {method if several else 'the method'}, which is "
+                f"version {now} now: a version is raised when the method's numbers change. Run it "
+                "again."
+            )
+    return ""

@@ -32,6 +32,7 @@ from benchmarks.board.words import (
     verdict,
 )
 from benchmarks.methods import registry
+from benchmarks.methods.combined import about_of, parts_of
 from benchmarks.results.files import sealed
 from benchmarks.results.identity import canonical
 from benchmarks.results.record import Record
@@ -53,6 +54,7 @@ def page(board: Board) -> str:
     rows = [entry.row for c in board.comparisons for entry in c.entries]
     known = [method for method in registry.METHODS if any(row.method == method for row in rows)]
     others = sorted({row.method for row in rows} - set(known))
+    used = dict.fromkeys(parts_of(method)[0] for method in known + others)
     shown = [c for c in COLUMNS if any(_any(c, part) for part in board.comparisons)]
     return environment.get_template("page.html").render(
         board=board,
@@ -61,11 +63,11 @@ def page(board: Board) -> str:
         streams=sorted({c.stream for c in board.comparisons}),
         backbones=sorted({c.backbone for c in board.comparisons}),
         methods=known + others,
-        abouts={method: registry.METHODS[method].about for method in known},
+        abouts={method: about_of(method) for method in known + others if about_of(method)},
         units={unit: unit_name(unit) for unit in get_args(Unit)},
         class_of=class_of,
         css=Markup((_ASSETS / "page.css").read_text(encoding="utf-8")),
-        looks=style(known),
+        looks=style(used),
         script=Markup(script),
         script_hash=Markup("'sha256-{}'").format(
             base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -181,7 +183,7 @@ def _kinds(verdict: str, column: Column) -> str:
 
 
 def _about(method: str) -> str:
-    return registry.METHODS[method].about if method in registry.METHODS else ""
+    return about_of(method)
 
 
 def _run(entry: Entry, record: Record) -> dict[str, Any]:

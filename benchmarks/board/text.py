@@ -20,6 +20,7 @@ from benchmarks.board.words import (
     verdict,
     with_spread,
 )
+from benchmarks.methods.combined import combined_name, combined_strength
 from benchmarks.results.record import Record
 from benchmarks.results.scores import OPTIONAL, SCORES
 
@@ -164,7 +165,7 @@ def rows_csv(board: Board) -> str:
                 sum(c.test),
                 min((*c.test, *c.panel_test), default=None),
                 e.row.method,
-                e.row.strength,
+                e.row.strength_text if e.row.companions else e.row.strength,
                 ", ".join(f"{k}={v}" for k, v in e.distinct.items()),
                 e.row.setting,
                 e.row.chosen,
@@ -224,13 +225,14 @@ def runs_csv(board: Board) -> str:
 def _run_line(
     record: Record, stream: str, agreeing: int, values: Sequence[float | None]
 ) -> list[object]:
+    strength, companions = record.config["strength"], record.config.get("companions", {})
     return [
         record.run_id,
         record.status,
         stream,
         record.config["backbone"]["name"],
-        record.config["method"],
-        record.config["strength"],
+        combined_name(record.config["method"], companions),
+        combined_strength(strength, companions) if companions else strength,
         record.config["seed"],
         agreeing if record.status == "finished" else 0,
         record.stream.split_sha256 if record.stream else None,

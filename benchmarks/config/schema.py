@@ -33,6 +33,7 @@ from benchmarks.config.parts import (
 )
 from benchmarks.config.streams import AnyStream, Concepts
 from benchmarks.config.words import read_words, with_set_names
+from benchmarks.methods.combined import check_companions, combined_name
 from benchmarks.methods.registry import (
     METHODS,
     Strength,
@@ -70,6 +71,10 @@ class Config:
     options: Annotated[dict[str, Any], key("further arguments of the method's plugin")] = Field(
         default_factory=dict
     )
+    companions: Annotated[
+        dict[str, _Strength],
+        key("λ of further methods whose terms are added, as {ldifs: 300}", since_records=False),
+    ] = Field(default_factory=dict)
     reference: Annotated[
         Literal["previous", "initial", "averaged"],
         key("model of the teacher or the anchor; averaged: of a teacher alone"),
@@ -90,6 +95,7 @@ class Config:
                 f"strength={self.strength}: {self.method} "
                 + (needed_strength(self.method) if known.knob else "has none; " + with_strength())
             )
+        check_companions(self.method, self.companions)
         if self.method == "lp-ft" and self.head.kind != "probe":
             raise ValueError(f"head.kind={self.head.kind!r}: lp-ft begins with a probe")
         check_optimizer(self.train)
@@ -126,11 +132,17 @@ class Config:
 
     @property
     def about(self) -> str:
-        """Method and strength, for people."""
+        """Methods and strengths, for people."""
         knob = METHODS[self.method].knob
         if knob is None or self.strength is None:
             return self.method
-        return f"{self.method}, {knob} = {strength_text(self.strength)}"
+        added = (f"{name} = {strength_text(self.companions[name])}" for name in self.companions)
+        return ", ".join([f"{self.method}, {knob} = {strength_text(self.strength)}", *added])
+
+    @property
+    def methods_name(self) -> str:
+        """Name of the method, or of the combination of methods."""
+        return combined_name(self.method, self.companions)
 
     @property
     def trains_tower(self) -> bool:

@@ -34,6 +34,10 @@ class Concepts:
         Order,
         key("null: as sets; I or II of concepts-mtil, cyclic-K, or a list", since_records=False),
     ] = None
+    train_images: Annotated[
+        int | None,
+        key("training images of each learnt set; null: 800, or 500", since_records=False, ge=50),
+    ] = None
 
     def __post_init__(self) -> None:
         _ = self.learnt

@@ -128,7 +128,7 @@ class Display:
 
 
 def _group(job: Job) -> tuple[str, str]:
-    return job.folder.name, job.config.method
+    return job.folder.name, job.config.methods_name
 
 
 def spoken(seconds: float) -> str:

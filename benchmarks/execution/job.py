@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.config import Config
-from benchmarks.methods.registry import version_of
+from benchmarks.methods.combined import versions_of
 from benchmarks.results.files import RefusedRecordError, read_record
 from benchmarks.results.record import Record, Selection
 from benchmarks.results.splits import same_split
@@ -92,8 +92,7 @@ class Job:
             return f"refused: {error}"
         if record is None:
             return "absent"
-        if record.status == "finished" and record.how.code.version != version_of(
-            self.config.method
-        ):
+        now = versions_of(self.config.method, self.config.companions)
+        if record.status == "finished" and record.method_versions != now:
             return "stale"
         return record.status

@@ -51,12 +51,12 @@ def _best(jobs: Sequence[Job], records: Sequence[Record]) -> tuple[Job, str] | N
 
 
 def _weakest_first(jobs: Sequence[Job]) -> list[Job]:
-    order = list(dict.fromkeys(job.config.method for job in jobs))
+    order = list(dict.fromkeys(job.config.methods_name for job in jobs))
 
     def place(job: Job) -> tuple[int, float]:
         given = job.config.strength
         strength = math.inf if isinstance(given, str) else given or 0.0
         weakens = METHODS[job.config.method].weakens
-        return order.index(job.config.method), -strength if weakens else strength
+        return order.index(job.config.methods_name), -strength if weakens else strength
 
     return sorted(jobs, key=place)

@@ -50,7 +50,11 @@ def provenance(config: Config, device: torch.device | None, jobs: int = 1) -> Ho
     return How(
         config=hidden(content),
         command=tuple(scrubbed(word, content) for word in command(sys.argv)),
-        code=Code(**code(), method_version=METHODS[config.method].version),
+        code=Code(
+            **code(),
+            method_version=METHODS[config.method].version,
+            companion_versions={name: METHODS[name].version for name in config.companions},
+        ),
         versions=versions(),
         machine=Machine(
             processor=processor(),

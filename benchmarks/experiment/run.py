@@ -28,8 +28,8 @@ from benchmarks.experiment.ranks import is_main
 from benchmarks.experiment.record import Trained, record_of, state_hash
 from benchmarks.experiment.strategy import build_strategy
 from benchmarks.experiment.training import StepTimer
+from benchmarks.methods.combined import versions_of
 from benchmarks.methods.plugins import plugins_of
-from benchmarks.methods.registry import METHODS
 from benchmarks.results.record import Record, Selection
 
 
@@ -198,7 +198,8 @@ def _checkpoints(
     """The run's checkpoints; None without a folder."""
     if folder is None:
         return None
-    where, version = config.where, METHODS[config.method].version
+    where = config.where
+    versions = versions_of(config.method, config.companions).values()
     images = {"the images of the stream": prepared.stream.summary["split_sha256"]}
     if prepared.reference is not None:
         images["the reference images"] = prepared.reference.about.images_sha256
@@ -208,6 +209,6 @@ def _checkpoints(
         folder,
         where.checkpoint_steps,
         where.checkpoint_minutes,
-        identity=f"{config.identity}:{version}",
+        identity=f"{config.identity}:{'+'.join(map(str, versions))}",
         data=images,
     )

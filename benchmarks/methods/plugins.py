@@ -158,11 +158,12 @@ def uses_reference(config: Config) -> bool:
 
 
 def plugins_of(config: Config, reference: ReferenceData | None = None) -> list[Any]:
-    """Return the plugin of a run in a list, which is empty for a method without a plugin.
+    """Return the plugins of a run: the method's, and one for each companion.
 
-    Every method learns from the batches that ``train`` describes. A plugin with the option
-    ``hard_class_batches`` gets the sizes of balanced batches; shuffled batches turn the option
-    off.
+    The list is empty for a method without a plugin. Every method learns from the batches that
+    ``train`` describes. A plugin with the option ``hard_class_batches`` gets the sizes of balanced
+    batches; shuffled batches turn the option off. Companions leave the batches as they are, and
+    share the method's reference and cache.
 
     Args:
         config: configuration of the run.
@@ -191,7 +192,30 @@ def plugins_of(config: Config, reference: ReferenceData | None = None) -> list[A
         options["reference_data"] = _ANY_REFERENCE if reference is None else reference
     else:
         options.pop("reference_data", None)
-    return make_plugins(config.method, config.strength, config.reference, config.seed, options)
+    made = make_plugins(config.method, config.strength, config.reference, config.seed, options)
+    return made + [_companion(config, name) for name in sorted(config.companions)]
+
+
+def _companion(config: Config, method: str) -> Any:
+    """Return the plugin of a companion.
+
+    Raises:
+        ValueError: if it has no term on the features of training batches.
+    """
+    names = arguments_of(method)
+    if "auto_weight" not in names or needs_reference(method):
+        fit = [n for n in METHODS if "auto_weight" in arguments_of(n) and not needs_reference(n)]
+        raise ValueError(
+            f"companions.{method}: {method} has no term on the features of training batches, which "
+            f"a companion adds; these have one: {', '.join(fit)}"
+        )
+    options: dict[str, Any] = {
+        "teacher_cache": config.where.teacher_cache,
+        "cache_dir": config.where.cache_dir,
+    }
+    options |= {"hard_class_batches": False} if "hard_class_batches" in names else {}
+    strength = config.companions[method]
+    return make_plugins(method, strength, config.reference, config.seed, options)[0]
 
 
 def checked(config: Config, source: str) -> Config:

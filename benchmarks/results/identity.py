@@ -41,13 +41,15 @@ LATER_KEYS: Mapping[str, Any] = {
     "reference_data.batch": 64,
     "reference_data.seed": 0,
     "stream.order": None,
+    "stream.train_images": None,
+    "companions": {},
 }
 """Keys that are younger than the first records, with their defaults in JSON's types.
 
 Each default gives the numbers that runs gave before the key existed. The schema marks the same
 keys with ``since_records=False``.
 """
-LATER_PARTS = ("reference_data",)
+LATER_PARTS = ("reference_data", "companions")
 """Parts that are younger than the first records; an identity leaves out an empty one."""
 UNRESOLVED: Mapping[str, Any] = {"train.precision": "auto"}
 """Values that a run replaces before it begins; until then they stand for the default."""
@@ -98,7 +100,10 @@ def is_run_id(run_id: str, config: Mapping[str, Any]) -> bool:
 
 
 def label_of(config: Mapping[str, Any], run_id: str) -> str:
-    """Return a file name for a run: method, strength, seed, and the first 8 digits of its id."""
-    strength = config["strength"]
-    suffix = "" if strength is None else f"-{strength_text(strength)}"
-    return f"{config['method']}{suffix}-seed{config['seed']}-{run_id[:8]}"
+    """Return a file name for a run: methods, strengths, seed, and 8 digits of its id."""
+    strengths = {config["method"]: config["strength"], **config.get("companions", {})}
+    parts = (
+        name if strength is None else f"{name}-{strength_text(strength)}"
+        for name, strength in strengths.items()
+    )
+    return f"{'+'.join(parts)}-seed{config['seed']}-{run_id[:8]}"

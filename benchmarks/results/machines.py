@@ -60,6 +60,7 @@ def code_changes(then: How, now: How) -> list[str]:
     """Return the differences of the code that may explain other numbers."""
     pairs = (
         ("version of the method", then.code.version, now.code.version),
+        ("versions of the companions", then.code.companion_versions, now.code.companion_versions),
         ("version of this package", then.versions.get(_OWN), now.versions.get(_OWN)),
         ("commit", _commit(then), _commit(now)),
     )

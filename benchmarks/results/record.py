@@ -72,6 +72,10 @@ class Code:
             "version 1",
         ),
     ] = None
+    companion_versions: Annotated[
+        dict[str, int],
+        Field(description="versions of the methods whose terms were added, by method"),
+    ] = Field(default_factory=dict)
     method_sha256: Annotated[
         Sha256 | None, Field(description="hash of the method's sources, if method_version is null")
     ] = None
@@ -276,6 +280,12 @@ class Record:
         ReferenceData | None, Field(description="null: the method uses none")
     ] = None
 
+    @property
+    def method_versions(self) -> dict[str, int]:
+        """Versions of the run's methods, by method."""
+        code = self.how.code
+        return {str(self.how.config["method"]): code.version, **code.companion_versions}
+
     def __post_init__(self) -> None:
         absent = [key for key in _NEEDED if key not in self.how.config]
         if absent:
@@ -329,7 +339,9 @@ ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)
 def plain(record: Record) -> dict[str, Any]:
     """Return the record as JSON's types, without the parts that an older record lacks."""
     content: dict[str, Any] = ADAPTER.dump_python(record, mode="json")
-    machine = content["how"]["machine"]
+    code, machine = content["how"]["code"], content["how"]["machine"]
+    if not code["companion_versions"]:
+        del code["companion_versions"]
     if machine["cpu"] is None:
         del machine["cpu"]
     if content["reference_data"] is None:

@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from benchmarks.methods import registry
-from benchmarks.methods.registry import Strength, place_of, strength_text
+from benchmarks.methods.combined import Companions, combined_name, combined_strength, parts_of
+from benchmarks.methods.registry import Strength, place_of
 from benchmarks.results.groups import joined
 from benchmarks.results.identity import canonical, identifying, without_defaults
 from benchmarks.results.places import title_of
@@ -20,7 +21,7 @@ from benchmarks.results.record import Record
 from benchmarks.results.scores import scores_of
 
 Identity = tuple[str | None, tuple[str, ...], str | None]
-_NAMED = ("method", "strength", "seed", "where")
+_NAMED = ("method", "strength", "companions", "seed", "where")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +44,14 @@ class Row:
 
     @property
     def method(self) -> str:
-        """Name of the method."""
-        return str(self.config["method"])
+        """Name of the method, or of the combination of methods."""
+        return combined_name(str(self.config["method"]), self.companions)
+
+    @property
+    def companions(self) -> Companions:
+        """Strengths of the methods whose terms were added, by method."""
+        companions: Companions = self.config.get("companions", {})
+        return companions
 
     @property
     def strength(self) -> Strength | None:
@@ -59,8 +66,8 @@ class Row:
 
     @property
     def strength_text(self) -> str:
-        """The strength to read; empty for a method without one."""
-        return "" if self.strength is None else strength_text(self.strength)
+        """The strengths to read; empty for a method without one."""
+        return combined_strength(self.strength, self.companions)
 
     @cached_property
     def by_run(self) -> dict[str, dict[str, float | None]]:
@@ -200,7 +207,8 @@ def comparisons_of(rows: Iterable[Row]) -> list[list[Row]]:
 def _place(row: Row) -> tuple[Any, ...]:
     strength = -1.0 if row.strength is None else row.strength
     strength = math.inf if isinstance(strength, str) else strength  # auto comes last
-    return place_of(row.method), row.method, strength, row.setting
+    added = [str(value) for value in row.companions.values()]
+    return place_of(parts_of(row.method)[0]), row.method, strength, added, row.setting
 
 
 def _chosen(rows: Sequence[Row]) -> set[str]:
@@ -231,7 +239,7 @@ def _chosen(rows: Sequence[Row]) -> set[str]:
 def leaves(config: dict[str, Any]) -> dict[str, str]:
     """Return a configuration's values by dotted key, as text.
 
-    Method, strength, seed and ``where`` are left out.
+    Methods, strengths, seed and ``where`` are left out.
     """
     texts: dict[str, str] = {}
 

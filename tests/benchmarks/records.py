@@ -76,7 +76,12 @@ def finished(
         how=How(
             plain(config),
             ("benchmarks", "run"),
-            Code("0" * 40, False, version or METHODS[config.method].version),
+            Code(
+                "0" * 40,
+                False,
+                version or METHODS[config.method].version,
+                {name: METHODS[name].version for name in config.companions},
+            ),
             {"python": "3.11", "torch": "2.15.0"},
             Machine(machine, 2, 1, 1, "cpu", 0, "float32", {"algorithms": False}),
         ),

@@ -130,7 +130,7 @@ def few_images(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Few images in the embedded sets, which no other test sees."""
 
     def forget() -> None:
-        data.concept.cache_clear()
+        data._concept.cache_clear()
         data.embedded_hash.cache_clear()
 
     forget()

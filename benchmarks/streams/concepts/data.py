@@ -60,19 +60,30 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         return self.images[index], self.targets[index]
 
 
-@cache
-def concept(name: str, split: Split) -> ImageSet:
+def concept(name: str, split: Split, train_images: int | None = None) -> ImageSet:
     """One split of the data set ``name``; the splits share no image.
 
+    Args:
+        name: one of :data:`EMBEDDED`.
+        split: one of :data:`SPLITS`.
+        train_images: size of the split ``"train"``; None takes the usual one. Another size gives
+            other drawings.
+
     Raises:
-        ValueError: if the name or the split is unknown.
+        ValueError: if the name or the split is unknown, or more digits are asked for than there
+            are.
     """
     if split not in COUNTS:
         raise ValueError(f"split={split!r} is unknown; choose one of {tuple(COUNTS)}")
+    return _concept(name, split, train_images if split == "train" else None)
+
+
+@cache
+def _concept(name: str, split: Split, asked: int | None) -> ImageSet:
     if name == "digits":
-        pixels, labels = _digits(split)
+        pixels, labels = _digits(split, asked)
     elif name in KINDS:
-        pixels, labels = _drawn(name, split)
+        pixels, labels = _drawn(name, split, asked)
     else:
         near = nearest(name, EMBEDDED, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -82,20 +93,20 @@ def concept(name: str, split: Split) -> ImageSet:
 
 
 @cache
-def embedded_hash(name: str) -> str:
+def embedded_hash(name: str, train_images: int | None = None) -> str:
     """Identity of an embedded data set: a hash over its labels.
 
     Pixels do not count: they are drawn, and their last bit differs between machines.
     """
-    return list_hash(
-        [f"{s} {k} {y}" for s in SPLITS for k, y in enumerate(concept(name, s).targets)]
-    )
+    parts = {split: concept(name, split, train_images) for split in SPLITS}
+    return list_hash([f"{s} {k} {y}" for s in SPLITS for k, y in enumerate(parts[s].targets)])
 
 
-def _drawn(name: str, split: Split) -> tuple[NDArray[np.uint8], list[int]]:
+def _drawn(name: str, split: Split, asked: int | None) -> tuple[NDArray[np.uint8], list[int]]:
     rng = np.random.default_rng((20260, _PART[split], KINDS.index(name)))
     classes = len(class_names(name))
-    count = PANEL_TRAIN if name in PANEL and split == "train" else COUNTS[split]
+    usual = PANEL_TRAIN if name in PANEL and split == "train" else COUNTS[split]
+    count = usual if asked is None else asked
     labels = [int(k) for k in rng.permutation(np.arange(count) % classes)]
     pictures = [draw(name, label, rng).pixels for label in labels]
     if name in SEQUENCE:
@@ -103,11 +114,17 @@ def _drawn(name: str, split: Split) -> tuple[NDArray[np.uint8], list[int]]:
     return np.stack(pictures), labels
 
 
-def _digits(split: Split) -> tuple[NDArray[np.uint8], list[int]]:
+def _digits(split: Split, asked: int | None) -> tuple[NDArray[np.uint8], list[int]]:
+    count = COUNTS[split] if asked is None else asked
+    if count > COUNTS[split]:
+        raise ValueError(
+            f"stream.train_images={count}: digits are handwritten, and there are {COUNTS[split]} "
+            "of them to train on; lower the number, or leave digits out of stream.sets"
+        )
     bundle: Any = load_digits()
     order = np.random.default_rng(20260).permutation(len(bundle.target))
     start = sum(COUNTS[s] for s in ("train", "validation") if _PART[s] < _PART[split])
-    rows = order[start : start + COUNTS[split]]
+    rows = order[start : start + count]
     pixels = []
     for image in bundle.images[rows]:
         grey = Image.fromarray((image * 15.9375).astype(np.uint8))
@@ -116,15 +133,20 @@ def _digits(split: Split) -> tuple[NDArray[np.uint8], list[int]]:
     return np.stack(pixels), [int(k) for k in bundle.target[rows]]
 
 
-def concepts(evaluate_on: Split = "test", sequence: tuple[str, ...] = SEQUENCE) -> Any:
+def concepts(
+    evaluate_on: Split = "test",
+    sequence: tuple[str, ...] = SEQUENCE,
+    train_images: int | None = None,
+) -> Any:
     """Build an Avalanche benchmark with one experience and one task for each data set.
 
     Args:
         evaluate_on: split of the test stream; ``"validation"`` for choosing settings.
         sequence: names of data sets, in the order of learning.
+        train_images: training images of each data set; None takes the usual number.
 
     Raises:
-        ValueError: if a name is unknown.
+        ValueError: if a name is unknown, or more digits are asked for than there are.
     """
     from avalanche.benchmarks import (
         benchmark_from_datasets,
@@ -134,7 +156,8 @@ def concepts(evaluate_on: Split = "test", sequence: tuple[str, ...] = SEQUENCE) 
     from avalanche.benchmarks.utils import as_classification_dataset
 
     def stream(split: Split) -> list[Any]:
-        return [as_classification_dataset(concept(name, split)) for name in sequence]
+        sets = [concept(name, split, train_images) for name in sequence]
+        return [as_classification_dataset(each) for each in sets]
 
     plain = benchmark_from_datasets(train=stream("train"), test=stream(evaluate_on))
     return with_classes_timeline(task_incremental_benchmark(plain))

@@ -13,7 +13,8 @@ def build(config: Config, views: Views) -> Stream:
     """Build the stream; the data sets hold inputs of tiny-clip, so ``views`` are not used.
 
     Raises:
-        ValueError: if the backbone is not tiny-clip.
+        ValueError: if the backbone is not tiny-clip, or there are fewer digits than
+            ``stream.train_images``.
     """
     assert isinstance(config.stream, Concepts)
     if config.backbone.name != "tiny-clip":
@@ -26,17 +27,18 @@ def build(config: Config, views: Views) -> Stream:
             f"train.pipeline={config.train.pipeline!r}: the concepts stream holds inputs of the "
             "model and no images; set train.pipeline=pil"
         )
-    names = config.stream.learnt
-    tested, validated = concepts("test", names), concepts("validation", names)
-    classes = tuple(concept(name, "train").classes for name in names)
-    hashes = [f"{name} {embedded_hash(name)}" for name in dict.fromkeys(names)]
+    names, count = config.stream.learnt, config.stream.train_images
+    tested, validated = concepts("test", names, count), concepts("validation", names, count)
+    sources = tuple({split: concept(name, split, count) for split in SPLITS} for name in names)
+    classes = tuple(parts["train"].classes for parts in sources)
+    hashes = [f"{name} {embedded_hash(name, count)}" for name in dict.fromkeys(names)]
     summary = {
         "stream": "concepts",
         "split_sha256": list_hash(hashes),
         "sets": [
             {"name": name, "classes": len(words), "splits": "drawn from disjoint seeds"}
-            | {split: len(concept(name, split)) for split in SPLITS}
-            for name, words in zip(names, classes, strict=True)
+            | {split: len(data) for split, data in parts.items()}
+            for name, words, parts in zip(names, classes, sources, strict=True)
         ],
     }
     return Stream(
@@ -48,7 +50,7 @@ def build(config: Config, views: Views) -> Stream:
         grows=False,
         names=names,
         summary=summary,
-        sources=tuple({split: concept(name, split) for split in SPLITS} for name in names),
+        sources=sources,
     )
 
 

@@ -124,7 +124,7 @@ def test_the_demo_keeps_no_record_of_other_images(
     words = ["demo", "--out", str(tmp_path), "--chosen", "--methods", "lp-ft", *sets]
     monkeypatch.setattr("sys.argv", ["benchmarks", *words])
     assert program.main() == program.main() == 0 and len(instant.ran) == 1
-    monkeypatch.setattr(concepts, "embedded_hash", lambda name: f"other {name}")
+    monkeypatch.setattr(concepts, "embedded_hash", lambda name, count: f"other {name}")
     new_process()
     assert program.main() == 0 and len(instant.ran) == 2
     assert len(list(tmp_path.glob("*.refused"))) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -15,9 +17,15 @@ from benchmarks.streams.concepts.data import (
     SEQUENCE,
     concept,
     concepts,
+    embedded_hash,
     to_input,
 )
 from benchmarks.streams.concepts.render import KINDS, class_names, draw
+from benchmarks.streams.kinds.concepts import build
+from tests.benchmarks.records import recipe
+
+NO_VIEWS: Any = None
+"""The embedded sets hold inputs of the model, so their views are not used."""
 
 
 def rows(images: torch.Tensor) -> set[bytes]:
@@ -35,6 +43,32 @@ def test_splits_are_disjoint_balanced_and_complete(name: str) -> None:
         assert data.images.min() >= -1 and data.images.max() <= 1
     parts = [rows(d.images) for d in (train, validation, test)]
     assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+
+
+def test_more_training_images_are_other_drawings_and_the_same_tests() -> None:
+    usual, more = (concept("greek", "train", count) for count in (None, 1600))
+    assert len(more) == 1600 and set(more.targets) == set(usual.targets)
+    assert not rows(usual.images) & rows(more.images)
+    for split in ("validation", "test"):
+        assert concept("greek", split, 1600) is concept("greek", split)
+        assert not rows(more.images) & rows(concept("greek", split).images)
+    assert concept("greek", "train") is usual
+    assert embedded_hash("greek") == embedded_hash("greek", None) != embedded_hash("greek", 1600)
+    few = concept("digits", "train", 100)
+    assert torch.equal(few.images, concept("digits", "train").images[:100])
+    with pytest.raises(ValueError, match=r"stream.train_images=900: .* there are 800 of them"):
+        concept("digits", "train", 900)
+
+
+def test_a_run_has_the_training_images_that_are_asked_for() -> None:
+    sets: dict[str, Any] = {"stream__sets": ["greek", "textures"], "panel__sets": ["colours"]}
+    asked = recipe("lp-ft", stream__train_images=120, **sets)
+    stream = build(asked, NO_VIEWS)
+    assert [len(each.dataset) for each in stream.train] == [120, 120]
+    assert [each["train"] for each in stream.summary["sets"]] == [120, 120]
+    usual = recipe("lp-ft", **sets)
+    assert build(usual, NO_VIEWS).summary["split_sha256"] != stream.summary["split_sha256"]
+    assert asked.identity != usual.identity
 
 
 def test_the_corpus_shares_no_picture_with_the_stream() -> None:
