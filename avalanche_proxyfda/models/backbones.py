@@ -10,6 +10,7 @@ from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda.models.backbone import RANDOM, Backbone
 from avalanche_proxyfda.models.from_open_clip import open_clip_backbone
 from avalanche_proxyfda.models.from_timm import timm_backbone
+from avalanche_proxyfda.models.packaged import PREFIX, packaged
 
 _WORDS = ("off", "on", "no", "yes")
 _OWN = {
@@ -40,6 +41,9 @@ def load_backbone(
             ``weights_only=True``; ``"random"`` keeps the random initialisation; None lets the
             library download the pre-trained weights. A file is loaded as the library loads its
             hub's: a classifier's head is left out, and position embeddings are resized.
+            ``"package:NAME"`` reads weights that a distribution of the package index carries:
+            ``"package:efficientnet-lite0"`` for ``timm:tf_efficientnet_lite0``, with the mean and
+            the standard deviation of its training where ``mean`` and ``std`` are None.
         image_size: side of the images in pixels; None takes the model's.
         mean: mean of each image channel; None takes the model's.
         std: standard deviation of each image channel; None takes the model's.
@@ -52,7 +56,8 @@ def load_backbone(
             or are not safe to read, or options that are unknown, read weights, or are decided
             here (``precision``).
         FileNotFoundError: when the file ``weights`` does not exist.
-        ImportError: when timm is needed and not installed.
+        ImportError: when timm, or the distribution of packaged weights, is needed and not
+            installed.
         ConnectionError: when the download of the weights fails.
     """
     family, _, model = name.partition(":")
@@ -60,7 +65,10 @@ def load_backbone(
         raise ValueError(
             f"name={name!r} is unknown: give 'open_clip:ARCHITECTURE/TAG' or 'timm:MODEL'"
         )
-    if weights is not None and weights != RANDOM:
+    if isinstance(weights, str) and weights.startswith(PREFIX):
+        entry, _ = packaged(weights, name)
+        mean, std = mean or entry.mean, std or entry.std
+    elif weights is not None and weights != RANDOM:
         weights = expanded(weights)
         if not weights.is_file():
             raise FileNotFoundError(f"weights={str(weights)!r} is not a file")

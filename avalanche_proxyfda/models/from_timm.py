@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from avalanche_proxyfda.models.backbone import RANDOM, Backbone, created, width
 from avalanche_proxyfda.models.fitting import misfits, refusal, unwrapped
 from avalanche_proxyfda.models.names import near
+from avalanche_proxyfda.models.packaged import PREFIX, packaged, renamed
 from avalanche_proxyfda.models.preprocessing import eval_view
 from avalanche_proxyfda.models.weight_files import read_weights
 
@@ -28,7 +29,7 @@ def timm_backbone(
     Args:
         name: whole name of the backbone.
         model: name of timm's model.
-        weights: file, ``"random"`` or None.
+        weights: file, ``"package:NAME"``, ``"random"`` or None.
         image_size: side in pixels, or None.
         colour: mean and standard deviation of the channels, each or None.
         options: more arguments of ``timm.create_model``.
@@ -44,7 +45,7 @@ def timm_backbone(
         given = {"num_classes": 0, **more}
         return timm.create_model(model, pretrained=pretrained, **given, **options)
 
-    state = None if weights in (None, RANDOM) else read_weights(str(weights))
+    state = None if weights in (None, RANDOM) else _state_of(str(weights), name, create)
     tower = created(lambda: create(weights is None), name, options, weights is None)
     if state is not None:
         tower = _loaded(tower, state, create, weights)
@@ -64,6 +65,16 @@ def timm_backbone(
         preprocessing=preprocessing,
         recipe={"name": name, "image_size": image_size, "options": options},
     )
+
+
+def _state_of(weights: str, name: str, create: Any) -> dict[str, Tensor]:
+    """Return the state in a file, or packaged weights under the names of timm's classifier."""
+    if not weights.startswith(PREFIX):
+        return read_weights(weights)
+    _, path = packaged(weights, name)
+    with torch.device("meta"):
+        classifier = create(num_classes=1000)
+    return renamed(read_weights(path), classifier, weights)
 
 
 def _loaded(tower: nn.Module, state: dict[str, Tensor], create: Any, path: object) -> nn.Module:

@@ -35,7 +35,7 @@ class Backbone:
     """The pre-trained image tower."""
 
     name: Annotated[str, key("open_clip:ARCHITECTURE/TAG, timm:MODEL or tiny-clip")] = "tiny-clip"
-    weights: Annotated[str | None, key("local file in place of the hub's weights, or random")] = (
+    weights: Annotated[str | None, key("local file, package:NAME, or random; null: the hub's")] = (
         None
     )
     image_size: Annotated[int | None, key("side in pixels; null: the model's", gt=0)] = None

@@ -9,6 +9,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from avalanche_proxyfda.models import Backbone, load_backbone
+from avalanche_proxyfda.models.packaged import PREFIX
 from avalanche_proxyfda.models.preprocessing import eval_view
 from avalanche_proxyfda.pixels import RowStore, pixel_views
 from avalanche_proxyfda.pixels.rows import GB
@@ -41,7 +42,7 @@ def build_backbone(config: Config) -> Backbone:
         texts = (clip, tiny_clip.tokenize)
         return Backbone(TINY, clip.visual, 128, view, view, *texts, _TINY_VIEW, recipe)
     weights: Any = options.weights
-    if weights is not None and weights != "random":
+    if weights is not None and weights != "random" and not weights.startswith(PREFIX):
         weights = config.at(weights)
     return load_backbone(
         options.name, weights, options.image_size, options.mean, options.std, options.options

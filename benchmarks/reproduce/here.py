@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from avalanche_proxyfda._files import expanded
+from avalanche_proxyfda.models.packaged import PREFIX
 from benchmarks.experiment.prepare import Prepared
 from benchmarks.results.older import by_word
 from benchmarks.results.places import DATA, is_private, kind_and_place, located
@@ -131,7 +132,8 @@ def _needs_data(content: Mapping[str, Any]) -> bool:
     sets = content["panel"]["sets"]
     weights = content["backbone"].get("weights")
     embedded = content["stream"]["kind"] == "concepts" and all(name in EMBEDDED for name in sets)
-    return not embedded or weights not in (None, "random") or bool(_reference_places(content))
+    in_file = weights not in (None, "random") and not weights.startswith(PREFIX)
+    return not embedded or in_file or bool(_reference_places(content))
 
 
 def _folders(content: Mapping[str, Any]) -> list[str]:
