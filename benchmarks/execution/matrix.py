@@ -43,7 +43,8 @@ class Matrix:
         variants: settings to compare, each a mapping of keys to change, such as
             ``options.num_neighbors: 8``; ``{}`` is the recipe as it is. A list is for all
             methods; a mapping has a list by method, and other methods run as the recipe says. A
-            variant with ``strength: NUMBER`` runs at that strength in place of ``strengths``.
+            variant with ``strength: NUMBER``, or ``auto``, runs at that strength in place of
+            ``strengths``.
         tried: number of settings of each method among which an earlier sweep chose on validation
             data; each record has it. None counts the settings of this matrix.
         set: keys of the configuration to change in all runs, as ``train.epochs: 1``; a variant
@@ -192,19 +193,21 @@ def _variant_jobs(
     return list(jobs.values())
 
 
-def _own_strength(method: str, variant: Settings) -> tuple[float, ...]:
+def _own_strength(method: str, variant: Settings) -> tuple[Strength, ...]:
     """Return the strength that a variant names; an empty tuple if it names none.
 
     Raises:
-        ValueError: when the method has no strength, or the value is no number.
+        ValueError: when the method has no strength, or the value is neither a number nor ``auto``.
     """
     if "strength" not in variant:
         return ()
     value = variant["strength"]
     if METHODS[method].knob is None:
         raise ValueError(f"variants.strength={value}: {method} has none; {with_strength()}")
+    if value == "auto":
+        return ("auto",)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"variants.strength={value!r} must be a number")
+        raise ValueError(f"variants.strength={value!r} must be a number, or auto")
     return (float(value),)
 
 

@@ -36,6 +36,7 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
     assert counts == {
         "ablations": 14,
         "concepts": 26,
+        "concepts_more": 62,
         "concepts_mtil": 91,
         "concepts_mtil_chosen": 38,
         "concepts_mtil_both": 38,

@@ -63,8 +63,10 @@ def test_a_variant_may_have_its_own_strength(tmp_path: Path) -> None:
         ("fda", 4, 1.0),
     ]
     assert jobs[0].about == "fda, weight = 3, seed 0"
-    with pytest.raises(ValueError, match=r"variants.strength='auto' must be a number"):
-        small_jobs(tmp_path, methods=["fda"], variants=[{"strength": "auto"}])
+    (auto,) = small_jobs(tmp_path, seeds=[0], methods=["fda"], variants=[{"strength": "auto"}])
+    assert auto.config.strength == "auto"
+    with pytest.raises(ValueError, match=r"variants.strength='much' must be a number, or auto"):
+        small_jobs(tmp_path, methods=["fda"], variants=[{"strength": "much"}])
     with pytest.raises(ValueError, match=r"variants.strength=1: lp-ft has none; methods with a"):
         small_jobs(tmp_path, methods=["lp-ft"], variants=[{"strength": 1}])
 
