@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from benchmarks.config.complaints import unknown_key
@@ -28,7 +29,7 @@ def check_keys(content: Mapping[str, Any], known: Sequence[str], path: str = "")
 
 
 def _walk(content: Mapping[str, Any], kind: Any, known: Sequence[str], path: str) -> None:
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     for key, value in content.items():
         if key not in known:
             raise ValueError(unknown_key(key, known, path))
@@ -39,12 +40,17 @@ def _walk(content: Mapping[str, Any], kind: Any, known: Sequence[str], path: str
                 _walk(value, inner, names, f"{path}{key}.")
 
 
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
 def _dataclass_of(annotation: Any, value: Mapping[str, Any], path: str) -> Any:
     """Return the dataclass for ``value``; None if the key holds no dataclass."""
     candidates = _dataclasses(annotation)
     if len(candidates) < 2:
         return candidates[0] if candidates else None
-    by_kind = {get_args(get_type_hints(each)["kind"])[0]: each for each in candidates}
+    by_kind = {get_args(_hints(each)["kind"])[0]: each for each in candidates}
     kind = value.get("kind")
     if kind not in by_kind:
         near = difflib.get_close_matches(str(kind), by_kind, n=1)
