@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing as mp
 import os
 from multiprocessing import forkserver
@@ -40,6 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long files, so that no worker waits for them at the end."""
     items.sort(key=lambda item: item.location[0] not in LONG)
+
+
+def pytest_collection_finish() -> None:
+    """Keep modules and tests out of garbage collections, which are many and would read them all."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
