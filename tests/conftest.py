@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing as mp
 import os
+from collections.abc import Iterator
 from multiprocessing import forkserver
 from types import SimpleNamespace
 from typing import Any
@@ -47,6 +48,14 @@ def pytest_collection_finish() -> None:
     """Keep modules and tests out of garbage collections, which are many and would read them all."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Files are not flushed to the disk: no test cuts the power, and thousands write files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 DATA = "<data>"
@@ -36,8 +36,11 @@ def kind_and_place(name: str) -> tuple[str, str]:
 
 def is_private(place: str) -> bool:
     """Return True for an absolute path, of any system, and for a path below a home folder."""
-    absolute = PurePosixPath(place).is_absolute() or PureWindowsPath(place).is_absolute()
-    return absolute or place.startswith("~")
+    if place.startswith(("/", "~")):
+        return True
+    # parsing is slow, and most texts have neither beginning
+    windows = place.startswith("\\") or place[1:2] == ":"
+    return windows and PureWindowsPath(place).is_absolute()
 
 
 def title_of(name: str) -> str:

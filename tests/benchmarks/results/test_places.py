@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from itertools import product
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,6 +56,14 @@ def sets_of(config: dict[str, Any]) -> list[str]:
 )
 def test_private_places(place: str, private: bool) -> None:
     assert is_private(place) is private
+
+
+def test_private_places_are_absolute_by_the_rules_of_either_system() -> None:
+    for length in range(5):
+        for letters in product("a/\\:~.", repeat=length):
+            place = "".join(letters)
+            absolute = PurePosixPath(place).is_absolute() or PureWindowsPath(place).is_absolute()
+            assert is_private(place) is (absolute or place.startswith("~")), place
 
 
 def test_what_a_record_keeps_of_a_place() -> None:
