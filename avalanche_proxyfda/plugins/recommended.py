@@ -39,7 +39,7 @@ def recommended(
     """Return SoftFDA and LDIFS, which share one teacher (ours).
 
     A step costs one student forward and one teacher forward, which a cached teacher saves. The
-    study that decides what is recommended is not run yet: docs/recommended.md has the pilots,
+    study that decides what is recommended is not complete: docs/recommended.md has the pilots,
     and says when not to take this set. The default strengths are those of the pilot on real
     images. Choose strengths on validation data.
 
