@@ -36,7 +36,8 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
     assert counts == {
         "ablations": 14,
         "concepts": 26,
-        "concepts_more": 62,
+        "concepts_more": 67,
+        "concepts_more_chosen": 20,
         "concepts_mtil": 91,
         "concepts_mtil_chosen": 38,
         "concepts_mtil_both": 38,
