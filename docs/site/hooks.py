@@ -10,6 +10,7 @@ from mkdocs.structure.files import File
 
 from docs.site.formulas import as_mathml, without_roles
 from docs.site.loaded import from_network
+from docs.site.notebooks import notebook_page, notebooks
 from docs.site.outside import outside_pages, rewritten
 from docs.site.reference import reference_pages
 
@@ -18,8 +19,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages of the reference, and those of repository files that pages link to."""
+    """Add the pages of the reference, of notebooks, and of repository files that pages link to."""
     made = reference_pages(ROOT)
+    for path in notebooks(ROOT):
+        page, place = notebook_page(path), path.relative_to(ROOT / "docs")
+        made[place.with_suffix(".md").as_posix()] = page.text
+        for name, picture in page.pictures.items():
+            uri = place.with_name(name).as_posix()
+            files.append(File.generated(config, uri, content=picture))
     known = {file.src_uri for file in files} | set(made)
     for uri, text in {**made, **outside_pages(ROOT, known, made)}.items():
         files.append(File.generated(config, uri, content=text))
