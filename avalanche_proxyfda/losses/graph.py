@@ -14,7 +14,7 @@ from avalanche_proxyfda._checks import check_amount, check_count
 from avalanche_proxyfda._tensors import check_matrices, full_precision, unit_rows, without_autocast
 from avalanche_proxyfda.losses.chunks import ChunkSize, check_chunk_size
 from avalanche_proxyfda.losses.neighbors import NeighborGraph
-from avalanche_proxyfda.losses.start import fit_centred, some_queries
+from avalanche_proxyfda.losses.start import fit_centred, some_queries, why_unfitted
 
 NegativeWeight = Literal["similarity", "clamped", "one-minus", "unit"]
 
@@ -159,12 +159,7 @@ class GraphLoss(nn.Module):
         if fitted is None:
             if not self._fit_warned:
                 self._fit_warned = True
-                warn(
-                    "no scale and bias centre the sigmoid on a teacher's graph: all cosines are "
-                    "equal or not finite, or they separate neighbours from others. Scale and "
-                    "bias stay as they are (this warning comes once); start='siglip' skips the "
-                    "fit"
-                )
+                warn(why_unfitted(cosine))
             return False
         self.log_scale.fill_(math.log(fitted[0]))
         self.bias.fill_(fitted[1])

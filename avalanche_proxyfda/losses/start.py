@@ -12,6 +12,7 @@ _STEPS = 100
 _LARGEST_SCALE = 1e4
 _LEAST_VALUE = 1e-6  # a lower loss means separable pairs, whose loss falls to 0 as a grows
 _MOST_PAIRS = 2**20
+_CONSTANT = 0.9999  # cosines above it say that a model ignores its images
 
 
 def fit_sigmoid(cosine: Tensor, weight: Tensor) -> tuple[float, float] | None:
@@ -101,3 +102,24 @@ def fit_centred(cosine: Tensor, neighbor: Tensor, weight: Tensor) -> tuple[float
 def some_queries(batch: int) -> slice:
     """Return evenly spaced queries of a batch, with at most about a million pairs."""
     return slice(None, None, max(1, batch * batch // _MOST_PAIRS))
+
+
+def why_unfitted(cosine: Tensor) -> str:
+    """Return a warning on a graph without a fit, with its cause and the remedy.
+
+    Args:
+        cosine: the teacher's cosines of different samples, any shape.
+    """
+    kept = "scale and bias stay as they are (this warning comes once)"
+    if bool((cosine > _CONSTANT).all()):
+        return (
+            "the teacher's features are alike for all samples of a batch (every cosine is above "
+            f"{_CONSTANT}), so no scale and bias centre the sigmoid, and the term keeps nothing; "
+            f"{kept}. The teacher runs in evaluation mode, where batch norms whose statistics have "
+            "not settled give constant features: freeze pre-trained statistics, or train without "
+            "the plugin first"
+        )
+    return (
+        "no scale and bias centre the sigmoid on a teacher's graph: all cosines are equal or not "
+        f"finite, or they separate neighbours from others; {kept}. start='siglip' skips the fit"
+    )

@@ -5,19 +5,21 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from benchmarks.board.advice import validation_image
 from benchmarks.results.matrix import weighted_mean
 from benchmarks.results.places import panel_word
 from benchmarks.results.record import Record
-from benchmarks.results.scores import outcome_of
+from benchmarks.results.scores import learnt, outcome_of
 from benchmarks.results.settings import Row
 from benchmarks.results.transfer import untrained_transfer
 
 _NOTES = {
     "accuracy": "mean over the stream's experiences after the last (%)",
+    "learnt": "accuracy on each experience right after learning it, the mean (%)",
     "last": "accuracy on all test images after the last experience (%)",
     "average": "mean of that over the experiences so far, after each (%)",
-    "forgetting": "accuracy right after learning an experience minus accuracy at the end (points, "
-    "Avalanche's)",
+    "forgetting": "accuracy right after learning an experience minus accuracy at the end, the mean "
+    "over all experiences except the last (points, Avalanche's)",
     "Transfer": "accuracy on experiences still to come, after at least one other (%); of the model "
     "that is not tuned, before training",
     "ΔTransfer": "Transfer minus that of the model that is not tuned (points)",
@@ -25,7 +27,6 @@ _NOTES = {
     "Δ_LP": "change of the linear-probe accuracy of data sets never tuned on (points; below 0 is "
     "concept forgetting), the mean and each",
     "Δ_ZS": "the same of their zero-shot accuracy, the mean",
-    "val": "accuracy, and Δ_LP, on validation data: choose by these",
     "s/step": "median, with as many runs at a time as --jobs says, so compare them within one "
     "table only",
 }
@@ -59,7 +60,7 @@ def table(rows: Sequence[Row]) -> str:
     worded = any(row.scores("delta_zs") for row in whole)
     validated = any(row.scores("score") for row in whole)
     head = ["method", "strength", *(["seeds"] if several else [])]
-    head += [*(["last", "average"] if by_image else ["accuracy"]), "forgetting"]
+    head += ["learnt", *(["last", "average"] if by_image else ["accuracy"]), "forgetting"]
     if any(row.scores("transfer") for row in whole):
         head += ["Transfer", "ΔTransfer", "MTIL Avg"]
     head += ["Δ_LP panel", *panel, *(["Δ_ZS"] if worded else [])] if panel else []
@@ -75,18 +76,29 @@ def table(rows: Sequence[Row]) -> str:
         lines.append([f"**{cell}**" if bold else cell for cell in cells])
     about = ["strength: λ; mu of DiGraP, alpha of WiSE-FT."]
     if len(set(paths)) < len(paths) and validated:
-        about.append("Bold: chosen on validation data, by accuracy + Δ_LP there.")
+        about.append(f"Bold: chosen on validation data, by {_score_words(bool(panel))} there.")
     about += [
         f"{name}: {text}."
         for name, text in _NOTES.items()
         if name in head or (name == "Δ_LP" and panel)
     ]
+    if validated:
+        image = 100 * (validation_image(first) or 0.0)
+        about.append(
+            f"val: {_score_words(bool(panel))} on validation data; choose by "
+            f"{'their sum' if panel else 'it'}, and never by test figures. One validation image is "
+            f"up to {image:.1f} points."
+        )
     if by_image and first.config["head"]["kind"] == "zero-shot":
         about.append(_ZERO_SHOT)
     if len(set.union(*(row.machines for row in whole))) > 1:
         about.append(_MACHINES)
     about.append(_PROBE)
     return "\n".join(["", *("| " + " | ".join(line) + " |" for line in lines), "", *about])
+
+
+def _score_words(panel: bool) -> str:
+    return "accuracy + Δ_LP" if panel else "accuracy"
 
 
 def _panel_sets(record: Record) -> list[str]:
@@ -125,6 +137,7 @@ def _cells(row: Row, head: list[str], panel: list[str]) -> list[str]:
         "method": row.method,
         "strength": row.strength_text,
         "seeds": str(len(row.finished)),
+        "learnt": points(statistics.fmean(map(learnt, row.finished))),
         "last": points(row.mean("last")),
         "accuracy": points(row.mean("last")),
         "average": points(row.mean("avg")),

@@ -10,6 +10,7 @@ from typing import Any
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._yaml import write_yaml
 from avalanche_proxyfda.streams.files.labelled import SPLITS
+from benchmarks.board.advice import advice
 from benchmarks.board.per_set import per_set
 from benchmarks.board.table import table
 from benchmarks.board.unseen import unseen_markdown
@@ -165,6 +166,9 @@ def _launched(
         unseen = unseen_markdown([(row.label, row) for row in rows], escaped=False)
         if unseen:
             print("\n".join(["", *unseen]))
+        hints = advice(rows)
+        if hints:
+            print("\n".join(["", *hints]))
         print(f"\nEach run's record is in {out}/. To draw them as one page:\n{typed('board', out)}")
         for line in next_steps(jobs, end.records):
             print(line)

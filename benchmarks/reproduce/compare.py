@@ -74,7 +74,7 @@ class Repetition:
         """Return the scores of :data:`HEADLINE`, and whether the machine is that of the record."""
         values = ((name, SCORES[name](self.now)) for name in HEADLINE)
         scores = ", ".join(f"{n} {100 * value:.2f}" for n, value in values if value is not None)
-        lines = [f"Headline numbers (%, points), as in the record: {scores}."]
+        lines = [f"Headline numbers (%, points), equal to the record's in every digit: {scores}."]
         if self.same_machine:
             return [*lines, "The machine is the same."]
         return [*lines, *self._causes()]
@@ -107,8 +107,8 @@ class Repetition:
         machine, code = machine_changes(then, now), code_changes(then, now)
         if not is_known(then):
             lines.append(
-                "The record does not hold family, model and stepping of its processor: another "
-                "processor may be the cause."
+                "The record does not hold family, model and stepping of its processor, so the "
+                "processor may be another."
             )
         if machine:
             lines += ["The machine is another:", *(f"  {line}" for line in machine)]

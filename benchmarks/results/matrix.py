@@ -75,6 +75,12 @@ def avg(matrix: Matrix, counts: Sequence[int] | None = None) -> float:
     return statistics.fmean(weighted_mean(row, counts) for row in checked_matrix(matrix))
 
 
+def learnt(matrix: Matrix) -> float:
+    """Return the accuracy on each experience right after learning it, the mean over them."""
+    known = checked_matrix(matrix)
+    return statistics.fmean(row[j] for j, row in enumerate(known))
+
+
 def forgetting_first(matrix: Matrix) -> float:
     """Return the accuracy right after learning minus the accuracy at the end.
 

@@ -45,6 +45,11 @@ def avg(record: Record) -> float:
     return matrix.avg(outcome_of(record).accuracy, _weights(record, _stream(record).test))
 
 
+def learnt(record: Record) -> float:
+    """Return the test accuracy right after learning, the mean over experiences."""
+    return matrix.learnt(outcome_of(record).accuracy)
+
+
 def forgetting_first(record: Record) -> float:
     """Return the accuracy right after learning minus at the end, by Avalanche's formula."""
     return matrix.forgetting_first(outcome_of(record).accuracy)

@@ -82,10 +82,12 @@ def scan_panel(config: Config) -> tuple[int, dict[str, str]]:
         The number of images, and the reason for each broken image, by place.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`avalanche_proxyfda.streams.files.datasets.load`.
+        FileNotFoundError, ValueError: see :func:`avalanche_proxyfda.streams.files.datasets.load`;
+            a ValueError names the sets that are most like an unknown name.
     """
     count, reasons = 0, {}
     for name in config.panel.sets:
+        _check_name(config, name)
         if name not in EMBEDDED:
             images, broken = scan_set(name, config.at(""), SetOptions.of_panel(config.stream))
             count += images
@@ -93,17 +95,23 @@ def scan_panel(config: Config) -> tuple[int, dict[str, str]]:
     return count, reasons
 
 
+def _check_name(config: Config, name: str) -> None:
+    """Raise a ValueError with near names unless a data set may have this name."""
+    stored = name.partition(":")[0] in ("npz", "folder", "lists")
+    if not stored and name not in TORCHVISION and name not in EMBEDDED:
+        raise ValueError(f"panel.sets: {unknown_set(name, config.at(''), EMBEDDED)}")
+
+
 def _panel_set(config: Config, name: str, views: Views) -> PanelData:
     dropped: dict[str, str] = {}
     content = plain(config)
+    _check_name(config, name)
     if name in EMBEDDED:
         if config.backbone.name != "tiny-clip":
             raise ValueError(f"panel.sets: {name!r} holds inputs of tiny-clip alone")
         parts: Any = {split: concept(name, split) for split in SPLITS}
         identity, inputs, classes = embedded_hash(name), parts, parts["train"].classes
     else:
-        if name.partition(":")[0] not in ("npz", "folder", "lists") and name not in TORCHVISION:
-            raise ValueError(f"panel.sets: {unknown_set(name, config.at(''), EMBEDDED)}")
         data, dropped = load_set(name, config.at(""), SetOptions.of_panel(config.stream))
         parts = {split: getattr(data, split) for split in SPLITS}
         identity, classes = data.sha256, data.classes

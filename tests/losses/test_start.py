@@ -93,6 +93,14 @@ def test_a_degenerate_graph_keeps_the_start_and_warns_once(teacher: Tensor) -> N
         assert not loss.fit(teacher)
 
 
+def test_constant_features_are_named_with_their_remedy() -> None:
+    alike = torch.ones(6, 3) + 1e-3 * features(6, 3).float()
+    with pytest.warns(UserWarning, match=r"features are alike .* above 0.9999.*evaluation mode"):
+        assert not FDALoss(2).fit(alike)
+    with pytest.warns(UserWarning, match="they separate neighbours from others"):
+        assert not FDALoss(2).fit(torch.eye(6))
+
+
 def test_unit_weights_stand_in_where_non_neighbours_attract() -> None:
     """With the paper's weights on wide cosines, the loss is least at a scale below zero."""
     teacher = features(14, 5)

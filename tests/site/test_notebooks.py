@@ -90,7 +90,8 @@ def test_a_page_shows_texts_code_and_outputs(tmp_path: Path) -> None:
     )
     table = nbformat.v4.new_output("execute_result", {"text/html": html, "text/plain": "t"})
     plain = nbformat.v4.new_output("execute_result", {"text/plain": "5"})
-    printed = nbformat.v4.new_output("stream", name="stdout", text="one\ntwo\n")
+    stream = {"output_type": "stream", "name": "stdout", "text": "one\ntwo\n"}
+    printed = nbformat.from_dict(stream)
     path = tmp_path / "a.ipynb"
     nbformat.write(notebook(printed, plain, table, picture, picture), path)
     page = notebook_page(path)

@@ -93,5 +93,6 @@ def unknown_set(name: str, root: Path, others: tuple[str, ...] = ()) -> str:
     return (
         f"name={name!r} is unknown; "
         + (f"near ones: {', '.join(near)}; " if near else "")
-        + "give one of torchvision's, 'npz:FILE', 'folder:FOLDER' or 'lists:FOLDER/NAME'"
+        + (f"give one of {', '.join(others)}, or " if others else "give ")
+        + "one of torchvision's, 'npz:FILE', 'folder:FOLDER' or 'lists:FOLDER/NAME'"
     )

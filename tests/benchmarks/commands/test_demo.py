@@ -109,7 +109,7 @@ def test_a_table_of_runs_is_the_mean_over_seeds() -> None:
         for seed, accuracy in ((0, 0.5), (1, 0.75))
     ]
     text = table(rows_of(records))
-    assert "| fda | 1 | 2 | 62.5 |" in text
+    assert "| fda | 1 | 2 | 62.5 | 62.5 |" in text  # right after learning, and at the end
     assert "| seeds |" in text and "| seeds |" not in table(rows_of(records[:1]))
 
 

@@ -43,7 +43,7 @@ def test_every_number_comes_out_again(
     assert call(tmp_path / "a.json") == 0
     shown = capsys.readouterr().out
     assert "Every number of the record came out again." in shown
-    assert f"as in the record: last {100 * scores.last(record):.2f}" in shown
+    assert f"in every digit: last {100 * scores.last(record):.2f}" in shown
     assert "The machine is the same." in shown or "does not hold family" in shown
     assert list(tmp_path.iterdir()) == [tmp_path / "a.json"]
 

@@ -20,6 +20,7 @@ from benchmarks.results.matrix import (
     forgetting_coda,
     forgetting_first,
     last,
+    learnt,
     mean_change,
 )
 from tests.plugins.toys import Plain, classic
@@ -39,6 +40,7 @@ def test_by_hand() -> None:
     assert last(MATRIX) == pytest.approx((0.4 + 0.85 + 0.6 + 0.75) / 4)
     stages = [0.8, (0.6 + 0.9) / 2, (0.7 + 0.95 + 0.5) / 3, last(MATRIX)]
     assert avg(MATRIX) == pytest.approx(sum(stages) / 4)
+    assert learnt(MATRIX) == pytest.approx((0.8 + 0.9 + 0.5 + 0.75) / 4)
     # right after learning: 0.8, 0.9, 0.5; at the end: 0.4, 0.85, 0.6
     assert forgetting_first(MATRIX) == pytest.approx((0.4 + 0.05 - 0.1) / 3)
     assert bwt(MATRIX) == pytest.approx(-(0.4 + 0.05 - 0.1) / 3)

@@ -13,9 +13,11 @@ import pytest
 
 from benchmarks.config import Config
 from benchmarks.config.streams import KINDS as CONFIGURED
+from benchmarks.streams.panel import scan_panel
 from benchmarks.streams.registry import KINDS, check_kinds, load_kinds, load_stream, scan_images
 from benchmarks.streams.views import Views
 from tests.benchmarks import miniature
+from tests.benchmarks.records import recipe
 
 BUILD, SCAN = "def build(config, views): ...\n", "def scan(config): return 0, {}\n"
 
@@ -96,3 +98,11 @@ def test_streams_are_dispatched_by_kind(monkeypatch: pytest.MonkeyPatch, tmp_pat
         assert load_stream(config, views) == kind
         assert scan_images(config) == (3, {"a": "broken"})  # the panel has embedded sets alone
     assert calls == [f"{act} {kind}" for kind in streams for act in ("build", "scan")]
+
+
+def test_the_scan_of_a_panel_names_sets_that_are_like_an_unknown_one() -> None:
+    config = recipe("ldifs", panel__sets=["latn"])
+    with pytest.raises(
+        ValueError, match=r"panel.sets: name='latn' .* near ones: latin; give one of"
+    ):
+        scan_panel(config)

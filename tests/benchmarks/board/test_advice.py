@@ -1,0 +1,124 @@
+"""Advice on a choice: what the validation data of the runs cannot support is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from benchmarks.board.advice import advice, validation_image
+from benchmarks.results.record import Record
+from benchmarks.results.settings import rows_of
+from tests.benchmarks.records import finished, recipe
+
+IMAGE = 1 / (2 * 250)
+"""One of 250 validation images in each of two experiences."""
+
+
+def run(method: str, strength: float | None = None, score: float = 0.7, **changes: Any) -> Record:
+    seed, options = changes.pop("seed", 0), changes.pop("options", {})
+    given: dict[str, Any] = {} if strength is None else {"strength": strength}
+    config = replace(recipe(method, **given), seed=seed, options=options)
+    return finished(config, validation=(score, 0.0), **changes)
+
+
+def path(method: str, scores: Mapping[float, float], **changes: Any) -> list[str]:
+    return advice(rows_of([run(method, x, score, **changes) for x, score in scores.items()]))
+
+
+def test_a_best_strength_inside_the_grid_needs_no_advice() -> None:
+    assert path("ldifs", {100: 0.6, 300: 0.7, 1000: 0.65}) == []
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        ({100: 0.7, 300: 0.6}, "ldifs: 100 is the weakest strength tried. A weaker one may be"),
+        ({100: 0.6, 300: 0.7}, "ldifs: 300 is the strongest strength tried. A stronger one may be"),
+    ],
+)
+def test_the_edge_of_a_grid_is_said(scores: dict[float, float], words: str) -> None:
+    (line,) = path("ldifs", scores)
+    assert line.startswith(words) and line.endswith(
+        "add it to --strengths; finished runs are kept."
+    )
+
+
+def test_strengths_within_one_image_are_named_and_the_weakest_is_taken() -> None:
+    scores = {100: 0.6, 300: 0.7, 1000: 0.7 + 0.9 * IMAGE, 3000: 0.5}
+    assert path("ldifs", scores) == [
+        "ldifs: the validation scores of 300, 1000 differ by less than one image (0.2 points), so "
+        "take the weakest of them, 300."
+    ]
+    assert path("ldifs", scores | {1000: 0.7 + 1.1 * IMAGE}) == []
+
+
+def test_a_larger_alpha_of_wise_ft_is_weaker() -> None:
+    near = {0.2: 0.7, 0.5: 0.7 + 0.5 * IMAGE, 0.8: 0.6, 0.1: 0.6}
+    (line,) = path("wise-ft", near)
+    assert line.endswith("so take the weakest of them, 0.5.")
+    (line,) = path("wise-ft", {0.2: 0.6, 0.8: 0.7})
+    assert "0.8 is the weakest strength tried" in line
+
+
+def test_several_seeds_make_one_image_smaller() -> None:
+    records = [
+        run("ldifs", x, score, seed=seed)
+        for seed in (0, 1)
+        for x, score in {100: 0.5, 300: 0.7, 1000: 0.7 + 0.6 * IMAGE, 3000: 0.5}.items()
+    ]
+    assert advice(rows_of(records)) == []
+    assert len(advice(rows_of(records[:4]))) == 1
+
+
+def test_settings_that_differ_in_an_option_are_paths_of_their_own() -> None:
+    records = [
+        run("fda", x, score, options=options)
+        for options, best in (({}, 1.0), ({"start": "siglip"}, 3.0))
+        for x, score in {0.3: 0.5, 1.0: 0.6, 3.0: 0.55, best: 0.7}.items()
+    ]
+    (line,) = advice(rows_of(records))
+    assert line.startswith("fda: 3 is the strongest strength tried.")
+
+
+def test_equal_scores_choose_nothing() -> None:
+    (line,) = path("ldifs", {100: 0.7, 300: 0.7, 1000: 0.7})
+    assert line.startswith("ldifs: all strengths have equal validation scores")
+
+
+def test_training_that_changed_nothing_is_said() -> None:
+    still = [[0.5, 0.5], [0.8, 0.5], [0.8, 0.7]]
+    hardly = [[0.5, 0.5], [0.801, 0.5], [0.5, 0.7]]
+    rows = rows_of([run("frozen", matrix=still), run("lp-ft", matrix=hardly)])
+    (line,) = advice(rows)
+    assert line.startswith("Training changed little:") and "Raise train.lr" in line
+    much = [[0.5, 0.5], [0.81, 0.5], [0.8, 0.7]]
+    assert (
+        advice(rows_of([run("frozen", matrix=still), run("lp-ft", None, 0.71, matrix=much)])) == []
+    )
+
+
+def test_frozen_ahead_of_all_others_is_said() -> None:
+    still, much = [[0.5, 0.5], [0.8, 0.5], [0.8, 0.7]], [[0.5, 0.5], [0.9, 0.5], [0.6, 0.8]]
+    (line,) = advice(
+        rows_of([run("frozen", None, 0.7, matrix=still), run("lp-ft", None, 0.7, matrix=much)])
+    )
+    assert line.startswith("frozen, which trains the heads alone, has the best validation score")
+    assert advice(rows_of([run("lp-ft", matrix=much)])) == []
+
+
+def test_one_image_of_the_validation_data() -> None:
+    record = run("ldifs", 100)
+    assert validation_image(record) == IMAGE
+    assert record.stream is not None and record.panel is not None
+    uneven = replace(record, stream=replace(record.stream, validation=(10, 90)))
+    assert validation_image(uneven) == 1 / 20
+    by_image = replace(
+        record, stream=replace(record.stream, validation=(10, 90), weighted_by="image")
+    )
+    assert validation_image(by_image) == 1 / 100
+    panel = {name: replace(data, validation=5) for name, data in record.panel.items()}
+    assert validation_image(replace(record, panel=panel)) == 1 / (len(panel) * 5)
+    assert validation_image(finished(recipe("ldifs"), validation=None)) is None
