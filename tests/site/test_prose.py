@@ -38,6 +38,9 @@ PLAIN = (
     "docs/evidence/index.md",
     "docs/evidence/data-card.md",
     "docs/evidence/other-libraries.md",
+    "docs/fidelity.md",
+    "docs/metrics.md",
+    "docs/records.md",
 )
 """Pages with short paragraphs and sentences, and without the words of :data:`AVOIDED`."""
 MOST_LINES, MOST_WORDS, HIGHEST_GRADE = 6, 20, 10
