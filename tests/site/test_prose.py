@@ -22,6 +22,12 @@ PLAIN = (
     *EASY,
     "docs/index.md",
     "docs/glossary.md",
+    "docs/own-data.md",
+    "docs/performance.md",
+    "docs/plugins.md",
+    "docs/recipes.md",
+    "docs/teacher-cache.md",
+    "docs/training.md",
     *(
         f"docs/how-to/{name}.md"
         for name in (
