@@ -32,6 +32,7 @@ PLAIN = (
             "share-records",
             "teacher",
             "write-a-method",
+            "your-own-model",
         )
     ),
     "docs/reference/index.md",
