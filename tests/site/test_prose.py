@@ -35,6 +35,7 @@ PLAIN = (
             "your-own-model",
         )
     ),
+    *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs" / "methods").glob("*.md")),
     "docs/reference/index.md",
     "docs/evidence/index.md",
     "docs/evidence/data-card.md",
