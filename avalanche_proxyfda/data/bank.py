@@ -15,7 +15,7 @@ class FeatureBank:
     """Features of the teacher, computed once, and of the student, as they pass in training.
 
     The student's features begin as the teacher's own. Each bank holds unit rows in half
-    precision: 24 MiB for 24 000 samples of width 512.
+    precision: 23 MiB for 24 000 samples of width 512.
 
     Args:
         teacher: [N, D], finite features of the samples in the data set's order.

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from avalanche.benchmarks import nc_benchmark
+from torch import Tensor, nn
 
+from avalanche_proxyfda import find_feature_maps
 from benchmarks.__main__ import main, make_parser
 from benchmarks.config import find_recipe, load_recipe, parse_overrides
 from benchmarks.execution.executor import Done, Stepped, execute
 from benchmarks.execution.job import Job
 from benchmarks.streams.concepts import data
-from tests.plugins.toys import CLASSES, classic, same, strategy
+from tests.plugins.toys import CLASSES, Blobs, Plain, classic, same, strategy
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -32,8 +34,8 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def run_blocks(page: str, space: dict[str, Any]) -> dict[str, Any]:
-    for code in blocks(page, "python"):
+def run_blocks(page: str, space: dict[str, Any], which: slice = slice(None)) -> dict[str, Any]:
+    for code in blocks(page, "python")[which]:
         exec(compile(code, page, "exec"), space)
     return space
 
@@ -79,6 +81,7 @@ def test_every_page_with_code_has_a_test() -> None:
         "docs/how-to/several-gpus.md",
         "docs/how-to/teacher.md",
         "docs/how-to/write-a-method.md",
+        "docs/how-to/your-own-model.md",
         "docs/learn/first-plugin.md",
     }
 
@@ -121,6 +124,39 @@ def test_write_a_method() -> None:
     assert weight == 2.0 and float(term) == 1.0
 
 
+class Large(Blobs):
+    """The images of ``Blobs``, 3 x 32 x 32."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image, label = super().__getitem__(index)
+        return image.repeat(3, 8, 8), label
+
+
+def test_your_own_model(capsys: pytest.CaptureFixture[str]) -> None:
+    page, data = "docs/how-to/your-own-model.md", (Large(48), Large(12, seed=1))
+    space: dict[str, Any] = {"benchmark": nc_benchmark(*data, 2, task_labels=False, seed=0)}
+    run_blocks(page, space, slice(2))
+    model, ldifs = space["model"], space["ldifs"]
+    assert (
+        capsys.readouterr().out == "classifier.2:input\n" and str(space["fda"].named) == "avgpool"
+    )
+    with pytest.raises(ValueError, match="no preset knows the feature maps of MobileNetV3"):
+        find_feature_maps(model)
+    space["strategy"] = strategy(model)
+    run_blocks(page, space, slice(2, None))
+    assert list(map(str, ldifs.sources)) == list(space["taps"])
+    assert ldifs.teacher_forwards == 1  # the one step of the second experience
+    assert any(name.startswith("LDIFS_distance_Epoch") for name in names_of(space["strategy"]))
+
+
+def test_statistics_are_frozen() -> None:
+    space = run_blocks("docs/how-to/your-own-model.md", {}, slice(1, 2))
+    model, after = Plain(), Plain()
+    strategy(after, space["FrozenStatistics"]()).train(classic().train_stream[0], eval_streams=[])
+    assert same(dict(after.named_buffers()), dict(model.named_buffers()))
+    assert not same(dict(after.named_parameters()), dict(model.named_parameters()))
+
+
 def names_of(trained: Any) -> list[str]:
     return list(trained.evaluator.get_last_metrics())
 
@@ -144,9 +180,9 @@ def few_images(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_the_first_plugin(capsys: pytest.CaptureFixture[str]) -> None:
     space = run_blocks("docs/learn/first-plugin.md", {})
     printed = capsys.readouterr().out
-    assert any("Top1_Acc_Stream" in name for name in space["plain"])
-    assert "Delta_LP/mean" in printed and " with LDIFS" in printed
-    assert space["plain"].keys() == space["ldifs"].keys()
+    names = ["accuracy on both sets", "Δ_LP on Latin letters"]
+    assert list(space["plain"]) == list(space["ldifs"]) == names
+    assert [line.partition(":")[0] for line in printed.splitlines()[-2:]] == names
 
 
 class ThisProcess:

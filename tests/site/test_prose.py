@@ -38,8 +38,10 @@ PLAIN = (
             "share-records",
             "teacher",
             "write-a-method",
+            "your-own-model",
         )
     ),
+    *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs" / "methods").glob("*.md")),
     "docs/reference/index.md",
     "docs/evidence/index.md",
     "docs/evidence/data-card.md",
