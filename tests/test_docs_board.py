@@ -16,7 +16,9 @@ from benchmarks.results.scores import forgetting_first, outcome_of
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("folder", ["board", "ablations", "concepts_mtil", "concepts_mtil_both"])
+@pytest.mark.parametrize(
+    "folder", ["board", "ablations", "concepts_more", "concepts_mtil", "concepts_mtil_both"]
+)
 def test_it_is_what_its_records_give(folder: str) -> None:
     made = board_of(collect([DOCS / folder / "records"]))
     again = f"python -m benchmarks board docs/{folder}/records --out docs/{folder}"
@@ -34,6 +36,7 @@ def test_it_is_what_its_records_give(folder: str) -> None:
     [
         ("board", "concepts.yaml", 130),
         ("ablations", "ablations.yaml", 42),
+        ("concepts_more", "concepts_more_chosen.yaml", 100),
         ("concepts_mtil", "concepts_mtil_chosen.yaml", 190),
         ("concepts_mtil_both", "concepts_mtil_both.yaml", 190),
     ],

@@ -20,7 +20,7 @@ from avalanche_proxyfda.teacher.cache.settings import CacheDtype
 
 def recommended(
     model: nn.Module,
-    structural: Weight = 0.3,
+    structural: Weight = 1.0,
     pointwise: Weight = 100.0,
     *,
     teacher: TeacherChoice = "previous",
@@ -39,9 +39,9 @@ def recommended(
     """Return SoftFDA and LDIFS, which share one teacher (ours).
 
     A step costs one student forward and one teacher forward, which a cached teacher saves. The
-    study that decides what is recommended is not complete: docs/recommended.md has the pilots,
-    and says when not to take this set. The default strengths are those of the pilot on real
-    images. Choose strengths on validation data.
+    default strengths are those that validation data chose in the study of docs/results.md, on
+    drawn images with a small model. docs/recommended.md says when not to take this set. Choose
+    strengths on your own validation data.
 
     Args:
         model: the model that the strategy trains; it is not changed.

@@ -246,7 +246,7 @@ def test_the_recommended_set_costs_one_teacher_forward_a_step(cached: bool) -> N
     model, watcher = Plain(), Watcher()
     cache: Any = "exact" if cached else "off"
     plugins = recommended(model, memory=20, taps=TAPS, teacher_cache=cache)
-    assert [(type(p), p.weight) for p in plugins] == [(SoftFDAPlugin, 0.3), (LDIFSPlugin, 100.0)]
+    assert [(type(p), p.weight) for p in plugins] == [(SoftFDAPlugin, 1.0), (LDIFSPlugin, 100.0)]
     trained = strategy(model, watcher, *plugins, train_epochs=2)
     trained.train(classic(1).train_stream[0], eval_streams=[])
     steps = trained.clock.train_iterations

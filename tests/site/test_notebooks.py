@@ -13,9 +13,9 @@ from docs.site.notebooks import executed, notebook_page, notebooks
 from tests.site.prose import grade, median_sentence, paragraphs
 from tests.site.test_prose import HIGHEST_GRADE, MOST_LINES, MOST_WORDS, avoided
 
-NAMES = ("plugin-in-five-minutes", "read-a-record")
-EXACT = "read-a-record"
-"""Its figures come from committed records; those of the other one depend on the machine."""
+EXACT = ("learning-and-keeping", "why-it-works", "read-a-record")
+"""Their figures come from committed records; those of the other one depend on the machine."""
+NAMES = (*EXACT[:2], "plugin-in-five-minutes", EXACT[2])
 
 
 def saved(name: str) -> Path:
@@ -50,12 +50,13 @@ def test_these_are_all_notebooks() -> None:
 def test_a_notebook_runs_and_its_saved_outputs_are_true(name: str) -> None:
     before = nbformat.read(saved(name), as_version=4)
     after = executed(saved(name))
-    if name == EXACT:
+    if name in EXACT:
         assert words(after) == words(before)
         assert cells_of_tables(after) == cells_of_tables(before)
-        assert len(cells_of_tables(after)) > 100
+        assert len(cells_of_tables(after)) > 50
     assert without_numbers(words(after)) == without_numbers(words(before))
-    assert any("image/png" in text for cell in words(after) for text in cell)
+    shown = [text for cell in words(after) for text in cell]
+    assert any("image/png" in text or "text/html" in text for text in shown)
 
 
 @pytest.mark.parametrize("name", NAMES)
