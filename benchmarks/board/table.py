@@ -86,8 +86,8 @@ def table(rows: Sequence[Row]) -> str:
         image = 100 * (validation_image(first) or 0.0)
         columns = "val, val Δ_LP: accuracy and Δ_LP" if panel else "val: accuracy"
         about.append(
-            f"{columns} on validation data; choose by {'their sum' if panel else 'it'}, and never by "
-            f"test figures. One validation image is up to {image:.1f} points."
+            f"{columns} on validation data; choose by {'their sum' if panel else 'it'}, and never "
+            f"by test figures. One validation image is up to {image:.1f} points."
         )
     if by_image and first.config["head"]["kind"] == "zero-shot":
         about.append(_ZERO_SHOT)
