@@ -24,7 +24,7 @@ def saved(name: str) -> Path:
 
 
 def words(notebook: Any) -> list[list[str]]:
-    """What each code cell printed, and the kinds of its pictures and tables."""
+    """Return the printed text of each code cell, and the kinds of its pictures and tables."""
     return [
         [each.get("text") or str(sorted(each["data"])) for each in cell.outputs]
         for cell in notebook.cells

@@ -93,7 +93,7 @@ def extract(
         os.replace(staged, into)
     except UnsafeArchive as error:
         raise UnsafeArchive(f"{archive}: {error}") from None
-    except NotImplementedError as error:  # of zipfile, for a method of compression that it lacks
+    except NotImplementedError as error:  # zipfile raises it for an unknown compression method
         raise ValueError(
             f"{archive} cannot be unpacked here ({error}): pack the files again as a plain zip or "
             "tar"
