@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
 from benchmarks.methods.registry import METHODS
 from benchmarks.results.record import Record
-from benchmarks.results.scores import learnt
+from benchmarks.results.scores import outcome_of
 from benchmarks.results.settings import Row
 
 _ROUNDING = 1e-9
@@ -50,19 +51,19 @@ def _beside_frozen(rows: Sequence[Row]) -> Iterator[str]:
     others = [row for row in rows if row.method != _FROZEN]
     if not frozen or not others:
         return
-    stream = frozen[0].finished[0].stream
-    assert stream is not None
-    image = _share(stream.test, stream.weighted_by == "image")
+    own = frozen[0].mean("score")
+    image = validation_image(frozen[0].finished[0])
+    if own is None or image is None:
+        return
     after = _learnt(frozen[0])
     if all(abs(_learnt(row) - after) < image for row in others):
         yield (
-            "Training changed little: right after learning, every row is within one test image "
-            "of frozen. Raise train.lr or train.epochs before you compare methods."
+            "Training changed little: right after learning, every row is within one validation "
+            "image of frozen. Raise train.lr or train.epochs before you compare methods."
         )
         return
-    own = frozen[0].mean("score")
     scores = [score for row in others if (score := row.mean("score")) is not None]
-    if own is not None and scores and own >= max(scores):
+    if scores and own >= max(scores):
         yield (
             "frozen, which trains the heads alone, has the best validation score: here no row "
             "learnt enough to pay for what it lost."
@@ -70,7 +71,9 @@ def _beside_frozen(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _learnt(row: Row) -> float:
-    return sum(learnt(record) for record in row.finished) / len(row.finished)
+    """Return the validation accuracy right after learning, the mean over experiences and seeds."""
+    values = [outcome_of(record).validation_learnt or () for record in row.finished]
+    return statistics.fmean(value for each in values for value in each)
 
 
 def _paths(rows: Iterable[Row]) -> list[list[Row]]:
@@ -82,14 +85,10 @@ def _paths(rows: Iterable[Row]) -> list[list[Row]]:
             same = (text for text in rest if not text.startswith(("where.", "seed=")))
             paths.setdefault((row.method, *sorted(same)), []).append(row)
     return [
-        sorted(path, key=lambda row: _force(row), reverse=METHODS[_own(path[0])].weakens)
+        sorted(path, key=_force, reverse=METHODS[str(path[0].config["method"])].weakens)
         for path in paths.values()
         if len(path) > 1
     ]
-
-
-def _own(row: Row) -> str:
-    return str(row.config["method"])
 
 
 def _force(row: Row) -> float:

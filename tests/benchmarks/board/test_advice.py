@@ -88,25 +88,33 @@ def test_equal_scores_choose_nothing() -> None:
     assert line.startswith("ldifs: all strengths have equal validation scores")
 
 
-def test_training_that_changed_nothing_is_said() -> None:
-    still = [[0.5, 0.5], [0.8, 0.5], [0.8, 0.7]]
-    hardly = [[0.5, 0.5], [0.801, 0.5], [0.5, 0.7]]
-    rows = rows_of([run("frozen", matrix=still), run("lp-ft", matrix=hardly)])
-    (line,) = advice(rows)
+def learnt(method: str, score: float, *values: float) -> Record:
+    """A run with these validation accuracies right after learning; test accuracies are others."""
+    record = run(method, None, score, matrix=[[0.5, 0.5], [len(method) / 20, 0.5], [0.4, 0.7]])
+    assert record.outcome is not None
+    return replace(record, outcome=replace(record.outcome, validation_learnt=values))
+
+
+def test_training_that_changed_nothing_is_said_by_validation_data_alone() -> None:
+    frozen = learnt("frozen", 0.6, 0.8, 0.7)
+    hardly = learnt("lp-ft", 0.7, 0.8 + IMAGE, 0.7)  # half an image in the mean
+    (line,) = advice(rows_of([frozen, hardly]))
     assert line.startswith("Training changed little:") and "Raise train.lr" in line
-    much = [[0.5, 0.5], [0.81, 0.5], [0.8, 0.7]]
-    assert (
-        advice(rows_of([run("frozen", matrix=still), run("lp-ft", None, 0.71, matrix=much)])) == []
-    )
+    assert advice(rows_of([frozen, learnt("lp-ft", 0.7, 0.8 + 3 * IMAGE, 0.7)])) == []
+    assert advice(rows_of([frozen, hardly, learnt("ldifs", 0.7, 0.9, 0.7)])) == []
 
 
 def test_frozen_ahead_of_all_others_is_said() -> None:
-    still, much = [[0.5, 0.5], [0.8, 0.5], [0.8, 0.7]], [[0.5, 0.5], [0.9, 0.5], [0.6, 0.8]]
-    (line,) = advice(
-        rows_of([run("frozen", None, 0.7, matrix=still), run("lp-ft", None, 0.7, matrix=much)])
-    )
+    frozen, plain = learnt("frozen", 0.7, 0.8, 0.7), learnt("lp-ft", 0.7, 0.9, 0.8)
+    (line,) = advice(rows_of([frozen, plain]))
     assert line.startswith("frozen, which trains the heads alone, has the best validation score")
-    assert advice(rows_of([run("lp-ft", matrix=much)])) == []
+    assert advice(rows_of([plain])) == []
+    assert advice(rows_of([frozen, learnt("lp-ft", 0.71, 0.9, 0.8)])) == []
+
+
+def test_without_validation_data_there_is_no_advice() -> None:
+    records = [finished(recipe(method), validation=None) for method in ("frozen", "lp-ft")]
+    assert advice(rows_of(records)) == []
 
 
 def test_one_image_of_the_validation_data() -> None:
