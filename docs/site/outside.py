@@ -91,9 +91,12 @@ def _origin(uri: str) -> str:
 def _uri(place: str, root: Path, known: Collection[str]) -> str | None:
     """Return the source of the site that shows a path of the repository; None for no such path."""
     inside = place.removeprefix("docs/")
-    page = inside.removesuffix(".ipynb") + ".md"  # of a notebook
-    if inside != place and (page in known or inside in known):
-        return page if inside.endswith(".ipynb") and page in known else inside
+    if inside != place and inside.endswith(".ipynb"):
+        page = inside.removesuffix(".ipynb") + ".md"
+        if page in known:
+            return page
+    if inside != place and inside in known:
+        return inside
     path = root / place
     if path.is_dir():
         return f"{PREFIX}{place}/index.md"

@@ -55,6 +55,12 @@ def test_links_lead_to_these_pages(tmp_path: Path) -> None:
     assert of("repository/recipes/index.md", listed) == "[one.yaml](one.yaml.md)"
 
 
+def test_a_link_to_a_notebook_leads_to_its_page(tmp_path: Path) -> None:
+    known = {*KNOWN, "a/one.md", "a/one.ipynb", "a/two.ipynb"}  # two has no page
+    of = rewritten("[n](one.ipynb#end) [m](two.ipynb)", "a/b.md", tmp_path, known)
+    assert of == "[n](one.md#end) [m](two.ipynb)"
+
+
 def test_addresses_code_and_what_leads_nowhere_stay(tmp_path: Path) -> None:
     root = repository(tmp_path)
     for text in (
