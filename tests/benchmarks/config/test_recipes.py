@@ -239,6 +239,24 @@ def test_each_layer_of_a_method_wins_over_the_one_beneath(tmp_path: Path) -> Non
     assert METHODS["fda"].settings["options"] == {"feature_module": "tower"}  # no layer is changed
 
 
+def test_the_later_length_of_an_experience_replaces_the_earlier(tmp_path: Path) -> None:
+    below = tmp_path / "below.yaml"
+    below.write_text("base: concepts.yaml\ntrain: {epochs: 6}\n", encoding="utf-8")
+    above = tmp_path / "above.yaml"
+    above.write_text("base: below.yaml\ntrain: {steps: [3, 4]}\n", encoding="utf-8")
+
+    def lengths(path: Path, *pairs: str) -> tuple[Any, Any]:
+        train = load_recipe(path).of_method("lp-ft", parse_overrides(pairs)).config.train
+        return train.epochs, train.steps
+
+    assert lengths(above) == (1, (3, 4))
+    assert lengths(below, "train.steps=5") == (1, 5)
+    assert lengths(above, "train.epochs=2") == (2, None)
+    assert lengths(below, "train.steps=null") == (6, None)
+    with pytest.raises(ValueError, match=r"steps=5 and train\.epochs=2 both set"):
+        lengths(below, "train.steps=5", "train.epochs=2")
+
+
 def test_an_own_recipe_builds_on_a_shipped_one(tmp_path: Path) -> None:
     own = load_recipe(write(tmp_path, "base: concepts.yaml\ntrain: {lr: 0.5}"))
     assert own.compare == load_recipe(RECIPES / "concepts.yaml").compare and own.method is None

@@ -41,6 +41,7 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         "concepts_mtil": 91,
         "concepts_mtil_chosen": 38,
         "concepts_mtil_both": 38,
+        "real_images_few": 35,
     }
 
 
