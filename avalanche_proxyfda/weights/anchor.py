@@ -34,6 +34,9 @@ def encoder_test(model: nn.Module, source: FeatureSource) -> Callable[[str], boo
         ValueError: when ``model`` lacks the module of ``source``.
 
     Example:
+        >>> from torch import nn
+        >>> from avalanche_proxyfda import FeatureSource
+        >>> from avalanche_proxyfda.weights.anchor import encoder_test
         >>> model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
         >>> in_encoder = encoder_test(model, FeatureSource("1", of_input=True))
         >>> in_encoder("0.weight"), in_encoder("1.weight")

@@ -26,6 +26,8 @@ def dots(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     minus twice the 1-norm of the negative part of x.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.weights.digrap import dots
         >>> dots([torch.tensor([1.0, -2.0])], [torch.tensor([3.0, 4.0])])
         tensor([-5.])
     """
@@ -64,6 +66,8 @@ def project(
         and a mask of the projected gradients, [P] bool.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.weights.digrap import project
         >>> gradient = torch.tensor([-1.0, 1.0])
         >>> _, conflict = project([gradient], [torch.tensor([2.0, 0.0])], torch.ones(1))
         >>> conflict, gradient
