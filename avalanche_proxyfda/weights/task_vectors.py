@@ -116,6 +116,17 @@ def read_vectors(folder: str | os.PathLike[str]) -> Iterator[dict[str, Tensor]]:
 
     Raises:
         ValueError: if the folder has none, or a file is damaged; names the file.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from avalanche_proxyfda.weights import largest, read_vectors
+        >>> from avalanche_proxyfda.weights.task_vectors import write_vector
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for task, values in enumerate(([1.0, -3.0], [-2.0, 1.0])):
+        ...         _ = write_vector(folder, task, {"w": torch.tensor(values)})
+        ...     largest(read_vectors(folder))
+        {'w': tensor([-2., -3.])}
     """
     paths = vector_paths(folder)
     if not paths:
