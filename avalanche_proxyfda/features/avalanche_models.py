@@ -23,6 +23,8 @@ def is_dynamic_head(module: nn.Module) -> bool:
     """Return True for Avalanche's growing and multi heads, and for heads derived from them.
 
     Example:
+        >>> from torch import nn
+        >>> from avalanche_proxyfda.features.avalanche_models import is_dynamic_head
         >>> is_dynamic_head(nn.Linear(3, 2))
         False
     """
@@ -42,6 +44,8 @@ def wrapped_extractor(name: str, module: nn.Module) -> FeatureSource | None:
         module: any module.
 
     Example:
+        >>> from torch import nn
+        >>> from avalanche_proxyfda.features.avalanche_models import wrapped_extractor
         >>> wrapped_extractor("body", nn.Linear(3, 2)) is None
         True
     """

@@ -32,6 +32,17 @@ class Probe:
         l2: the penalty of the fit.
         normalize: True when the probe normalises features to unit norm, False when it takes
             them unchanged.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics import Probe
+        >>> probe = Probe(weight=torch.eye(2).double(), bias=torch.zeros(2).double(), l2=1e-3)
+        >>> features = torch.tensor([[3.0, 4.0], [2.0, 0.0]])
+        >>> probe.logits(features)  # of the rows with unit norm
+        tensor([[0.6000, 0.8000],
+                [1.0000, 0.0000]], dtype=torch.float64)
+        >>> probe.accuracy(features, torch.tensor([1, 1]))
+        0.5
     """
 
     weight: Tensor
@@ -97,6 +108,18 @@ def fit_probe(
     Raises:
         ValueError: when there are fewer than two classes or no samples, a label is out of range,
             the penalty is not positive, or a feature is not finite.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics import fit_probe
+        >>> features = torch.tensor([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.1], [-1.0, -0.1]])
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> probe = fit_probe(features, labels, classes=2, l2=1e-3)
+        >>> probe.weight.shape, probe.accuracy(features, labels)
+        (torch.Size([2, 2]), 1.0)
+        >>> shorter = fit_probe(features, labels, classes=2, l2=1e-1)
+        >>> bool(shorter.weight.norm() < probe.weight.norm())
+        True
     """
     if len(features) == 0 or len(features) != len(labels):
         raise ValueError(f"features has {len(features)} rows, labels {len(labels)}")
@@ -162,6 +185,16 @@ def select_probe(
 
     Raises:
         ValueError: when ``grid`` is empty, or as :func:`fit_probe`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics import select_probe
+        >>> features = torch.tensor([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.1], [-1.0, -0.1]])
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> train, validation = (features[::2], labels[::2]), (features[1::2], labels[1::2])
+        >>> probe = select_probe(train, validation, classes=2, grid=(1e-1, 1e-3))
+        >>> probe.accuracy(*validation), probe.l2  # both penalties have this accuracy
+        (1.0, 0.1)
     """
     best: tuple[float, Probe] | None = None
     probe: Probe | None = None

@@ -86,6 +86,15 @@ def find_feature_maps(model: nn.Module) -> tuple[FeatureSource, ...]:
 
     Raises:
         ValueError: when ``model`` holds none of these; the user must name the taps.
+
+    Example:
+        >>> import torch
+        >>> from torchvision.models import resnet18
+        >>> from avalanche_proxyfda import find_feature_maps
+        >>> with torch.device("meta"):  # the names of modules need no weights
+        ...     model = resnet18()
+        >>> [str(tap) for tap in find_feature_maps(model)]
+        ['layer1', 'layer2', 'layer3', 'layer4']
     """
     model = unwrap(model)
     for prefix, names in _candidates(model):

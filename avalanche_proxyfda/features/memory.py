@@ -19,6 +19,8 @@ class FeatureMemory:
         TypeError, ValueError: for a size that is no int from 0.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.features.memory import FeatureMemory
         >>> memory = FeatureMemory(3)
         >>> for start in (0, 2):
         ...     memory.add(torch.arange(start, start + 2.0).unsqueeze(1))

@@ -34,6 +34,8 @@ def on_host(batches: Iterable[Tensor]) -> Tensor:
     set is copied once, and the accelerator holds one block.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.features.passes import on_host
         >>> on_host(iter([torch.zeros(2, 3), torch.ones(1, 3)])).shape
         torch.Size([3, 3])
     """
@@ -75,6 +77,8 @@ def all_batches(
         pinned memory.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.features.passes import all_batches
         >>> data = torch.utils.data.TensorDataset(torch.arange(5.0))
         >>> [batch[0].tolist() for batch in all_batches(data, torch.device("cpu"), batch_size=3)]
         [[0.0, 1.0, 2.0], [3.0, 4.0]]

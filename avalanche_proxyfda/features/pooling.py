@@ -27,6 +27,8 @@ def pool_features(output: Any, name: str, pooling: Pooling = "auto") -> Tensor:
             for a map.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.features.pooling import pool_features
         >>> pool_features(torch.zeros(2, 5, 3), "visual").shape
         torch.Size([2, 3])
     """

@@ -164,6 +164,8 @@ def find_feature_source(model: nn.Module) -> FeatureSource:
 
     Example:
         >>> from collections import OrderedDict
+        >>> from torch import nn
+        >>> from avalanche_proxyfda import find_feature_source
         >>> layers = OrderedDict(body=nn.Linear(4, 3), head=nn.Linear(3, 2))
         >>> str(find_feature_source(nn.Sequential(layers)))
         'head:input'

@@ -42,6 +42,16 @@ def class_prototypes(
 
     Raises:
         ValueError: when a feature is NaN or infinite, or ``dataset`` is empty.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> from avalanche_proxyfda import class_prototypes
+        >>> images = TensorDataset(torch.tensor([[3.0, 0.0], [0.0, 4.0], [5.0, 0.0]]))
+        >>> labels = [7, 7, 2]  # the first row of the result is class 2
+        >>> class_prototypes(images, labels, torch.nn.Identity(), torch.device("cpu"))
+        tensor([[1.0000, 0.0000],
+                [0.7071, 0.7071]])
     """
     classes = torch.unique(torch.as_tensor(labels)).to(device)
     class_of = torch.searchsorted(classes, torch.as_tensor(labels).to(device))

@@ -21,6 +21,8 @@ def unwrap(model: nn.Module) -> nn.Module:
     """Return the module inside ``torch.compile`` and DistributedDataParallel wrappers.
 
     Example:
+        >>> from torch import nn
+        >>> from avalanche_proxyfda.features.source import unwrap
         >>> model = nn.Linear(2, 2)
         >>> unwrap(model) is model
         True
@@ -53,6 +55,7 @@ class FeatureSource:
             itself works on the last axis, see :func:`layout_of`.
 
     Example:
+        >>> from avalanche_proxyfda import FeatureSource
         >>> FeatureSource.parse("head:input")
         FeatureSource(module='head', of_input=True, entry=None, layout=None)
         >>> str(FeatureSource("stage2", entry=1))
@@ -200,6 +203,8 @@ def layout_of(module: nn.Module) -> Layout | None:
         module: module of a place.
 
     Example:
+        >>> from torch import nn
+        >>> from avalanche_proxyfda.features.source import layout_of
         >>> layout_of(nn.Linear(3, 2)), layout_of(nn.Identity())
         ('channels_last', None)
     """

@@ -108,6 +108,9 @@ class FeatureTap:
         autocast: dtype of the autocast that was active in the forward, or None.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from avalanche_proxyfda import FeatureSource, FeatureTap
         >>> model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
         >>> tap = FeatureTap((FeatureSource("0"),))
         >>> tap.attach(model); tap.arm(); _ = model(torch.zeros(5, 4))

@@ -38,6 +38,8 @@ def block_bytes(device: torch.device) -> int:
         device: the device of the batch.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.losses.chunks import block_bytes
         >>> block_bytes(torch.device("cpu"))
         8388608
     """

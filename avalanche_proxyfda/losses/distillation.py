@@ -23,6 +23,14 @@ class DistillationLoss(nn.Module):
 
     Raises:
         TypeError, ValueError: for a temperature that is no finite number above 0.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import DistillationLoss
+        >>> loss = DistillationLoss(temperature=2.0)
+        >>> teacher = torch.tensor([[2.0, 0.0, -2.0]])  # logits of one image
+        >>> float(loss(teacher, teacher)), round(float(loss(teacher.flip(1), teacher)), 3)
+        (0.0, 1.15)
     """
 
     def __init__(self, temperature: float = 2.0) -> None:

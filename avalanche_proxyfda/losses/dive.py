@@ -31,6 +31,8 @@ class DiVELoss(nn.Module):
         TypeError, ValueError: for a decay that is no number from 0 to below 1.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import DiVELoss
         >>> loss, teacher = DiVELoss(decay=0.5), torch.eye(2)
         >>> loss.follow(teacher + 2, teacher)
         >>> loss.mean, loss(teacher + 2, teacher)

@@ -20,6 +20,8 @@ def kl_divergence(student: Tensor, teacher: Tensor, left_out: Tensor | None = No
         left_out: [C, N] bool, True for entries that belong to no distribution; None takes all.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.losses.divergences import kl_divergence
         >>> logits = torch.tensor([[0.0, 1.0, 7.0]])
         >>> left_out = torch.tensor([[False, False, True]])
         >>> kl_divergence(logits, logits.flip(1), left_out) == kl_divergence(
@@ -61,6 +63,8 @@ def sigmoid_divergence(student: Tensor, teacher: Tensor, left_out: Tensor) -> Te
         left_out: [C, N] bool, True for entries that are skipped.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.losses.divergences import sigmoid_divergence
         >>> z, y = torch.tensor([[0.0, 1.0]]), torch.zeros(1, 2)
         >>> round(float(sigmoid_divergence(z, y, torch.zeros(1, 2, dtype=torch.bool))), 4)
         0.1201

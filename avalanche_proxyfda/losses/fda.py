@@ -31,6 +31,17 @@ class FDALoss(GraphLoss):
     with a ``chunk_size``, are processed in chunks of queries that backward computes again.
     Smaller batches are saved whole, in less than 20 MiB. An accelerator saves a batch of one
     chunk whole, see :func:`~avalanche_proxyfda.losses.chunks.block_bytes`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import FDALoss
+        >>> teacher = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])  # two pairs
+        >>> loss = FDALoss(num_neighbors=1)
+        >>> same, mixed = loss(teacher, teacher), loss(teacher[[0, 2, 1, 3]], teacher)
+        >>> round(same.item(), 2), round(mixed.item(), 2)  # the second student parts the pairs
+        (0.5, 3.33)
+        >>> sorted(name for name, _ in loss.named_parameters())  # the optimizer needs both
+        ['bias', 'log_scale']
     """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:

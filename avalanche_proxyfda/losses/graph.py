@@ -41,6 +41,8 @@ def edge_weight(similarity: Tensor, positive: Tensor | bool, mode: NegativeWeigh
         Weights of the shape of ``similarity``.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.losses.graph import edge_weight
         >>> edge_weight(torch.tensor([0.5, -0.25]), False, "similarity").tolist()
         [-0.5, 0.25]
     """

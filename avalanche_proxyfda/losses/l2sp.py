@@ -37,6 +37,14 @@ class L2SPLoss(nn.Module):
     """Sum over all weights of (theta - anchor)^2 (Li et al., ICML 2018, Eq. 2, without the 1/2).
 
     Where the weights equal their anchors, the loss and its gradient are exactly zero.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import L2SPLoss
+        >>> anchors = [torch.zeros(2, 3), torch.ones(3)]
+        >>> weights = [anchors[0] + 1, anchors[1] + 2]  # six weights moved by 1, three by 2
+        >>> float(L2SPLoss()(weights, anchors))
+        18.0
     """
 
     def forward(self, weights: Sequence[Tensor], anchors: Sequence[Tensor]) -> Tensor:

@@ -28,6 +28,16 @@ class LDIFSLoss(nn.Module):
 
     Raises:
         ValueError: for another ``normalize``.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import LDIFSLoss
+        >>> tokens, vectors = torch.ones(1, 4, 3), torch.tensor([[1.0, 0.0]])  # maps at two depths
+        >>> loss = LDIFSLoss()
+        >>> float(loss([2 * tokens, vectors], [tokens, vectors]))  # the norms do not count
+        0.0
+        >>> float(loss([tokens, vectors.flip(1)], [tokens, vectors]))  # the mean of 0 and 1
+        0.5
     """
 
     def __init__(self, normalize: NormAxis = "auto") -> None:

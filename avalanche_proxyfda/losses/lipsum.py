@@ -34,6 +34,8 @@ class LipsumFTLoss(nn.Module):
         TypeError, ValueError: for a scale that is no finite number above 0.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import LipsumFTLoss
         >>> images, texts = torch.eye(2), torch.tensor([[1.0, 0.0]])
         >>> LipsumFTLoss(scale=2.0)(images.flip(0), images, texts)
         tensor(2.)

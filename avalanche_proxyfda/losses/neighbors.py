@@ -21,6 +21,17 @@ class NeighborGraph:
             is a zero row.
         itself: [C, B] bool, True where the row is the query.
         num_neighbors: K, at most B - 1.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.losses import NeighborGraph
+        >>> rows = torch.tensor([[1.0, 0.0], [2.0, 0.2], [0.0, 1.0]])
+        >>> graph = NeighborGraph.of(rows, num_neighbors=1)
+        >>> graph.is_neighbor().tolist()
+        [[False, True, False], [True, False, False], [False, True, False]]
+        >>> neighbors, others = graph.sets()
+        >>> neighbors.tolist(), others.tolist()
+        ([[1], [0], [1]], [[2], [2], [0]])
     """
 
     similarity: Tensor

@@ -47,6 +47,8 @@ class PKTLoss(nn.Module):
             kernel, or an unknown kernel.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import PKTLoss
         >>> rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
         >>> float(PKTLoss()(rows, rows)), float(PKTLoss()(rows, rows.flip(1)))
         (0.0, 0.0)

@@ -22,6 +22,7 @@ def proxy_count(members: int, ratio: float, most: int) -> int:
     The product is rounded. An empty set and ``ratio`` 0 give 0.
 
     Example:
+        >>> from avalanche_proxyfda.losses.proxies import proxy_count
         >>> proxy_count(8, 0.4, most=32), proxy_count(55, 0.4, most=32)
         (3, 22)
     """
@@ -98,6 +99,7 @@ class ProxyGenerator(nn.Module):
         TypeError, ValueError: for sizes below 1 or an even ``kernel_size``.
 
     Example:
+        >>> from avalanche_proxyfda import ProxyGenerator
         >>> sum(p.numel() for p in ProxyGenerator(512, max_proxies=25).parameters())
         24656
     """
@@ -210,6 +212,8 @@ def spread_hinge(proxies: Tensor) -> Tensor:
         [C]; zeros if P < 2, because one proxy has no variance.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.losses.proxies import spread_hinge
         >>> spread_hinge(torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])).tolist()  # two equal proxies
         [0.9900000095367432]
     """

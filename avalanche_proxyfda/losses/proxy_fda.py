@@ -18,7 +18,19 @@ from avalanche_proxyfda.losses.proxies import ProxyGenerator, proxy_count, sprea
 
 
 class ProxyFDATerms(NamedTuple):
-    """The two scalars of a batch; a training loss adds both."""
+    """The two scalars of a batch; a training loss adds both.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import ProxyFDALoss
+        >>> student = torch.eye(4, requires_grad=True)
+        >>> terms = ProxyFDALoss(dim=4, num_neighbors=1)(student, torch.eye(4))
+        >>> terms._fields
+        ('alignment', 'generator')
+        >>> sum(terms).backward()
+        >>> student.grad.shape
+        torch.Size([4, 4])
+    """
 
     alignment: Tensor
     """Its gradient reaches the student, the scale and the bias."""
@@ -77,6 +89,19 @@ class ProxyFDALoss(GraphLoss):
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import FDALoss, ProxyFDALoss
+        >>> features = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
+        >>> loss = ProxyFDALoss(dim=8, num_neighbors=5, proxy_ratio=0.4)
+        >>> loss.counts(16)  # proxies of 5 neighbours and of 10 others
+        (2, 4)
+        >>> sum(loss(features, features)).backward()  # alignment + generator
+        >>> without = ProxyFDALoss(dim=8, num_neighbors=5, proxy_ratio=0.0)
+        >>> fda = FDALoss(num_neighbors=5)
+        >>> torch.allclose(without(features, features).alignment, fda(features, features))
+        True
     """
 
     def __init__(

@@ -46,6 +46,8 @@ class RIFTLoss(nn.Module):
         TypeError, ValueError: for an option of the wrong type or out of range.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import RIFTLoss
         >>> student = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
         >>> RIFTLoss()(student, student.flip(1)), RIFTLoss("spectrum")(student, student.flip(1))
         (tensor(2.), tensor(0.))
@@ -85,6 +87,7 @@ class RIFTLoss(nn.Module):
             ValueError: if ``q`` is not ``"learned"``.
 
         Example:
+            >>> from avalanche_proxyfda import RIFTLoss
             >>> RIFTLoss("learned", dim=2).rotation().detach()
             tensor([[1., 0.],
                     [0., 1.]])

@@ -38,6 +38,18 @@ class RKDLoss(nn.Module):
 
     Raises:
         TypeError, ValueError: for a weight that is no finite number >= 0.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import RKDLoss
+        >>> teacher = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+        >>> rotated = teacher @ torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
+        >>> loss = RKDLoss()
+        >>> round(float(loss(2 * rotated + 1, teacher)), 3)
+        0.0
+        >>> stretched = teacher * torch.tensor([1.0, 2.0])
+        >>> bool(loss(stretched, teacher) > 0.01)
+        True
     """
 
     def __init__(self, distance_weight: float = 1.0, angle_weight: float = 2.0) -> None:

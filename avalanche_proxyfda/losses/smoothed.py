@@ -31,6 +31,7 @@ class SmoothedCrossEntropy(nn.CrossEntropyLoss):
 
     Example:
         >>> import torch
+        >>> from avalanche_proxyfda.losses.smoothed import SmoothedCrossEntropy
         >>> logits, labels = torch.tensor([[2.0, 0.0, -1e4]]), torch.tensor([0])
         >>> loss = SmoothedCrossEntropy(0.5)
         >>> round(loss(logits, labels).item(), 3), round(loss.eval()(logits, labels).item(), 3)

@@ -42,6 +42,8 @@ class SNDLoss(nn.Module):
         TypeError, ValueError: for an option of the wrong type or out of range.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import SNDLoss
         >>> first, second = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
         >>> loss = SNDLoss(threshold=2**0.5)
         >>> loss(first, first, first), loss(first, second, first)

@@ -59,6 +59,8 @@ class SoftFDALoss(SoftRows):
             Bregman form.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import SoftFDALoss
         >>> rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
         >>> float(SoftFDALoss()(rows, rows)), float(SoftFDALoss()(rows, rows, torch.eye(2)))
         (0.0, 0.0)

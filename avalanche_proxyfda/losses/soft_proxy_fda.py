@@ -39,6 +39,8 @@ class SoftProxyFDALoss(SoftRows, ProxyFDALoss):
         TypeError, ValueError: for an option of the wrong type or out of range.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import SoftProxyFDALoss
         >>> rows = torch.eye(5)
         >>> source = torch.Generator().manual_seed(0)
         >>> float(SoftProxyFDALoss(5, num_neighbors=2, generator=source)(rows, rows).alignment)

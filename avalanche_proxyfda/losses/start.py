@@ -32,6 +32,8 @@ def fit_sigmoid(cosine: Tensor, weight: Tensor) -> tuple[float, float] | None:
         least at a <= 0 (pairs with a small cosine attract, for example).
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.losses.start import fit_sigmoid
         >>> cosine = torch.tensor([0.9, 0.5, 0.6, 0.1])
         >>> scale, bias = fit_sigmoid(cosine, torch.tensor([1.0, 1.0, -1.0, -1.0])) or (0, 0)
         >>> round(scale, 3), round(bias, 3)

@@ -45,6 +45,8 @@ class ZSCLLoss(nn.Module):
         TypeError, ValueError: for a scale or a temperature that is no finite number above 0.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import ZSCLLoss
         >>> images, texts = torch.eye(2), torch.eye(2)
         >>> loss = ZSCLLoss(scale=2.0)
         >>> loss(images, images, texts), loss(images.flip(0), images, texts)

@@ -48,6 +48,7 @@ class MetricsCSVLogger(BaseLogger):
     Example:
         >>> import tempfile
         >>> from pathlib import Path
+        >>> from avalanche_proxyfda.metrics import MetricsCSVLogger
         >>> folder = tempfile.TemporaryDirectory()
         >>> logger = MetricsCSVLogger(Path(folder.name) / "metrics.csv")
         >>> logger.log_single_metric("FDA_alignment_Epoch/train_phase/train_stream", 0.5, 24)

@@ -34,6 +34,13 @@ def mean_l2(before: Tensor, after: Tensor) -> float:
 
     Raises:
         ValueError: when a shape differs, no row is given, or a feature is not finite.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics import mean_l2
+        >>> before = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+        >>> mean_l2(before, 3 * before), mean_l2(before, -before)  # directions alone count
+        (0.0, 2.0)
     """
     first, second = _placed(before, after, same_width=True)
     if first.device.type != "cpu":
@@ -54,6 +61,15 @@ def linear_cka(before: Tensor, after: Tensor) -> float:
     Raises:
         ValueError: when the shapes do not fit, fewer than two rows are given, a feature is not
             finite, or all images have the same feature.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics import linear_cka
+        >>> before = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])  # two pairs
+        >>> round(linear_cka(before, 3 * before.flip(1)), 3)  # reflected and scaled
+        1.0
+        >>> round(linear_cka(before, before[[0, 2, 1, 3]]), 3)  # other pairs
+        0.0
     """
     first, second = _placed(before, after, least=2)
     if first.device.type != "cpu":
@@ -86,6 +102,15 @@ def neighbor_overlap(before: Tensor, after: Tensor, num_neighbors: int = 10) -> 
 
     Raises:
         ValueError: when the shapes do not fit, K is not below N, or a feature is not finite.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics import neighbor_overlap
+        >>> before = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])  # two pairs
+        >>> neighbor_overlap(before, before.flip(1), num_neighbors=1)
+        1.0
+        >>> neighbor_overlap(before, before[[0, 2, 1, 3]], num_neighbors=1)
+        0.0
     """
     first, second = _pair(before, after, least=2)
     if check_count("num_neighbors", num_neighbors, 1) >= len(first):
@@ -124,6 +149,15 @@ class Measure:
             the measure has no meaning.
         suffix: the part of the metric's name after ``Drift``, such as ``_L2``.
         optional: True when the measure is slow or needs an extra; it then has to be asked for.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics import MEASURES, Measure
+        >>> MEASURES["l2"].suffix, MEASURES["otdd-kmeans"].optional
+        ('_L2', True)
+        >>> most = Measure(lambda before, after, labels, k: float((after - before).max()), "_Max")
+        >>> most.distance(torch.zeros(2, 3), torch.eye(2, 3), torch.tensor([0, 1]), 1)
+        1.0
     """
 
     distance: Callable[[Tensor, Tensor, Tensor, int], float]
@@ -148,7 +182,15 @@ MEASURES: dict[str, Measure] = {
 
 
 def measure_names(optional: bool = False) -> tuple[str, ...]:
-    """Names of the measures; those of the optional measures too if ``optional`` is True."""
+    """Names of the measures; those of the optional measures too if ``optional`` is True.
+
+    Example:
+        >>> from avalanche_proxyfda.metrics import measure_names
+        >>> measure_names()
+        ('l2', 'cka', 'neighbors')
+        >>> measure_names(optional=True)[3:]
+        ('otdd-kmeans',)
+    """
     return tuple(name for name, measure in MEASURES.items() if optional or not measure.optional)
 
 
@@ -191,6 +233,15 @@ def drift_between(
     Raises:
         ValueError: when a name is unknown, or a measure has no meaning for these features.
         ImportError: when a measure needs an extra that is not installed.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics import drift_between
+        >>> before = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> drift = drift_between(before, -before, labels, ("l2", "neighbors"), num_neighbors=1)
+        >>> {name: round(value, 3) for name, value in drift.items()}
+        {'l2': 2.0, 'neighbors': 1.0}
     """
     return {
         name: MEASURES[name].distance(before, after, labels, num_neighbors)
@@ -213,6 +264,13 @@ def defined_drift(
     Raises:
         ValueError: when a name is unknown.
         ImportError: when a measure needs an extra that is not installed.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics import defined_drift
+        >>> same, labels = torch.ones(3, 2), torch.tensor([0, 0, 1])  # one feature for all images
+        >>> defined_drift(same, same, labels, ("l2", "cka"))
+        {'l2': 0.0, 'cka': None}
     """
     values: dict[str, float | None] = {}
     for name in check_measures(measures):

@@ -28,6 +28,18 @@ class DriftMetric(PanelMetric):
     Raises:
         TypeError, ValueError: when a measure or ``since`` is unknown, or ``num_neighbors`` is
             not a positive int.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> from avalanche_proxyfda.metrics import DriftMetric, Panel, PanelFeatures, PanelSet
+        >>> data = TensorDataset(torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 0, 1]))
+        >>> panel = Panel([PanelSet("pets", train=data, test=data)])
+        >>> metric = DriftMetric(panel, measures=("l2",), since="previous")
+        >>> rows, labels = torch.eye(4), data.tensors[1]
+        >>> moments = [PanelFeatures("pets", {"test": (x, labels)}) for x in (rows, -rows, -rows)]
+        >>> [metric.measure(features) for features in moments]  # the features move once
+        [{'_L2': 0.0}, {'_L2': 2.0}, {'_L2': 0.0}]
     """
 
     symbol = "Drift"

@@ -35,6 +35,14 @@ def knn_accuracy(
     Raises:
         ValueError: when a set is empty, shapes do not fit, a feature is not finite, or an option
             is out of range.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics import knn_accuracy
+        >>> rows = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])  # two clusters
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> knn_accuracy((rows, labels), (2 * rows, labels), num_neighbors=2)
+        1.0
     """
     check_count("num_neighbors", num_neighbors, 1)
     if check_amount("temperature", temperature) == 0:

@@ -17,6 +17,17 @@ class KNNMetric(PanelMetric):
 
     Raises:
         TypeError, ValueError: when ``num_neighbors`` is not a positive int.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> from avalanche_proxyfda.metrics import KNNMetric, Panel, PanelFeatures, PanelSet
+        >>> data = TensorDataset(torch.zeros(4, 3, 8, 8), torch.tensor([0, 0, 1, 1]))
+        >>> panel = Panel([PanelSet("pets", train=data, test=data)])
+        >>> rows = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]]), data.tensors[1]
+        >>> features = PanelFeatures("pets", {"train": rows, "test": rows})
+        >>> KNNMetric(panel, num_neighbors=2).measure(features)
+        {'': 1.0}
     """
 
     symbol = "KNN"

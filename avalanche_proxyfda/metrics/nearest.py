@@ -41,6 +41,8 @@ def mark_first(cosines: Tensor, count: int) -> Tensor:
     """Return [Q, N] bool as :func:`mark_nearest`, where the smaller column wins a tie.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics.nearest import mark_first
         >>> mark_first(torch.tensor([[0.5, 0.9, 0.5, 0.5]]), 2)
         tensor([[ True,  True, False, False]])
     """
@@ -65,6 +67,8 @@ def first_nearest(cosines: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return values and columns as :func:`nearest`, where the smaller column wins a tie.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics.nearest import first_nearest
         >>> first_nearest(torch.tensor([[0.5, 0.9, 0.5, 0.5]]), 3)[1]
         tensor([[1, 0, 2]])
     """

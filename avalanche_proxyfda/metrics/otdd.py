@@ -46,6 +46,15 @@ def otdd(
         ValueError: when one of the two is too small, shapes do not fit, a set is empty, or a
             feature is not finite.
         ImportError: when POT is not installed.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics import otdd
+        >>> before, labels = torch.eye(2), torch.tensor([0, 1])
+        >>> round(otdd(before, labels, before, labels), 3)
+        0.0
+        >>> round(otdd(before, labels, -before, labels), 3)  # sqrt of 2 for points + 2 for clusters
+        2.0
     """
     try:
         import ot

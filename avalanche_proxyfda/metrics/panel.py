@@ -44,6 +44,16 @@ class PanelSet:
 
     Raises:
         ValueError: when the name is empty, holds ``/`` or is ``mean``, or a split is empty.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> from avalanche_proxyfda.metrics import PanelSet
+        >>> images, labels = torch.zeros(6, 3, 8, 8), torch.tensor([0, 1, 0, 1, 0, 1])
+        >>> train, test = TensorDataset(images, labels), TensorDataset(images[:2], labels[:2])
+        >>> pets = PanelSet("pets", train, test)
+        >>> len(pets.train), len(pets.test), pets.validation
+        (6, 2, None)
     """
 
     name: str
@@ -71,6 +81,17 @@ class PanelFeatures:
         name: name of the set.
         splits: features [N, D] and labels [N] by split; ``validation`` may be absent.
         device: device that measures the features; it holds one set at a time.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics import PanelFeatures
+        >>> rows = torch.ones(10, 4), torch.tensor([0, 1] * 5)
+        >>> features = PanelFeatures("pets", {"train": rows, "test": rows})
+        >>> features.classes, list(features.evaluation)
+        (2, ['test'])
+        >>> train, validation = features.choosing()  # a fifth of each class is held out
+        >>> train[0].shape, validation[0].shape
+        (torch.Size([8, 4]), torch.Size([2, 4]))
     """
 
     name: str
@@ -133,6 +154,18 @@ class Panel:
 
     Raises:
         TypeError, ValueError: when there is no set, a name repeats, or an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from torch.utils.data import TensorDataset
+        >>> from avalanche_proxyfda.metrics import Panel, PanelSet
+        >>> data = TensorDataset(torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 0, 1]))
+        >>> panel = Panel([PanelSet("pets", train=data, test=data)], feature_module="1")
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(192, 5), nn.Linear(5, 2))
+        >>> features, labels = panel.of(model, torch.device("cpu"))["pets"].splits["test"]
+        >>> features.shape, labels.tolist()
+        (torch.Size([4, 5]), [0, 1, 0, 1])
     """
 
     def __init__(

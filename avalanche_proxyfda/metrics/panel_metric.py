@@ -28,6 +28,20 @@ class PanelMetric(PluginMetric[dict[str, float]]):
     Attributes:
         symbol: the first part of the names of the values, such as ``LP``.
         history: values by name, one dict a moment; the first moment is before the stream.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> from avalanche_proxyfda.metrics import Panel, PanelFeatures, PanelMetric, PanelSet
+        >>> class MeanNorm(PanelMetric):
+        ...     symbol = "Norm"  # the values are Norm/<set> and Delta_Norm/<set>
+        ...     def measure(self, features):
+        ...         return {"": float(features.splits["test"][0].norm(dim=1).mean())}
+        >>> data = TensorDataset(torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]))
+        >>> metric = MeanNorm(Panel([PanelSet("pets", train=data, test=data)]))
+        >>> rows = torch.tensor([[3.0, 4.0], [0.0, 1.0]]), torch.tensor([0, 1])
+        >>> metric.measure(PanelFeatures("pets", {"test": rows}))
+        {'': 3.0}
     """
 
     symbol: str

@@ -33,6 +33,17 @@ def panel_metrics(
 
     Raises:
         ValueError: when no metric is asked for, or an option of a metric is wrong.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training.plugins import EvaluationPlugin
+        >>> from torch.utils.data import TensorDataset
+        >>> from avalanche_proxyfda.metrics import Panel, PanelSet, panel_metrics
+        >>> data = TensorDataset(torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 0, 1]))
+        >>> metrics = panel_metrics(Panel([PanelSet("pets", data, data)]), knn=True, drift=("l2",))
+        >>> [metric.symbol for metric in metrics]
+        ['LP', 'KNN', 'Drift']
+        >>> evaluator = EvaluationPlugin(*metrics)  # for Naive(..., evaluator=evaluator)
     """
     metrics: list[PanelMetric] = []
     if linear_probe:

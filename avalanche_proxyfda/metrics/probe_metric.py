@@ -22,6 +22,15 @@ def probe_accuracies(features: PanelFeatures, grid: tuple[float, ...] = GRID) ->
 
     Raises:
         ValueError: when ``grid`` is empty, or no training image can be held out.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics import PanelFeatures, probe_accuracies
+        >>> rows = torch.tensor([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.1], [-1.0, -0.1]])
+        >>> known = rows, torch.tensor([0, 0, 1, 1])
+        >>> unknown = rows, torch.tensor([0, 1, 1, 1])  # the probe misses one
+        >>> probe_accuracies(PanelFeatures("pets", {"train": known, "test": unknown}))
+        {'test': 0.75}
     """
     features = features.placed()
     train, validation = features.choosing()
@@ -43,6 +52,24 @@ class LinearProbeMetric(PanelMetric):
 
     Raises:
         ValueError: when ``grid`` is empty, or a penalty is not positive.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche.training.plugins import EvaluationPlugin
+        >>> from torch import nn
+        >>> from torch.utils.data import TensorDataset
+        >>> from avalanche_proxyfda.metrics import LinearProbeMetric, Panel, PanelSet
+        >>> images = torch.zeros(4, 3, 8, 8)
+        >>> images[:2, 0] = images[2:, 2] = 1  # two red images and two blue ones
+        >>> data = TensorDataset(images, torch.tensor([0, 0, 1, 1]))
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(192, 5), nn.ReLU(), nn.Linear(5, 2))
+        >>> metric = LinearProbeMetric(Panel([PanelSet("colours", data, data)], feature_module="0"))
+        >>> optimizer, evaluator = torch.optim.AdamW(model.parameters()), EvaluationPlugin(metric)
+        >>> strategy = Naive(model=model, optimizer=optimizer, evaluator=evaluator)
+        >>> _ = metric.before_training(strategy)  # strategy.train(...) begins with it
+        >>> metric.result()
+        {'LP/colours': 1.0, 'LP/mean': 1.0}
     """
 
     symbol = "LP"

@@ -36,6 +36,8 @@ def pseudo_labels(rows: Tensor, labels: Tensor, clusters_per_class: int) -> Tens
         ImportError: when a class has to be split and SciPy is not installed.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics.pseudo_labels import pseudo_labels
         >>> rows = torch.tensor([[0.0], [5.0], [0.1], [5.1], [9.0]], dtype=torch.float64)
         >>> pseudo_labels(rows, torch.tensor([3, 3, 3, 3, 7]), 2)
         tensor([1, 0, 1, 0, 2])

@@ -19,6 +19,15 @@ def zero_shot_accuracies(features: PanelFeatures, head: nn.Module) -> dict[Split
         features: features and labels of the set; the validation split may be absent.
         head: takes features [N, D] to logits [N, C], in the order of the labels; in eval mode.
             Features are moved to the device and dtype of its weights.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.metrics import PanelFeatures, zero_shot_accuracies
+        >>> from avalanche_proxyfda.models import TextHead
+        >>> head = TextHead(torch.eye(2))  # embeddings of the texts of two classes
+        >>> rows = torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 1])
+        >>> zero_shot_accuracies(PanelFeatures("pets", {"train": rows, "test": rows}), head)
+        {'test': 1.0}
     """
     weights = [*head.parameters(), *head.buffers()]
     weight = next((t for t in weights if t.is_floating_point()), None)
@@ -43,6 +52,18 @@ class ZeroShotMetric(PanelMetric):
 
     Raises:
         ValueError: when a set has no head.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> from avalanche_proxyfda.metrics import Panel, PanelFeatures, PanelSet, ZeroShotMetric
+        >>> from avalanche_proxyfda.models import TextHead
+        >>> data = TensorDataset(torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]))
+        >>> panel = Panel([PanelSet("pets", train=data, test=data)])
+        >>> metric = ZeroShotMetric(panel, heads={"pets": TextHead(torch.eye(2))})
+        >>> rows = torch.tensor([[0.9, 0.1], [0.2, 0.8]]), data.tensors[1]
+        >>> metric.measure(PanelFeatures("pets", {"train": rows, "test": rows}))
+        {'': 1.0}
     """
 
     symbol = "ZS"

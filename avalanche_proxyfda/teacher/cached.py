@@ -46,6 +46,19 @@ class CachedTeacher:
 
     Args:
         teacher: the teacher that computes the values.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from avalanche_proxyfda import FeatureSource, FeatureTeacher
+        >>> from avalanche_proxyfda.teacher import CachedTeacher
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+        >>> teacher = CachedTeacher(FeatureTeacher(model, [FeatureSource("0")]))
+        >>> images = torch.ones(5, 4)
+        >>> for _ in range(2):  # two plugins ask for the same batch
+        ...     values = teacher.values(images)
+        >>> values[FeatureSource("0")].shape, teacher.forwards
+        (torch.Size([5, 3]), 1)
     """
 
     def __init__(self, teacher: FeatureTeacher) -> None:

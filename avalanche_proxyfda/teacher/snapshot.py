@@ -37,6 +37,16 @@ def frozen_copy(module: nn.Module) -> nn.Module:
 
     Raises:
         RuntimeError: if torch cannot copy the module.
+
+    Example:
+        >>> from torch import nn
+        >>> from avalanche_proxyfda.teacher import frozen_copy
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.Dropout())
+        >>> twin = frozen_copy(model)
+        >>> twin.training, any(p.requires_grad for p in twin.parameters())
+        (False, False)
+        >>> model.training, all(p.requires_grad for p in model.parameters())
+        (True, True)
     """
     memo: dict[int, Any] = {}
     for part in module.modules():

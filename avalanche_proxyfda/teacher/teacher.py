@@ -79,6 +79,18 @@ class FeatureTeacher:
     Raises:
         ValueError: if the model lacks a place, or has several text towers.
         RuntimeError: if torch cannot copy the model.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from avalanche_proxyfda import FeatureSource, FeatureTeacher
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+        >>> teacher = FeatureTeacher(model, [FeatureSource("0")])
+        >>> images, place = torch.ones(5, 4), FeatureSource("0")
+        >>> before = model[0](images).detach()
+        >>> _ = nn.init.zeros_(model[0].weight)  # the student moves, the teacher stays
+        >>> torch.allclose(teacher.values(images)[place], before), teacher.forwards
+        (True, 1)
     """
 
     def __init__(

@@ -29,6 +29,14 @@ class Prediction:
         name: name of the most probable class.
         probability: probability of that class.
         probabilities: probabilities by class name, in order of label; they sum to 1.
+
+    Example:
+        >>> from avalanche_proxyfda.tuned import Prediction
+        >>> shares = {"cat": 0.25, "dog": 0.7, "fox": 0.05}
+        >>> prediction = Prediction("pets/1.jpg", "dog", 0.7, shares)
+        >>> likely = prediction.probabilities
+        >>> sorted(likely, key=likely.get, reverse=True)[:2]  # the two most probable classes
+        ['dog', 'cat']
     """
 
     source: str
@@ -48,6 +56,23 @@ class TunedClassifier:
         text: trained text tower of the model; None without one. Predictions take the class
             embeddings in ``state``; with the text tower,
             :func:`~avalanche_proxyfda.models.trained_text_head` builds heads of other classes.
+
+    Example:
+        >>> import torch
+        >>> from PIL import Image
+        >>> from torch import nn
+        >>> from torchvision.transforms.functional import to_tensor
+        >>> from avalanche_proxyfda.tuned import TunedClassifier
+        >>> from avalanche_proxyfda.tuned.description import Description, Task
+        >>> from avalanche_proxyfda.tuned.layers import Layer
+        >>> tower = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # the mean colour
+        >>> head = Layer("head.weight", bias=None, scale=None, active=None, unit=False)
+        >>> task = Task("colours", ("red", "green", "blue"), head)
+        >>> description = Description(backbone={}, preprocessing={}, tasks=(task,), about={})
+        >>> state = {"head.weight": torch.eye(3)}
+        >>> classifier = TunedClassifier(tower, state, description, to_tensor)
+        >>> classifier.predict([Image.new("RGB", (8, 8), "blue")])[0].name
+        'blue'
     """
 
     def __init__(

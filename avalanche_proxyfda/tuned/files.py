@@ -94,6 +94,17 @@ def tuned_files(description: Description, weights: bytes) -> dict[str, bytes]:
     Args:
         description: description of the model.
         weights: result of :func:`state_bytes`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.tuned import tuned_files
+        >>> from avalanche_proxyfda.tuned.description import Description, Task
+        >>> from avalanche_proxyfda.tuned.files import state_bytes
+        >>> from avalanche_proxyfda.tuned.layers import Layer
+        >>> task = Task("pets", ("cat", "dog"), Layer("head.weight", None, None, None, unit=False))
+        >>> description = Description(backbone={}, preprocessing={}, tasks=(task,), about={})
+        >>> list(tuned_files(description, state_bytes({"head.weight": torch.eye(2)})))
+        ['model.safetensors', 'model.json']
     """
     text = description.text(hashlib.sha256(weights).hexdigest())
     return {WEIGHTS: weights, DESCRIPTION: text.encode("utf-8")}
@@ -121,6 +132,21 @@ def save_tuned(
         TypeError: if the head is another one, or an option of the backbone is no value of JSON.
         ValueError: if the class names do not fit the head.
         OSError: if a file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from collections import OrderedDict
+        >>> from pathlib import Path
+        >>> from torch import nn
+        >>> from avalanche_proxyfda import save_tuned
+        >>> from avalanche_proxyfda.models import load_backbone
+        >>> backbone = load_backbone("timm:test_vit", "random")
+        >>> head = nn.Linear(backbone.dim, 2)
+        >>> model = nn.Sequential(OrderedDict(tower=backbone.tower, head=head))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_tuned(folder, model, backbone, {"pets": ["cat", "dog"]}, {"method": "fda"})
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['model.json', 'model.safetensors']
     """
     description = described(model, backbone, classes, about)
     for name, content in tuned_files(description, state_bytes(tuned_state(model))).items():
@@ -143,6 +169,22 @@ def load_tuned(path: Path | str, device: torch.device | str = "cpu") -> TunedCla
         ValueError: if a file is damaged, or they do not belong together.
         ImportError: if timm is needed and not installed.
         ConnectionError: if the backbone's text tower needs a file of Hugging Face.
+
+    Example:
+        >>> import tempfile
+        >>> from collections import OrderedDict
+        >>> from PIL import Image
+        >>> from torch import nn
+        >>> from avalanche_proxyfda import load_tuned, save_tuned
+        >>> from avalanche_proxyfda.models import load_backbone
+        >>> backbone = load_backbone("timm:test_vit", "random")
+        >>> parts = OrderedDict(tower=backbone.tower, head=nn.Linear(backbone.dim, 2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_tuned(folder, nn.Sequential(parts), backbone, {"pets": ["cat", "dog"]})
+        ...     classifier = load_tuned(folder)
+        >>> prediction = classifier.predict([Image.new("RGB", (64, 64))])[0]
+        >>> list(prediction.probabilities), round(sum(prediction.probabilities.values()), 3)
+        (['cat', 'dog'], 1.0)
     """
     place = Path(path).expanduser()
     folder = place if place.is_dir() else place.parent

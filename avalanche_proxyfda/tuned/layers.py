@@ -65,6 +65,8 @@ def layers_of(head: nn.Module, prefix: str = "head.") -> tuple[Layer, ...]:
         TypeError: for another head.
 
     Example:
+        >>> from torch import nn
+        >>> from avalanche_proxyfda.tuned.layers import layers_of
         >>> layers_of(nn.Linear(4, 2))[0].weight
         'head.weight'
     """

@@ -34,6 +34,9 @@ def encoder_test(model: nn.Module, source: FeatureSource) -> Callable[[str], boo
         ValueError: when ``model`` lacks the module of ``source``.
 
     Example:
+        >>> from torch import nn
+        >>> from avalanche_proxyfda import FeatureSource
+        >>> from avalanche_proxyfda.weights.anchor import encoder_test
         >>> model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
         >>> in_encoder = encoder_test(model, FeatureSource("1", of_input=True))
         >>> in_encoder("0.weight"), in_encoder("1.weight")
@@ -76,6 +79,14 @@ def encoder_names(model: nn.Module, source: FeatureSource) -> list[str]:
     Raises:
         ValueError: when ``model`` lacks the module of ``source``, or no parameter is in the
             encoder.
+
+    Example:
+        >>> from torch import nn
+        >>> from avalanche_proxyfda import FeatureSource
+        >>> from avalanche_proxyfda.weights import encoder_names
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> encoder_names(model, FeatureSource("2", of_input=True))  # the head is module 2
+        ['0.weight', '0.bias']
     """
     inner = unwrap(model)
     source.find(inner)
@@ -94,6 +105,18 @@ class WeightAnchor:
 
     Args:
         tensors: values by name; the anchor does not copy them again.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.weights import WeightAnchor
+        >>> model = torch.nn.Linear(3, 2)
+        >>> anchor = WeightAnchor.of(model, ["weight"])
+        >>> with torch.no_grad():
+        ...     _ = model.weight.add_(1)
+        >>> anchor.matched(model, ["weight", "bias"])
+        ['weight']
+        >>> round(float((model.weight - anchor.tensors["weight"]).detach().mean()), 3)
+        1.0
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:

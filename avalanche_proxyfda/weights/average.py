@@ -60,6 +60,8 @@ class RunningAverage:
         TypeError, ValueError: for a decay outside [0, 1), or ``every`` below 1.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.weights import RunningAverage
         >>> average = RunningAverage({"w": torch.zeros(1)}, decay=None)
         >>> for value in (1.0, 2.0):
         ...     average.step({"w": torch.full((1,), value)})

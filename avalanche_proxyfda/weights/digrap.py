@@ -26,6 +26,8 @@ def dots(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     minus twice the 1-norm of the negative part of x.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.weights.digrap import dots
         >>> dots([torch.tensor([1.0, -2.0])], [torch.tensor([3.0, 4.0])])
         tensor([-5.])
     """
@@ -64,6 +66,8 @@ def project(
         and a mask of the projected gradients, [P] bool.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.weights.digrap import project
         >>> gradient = torch.tensor([-1.0, 1.0])
         >>> _, conflict = project([gradient], [torch.tensor([2.0, 0.0])], torch.ones(1))
         >>> conflict, gradient
@@ -101,6 +105,17 @@ class GradientProjection:
 
     Raises:
         TypeError, ValueError: for a ``mu`` that is no finite number >= 0.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.weights import GradientProjection
+        >>> weight, anchor = torch.nn.Parameter(torch.ones(1)), torch.zeros(1)
+        >>> projection = GradientProjection(mu=0.5)
+        >>> for gradient in (1.0, -1.0):  # towards the anchor, then away from it
+        ...     weight.grad = torch.tensor([gradient])
+        ...     scalars = projection.step([weight], [anchor])
+        >>> round(float(scalars["omega"]), 3), round(float(weight.grad), 3)  # -1 + omega
+        (0.372, -0.628)
     """
 
     def __init__(self, mu: float = 0.5) -> None:

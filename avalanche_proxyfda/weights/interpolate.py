@@ -45,6 +45,8 @@ def interpolate(
             differ; the message lists them.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import interpolate
         >>> interpolate({"w": torch.zeros(2)}, {"w": torch.ones(2)}, 0.25)
         {'w': tensor([0.2500, 0.2500])}
     """
@@ -86,6 +88,8 @@ def interpolation_path(
         TypeError, ValueError: see :func:`interpolate`.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import interpolation_path
         >>> path = interpolation_path({"w": torch.zeros(1)}, {"w": torch.ones(1)}, (0, 0.5, 1))
         >>> [(alpha, float(state["w"])) for alpha, state in path]
         [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)]

@@ -32,6 +32,8 @@ class SelectiveDecay:
         TypeError, ValueError: for a ``weight`` that is no finite number >= 0.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.weights import SelectiveDecay
         >>> weight, anchor = torch.nn.Parameter(torch.tensor([3.0, 4.0])), torch.zeros(2)
         >>> weight.grad = torch.tensor([1.0, 0.0])
         >>> decay = SelectiveDecay(1.0)

@@ -20,6 +20,8 @@ def task_vector(anchor: Vector, tuned: Vector) -> dict[str, Tensor]:
     """Return tuned - anchor, for the floating-point tensors that both have.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.weights import task_vector
         >>> task_vector({"w": torch.ones(2)}, {"w": torch.tensor([3.0, 0.0])})
         {'w': tensor([ 2., -1.])}
     """
@@ -44,6 +46,8 @@ def largest(vectors: Iterable[Vector]) -> dict[str, Tensor]:
         ValueError: when the shapes of a name differ.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.weights import largest
         >>> largest([{"w": torch.tensor([1.0, -3.0])}, {"w": torch.tensor([-2.0, 1.0])}])
         {'w': tensor([-2., -3.])}
     """
@@ -69,6 +73,8 @@ def add_scaled(anchor: Vector, vector: Vector, scale: float) -> dict[str, Tensor
     """Return anchor + scale vector, for the names of ``vector``.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.weights.task_vectors import add_scaled
         >>> add_scaled({"w": torch.ones(2)}, {"w": torch.tensor([2.0, -1.0])}, 0.5)
         {'w': tensor([2.0000, 0.5000])}
     """
@@ -110,6 +116,17 @@ def read_vectors(folder: str | os.PathLike[str]) -> Iterator[dict[str, Tensor]]:
 
     Raises:
         ValueError: if the folder has none, or a file is damaged; names the file.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from avalanche_proxyfda.weights import largest, read_vectors
+        >>> from avalanche_proxyfda.weights.task_vectors import write_vector
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for task, values in enumerate(([1.0, -3.0], [-2.0, 1.0])):
+        ...         _ = write_vector(folder, task, {"w": torch.tensor(values)})
+        ...     largest(read_vectors(folder))
+        {'w': tensor([-2., -3.])}
     """
     paths = vector_paths(folder)
     if not paths:
