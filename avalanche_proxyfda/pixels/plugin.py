@@ -50,7 +50,7 @@ class InputPipeline(SupervisedPlugin[Any], supports_distributed=True):  # type: 
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> plugins = [InputPipeline(seed=1), FDAPlugin()]  # before the plugin that chooses batches
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=plugins)
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=plugins, train_mb_size=64)
         >>> strategy.plugins[0].seed
         1
     """

@@ -42,7 +42,7 @@ class AdamSPDPlugin(AnchorPlugin, supports_distributed=True):
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> plugins = [AdamSPDPlugin(weight=0.5), AveragingPlugin()]  # in this order
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=plugins)
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=plugins, train_mb_size=64)
         >>> [plugin.name for plugin in plugins], plugins[0].weight
         (['AdamSPD', 'Averaging'], 0.5)
     """

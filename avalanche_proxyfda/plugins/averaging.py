@@ -54,7 +54,7 @@ class AveragingPlugin(MergedPlugin, supports_distributed=True):
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> plugin = AveragingPlugin(None, every=100)  # ZSCL's weight ensemble
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
         >>> plugin.decay, plugin.every, plugin.buffers
         (None, 100, 'average')
     """

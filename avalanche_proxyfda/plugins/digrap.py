@@ -43,7 +43,7 @@ class DiGraPPlugin(AnchorPlugin, supports_distributed=True):
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> plugin = DiGraPPlugin(mu=0.1, exclude_head=True)  # gradients of the head stay
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
         >>> plugin.projection.mu, plugin.exclude_head
         (0.1, True)
     """

@@ -24,7 +24,7 @@ class FDAPlugin(GraphPlugin[FDALoss], supports_distributed=True):
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> plugin = FDAPlugin(weight=0.5, num_neighbors=8, hard_class_batches=False)
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
         >>> plugin.weight, plugin.num_neighbors, plugin.name
         (0.5, 8, 'FDA')
     """

@@ -28,7 +28,7 @@ class L2SPPlugin(AnchorPlugin, supports_distributed=True):
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> plugin = L2SPPlugin(weight=0.1, anchor="initial")
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
         >>> plugin.weight, plugin.choice  # the anchors are the weights as given
         (0.1, 'initial')
     """

@@ -41,7 +41,7 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> plugin = LDIFSPlugin(weight=10.0, taps=["0", "1:input"])
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
         >>> [str(tap) for tap in plugin.taps]
         ['0', '1:input']
     """

@@ -42,13 +42,14 @@ class LipsumFTPlugin(EmbeddingPlugin, supports_distributed=True):
 
     Example:
         >>> import torch
+        >>> from avalanche.models import SimpleMLP
         >>> from avalanche.training import Naive
         >>> from avalanche_proxyfda import LipsumFTPlugin, ReferenceData
-        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2))
-        >>> data = ReferenceData(torch.rand(16, 3, 4, 4), texts=torch.rand(5, 48), batch=8)
+        >>> model = SimpleMLP(num_classes=2, input_size=3 * 4 * 4, hidden_size=8)
+        >>> data = ReferenceData(torch.rand(16, 3, 4, 4), texts=torch.rand(5, 8), batch=8)
         >>> plugin = LipsumFTPlugin(weight=0.5, images="both", reference_data=data)
         >>> optimizer = torch.optim.AdamW(model.parameters())
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
         >>> plugin.images, plugin.loss.scale
         ('both', 100.0)
     """

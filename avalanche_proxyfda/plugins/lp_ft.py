@@ -63,7 +63,7 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> plugins = [LPFTPlugin(freeze_share=0.1), L2SPPlugin()]  # in this order
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=plugins)
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=plugins, train_mb_size=64)
         >>> plugins[0].freeze_share, plugins[0].freeze
         (0.1, 'head')
     """

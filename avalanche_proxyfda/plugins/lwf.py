@@ -51,7 +51,7 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> plugin = LwFPlugin(weight=0.5, known_classes=[0, 1])
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
         >>> sorted(plugin.known)  # pairs of task and class
         [(0, 0), (0, 1)]
     """

@@ -63,7 +63,7 @@ class MagMaxPlugin(MergedPlugin, supports_distributed=True):
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> plugin = MagMaxPlugin(scale=0.5)
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
         >>> plugin.scale, plugin.tasks  # no experience is merged yet
         (0.5, 0)
     """

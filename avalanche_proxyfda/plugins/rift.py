@@ -39,7 +39,7 @@ class RIFTPlugin(LearnedLossPlugin[RIFTLoss], supports_distributed=True):
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> plugin = RIFTPlugin(weight=0.5, q="identity")
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
         >>> plugin.compare(-torch.eye(3), torch.eye(3))  # the covariance of X is that of -X
         {'covariance': (0.5, tensor(0.))}
     """

@@ -29,7 +29,7 @@ class RKDPlugin(EmbeddingPlugin, supports_distributed=True):
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> plugin = RKDPlugin(weight=0.5, angle_weight=2.0)
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
         >>> plugin.compare(-torch.eye(3), torch.eye(3))  # a mirror keeps distances and angles
         {'relations': (0.5, tensor(0.))}
     """

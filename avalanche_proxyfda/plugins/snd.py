@@ -33,13 +33,14 @@ class SNDPlugin(ReferenceOnlyPlugin, supports_distributed=True):
 
     Example:
         >>> import torch
+        >>> from avalanche.models import SimpleMLP
         >>> from avalanche.training import Naive
         >>> from avalanche_proxyfda import ReferenceData, SNDPlugin
-        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2))
+        >>> model = SimpleMLP(num_classes=2, input_size=3 * 4 * 4, hidden_size=8)
         >>> data = ReferenceData(torch.rand(16, 3, 4, 4), batch=8)
         >>> plugin = SNDPlugin(weight=0.5, threshold=0.2, reference_data=data)
         >>> optimizer = torch.optim.AdamW(model.parameters())
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
         >>> plugin.loss.threshold, plugin.choice  # the model as given is kept beside this teacher
         (0.2, 'previous')
     """

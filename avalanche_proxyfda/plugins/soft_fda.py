@@ -79,7 +79,7 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> plugin = SoftFDAPlugin(weight=0.5, memory=128, hard_class_batches=False)
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
         >>> plugin.compare(torch.eye(3), torch.eye(3))  # student and teacher agree
         {'alignment': (0.5, tensor(0.))}
     """

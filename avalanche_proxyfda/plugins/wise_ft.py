@@ -39,7 +39,7 @@ class WiSEFTPlugin(MergedPlugin, supports_distributed=True):
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
         >>> optimizer = torch.optim.AdamW(model.parameters())
         >>> plugin = WiSEFTPlugin(alpha=0.8)  # 0.2 anchors + 0.8 weights, after each experience
-        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
         >>> plugin.alpha, plugin.buffers
         (0.8, 'interpolate')
     """
