@@ -51,6 +51,17 @@ def save(strategy: Strategy, folder: Path | str, extra: Any = None, identity: st
         UnsavedError: if the state of a plugin or a metric is no plain data.
         OSError: if the file cannot be written; the earlier checkpoints stay.
         RuntimeError: on the other ranks, if rank 0 raises.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda.checkpoint import save
+        >>> model = torch.nn.Linear(4, 2)
+        >>> strategy = Naive(model=model, optimizer=torch.optim.AdamW(model.parameters()))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(strategy, folder, extra={"seed": 7}).name
+        'checkpoint.safetensors'
     """
     return computed_by_main(
         lambda: write_checkpoint(strategy, expanded(folder), extra, identity, None)
@@ -73,12 +84,37 @@ def load(strategy: Strategy, folder: Path | str, identity: str = "") -> Resumed 
     Raises:
         CheckpointError: for a checkpoint of another configuration or version, or if all
             checkpoints of the folder are damaged.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda.checkpoint import load, save
+        >>> models = torch.nn.Linear(4, 2), torch.nn.Linear(4, 2)
+        >>> old, new = (Naive(model=m, optimizer=torch.optim.AdamW(m.parameters())) for m in models)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = save(old, folder, extra={"seed": 7})
+        ...     resumed = load(new, folder)
+        >>> resumed.extra, torch.equal(models[0].weight, models[1].weight)
+        ({'seed': 7}, True)
     """
     return read_checkpoint(strategy, expanded(folder), identity)[0]
 
 
 def is_there(folder: Path | str | None) -> bool:
-    """Return True if a folder holds a checkpoint, whole or damaged; False for None."""
+    """Return True if a folder holds a checkpoint, whole or damaged; False for None.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda.checkpoint import is_there, save
+        >>> model = torch.nn.Linear(4, 2)
+        >>> strategy = Naive(model=model, optimizer=torch.optim.AdamW(model.parameters()))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     is_there(folder), save(strategy, folder).name, is_there(folder)
+        (False, 'checkpoint.safetensors', True)
+    """
     return folder is not None and any((expanded(folder) / n).exists() for n in (LATEST, PREVIOUS))
 
 
@@ -123,6 +159,18 @@ class Checkpoints:
             ranks without :class:`~avalanche_proxyfda.distributed.DistributedTraining`.
         UnsavedError: for a plugin or a metric whose state is no plain data, such as Avalanche's
             Replay; also at the start of each training, for plugins that came later.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import Checkpoints
+        >>> model = torch.nn.Linear(4, 2)
+        >>> strategy = Naive(model=model, optimizer=torch.optim.AdamW(model.parameters()))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     checkpoints = Checkpoints(strategy, folder, minutes=10)
+        ...     print(checkpoints.resume(), checkpoints.save().name)  # nothing to resume yet
+        None checkpoint.safetensors
     """
 
     def __init__(

@@ -147,6 +147,17 @@ def clean(folder: Path) -> None:
     """Delete the checkpoints of ``folder`` and the temporary files of killed saves.
 
     Other files stay. The folder is deleted if it is empty afterwards.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from avalanche_proxyfda.checkpoint import clean
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("checkpoint.safetensors", "metrics.csv"):
+        ...         Path(folder, name).touch()
+        ...     clean(Path(folder))
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['metrics.csv']
     """
     remove_leftovers(folder / LATEST)
     for name in (LATEST, PREVIOUS, PASSED_OVER):

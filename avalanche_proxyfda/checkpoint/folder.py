@@ -29,6 +29,19 @@ class Resumed:
         extra: the caller's data that were saved with the strategy.
         source: file and counters, for messages.
         warning: the reason why a later, damaged file was skipped; None without one.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda.checkpoint import load, save
+        >>> model = torch.nn.Linear(4, 2)
+        >>> strategy = Naive(model=model, optimizer=torch.optim.AdamW(model.parameters()))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = save(strategy, folder)
+        ...     resumed = load(strategy, folder)
+        >>> resumed.experiences, resumed.inside, resumed.source
+        (0, False, 'checkpoint.safetensors: 0 experiences')
     """
 
     experiences: int

@@ -69,6 +69,7 @@ class ShuffledBatches(Sampler[list[int]]):
         TypeError, ValueError: for a number below 1.
 
     Example:
+        >>> from avalanche_proxyfda.data.keyed import ShuffledBatches
         >>> batches = ShuffledBatches(5, 2, seed=0)
         >>> len(batches), sorted(sum(batches, []))
         (3, [0, 1, 2, 3, 4])

@@ -57,6 +57,8 @@ def hardest_classes(
         ValueError: if ``count`` is above C.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.data.mining import SigmoidValues, hardest_classes
         >>> at = torch.tensor([[[1.0, 0.0]], [[-1.0, 0.1]], [[0.9, 0.1]]])
         >>> hardest_classes(at, at, first=0, count=2, sigmoid=SigmoidValues())
         [0, 2]

@@ -36,6 +36,7 @@ class ProceduralImages(Dataset[Any]):
         TypeError, ValueError: for a number out of range.
 
     Example:
+        >>> from avalanche_proxyfda import ProceduralImages
         >>> images = ProceduralImages(3, size=16)
         >>> images.pixels(0).shape, images.pixels(0).dtype, images[2].size
         ((16, 16, 3), dtype('uint8'), (16, 16))

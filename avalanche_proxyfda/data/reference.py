@@ -55,6 +55,8 @@ class ReferenceData:
         ValueError: for fewer images than ``batch``, or texts of another shape.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import ReferenceData
         >>> data = ReferenceData(torch.rand(5, 3, 8, 8), batch=2)
         >>> sorted({n for step in range(3) for n in data.numbers(experience=0, step=step)})
         [0, 1, 2, 3, 4]

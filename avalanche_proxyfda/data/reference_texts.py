@@ -42,6 +42,7 @@ def random_tokens(
         TypeError, ValueError: for a number out of range.
 
     Example:
+        >>> from avalanche_proxyfda.data.reference_texts import random_tokens
         >>> random_tokens(2, 3, vocabulary=10, seed=0).shape
         torch.Size([2, 5])
     """
@@ -87,6 +88,7 @@ def texts_of_classes(names: Sequence[str], template: str = "a photo of a {}.") -
         ValueError: for no name, or a template without ``{}``.
 
     Example:
+        >>> from avalanche_proxyfda.data.reference_texts import texts_of_classes
         >>> texts_of_classes(["cat", "dog", "cat"], "a {}.")
         ['a cat.', 'a dog.']
     """

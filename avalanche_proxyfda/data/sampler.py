@@ -57,6 +57,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
             sizes below 1, or both ``seed`` and ``generator``.
 
     Example:
+        >>> from avalanche_proxyfda import HardClassBatchSampler
         >>> sampler = HardClassBatchSampler([7, 7, 3, 3, 5, 5], None, 2, 1)
         >>> len(sampler), sampler.batch_size, sampler.classes
         (3, 2, [3, 5, 7])

@@ -37,6 +37,18 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
     criterion must be a mean over the batch. In training and evaluation, metrics on every rank
     read outputs and labels of the whole batch (``mb_x`` holds the rank's rows), so they equal
     those of a single process.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import FDAPlugin
+        >>> from avalanche_proxyfda.distributed import DistributedTraining
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugins = [DistributedTraining(), FDAPlugin()]
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=plugins, train_mb_size=256)
+        >>> strategy.plugins[0] is plugins[0], strategy.train_mb_size  # 64 rows a rank on 4 ranks
+        (True, 256)
     """
 
     def __init__(self) -> None:

@@ -30,7 +30,13 @@ T = TypeVar("T")
 
 
 def active() -> bool:
-    """Return True if this process is in a torch.distributed group, also in a group of one."""
+    """Return True if this process is in a torch.distributed group, also in a group of one.
+
+    Example:
+        >>> from avalanche_proxyfda.distributed import active
+        >>> active()  # a plain Python session is in no group
+        False
+    """
     return bool(distributed.is_available() and distributed.is_initialized())
 
 
@@ -49,6 +55,12 @@ def process_group(device: str = "auto") -> Iterator[torch.device]:
 
     Raises:
         ValueError: for another device, or if a machine has more ranks than GPUs.
+
+    Example:
+        >>> from avalanche_proxyfda.distributed import active, process_group
+        >>> with process_group("cpu") as device:  # without torchrun: one process, no group
+        ...     print(device, active())
+        cpu False
     """
     own = _type_of(device)
     local = os.environ.get("LOCAL_RANK")
@@ -110,6 +122,14 @@ class Shard:
         rank: number of this rank.
         world: number of ranks.
         total: number of rows of the whole batch.
+
+    Example:
+        >>> from avalanche_proxyfda.distributed import Shard
+        >>> first, second = Shard(rank=0, world=2, total=5), Shard(rank=1, world=2, total=5)
+        >>> first.rows, second.rows
+        (3, 2)
+        >>> first.share, second.share
+        (0.6, 0.4)
     """
 
     rank: int
@@ -190,6 +210,11 @@ def computed_by_main(compute: Callable[[], T]) -> T:
 
     Raises:
         RuntimeError: on the other ranks, if ``compute`` raises on rank 0; names the error.
+
+    Example:
+        >>> from avalanche_proxyfda.distributed import computed_by_main
+        >>> computed_by_main(lambda: sorted({"b", "a"}))  # the same list on every rank
+        ['a', 'b']
     """
     if not active():
         return compute()
@@ -224,7 +249,14 @@ def gathered_by_main(value: T) -> list[T]:
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """Return the sum of every rank's ``value``; outside of a group, ``value``."""
+    """Return the sum of every rank's ``value``; outside of a group, ``value``.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.distributed import sum_over_ranks
+        >>> sum_over_ranks(torch.tensor([1.0, 2.0]))  # outside of a group: the only rank's value
+        tensor([1., 2.])
+    """
     if active():
         value = value.detach().clone()
         distributed.all_reduce(value)

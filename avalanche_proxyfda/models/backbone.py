@@ -29,6 +29,17 @@ class Backbone:
         preprocessing: settings of ``eval_transform``, which
             :func:`~avalanche_proxyfda.models.preprocessing.eval_view` takes; empty if unknown.
         recipe: arguments that build the tower again, without its weights; empty if unknown.
+
+    Example:
+        >>> from PIL import Image
+        >>> from torch import nn
+        >>> from torchvision.transforms import ToTensor
+        >>> from avalanche_proxyfda.models import Backbone
+        >>> tower = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 16))
+        >>> backbone = Backbone("my tower", tower, 16, ToTensor(), ToTensor())
+        >>> image = backbone.eval_transform(Image.new("RGB", (8, 8)))
+        >>> backbone.tower(image.unsqueeze(0)).shape
+        torch.Size([1, 16])
     """
 
     name: str

@@ -59,6 +59,15 @@ def load_backbone(
         ImportError: when timm, or the distribution of packaged weights, is needed and not
             installed.
         ConnectionError: when the download of the weights fails.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.models import load_backbone
+        >>> backbone = load_backbone("timm:mobilenetv2_035", weights="random", image_size=32)
+        >>> backbone.dim, backbone.preprocessing["mean"]
+        (1280, (0.485, 0.456, 0.406))
+        >>> backbone.tower(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 1280])
     """
     family, _, model = name.partition(":")
     if family not in ("open_clip", "timm") or not model:

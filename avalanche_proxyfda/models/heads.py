@@ -63,6 +63,8 @@ class UnitHeads(_HeadsByTask):
         TypeError, ValueError: for a number of classes that is no int >= 1.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.models import UnitHeads
         >>> heads = UnitHeads(8, [3, 5])
         >>> heads(torch.zeros(2, 8), 0).shape, heads(torch.zeros(2, 8), torch.tensor([0, 1])).shape
         (torch.Size([2, 3]), torch.Size([2, 5]))
@@ -85,6 +87,16 @@ class TextHeads(_HeadsByTask):
 
     Raises:
         ValueError: if the heads have different text towers.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.models import TextHead, TextHeads
+        >>> shapes, letters = TextHead(torch.eye(4)[:2]), TextHead(torch.eye(4)[1:])
+        >>> heads = TextHeads([shapes, letters])
+        >>> heads(torch.tensor([[0.0, 3.0, 0.0, 0.0]]), 0)
+        tensor([[  0., 100.]])
+        >>> heads(torch.tensor([[0.0, 3.0, 0.0, 0.0]]), 1)
+        tensor([[100.,   0.,   0.]])
     """
 
     def __init__(self, heads: Sequence[TextHead | TrainedTextHead]) -> None:
@@ -107,6 +119,15 @@ class TaskHeads(MultiTaskModule):  # type: ignore[misc]
         dim: D.
         classes: number of classes of each task, in order of task label.
         head: heads of all tasks; None builds :class:`UnitHeads`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.models import TaskHeads
+        >>> tower = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 16))
+        >>> model = TaskHeads(tower, dim=16, classes=[3, 5])
+        >>> images = torch.zeros(2, 3, 8, 8)
+        >>> model(images, 0).shape, model(images, 1).shape
+        (torch.Size([2, 3]), torch.Size([2, 5]))
     """
 
     def __init__(

@@ -41,6 +41,7 @@ def layer_depths(tower: nn.Module) -> dict[str, int]:
         ValueError: for another tower, whose blocks are unknown; names its class.
 
     Example:
+        >>> from avalanche_proxyfda.models import layer_depths
         >>> from open_clip.model import CLIP
         >>> image = dict(image_size=8, patch_size=4, layers=2, width=8, head_width=8)
         >>> text = dict(context_length=6, vocab_size=10, width=8, heads=1, layers=1)

@@ -10,6 +10,7 @@ def near(kind: str, value: str, known: Iterable[str]) -> ValueError:
     """Return the error that ``value`` is unknown, with the most similar names.
 
     Example:
+        >>> from avalanche_proxyfda.models.names import near
         >>> print(near("the model", "resnet5", ["resnet50", "vit"]))
         the model 'resnet5' is unknown; near ones: resnet50
     """

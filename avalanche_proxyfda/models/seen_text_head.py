@@ -24,6 +24,8 @@ class SeenTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not typ
             training; its buffers are the state.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.models import SeenTextHead, TextHead
         >>> head = SeenTextHead(TextHead(torch.eye(3)))
         >>> head.eval()(torch.ones(1, 3)).shape, head.train()(torch.ones(1, 3)).shape
         (torch.Size([1, 3]), torch.Size([1, 0]))

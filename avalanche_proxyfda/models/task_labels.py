@@ -16,6 +16,7 @@ def note_tasks(task_labels: Tensor, on_host: Tensor) -> None:
 
     Example:
         >>> import torch
+        >>> from avalanche_proxyfda.models.task_labels import note_tasks, tasks_in
         >>> labels = torch.tensor([2, 0, 2])
         >>> note_tasks(labels, labels.cpu())
         >>> tasks_in(labels)

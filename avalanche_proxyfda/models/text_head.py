@@ -41,6 +41,8 @@ class TextHead(nn.Module):
             or not finite.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.models import TextHead
         >>> head = TextHead(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), scale=10.0)
         >>> head(torch.tensor([[5.0, 0.0]]))
         tensor([[10.,  0.]])
@@ -141,6 +143,17 @@ def text_head(
         ValueError: for no class, duplicate names, no template, a template without ``{}``, or a
             prompt that is longer than the context of the text tower.
         OSError: if a file of the cache cannot be written.
+
+    Example:
+        >>> import open_clip
+        >>> import torch
+        >>> from avalanche_proxyfda.models import text_head
+        >>> image = dict(image_size=8, patch_size=4, layers=1, width=8, head_width=8)
+        >>> text = dict(width=8, heads=1, layers=1)
+        >>> clip = open_clip.model.CLIP(4, image, text)
+        >>> head = text_head(clip, open_clip.tokenize, ["cat", "dog", "owl"], ["a photo of a {}."])
+        >>> head(torch.ones(2, 4)).shape
+        torch.Size([2, 3])
     """
     check_prompts(classes, templates)
     if train_templates is not None:

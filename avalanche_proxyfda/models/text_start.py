@@ -16,6 +16,8 @@ class UnitLinear(nn.Linear):
     """A linear layer on L2-normalised rows.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.models import UnitLinear
         >>> layer = UnitLinear(2, 1, bias=False)
         >>> torch.equal(layer(torch.tensor([[3.0, 4.0]])), layer(torch.tensor([[6.0, 8.0]])))
         True
@@ -42,6 +44,8 @@ def start_from_texts(layer: nn.Linear, text: TextHead, first: int = 0) -> None:
         ValueError: if the layer has more classes than the zero-shot head, or another width.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.models import TextHead, UnitLinear, start_from_texts
         >>> text, layer = TextHead(torch.tensor([[3.0, 4.0], [1.0, 0.0]])), UnitLinear(2, 2)
         >>> start_from_texts(layer, text)
         >>> torch.allclose(layer(torch.ones(1, 2)), text(torch.ones(1, 2)))
@@ -68,6 +72,14 @@ class GrowingTextHead(IncrementalClassifier):  # type: ignore[misc]  # Avalanche
 
     Raises:
         ValueError: in ``adaptation``, if a label is beyond the classes of ``text``.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.models import GrowingTextHead, TextHead
+        >>> text = TextHead(torch.eye(5), scale=10.0)  # five classes will come
+        >>> head = GrowingTextHead(text)
+        >>> head.classifier.out_features, head.classifier.weight[0].tolist()
+        (2, [10.0, 0.0, 0.0, 0.0, 0.0])
     """
 
     def __init__(self, text: TextHead) -> None:

@@ -26,6 +26,7 @@ def text_tokens(tokenizer: Callable[..., Tensor], texts: Sequence[str]) -> Tenso
         ValueError: if a text is longer than the context of the tokenizer.
 
     Example:
+        >>> from avalanche_proxyfda.models.text_tokens import text_tokens
         >>> from open_clip import SimpleTokenizer
         >>> tokenizer = SimpleTokenizer(context_length=6)
         >>> text_tokens(tokenizer, ["a red square"]).shape

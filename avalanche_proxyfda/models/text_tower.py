@@ -22,6 +22,7 @@ class TextTower(nn.Module):
 
     Example:
         >>> import torch
+        >>> from avalanche_proxyfda.models import TextTower
         >>> from open_clip.model import CLIP
         >>> image = dict(image_size=8, patch_size=4, layers=1, width=8, head_width=8)
         >>> text = dict(context_length=6, vocab_size=10, width=8, heads=1, layers=1)
@@ -68,6 +69,17 @@ def find_text_tower(model: nn.Module) -> TextTower | None:
 
     Raises:
         ValueError: if the model holds several text towers.
+
+    Example:
+        >>> import torch
+        >>> from open_clip.model import CLIP
+        >>> from avalanche_proxyfda.models import TextTower, find_text_tower
+        >>> image = dict(image_size=8, patch_size=4, layers=1, width=8, head_width=8)
+        >>> text = dict(context_length=6, vocab_size=10, width=8, heads=1, layers=1)
+        >>> tower = TextTower(CLIP(4, image, text))
+        >>> model = torch.nn.ModuleDict({"text": tower, "head": torch.nn.Linear(4, 2)})
+        >>> find_text_tower(model) is tower, find_text_tower(model["head"])
+        (True, None)
     """
     towers = [module for module in model.modules() if isinstance(module, TextTower)]
     if len(towers) > 1:

@@ -63,6 +63,17 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
     Raises:
         TypeError: if ``text`` is no :class:`TextTower`, or ``by_experience`` is no bool.
         ValueError: if the ids have another shape or are no whole numbers.
+
+    Example:
+        >>> import torch
+        >>> from open_clip.model import CLIP
+        >>> from avalanche_proxyfda.models import TextTower, TrainedTextHead
+        >>> image = dict(image_size=8, patch_size=4, layers=1, width=8, head_width=8)
+        >>> text = dict(context_length=6, vocab_size=10, width=8, heads=1, layers=1)
+        >>> tokens = torch.tensor([[[1, 9, 0, 0, 0, 0]], [[2, 9, 0, 0, 0, 0]]])  # a prompt a class
+        >>> head = TrainedTextHead(TextTower(CLIP(4, image, text)), tokens)
+        >>> head(torch.ones(3, 4)).shape, head(torch.ones(3, 4)).requires_grad
+        (torch.Size([3, 2]), True)
     """
 
     tokens: Tensor
@@ -207,6 +218,16 @@ def trained_text_head(
 
     Raises:
         ValueError: see :func:`~avalanche_proxyfda.models.text_head`.
+
+    Example:
+        >>> import open_clip
+        >>> from avalanche_proxyfda.models import TextTower, trained_text_head
+        >>> image = dict(image_size=8, patch_size=4, layers=1, width=8, head_width=8)
+        >>> text = dict(width=8, heads=1, layers=1)
+        >>> tower = TextTower(open_clip.model.CLIP(4, image, text))
+        >>> head = trained_text_head(tower, open_clip.tokenize, ["cat", "dog", "owl"], ["a {}."])
+        >>> head.classes, head.tokens.shape
+        (3, torch.Size([3, 1, 77]))
     """
 
     def tokens(prompts: Sequence[str]) -> Tensor:
@@ -228,6 +249,18 @@ class TwoTowers(nn.Module):
     Args:
         tower: maps images [B, ...] to embeddings [B, D].
         head: zero-shot head of the text tower.
+
+    Example:
+        >>> import torch
+        >>> from open_clip.model import CLIP
+        >>> from avalanche_proxyfda.models import TextTower, TrainedTextHead, TwoTowers
+        >>> image = dict(image_size=8, patch_size=4, layers=1, width=8, head_width=8)
+        >>> text = dict(context_length=6, vocab_size=10, width=8, heads=1, layers=1)
+        >>> clip = CLIP(4, image, text)
+        >>> tokens = torch.tensor([[[1, 9, 0, 0, 0, 0]], [[2, 9, 0, 0, 0, 0]]])  # a prompt a class
+        >>> model = TwoTowers(clip.visual, TrainedTextHead(TextTower(clip), tokens))
+        >>> model(torch.zeros(3, 3, 8, 8)).shape
+        torch.Size([3, 2])
     """
 
     def __init__(self, tower: nn.Module, head: TrainedTextHead) -> None:

@@ -35,6 +35,16 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
 
     Raises:
         ValueError: when the file does not hold a state dict, or is not safe to read.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from avalanche_proxyfda.models import read_weights
+        >>> from safetensors.torch import save_file
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_file({"module.bias": torch.ones(2)}, f"{folder}/weights.safetensors")
+        ...     read_weights(f"{folder}/weights.safetensors")
+        {'bias': tensor([1., 1.])}
     """
     path = expanded(path)
     try:
@@ -59,6 +69,14 @@ def parse_weights(content: bytes, name: object) -> dict[str, Tensor]:
 
     Raises:
         ValueError: when the bytes are damaged or have another format.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.models import parse_weights
+        >>> from safetensors.torch import save
+        >>> content = save({"bias": torch.ones(2)})  # bytes, such as a download
+        >>> parse_weights(content, "weights.safetensors")
+        {'bias': tensor([1., 1.])}
     """
     try:
         return load(content)

@@ -30,6 +30,14 @@ class Pixels:
         finish: makes the model's image.
         way: how the image was read, a place in :data:`~avalanche_proxyfda.pixels.decode.WAYS`.
         box: the part that is seen; None for the whole row.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.pixels import Finish, Pixels
+        >>> finish = Finish(2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+        >>> pixels = Pixels(torch.zeros(2, 2, 3, dtype=torch.uint8), finish, way=0)
+        >>> pixels.image().shape, pixels.image().unique()
+        (torch.Size([3, 2, 2]), tensor([-1.]))
     """
 
     row: Tensor
@@ -58,6 +66,8 @@ class PixelBatch:
         ways: number of images by the way they were read.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.pixels import Finish, PixelBatch
         >>> finish = Finish(2, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
         >>> batch = PixelBatch(torch.full((4, 2, 2, 3), 255, dtype=torch.uint8), finish)
         >>> batch.to("cpu").shape, float(batch.to("cpu").max())

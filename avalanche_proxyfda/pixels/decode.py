@@ -136,6 +136,7 @@ def denominator_for(size: float, wanted: int) -> int:
     """Return the largest of 1, 2, 4 and 8 that leaves :data:`GAP` times the wanted size.
 
     Example:
+        >>> from avalanche_proxyfda.pixels.decode import denominator_for
         >>> denominator_for(2000, 224), denominator_for(500, 224)
         (4, 1)
     """

@@ -24,6 +24,8 @@ def rows_name(digests: Sequence[str], resizing: Resizing, interpolation: str) ->
     """Return the name of the rows of some images: a hash of contents and resize.
 
     Example:
+        >>> from avalanche_proxyfda.pixels import Resizing
+        >>> from avalanche_proxyfda.pixels.digests import rows_name
         >>> rows_name(["a"], Resizing(8, 8), "bilinear")[:8]
         '94a8d04c'
     """

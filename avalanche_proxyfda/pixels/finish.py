@@ -24,6 +24,16 @@ class Finish:
         mean: mean of the channels.
         std: standard deviation of the channels.
         interpolation: ``"bilinear"`` or ``"bicubic"``, with antialiasing, for crops.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.pixels import Finish
+        >>> finish = Finish(side=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+        >>> white = torch.full((1, 8, 8, 3), 255, dtype=torch.uint8)
+        >>> box = torch.tensor([[0, 0, 4, 4, 0]], dtype=torch.int32)  # the upper left quarter
+        >>> images = finish(white, box)
+        >>> images.shape, images.unique()
+        (torch.Size([1, 3, 2, 2]), tensor([1.]))
     """
 
     side: int

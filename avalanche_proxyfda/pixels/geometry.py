@@ -23,6 +23,7 @@ class Resizing:
         ValueError: for a side below 1, or above ``short``.
 
     Example:
+        >>> from avalanche_proxyfda.pixels import Resizing
         >>> Resizing(256, 224).resized(375, 500)
         (256, 341)
     """
@@ -53,6 +54,7 @@ class Resizing:
         """Return the resizing of stored rows for random crops: the centre square, 8/7 as large.
 
         Example:
+            >>> from avalanche_proxyfda.pixels import Resizing
             >>> Resizing(224, 224).rows()
             Resizing(short=256, side=256, squash=False)
         """
@@ -77,6 +79,12 @@ class RandomCrop:
 
     Raises:
         ValueError: for a range that is empty or not positive.
+
+    Example:
+        >>> from avalanche_proxyfda.pixels import RandomCrop
+        >>> crop = RandomCrop(scale=(0.25, 0.25), ratio=(1.0, 1.0))  # squares
+        >>> crop.box(100, 100, uniform=lambda: 0.5)
+        (25, 25, 50, 50, 0)
     """
 
     scale: tuple[float, float]

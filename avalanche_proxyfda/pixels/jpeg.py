@@ -35,6 +35,8 @@ def jpeg_header(content: NDArray[np.uint8]) -> JpegHeader | None:
         content: [bytes] uint8, the whole file.
 
     Example:
+        >>> import numpy as np
+        >>> from avalanche_proxyfda.pixels.jpeg import jpeg_header
         >>> jpeg_header(np.frombuffer(b"\x89PNG", np.uint8)) is None
         True
     """

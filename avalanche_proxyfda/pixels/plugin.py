@@ -41,6 +41,18 @@ class InputPipeline(SupervisedPlugin[Any], supports_distributed=True):  # type: 
     Attributes:
         read: images of the last experience by the way they were read, see
             :data:`~avalanche_proxyfda.pixels.decode.WAYS`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import FDAPlugin
+        >>> from avalanche_proxyfda.pixels import InputPipeline
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugins = [InputPipeline(seed=1), FDAPlugin()]  # before the plugin that chooses batches
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=plugins, train_mb_size=64)
+        >>> strategy.plugins[0].seed
+        1
     """
 
     def __init__(self, seed: int = 0) -> None:

@@ -51,6 +51,13 @@ class PixelRows:
         count: number of rows.
         side: side of a row's image.
         path: file of the rows, which exists and is whole; None allocates shared memory.
+
+    Example:
+        >>> from avalanche_proxyfda.pixels import PixelRows
+        >>> rows = PixelRows(10, side=4, path=None)
+        >>> _ = rows[0].fill_(255)  # a row is a view of the shared memory
+        >>> len(rows), rows[0].shape, int(rows[0].min())
+        (10, torch.Size([4, 4, 3]), 255)
     """
 
     def __init__(self, count: int, side: int, path: Path | None) -> None:
@@ -91,6 +98,14 @@ class RowImages(Dataset[tuple[StoredRow, int]]):
         places: [N] row of each image.
         targets: [N] labels.
         resizing: how images became rows.
+
+    Example:
+        >>> from avalanche_proxyfda.pixels import PixelRows, Resizing, RowImages
+        >>> rows = PixelRows(2, side=4, path=None)
+        >>> images = RowImages(rows, places=[0, 1, 1], targets=[0, 1, 1], resizing=Resizing(4, 4))
+        >>> stored, label = images[2]
+        >>> len(images), stored.row.shape, label
+        (3, torch.Size([4, 4, 3]), 1)
     """
 
     def __init__(
@@ -122,6 +137,16 @@ class RowStore:
 
     Raises:
         ValueError: for a bound below 1.
+
+    Example:
+        >>> from PIL import Image
+        >>> from avalanche_proxyfda.pixels import Finish, PixelView, Resizing, RowStore
+        >>> from avalanche_proxyfda.streams.files.labelled import Labelled
+        >>> pictures = [(Image.new("RGB", (32, 32), c), 0) for c in ("red", "blue", "red")]
+        >>> view = PixelView(Resizing(8, 8), Finish(8, (0.5,) * 3, (0.5,) * 3), store=RowStore())
+        >>> images = view.source(Labelled(pictures, rows=(0, 1, 2), targets=(0, 1, 0)))
+        >>> len(images), len(images.rows)  # equal images share a row
+        (3, 2)
     """
 
     def __init__(

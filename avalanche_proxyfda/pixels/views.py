@@ -37,6 +37,14 @@ class PixelView:
         finish: makes the model's images on the device.
         crop: draws random boxes; None for the view without randomness.
         store: keeps resized images; None decodes an image whenever it is read.
+
+    Example:
+        >>> from PIL import Image
+        >>> from avalanche_proxyfda.pixels import Finish, PixelView, Resizing
+        >>> view = PixelView(Resizing(8, 8), Finish(8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
+        >>> pixels = view(Image.new("RGB", (32, 24), "white"))
+        >>> pixels.row.shape, pixels.row.dtype, pixels.image().shape
+        (torch.Size([8, 8, 3]), torch.uint8, torch.Size([3, 8, 8]))
     """
 
     resizing: Resizing
@@ -141,6 +149,7 @@ def pixel_views(
 
     Example:
         >>> from avalanche_proxyfda.models.preprocessing import eval_view
+        >>> from avalanche_proxyfda.pixels import pixel_views
         >>> half = [0.5, 0.5, 0.5]
         >>> view = eval_view({"library": "torchvision", "size": 8, "mean": half, "std": half})
         >>> train, evaluation = pixel_views(view, "crop")

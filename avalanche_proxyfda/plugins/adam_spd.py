@@ -34,6 +34,17 @@ class AdamSPDPlugin(AnchorPlugin, supports_distributed=True):
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range, and at the first
             training for another optimizer or another order of plugins.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import AdamSPDPlugin, AveragingPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugins = [AdamSPDPlugin(weight=0.5), AveragingPlugin()]  # in this order
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=plugins, train_mb_size=64)
+        >>> [plugin.name for plugin in plugins], plugins[0].weight
+        (['AdamSPD', 'Averaging'], 0.5)
     """
 
     def __init__(

@@ -46,6 +46,17 @@ class AveragingPlugin(MergedPlugin, supports_distributed=True):
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range, and at the first
             training for plugins in another order.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import AveragingPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugin = AveragingPlugin(None, every=100)  # ZSCL's weight ensemble
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> plugin.decay, plugin.every, plugin.buffers
+        (None, 100, 'average')
     """
 
     def __init__(

@@ -35,6 +35,17 @@ class DiGraPPlugin(AnchorPlugin, supports_distributed=True):
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import DiGraPPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugin = DiGraPPlugin(mu=0.1, exclude_head=True)  # gradients of the head stay
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> plugin.projection.mu, plugin.exclude_head
+        (0.1, True)
     """
 
     def __init__(

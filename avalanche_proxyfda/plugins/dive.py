@@ -30,6 +30,19 @@ class DiVEPlugin(ReferenceOnlyPlugin, supports_distributed=True):
         teacher: ``"initial"``, the model as given, as in the paper, ``"previous"`` or
             ``"averaged"``.
         options: see :class:`EmbeddingPlugin`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.models import SimpleMLP
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import DiVEPlugin, ReferenceData
+        >>> model = SimpleMLP(num_classes=2, input_size=3 * 4 * 4, hidden_size=8)
+        >>> data = ReferenceData(torch.rand(16, 3, 4, 4), batch=8)
+        >>> plugin = DiVEPlugin(weight=0.5, decay=0.9, reference_data=data)
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> plugin.loss.decay, plugin.choice  # the teacher is the model as given
+        (0.9, 'initial')
     """
 
     def __init__(  # type: ignore[misc]  # the class has another default of teacher

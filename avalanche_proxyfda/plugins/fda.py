@@ -16,6 +16,17 @@ class FDAPlugin(GraphPlugin[FDALoss], supports_distributed=True):
     """Feature distribution alignment (Huang et al., ICML 2025, Eq. 2) for any SGD strategy.
 
     ``Naive(model, optimizer, criterion, plugins=[FDAPlugin()])``. Metric: ``FDA_alignment``.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import FDAPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugin = FDAPlugin(weight=0.5, num_neighbors=8, hard_class_batches=False)
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> plugin.weight, plugin.num_neighbors, plugin.name
+        (0.5, 8, 'FDA')
     """
 
     kin: ClassVar[tuple[type, ...]] = (ProxyFDAPlugin,)

@@ -20,6 +20,17 @@ class L2SPPlugin(AnchorPlugin, supports_distributed=True):
     Args:
         weight: alpha, coefficient of the sum; the authors of LDIFS use 0.5 for L2-SP.
         feature_module, anchor, name: see :class:`AnchorPlugin`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import L2SPPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugin = L2SPPlugin(weight=0.1, anchor="initial")
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> plugin.weight, plugin.choice  # the anchors are the weights as given
+        (0.1, 'initial')
     """
 
     def __init__(

@@ -33,6 +33,17 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
             takes one norm for each position. ``"auto"`` takes ``"token"`` for tokens and
             ``"channel"`` for maps of convolutions.
         options: see :class:`FeaturePlugin`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import LDIFSPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugin = LDIFSPlugin(weight=10.0, taps=["0", "1:input"])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> [str(tap) for tap in plugin.taps]
+        ['0', '1:input']
     """
 
     place_option = "taps"

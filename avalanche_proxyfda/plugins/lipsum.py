@@ -39,6 +39,19 @@ class LipsumFTPlugin(EmbeddingPlugin, supports_distributed=True):
         teacher: ``"initial"``, the model as given, as in the authors' code, ``"previous"``, or
             ``"averaged"`` for reference texts that are features.
         options: see :class:`EmbeddingPlugin`. ``reference_data`` is needed, for its texts.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.models import SimpleMLP
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import LipsumFTPlugin, ReferenceData
+        >>> model = SimpleMLP(num_classes=2, input_size=3 * 4 * 4, hidden_size=8)
+        >>> data = ReferenceData(torch.rand(16, 3, 4, 4), texts=torch.rand(5, 8), batch=8)
+        >>> plugin = LipsumFTPlugin(weight=0.5, images="both", reference_data=data)
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> plugin.images, plugin.loss.scale
+        ('both', 100.0)
     """
 
     reads_texts = True

@@ -55,6 +55,17 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import L2SPPlugin, LPFTPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugins = [LPFTPlugin(freeze_share=0.1), L2SPPlugin()]  # in this order
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=plugins, train_mb_size=64)
+        >>> plugins[0].freeze_share, plugins[0].freeze
+        (0.1, 'head')
     """
 
     option = "teacher of the probe"

@@ -43,6 +43,17 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
             None finds Avalanche's ``MultiHeadClassifier`` and our ``UnitHeads``. With one head
             the argument has no effect.
         options: see :class:`FeaturePlugin`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import LwFPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugin = LwFPlugin(weight=0.5, known_classes=[0, 1])
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> sorted(plugin.known)  # pairs of task and class
+        [(0, 0), (0, 1)]
     """
 
     def __init__(

@@ -55,6 +55,17 @@ class MagMaxPlugin(MergedPlugin, supports_distributed=True):
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range, and at the first
             experience for a folder that holds task vectors already.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import MagMaxPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugin = MagMaxPlugin(scale=0.5)
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> plugin.scale, plugin.tasks  # no experience is merged yet
+        (0.5, 0)
     """
 
     def __init__(

@@ -22,6 +22,17 @@ class PKTPlugin(EmbeddingPlugin, supports_distributed=True):
         kernel: ``"softmax"`` of the scaled cosines, or the paper's ``"cosine"``, which is
             (1 + cosine) / 2 over its sum.
         options: see :class:`EmbeddingPlugin`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import PKTPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugin = PKTPlugin(weight=0.5, kernel="cosine")
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> plugin.compare(-torch.eye(3), torch.eye(3))  # a mirror keeps all cosines
+        {'divergence': (0.5, tensor(0.))}
     """
 
     def __init__(

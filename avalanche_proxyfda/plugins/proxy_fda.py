@@ -38,6 +38,18 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
         attention: False leaves the generator's attention out, an ablation of the paper.
         detach_proxies: True treats proxies as constants in the alignment.
         options: see :class:`~avalanche_proxyfda.plugins.base.graph.GraphPlugin`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import ProxyFDAPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugin = ProxyFDAPlugin(weight=0.5, num_neighbors=2, start="siglip")
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> terms = plugin.compare(torch.eye(3), torch.eye(3))
+        >>> [(name, weight) for name, (weight, _) in terms.items()]
+        [('alignment', 0.5), ('generator', 1.0)]
     """
 
     def __init__(

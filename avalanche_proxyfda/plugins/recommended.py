@@ -68,6 +68,7 @@ def recommended(
             a place that a plugin needs.
 
     Example:
+        >>> from avalanche_proxyfda import recommended
         >>> from torchvision.models import resnet18
         >>> [type(plugin).__name__ for plugin in recommended(resnet18())]
         ['SoftFDAPlugin', 'LDIFSPlugin']

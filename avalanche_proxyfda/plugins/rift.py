@@ -31,6 +31,17 @@ class RIFTPlugin(LearnedLossPlugin[RIFTLoss], supports_distributed=True):
         centered: False compares second moments in place of covariances.
         learning_rate: AdamW's learning rate for the learned Q.
         options: see :class:`LearnedLossPlugin`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import RIFTPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugin = RIFTPlugin(weight=0.5, q="identity")
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> plugin.compare(-torch.eye(3), torch.eye(3))  # the covariance of X is that of -X
+        {'covariance': (0.5, tensor(0.))}
     """
 
     def __init__(

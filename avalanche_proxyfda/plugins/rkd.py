@@ -21,6 +21,17 @@ class RKDPlugin(EmbeddingPlugin, supports_distributed=True):
         distance_weight: weight of the distances of pairs in the loss; 0 skips them.
         angle_weight: weight of the angles of triples in the loss; 0 skips them.
         options: see :class:`EmbeddingPlugin`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import RKDPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugin = RKDPlugin(weight=0.5, angle_weight=2.0)
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> plugin.compare(-torch.eye(3), torch.eye(3))  # a mirror keeps distances and angles
+        {'relations': (0.5, tensor(0.))}
     """
 
     def __init__(

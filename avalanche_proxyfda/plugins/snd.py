@@ -30,6 +30,19 @@ class SNDPlugin(ReferenceOnlyPlugin, supports_distributed=True):
         selection: ``"image"`` weighs each image by its own share, ``"batch"`` all images by the
             mean share, as the authors' code does.
         options: see :class:`EmbeddingPlugin`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.models import SimpleMLP
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import ReferenceData, SNDPlugin
+        >>> model = SimpleMLP(num_classes=2, input_size=3 * 4 * 4, hidden_size=8)
+        >>> data = ReferenceData(torch.rand(16, 3, 4, 4), batch=8)
+        >>> plugin = SNDPlugin(weight=0.5, threshold=0.2, reference_data=data)
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> plugin.loss.threshold, plugin.choice  # the model as given is kept beside this teacher
+        (0.2, 'previous')
     """
 
     also_initial = True

@@ -71,6 +71,17 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         texts: further columns in the space of the features: ``"head"``, the class texts of the
             model's zero-shot heads as an experience begins; text features, float [M, D]; or None.
         options: see :class:`~avalanche_proxyfda.plugins.base.graph.GraphPlugin`.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import SoftFDAPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugin = SoftFDAPlugin(weight=0.5, memory=128, hard_class_batches=False)
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> plugin.compare(torch.eye(3), torch.eye(3))  # student and teacher agree
+        {'alignment': (0.5, tensor(0.))}
     """
 
     def __init__(

@@ -31,6 +31,17 @@ class WiSEFTPlugin(MergedPlugin, supports_distributed=True):
             keeps the tuned ones, and ``"anchor"`` takes those of the anchors.
         include_head: also interpolate the head's weights, as for a zero-shot head. Weights
             of the head that have no anchor keep their values.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda import WiSEFTPlugin
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> plugin = WiSEFTPlugin(alpha=0.8)  # 0.2 anchors + 0.8 weights, after each experience
+        >>> strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin], train_mb_size=64)
+        >>> plugin.alpha, plugin.buffers
+        (0.8, 'interpolate')
     """
 
     def __init__(

@@ -25,6 +25,7 @@ def epochs_of_steps(steps: int, batches: int, accumulate: int = 1) -> int:
         TypeError, ValueError: for an argument that is no int >= 1.
 
     Example:
+        >>> from avalanche_proxyfda.strategies.budget import epochs_of_steps
         >>> epochs_of_steps(6, batches=3), epochs_of_steps(7, batches=3)
         (2, 3)
         >>> epochs_of_steps(4, batches=3, accumulate=2)
@@ -44,6 +45,7 @@ def batches_of_steps(steps: int, batches: int, accumulate: int = 1) -> int:
     """Return the batches of ``steps`` optimizer steps; arguments as in :func:`epochs_of_steps`.
 
     Example:
+        >>> from avalanche_proxyfda.strategies.budget import batches_of_steps
         >>> batches_of_steps(3, batches=3, accumulate=2)  # two batches, then one, then two
         5
     """

@@ -65,6 +65,17 @@ class EfficientTraining(_Strategy):
             the mixin; or for an ``accumulate`` that is no int.
         ValueError: for a bad option, a precision that the device does not support, a criterion
             that sums, or a plugin that runs its own backward passes inside a step.
+
+    Example:
+        >>> import torch
+        >>> from avalanche.training import Replay
+        >>> from avalanche_proxyfda import EfficientTraining
+        >>> class EfficientReplay(EfficientTraining, Replay): ...
+        >>> model, criterion = torch.nn.Linear(4, 2), torch.nn.CrossEntropyLoss()
+        >>> options = {"optimizer": torch.optim.AdamW(model.parameters()), "criterion": criterion}
+        >>> strategy = EfficientReplay(model=model, mem_size=200, accumulate=4, **options)
+        >>> strategy.accumulate, strategy.precision
+        (4, 'float32')
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -224,4 +235,15 @@ def _check_parents(kind: type) -> None:
 
 
 class EfficientNaive(EfficientTraining, Naive):
-    """Avalanche's ``Naive`` with mixed precision and accumulation."""
+    """Avalanche's ``Naive`` with mixed precision and accumulation.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import EfficientNaive
+        >>> model = torch.nn.Linear(4, 2)
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> sizes = {"train_mb_size": 32, "accumulate": 4}  # an optimizer step has 128 samples
+        >>> strategy = EfficientNaive(model=model, optimizer=optimizer, precision="bf16", **sizes)
+        >>> strategy.precision, strategy.accumulate * strategy.train_mb_size
+        ('bf16', 128)
+    """

@@ -19,6 +19,9 @@ def kept_buffers(model: nn.Module) -> Iterator[None]:
     """Restore the model's buffers after the block, so BatchNorm counts each batch once.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.strategies.lookahead import kept_buffers
+        >>> from torch import nn
         >>> norm = nn.BatchNorm1d(2)
         >>> with kept_buffers(norm):
         ...     _ = norm(torch.ones(3, 2))

@@ -29,6 +29,8 @@ def autocast(
             None for other computations.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.strategies import autocast
         >>> with autocast("bf16", torch.device("cpu")):
         ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
         torch.bfloat16

@@ -23,7 +23,9 @@ def logits_in_default_dtype(model: nn.Module) -> Iterator[None]:
         model: a model, or a part of one; its task heads are changed inside the block only.
 
     Example:
+        >>> import torch
         >>> from avalanche.models import MultiHeadClassifier
+        >>> from avalanche_proxyfda.strategies.task_logits import logits_in_default_dtype
         >>> heads = MultiHeadClassifier(4, 2, masking=False)
         >>> with torch.autocast("cpu", torch.bfloat16), logits_in_default_dtype(heads):
         ...     heads(torch.zeros(1, 4), torch.tensor([0])).dtype

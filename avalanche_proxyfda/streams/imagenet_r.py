@@ -191,6 +191,18 @@ def split_imagenet_r(
     Raises:
         FileNotFoundError: if images or lists are missing.
         ValueError: if an argument is refused, or the files do not make the split.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from avalanche_proxyfda import split_imagenet_r
+        >>> with tempfile.TemporaryDirectory() as root:  # a miniature: 5 images a class
+        ...     for k in range(20):
+        ...         Path(root, f"n0000000{k % 4}").mkdir(exist_ok=True)
+        ...         Path(root, f"n0000000{k % 4}", f"{k}.jpg").touch()
+        ...     stream = split_imagenet_r(root, num_experiences=2, classes=4)
+        >>> [len(experience.dataset) for experience in stream.train_stream], stream.summary["test"]
+        ([8, 8], 4)
     """
     from avalanche.benchmarks import nc_benchmark
 

@@ -87,6 +87,22 @@ def mtil_set(
         ValueError: if family or name is unknown, the share is outside [0, 0.5], or the data do
             not fit, see :func:`~avalanche_proxyfda.streams.files.split_files.read_split_file`.
         FileNotFoundError: if images or the split file are missing; names the places.
+
+    Example:
+        >>> import json
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from avalanche_proxyfda.streams import mtil_set
+        >>> entries = {part: [[f"{part}.jpg", 0, "Forest"]] for part in ("train", "val", "test")}
+        >>> with tempfile.TemporaryDirectory() as root:  # a miniature of one image a split
+        ...     images, file = Path(root, "eurosat/2750"), Path(root, "split_zhou_EuroSAT.json")
+        ...     images.mkdir(parents=True)
+        ...     for part in entries:
+        ...         (images / f"{part}.jpg").touch()
+        ...     _ = file.write_text(json.dumps(entries), encoding="utf-8")
+        ...     data, about = mtil_set("EuroSAT", Path(root), "coop", split_files=root)
+        >>> data.classes, len(data.train), len(data.validation), len(data.test)
+        (('Forest',), 1, 1, 1)
     """
     if family not in FAMILIES:
         raise ValueError(f"family={family!r} is unknown; choose one of {FAMILIES}")
@@ -129,6 +145,7 @@ def mtil_set(
 def drawn_test_rows(count: int) -> list[int]:
     """Rows that ``random_split`` of ZSCL's code puts into the test split.
 
+    >>> from avalanche_proxyfda.streams.mtil import drawn_test_rows
     >>> sorted(drawn_test_rows(10))
     [3, 7]
     """

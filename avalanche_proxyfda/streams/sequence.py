@@ -38,6 +38,18 @@ def dataset_sequence(
         ValueError: if there is no set, a set repeats, the number of transforms differs from the
             number of sets, a set has no image in the split ``evaluate_on``, or
             ``shared_labels`` is True and the classes differ.
+
+    Example:
+        >>> from avalanche_proxyfda import dataset_sequence
+        >>> from avalanche_proxyfda.streams.files.labelled import DataSet, Labelled
+        >>> from PIL import Image
+        >>> from torchvision.transforms import ToTensor
+        >>> images = [(Image.new("RGB", (8, 8)), 0)] * 6
+        >>> splits = [Labelled(images, rows, targets=(0, 1)) for rows in ((0, 1), (2, 3), (4, 5))]
+        >>> sets = [DataSet(name, ("cat", "dog"), *splits, note="") for name in ("photos", "art")]
+        >>> stream = dataset_sequence(sets, ToTensor(), ToTensor()).train_stream
+        >>> [(e.task_label, len(e.dataset), e.dataset[0][0].shape) for e in stream]
+        [(0, 2, torch.Size([3, 8, 8])), (1, 2, torch.Size([3, 8, 8]))]
     """
     from avalanche.benchmarks import (
         benchmark_from_datasets,

@@ -76,6 +76,7 @@ def check_names(
         kin: classes that take further arguments; the message names the one that has the keyword.
 
     Example:
+        >>> from avalanche_proxyfda.plugins.base.arguments import check_names
         >>> check_names("FDAPlugin", ["weight", "num_neighbors"], ["num_neighbor"])
         Traceback (most recent call last):
         TypeError: FDAPlugin has no argument 'num_neighbor'; did you mean 'num_neighbors'?
@@ -107,6 +108,8 @@ def check_positional(kind: str, signature: inspect.Signature, count: int) -> Non
         count: number of positional arguments that a call gives.
 
     Example:
+        >>> import inspect
+        >>> from avalanche_proxyfda.plugins.base.arguments import check_positional
         >>> check_positional("FDAPlugin", inspect.signature(lambda weight=1.0, *, seed=0: 0), 2)
         Traceback (most recent call last):
         TypeError: FDAPlugin takes 1 positional argument ('weight'), and 2 were given: only the \

@@ -22,6 +22,7 @@ def check_weight(name: str, value: Weight) -> Weight:
     """Return ``value``; raise TypeError or ValueError unless it is ``"auto"`` or a number >= 0.
 
     Example:
+        >>> from avalanche_proxyfda.plugins.base.auto_weight import check_weight
         >>> check_weight("weight", 2), check_weight("weight", "auto")
         (2.0, 'auto')
     """
@@ -49,6 +50,7 @@ class AutoWeight:
         TypeError, ValueError: for an option that is no finite number above 0.
 
     Example:
+        >>> from avalanche_proxyfda import AutoWeight
         >>> AutoWeight(delta=0)
         Traceback (most recent call last):
         ValueError: delta=0.0 must be above 0: a term that may not rise has no finite weight
@@ -92,6 +94,9 @@ class Constraint:
         unit: rise of the term that counts as 1, above 0.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda import AutoWeight
+        >>> from avalanche_proxyfda.plugins.base.auto_weight import Constraint
         >>> constraint = Constraint(AutoWeight(delta=0.5, penalty=2.0))
         >>> constraint.measure("LDIFS", first=0.0, agreed=0.0, moved=4.0, new=True)
         >>> float(constraint.weight_of(torch.tensor(1.0)))  # below the limit, which is 2
@@ -240,6 +245,8 @@ def drifted(features: Any, drift: float) -> Any:
         value that is no tensor of floats stays as it is.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.plugins.base.auto_weight import drifted
         >>> rows = torch.tensor([[3.0, 1.0], [1.0, 1.0]])
         >>> (drifted(rows, 0.1) - rows).abs().max() < 0.5
         tensor(True)

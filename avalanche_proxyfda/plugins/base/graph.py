@@ -62,6 +62,7 @@ def under_preset(
         ValueError: if the preset fixes another value.
 
     Example:
+        >>> from avalanche_proxyfda.plugins.base.graph import under_preset
         >>> under_preset("paper", "start", None, "fitted"), under_preset(None, "start", None, "x")
         ('siglip', 'x')
     """

@@ -20,6 +20,10 @@ def head_texts(model: nn.Module) -> Tensor | None:
         model: unwrapped.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.models import TextHead
+        >>> from avalanche_proxyfda.plugins.base.head_texts import head_texts
+        >>> from torch import nn
         >>> head_texts(nn.Sequential(nn.Linear(2, 2), TextHead(torch.eye(2))))
         tensor([[1., 0.],
                 [0., 1.]])

@@ -24,6 +24,9 @@ def logit_scale(model: nn.Module, given: float | None) -> float:
 
     Example:
         >>> import torch
+        >>> from avalanche_proxyfda.models import TextHead
+        >>> from avalanche_proxyfda.plugins.base.logit_scale import logit_scale
+        >>> from torch import nn
         >>> logit_scale(nn.Linear(2, 2), None), logit_scale(nn.Linear(2, 2), 10.0)
         (100.0, 10.0)
         >>> logit_scale(TextHead(torch.eye(2), scale=32.0), None)

@@ -32,6 +32,9 @@ def borrowed_buffers(buffers: Iterable[tuple[nn.Module, str]]) -> Iterator[None]
         buffers: modules with the names of their buffers; modules in eval mode are skipped.
 
     Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.plugins.base.reference_pass import borrowed_buffers
+        >>> from torch import nn
         >>> norm = nn.BatchNorm1d(2)
         >>> with borrowed_buffers([(norm, "running_mean"), (norm, "num_batches_tracked")]):
         ...     _ = norm(torch.ones(3, 2))

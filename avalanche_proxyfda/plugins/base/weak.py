@@ -20,6 +20,7 @@ class WeakMethod:
         ReferenceError: in a call after the owner is gone.
 
     Example:
+        >>> from avalanche_proxyfda.plugins.base.weak import WeakMethod
         >>> class Owner:
         ...     def ask(self):
         ...         return 1

@@ -51,6 +51,7 @@ def split_by_content(
     Returns:
         Rows of each split, by label and hash; the order does not depend on names.
 
+    >>> from avalanche_proxyfda.streams.files.content import split_by_content
     >>> split_by_content(["c", "a", "b", "d"], [0, 0, 0, 0], 0.1, 0)["test"]
     [1]
     """

@@ -99,6 +99,7 @@ def part_folders(folder: Path) -> dict[str, Path]:
 def listed(names: Iterable[str], ending: str = "") -> str:
     """Names to read; after five names the number of the others.
 
+    >>> from avalanche_proxyfda.streams.files.folder_parts import listed
     >>> listed(["a", "b", "c", "d", "e", "f", "g"])
     'a, b, c, d, e and 2 more'
     """
@@ -124,6 +125,7 @@ def other_files(parts: Sequence[Part]) -> str | None:
 def spelling(name: str, others: Iterable[str]) -> str | None:
     """The name among ``others`` that may be ``name`` in another spelling; None without one.
 
+    >>> from avalanche_proxyfda.streams.files.folder_parts import spelling
     >>> spelling("Golden Retriever", ["pug", "golden_retriever"])
     'golden_retriever'
     """

@@ -15,6 +15,7 @@ LEFT_BEHIND = frozenset(
 def is_visible(name: str) -> bool:
     """Return False for hidden names (``.git``, ``.ipynb_checkpoints``) and :data:`LEFT_BEHIND`.
 
+    >>> from avalanche_proxyfda.streams.files.visible import is_visible
     >>> [is_visible(name) for name in ("cat", ".ipynb_checkpoints", "__MACOSX", "Thumbs.db")]
     [True, False, False, False]
     """
