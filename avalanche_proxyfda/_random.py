@@ -122,10 +122,52 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
         seed: seed of all streams.
         device: an accelerator whose stream is seeded and restored too.
     """
-    device = torch.device("cpu") if device is None else device
-    with preserved_rng(device):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed also seeds the GPUs
-        np.random.seed(seed % 2**32)  # noqa: NPY002 (random transforms draw from this stream)
-        random.seed(seed)
-        seed_stream(seed, device)
+    with OwnStreams(seed, device).drawn():
         yield
+
+
+class OwnStreams:
+    """Random streams of their own, which the process's global streams become for a while.
+
+    A generator enters them for each of its values, and leaves them before it yields: code that
+    runs between two values draws from the global streams.
+
+    Args:
+        seed: seed of all streams.
+        device: an accelerator whose stream is among them; None takes the CPU alone.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda._random import OwnStreams, seeded
+        >>> streams, numbers = OwnStreams(1), []
+        >>> for _ in range(2):
+        ...     with streams.drawn():
+        ...         numbers.append(torch.rand(1))
+        >>> with seeded(1):
+        ...     torch.equal(torch.cat(numbers), torch.cat([torch.rand(1), torch.rand(1)]))
+        True
+    """
+
+    def __init__(self, seed: int, device: torch.device | None = None) -> None:
+        self._seed = seed
+        self._device = torch.device("cpu") if device is None else device
+        self._state: RandomState | None = None
+
+    @contextmanager
+    def drawn(self) -> Iterator[None]:
+        """Draw from these streams inside the block, and from the global ones after it."""
+        with preserved_rng(self._device):
+            if self._state is None:
+                self._begin()
+            else:
+                self._state.restore()
+            try:
+                yield
+            finally:
+                self._state = RandomState.capture(self._device)
+
+    def _begin(self) -> None:
+        torch.default_generator.manual_seed(self._seed)  # torch.manual_seed also seeds the GPUs
+        np.random.seed(self._seed % 2**32)  # noqa: NPY002 (random transforms draw from it)
+        random.seed(self._seed)
+        seed_stream(self._seed, self._device)

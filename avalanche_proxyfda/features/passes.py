@@ -1,6 +1,8 @@
 """One pass over a data set, which neither changes the global random streams nor depends on them.
 
 Random transforms draw from streams of the pass, so the same views come when a resume repeats it.
+Between two batches the global streams and the gradient mode are those of the caller: a caller that
+stops in the middle of a pass, or fails, leaves nothing behind.
 A pass does not wait for an accelerator. Its batches come in pinned memory, their images are sent
 without waiting, and :func:`on_host` copies features in blocks.
 """
@@ -16,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from avalanche_proxyfda._accelerator import pins_memory
-from avalanche_proxyfda._random import generator, mixed_seed, seeded
+from avalanche_proxyfda._random import OwnStreams, generator, mixed_seed
 
 BLOCK = 2**26
 """Bytes of features that a pass collects on an accelerator before it copies them: 64 MiB."""
@@ -62,7 +64,7 @@ def all_batches(
     """Iterate over a data set in its order, without gradient.
 
     A progress bar appears if the pass takes over five seconds. The random streams of torch (on
-    the CPU and on ``device``), NumPy and Python are restored after the pass.
+    the CPU and on ``device``), NumPy and Python are those of the pass while a batch is loaded.
 
     Args:
         dataset: any data set with a length.
@@ -83,16 +85,9 @@ def all_batches(
         >>> [batch[0].tolist() for batch in all_batches(data, torch.device("cpu"), batch_size=3)]
         [[0.0, 1.0, 2.0], [3.0, 4.0]]
     """
-    loader = DataLoader(
-        dataset,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        collate_fn=collate_fn,
-        generator=generator(about),
-        pin_memory=pins_memory(device),
+    return _computed(
+        lambda batch: batch, dataset, device, batch_size, num_workers, collate_fn, about
     )
-    with seeded(mixed_seed("pass", about), device), torch.no_grad():
-        yield from tqdm(loader, desc=about, delay=5, leave=False)
 
 
 def feature_batches(
@@ -120,5 +115,43 @@ def feature_batches(
     Yields:
         [B, D] on ``device``.
     """
-    for batch in all_batches(dataset, device, batch_size, num_workers, collate_fn, about):
-        yield features(sent(batch[0], device))
+    return _computed(
+        lambda batch: features(sent(batch[0], device)),
+        dataset,
+        device,
+        batch_size,
+        num_workers,
+        collate_fn,
+        about,
+    )
+
+
+def _computed(
+    value_of: Callable[[Any], Any],
+    dataset: Dataset[Any],
+    device: torch.device,
+    batch_size: int,
+    num_workers: int,
+    collate_fn: Callable[[list[Any]], Any] | None,
+    about: str,
+) -> Iterator[Any]:
+    """Yield ``value_of`` of each batch, computed without gradient, by the streams of the pass."""
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=collate_fn,
+        generator=generator(about),
+        pin_memory=pins_memory(device),
+    )
+    streams = OwnStreams(mixed_seed("pass", about), device)
+    batches: Iterator[Any] | None = None
+    with tqdm(loader, desc=about, delay=5, leave=False) as bar:
+        while True:
+            with streams.drawn(), torch.no_grad():  # left before the yield
+                batches = iter(bar) if batches is None else batches
+                try:
+                    value = value_of(next(batches))
+                except StopIteration:
+                    return
+            yield value

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import TensorDataset
 
 from avalanche_proxyfda.features import passes, prototypes
-from avalanche_proxyfda.features.passes import all_batches, on_host, sent
+from avalanche_proxyfda.features.passes import all_batches, feature_batches, on_host, sent
 from avalanche_proxyfda.metrics import panel
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
@@ -97,6 +97,32 @@ def test_random_views_depend_on_the_pass_alone(about: str) -> None:
         return torch.cat([part.double().flatten() for batch in batches for part in batch])
 
     assert torch.equal(drawn(1), drawn(2)) and len(drawn(1).unique()) == 12
+
+
+@pytest.mark.parametrize("kind", ["batches", "features"])
+def test_a_pass_that_its_caller_leaves_half_done_changes_nothing(kind: str) -> None:
+    """The generator is alive here: an error's traceback keeps it so in a notebook."""
+    data, recorded = TensorDataset(torch.zeros(5, 2)), []
+
+    def features(images: Tensor) -> Tensor:
+        recorded.append(torch.is_grad_enabled())
+        return images + torch.rand(1)
+
+    state = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+    if kind == "batches":
+        batches: Any = all_batches(data, CPU, batch_size=2)
+    else:
+        batches = feature_batches(data, features, CPU, batch_size=2)
+    for _ in range(2):
+        next(batches)
+        assert torch.is_grad_enabled()
+        assert torch.equal(torch.get_rng_state(), state[0])
+        assert random.getstate() == state[1]
+        assert (np.random.get_state()[1] == state[2]).all()  # noqa: NPY002
+    assert recorded == ([] if kind == "batches" else [False, False])
+    with torch.no_grad():
+        batches.close()
+    assert torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize("pinned", [True, False])
