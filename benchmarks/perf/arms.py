@@ -22,6 +22,7 @@ from avalanche_proxyfda import EfficientNaive, LPFTPlugin
 from avalanche_proxyfda.data.reference import ReferenceData
 from avalanche_proxyfda.models import load_backbone
 from benchmarks.experiment.training import KeptInEval
+from benchmarks.methods.combined import check_companions, parts_of
 from benchmarks.methods.plugins import arguments_of, make_plugins, needs_reference
 from benchmarks.methods.registry import METHODS
 from benchmarks.models import tiny_clip
@@ -42,11 +43,13 @@ class Arm:
         name: name in tables.
         method: key of :data:`benchmarks.methods.registry.METHODS`.
         options: options of the method's plugin.
+        companions: options of the plugins of further methods that train beside it, by method.
     """
 
     name: str
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    companions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def arm_of(name: str) -> Arm:
@@ -54,28 +57,37 @@ def arm_of(name: str) -> Arm:
 
     Args:
         name: ``"METHOD"``, with an uncached teacher if the method has a teacher, or
-            ``"METHOD, cached"``. ``"METHOD again"`` is one more arm of the same method.
+            ``"METHOD, cached"``. ``"METHOD again"`` is one more arm of the same method, and
+            ``"METHOD + METHOD"`` trains with both.
 
     Raises:
-        ValueError: if the method is unknown, or has no teacher to cache.
+        ValueError: if a method is unknown, or has no teacher to cache.
     """
     words, _, cached = name.partition(", ")
-    method = words.removesuffix(" again")
-    if method not in METHODS or cached not in ("", "cached"):
+    methods = parts_of(words.removesuffix(" again"))
+    if any(method not in METHODS for method in methods) or cached not in ("", "cached"):
         raise ValueError(
             f"arm {name!r} is unknown: give a method ({', '.join(METHODS)}), or a method with a "
             "teacher and ', cached' behind it"
         )
+    method, *others = methods
+    check_companions(method, dict.fromkeys(others, 1.0))
+    options = {each: _options(name, each, bool(cached)) for each in methods}
+    return Arm(name, method, options[method], {each: options[each] for each in others})
+
+
+def _options(arm: str, method: str, cached: bool) -> dict[str, Any]:
+    """Return the options of a method's plugin in an arm."""
     options: dict[str, Any] = {}
     arguments = arguments_of(method)
     if "known_classes" in arguments:  # else the first experience has no known class
         options["known_classes"] = tuple(range(UNITS))
     has_cache = "teacher_cache" in arguments
     if cached and not has_cache:
-        raise ValueError(f"arm {name!r}: {method} has no teacher that could be cached")
+        raise ValueError(f"arm {arm!r}: {method} has no teacher that could be cached")
     if has_cache:
         options["teacher_cache"] = "exact" if cached else "off"
-    return Arm(name, method, options)
+    return options
 
 
 def strength_of(method: str) -> float | None:
@@ -190,12 +202,11 @@ class Bench:
         if not METHODS[arm.method].trains_tower:
             model.tower.requires_grad_(False)
             plugins.append(KeptInEval(all_of_it=True))
-        options = dict(arm.options)
-        if needs_reference(arm.method):
-            options["reference_data"] = self.reference_data
-        plugins += make_plugins(
-            arm.method, strength_of(arm.method), "previous", setting.seed, options
-        )
+        for method, given in {arm.method: arm.options, **arm.companions}.items():
+            options = dict(given)
+            if needs_reference(method):
+                options["reference_data"] = self.reference_data
+            plugins += make_plugins(method, strength_of(method), "previous", setting.seed, options)
         plain = setting.precision == "float32"
         kind: Any = Naive if plain else EfficientNaive
         return kind(

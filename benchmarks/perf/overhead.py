@@ -29,6 +29,7 @@ HEATS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (1.0, (CONTROL, "fda, cached", "proxy-fda, cached", "ldifs, cached")),
     (0.6, _SECOND),
     (0.4, (*_THIRD, *_OTHERS)),
+    (0.4, ("soft-fda + ldifs", "soft-fda + ldifs, cached")),
 )
 """Share of the rounds, and the arms that take turns with plain fine-tuning, by heat.
 

@@ -15,7 +15,7 @@ from avalanche.training.plugins import SupervisedPlugin
 from benchmarks.__main__ import main
 from benchmarks.methods.registry import METHODS
 from benchmarks.perf import bounds, cache, memory, overhead, page, scaling
-from benchmarks.perf.arms import arm_of, strength_of
+from benchmarks.perf.arms import Bench, Setting, arm_of, strength_of
 from benchmarks.perf.bounds import Bound, exceeded
 from benchmarks.perf.losses import Case, Size, kept_whole, too_long
 from benchmarks.perf.rank_steps import on_ranks
@@ -141,6 +141,29 @@ def test_arms_that_make_no_sense_are_refused() -> None:
         arm_of("fdaa")
     with pytest.raises(ValueError, match="no teacher"):
         arm_of("l2sp, cached")
+    both = arm_of("soft-fda + lwf, cached")
+    assert (both.method, both.options) == ("soft-fda", {"teacher_cache": "exact"})
+    assert both.companions["lwf"].keys() == {"known_classes", "teacher_cache"}
+    with pytest.raises(ValueError, match="l2sp has no teacher"):
+        arm_of("soft-fda + l2sp, cached")
+    with pytest.raises(ValueError, match="once is enough"):
+        arm_of("soft-fda + soft-fda")
+
+
+@pytest.mark.parametrize(
+    ("name", "forwards"), [("soft-fda + ldifs", 3), ("soft-fda + ldifs, cached", 0)]
+)
+def test_the_recommended_set_has_one_forward_of_each_a_step(name: str, forwards: int) -> None:
+    bench, students = Bench(Setting(model="tiny-clip", batch=8)), []
+    with bench.started([arm_of(name)]) as (steppers, strategies):
+        strategy = strategies[name]
+        assert {"LDIFSPlugin", "SoftFDAPlugin"} <= {type(p).__name__ for p in strategy.plugins}
+        take_turns(steppers, bench.warm_up, 0)
+        before = overhead.cache_use(strategy)["teacher_forwards"]
+        with strategy.model.register_forward_pre_hook(lambda *_: students.append(1)):
+            take_turns(steppers, 3, 0)
+        assert overhead.cache_use(strategy)["teacher_forwards"] - before == forwards
+    assert len(students) == 3
 
 
 def test_strengths_are_one_where_one_is_a_strength() -> None:
