@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -32,21 +31,6 @@ def check_matrices(student: Tensor, teacher: Tensor, same_width: bool = False) -
             f"student has {student.shape[1]} columns, teacher has {teacher.shape[1]}: both must "
             "have the same width"
         )
-
-
-def label_tensor(labels: Sequence[int] | Tensor) -> Tensor:
-    """Return ``labels`` as a tensor [N]; raise ValueError unless they are integers, N >= 1."""
-    remedy = "give the class number of each sample"
-    try:
-        numbers = torch.as_tensor(labels)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"labels must be a list of integers: {error}; {remedy}") from error
-    if numbers.ndim != 1 or len(numbers) == 0 or numbers.is_floating_point():
-        raise ValueError(
-            f"labels must be a non-empty list of integers, got shape {tuple(numbers.shape)} of "
-            f"{numbers.dtype}; {remedy}"
-        )
-    return numbers
 
 
 def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:

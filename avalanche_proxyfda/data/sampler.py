@@ -13,9 +13,9 @@ from torch.utils.data import Sampler
 from tqdm import tqdm
 
 from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._labelled import label_tensor
 from avalanche_proxyfda._random import generator as named_generator
 from avalanche_proxyfda._random import mixed_seed
-from avalanche_proxyfda._tensors import label_tensor
 from avalanche_proxyfda.data.choices import ClassChoice
 
 

@@ -7,7 +7,8 @@ without waiting, and :func:`on_host` copies features in blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -58,11 +59,13 @@ def all_batches(
     num_workers: int = 0,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     about: str = "features",
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Iterate over a data set in its order, without gradient.
 
     A progress bar appears if the pass takes over five seconds. The random streams of torch (on
-    the CPU and on ``device``), NumPy and Python are restored after the pass.
+    the CPU and on ``device``), NumPy and Python are restored after the pass. A caller that may
+    leave the loop early, by an exception too, closes the iterator (``contextlib.closing``):
+    gradient and streams would otherwise come back at a later moment.
 
     Args:
         dataset: any data set with a length.
@@ -103,7 +106,7 @@ def feature_batches(
     num_workers: int = 0,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     about: str = "features",
-) -> Iterator[Tensor]:
+) -> Generator[Tensor, None, None]:
     """Compute the features of a data set batch by batch, in its order.
 
     The pass is that of :func:`all_batches`.
@@ -120,5 +123,7 @@ def feature_batches(
     Yields:
         [B, D] on ``device``.
     """
-    for batch in all_batches(dataset, device, batch_size, num_workers, collate_fn, about):
-        yield features(sent(batch[0], device))
+    batches = all_batches(dataset, device, batch_size, num_workers, collate_fn, about)
+    with closing(batches):
+        for batch in batches:
+            yield features(sent(batch[0], device))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence, Sized
+from contextlib import closing
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from avalanche_proxyfda._tensors import full_precision, label_tensor, unit_rows
+from avalanche_proxyfda._labelled import label_tensor
+from avalanche_proxyfda._tensors import full_precision, unit_rows
 from avalanche_proxyfda.features.passes import feature_batches
 
 
@@ -68,7 +70,8 @@ def class_prototypes(
     batches = feature_batches(
         dataset, features, device, batch_size, num_workers, collate_fn, "class prototypes"
     )
-    sums = _class_sums(batches, class_of, len(classes))
+    with closing(batches):
+        sums = _class_sums(batches, class_of, len(classes))
     if not bool(sums.isfinite().all()):
         raise ValueError(
             "the teacher's features of the training data hold NaN or Inf; check the model's "
