@@ -15,6 +15,7 @@ from tqdm import tqdm
 from avalanche_proxyfda._accelerator import pins_memory
 from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda._float64 import CPU, float64_device
+from avalanche_proxyfda._labelled import check_pair, check_same_width
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import generator, preserved_rng
 from avalanche_proxyfda.features.linear_probe import held_out
@@ -79,8 +80,13 @@ class PanelFeatures:
 
     Attributes:
         name: name of the set.
-        splits: features [N, D] and labels [N] by split; ``validation`` may be absent.
+        splits: features [N, D] and integer labels [N] by split; ``validation`` may be absent.
         device: device that measures the features; it holds one set at a time.
+
+    Raises:
+        TypeError, ValueError: when a split has another name than those of :class:`PanelSet`, is
+            no pair of features and labels of the same N >= 1, or has features of another width
+            than the other splits.
 
     Example:
         >>> import torch
@@ -98,6 +104,28 @@ class PanelFeatures:
     splits: Mapping[Split, Rows]
     device: torch.device = CPU
 
+    def __post_init__(self) -> None:
+        checked: list[tuple[str, Tensor]] = []
+        for split, pair in self.splits.items():
+            name = f"{self.name}: splits[{split!r}]"
+            if split not in SPLITS:
+                raise ValueError(f"{name} is unknown; choose one of {SPLITS}")
+            checked.append((f"{name}[0]", check_pair(name, pair)[0]))
+            check_same_width(*checked[-1], checked[0][0], checked[0][1].shape[1])
+
+    def rows(self, split: Split) -> Rows:
+        """Features [N, D] and labels [N] of a split.
+
+        Raises:
+            ValueError: when the set has no such split.
+        """
+        if split not in self.splits:
+            raise ValueError(
+                f"{self.name} has the splits {tuple(self.splits)} and no {split!r}: give "
+                f"splits[{split!r}]"
+            )
+        return self.splits[split]
+
     def placed(self) -> PanelFeatures:
         """Copy of the features on :attr:`device`, or the features themselves on the CPU.
 
@@ -111,8 +139,8 @@ class PanelFeatures:
 
     @property
     def classes(self) -> int:
-        """Number of classes: the largest training label + 1."""
-        return int(self.splits["train"][1].max()) + 1
+        """Number of classes, the largest training label + 1; ValueError without training rows."""
+        return int(self.rows("train")[1].max()) + 1
 
     @property
     def evaluation(self) -> dict[Split, Rows]:
@@ -123,9 +151,10 @@ class PanelFeatures:
         """Training and validation rows for choosing settings.
 
         Raises:
-            ValueError: when there is no validation split and no training image to hold out.
+            ValueError: when there is no training split, or no validation split and no training
+                image to hold out.
         """
-        train = self.splits["train"]
+        train = self.rows("train")
         if "validation" in self.splits:
             return train, self.splits["validation"]
         held = held_out(train[1])
