@@ -173,7 +173,9 @@ class Panel:
 
     Args:
         sets: data sets with different names.
-        feature_module: see :class:`~avalanche_proxyfda.FDAPlugin`; None finds it.
+        feature_module: see :class:`~avalanche_proxyfda.FDAPlugin`. None asks
+            :func:`~avalanche_proxyfda.find_feature_source` for the place when the features are
+            computed, which fails for a model that no preset knows.
         pooling: see :func:`~avalanche_proxyfda.features.pooling.pool_features`.
         batch_size: images a forward pass.
         num_workers: worker processes of the loaders.
@@ -222,6 +224,9 @@ class Panel:
 
         The features are computed once a moment for all metrics. A moment lasts from one
         training step of a strategy to the next.
+
+        Raises:
+            ValueError: as :meth:`of`.
         """
         clock = strategy.clock
         state = [t for t in strategy.model.state_dict().values() if isinstance(t, Tensor)]
@@ -248,8 +253,10 @@ class Panel:
             precision: autocast of the forwards, such as that of training; features are float32.
 
         Raises:
-            ValueError: when a set has one class only, a negative label, or a validation or test
-                class without a training image.
+            ValueError: when no preset knows the model and ``feature_module`` is None, the model
+                lacks the module that ``feature_module`` names or does not run it, the features
+                are no vectors that ``pooling`` can make, or a set has one class only, a negative
+                label, or a validation or test class without a training image.
         """
         source = self._named or find_feature_source(unwrap(model))
         teacher = FeatureTeacher(model, [source], as_in_training=False)

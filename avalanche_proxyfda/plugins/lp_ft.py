@@ -51,7 +51,8 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
             the model as first given.
         l2: the probe's penalty; None chooses it on a fifth of the training data, which is held
             out, and then fits the probe to all of it.
-        head: name of the head's last linear layer; None finds it.
+        head: name of the head's last linear layer. None searches for it; training fails with a
+            ValueError where no single layer matches.
         freeze_share: share of the experience's steps, from its first, in which a part of the
             model gets no update. In an online stream the share is of the first part's steps.
         freeze: the part without updates: the ``"head"``'s last linear layer, or the

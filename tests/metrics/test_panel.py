@@ -362,3 +362,14 @@ def test_a_negative_training_label_is_no_class() -> None:
         probe_accuracies(PanelFeatures("x", {**given.splits, "train": (ROWS, 2 * LABELS - 1)}))
     with pytest.raises(ValueError, match="classes=1 must be at least 2"):
         probe_accuracies(given)
+
+
+def test_a_model_that_no_preset_knows_is_refused_as_the_docstrings_say() -> None:
+    unknown = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Softmax(dim=1))
+    words = "no preset knows where the features of Sequential are: pass feature_module='NAME'"
+    with pytest.raises(ValueError, match=words):
+        panel().of(unknown, CPU)
+    raises = (Panel.of.__doc__ or "").partition("Raises:")[2]
+    assert "ValueError: when no preset knows the model and ``feature_module`` is None" in raises
+    assert "which fails for a model that no preset knows" in " ".join((Panel.__doc__ or "").split())
+    assert panel(feature_module="1").of(unknown, CPU)["a"].splits["test"][0].shape == (30, 3)
