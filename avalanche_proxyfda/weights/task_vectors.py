@@ -19,17 +19,27 @@ Vector = Mapping[str, Tensor]
 def task_vector(anchor: Vector, tuned: Vector) -> dict[str, Tensor]:
     """Return tuned - anchor, for the floating-point tensors that both have.
 
+    Args:
+        anchor: tensors by name before training.
+        tuned: tensors by name after training.
+
+    Raises:
+        ValueError: when the shapes of a name differ.
+
     Example:
         >>> import torch
         >>> from avalanche_proxyfda.weights import task_vector
         >>> task_vector({"w": torch.ones(2)}, {"w": torch.tensor([3.0, 0.0])})
         {'w': tensor([ 2., -1.])}
     """
-    return {
-        name: tuned[name].detach() - start.to(tuned[name])
-        for name, start in anchor.items()
-        if name in tuned and tuned[name].is_floating_point()
-    }
+    names = [name for name in anchor if name in tuned and tuned[name].is_floating_point()]
+    for name in names:
+        if tuned[name].shape != anchor[name].shape:
+            raise ValueError(
+                f"{name!r} has the shape {tuple(anchor[name].shape)} in anchor and "
+                f"{tuple(tuned[name].shape)} in tuned: leave out layers that grow"
+            )
+    return {name: tuned[name].detach() - anchor[name].to(tuned[name]) for name in names}
 
 
 @torch.no_grad()

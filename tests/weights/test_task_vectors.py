@@ -74,3 +74,10 @@ def test_bad_vectors(tmp_path: Path) -> None:
     vector_path(tmp_path, 0).write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"task_0000\.safetensors is no task vector"):
         list(read_vectors(tmp_path))
+
+
+def test_a_task_vector_needs_equal_shapes() -> None:
+    start, tuned = {"a": torch.ones(1), "n": torch.tensor(1)}, {"a": torch.ones(3)}
+    with pytest.raises(ValueError, match=r"'a' has the shape \(1,\) in anchor and \(3,\) in tuned"):
+        task_vector(start, tuned)
+    assert task_vector(start, {"a": torch.zeros(1), "n": torch.ones(2).int()}) == {"a": -1}
