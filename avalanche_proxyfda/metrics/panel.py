@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from avalanche.models.utils import avalanche_forward
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from avalanche_proxyfda._accelerator import pins_memory
-from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._checks import check_choice, check_count
 from avalanche_proxyfda._float64 import CPU, float64_device
 from avalanche_proxyfda._labelled import check_pair, check_same_width
 from avalanche_proxyfda._protocols import Strategy
@@ -211,6 +211,7 @@ class Panel:
         if not names or len(set(names)) < len(names):
             raise ValueError(f"sets={names} must be at least one, with different names")
         self.sets = tuple(sets)
+        check_choice("pooling", pooling, get_args(Pooling))
         self.pooling: Pooling = pooling
         self.batch_size = check_count("batch_size", batch_size, 1)
         self.num_workers = check_count("num_workers", num_workers, 0)

@@ -266,6 +266,7 @@ class Odd(Blobs):
         (lambda: Panel([]), "must be at least one, with different names"),
         (lambda: Panel([PanelSet("a", Blobs(), Blobs())] * 2), "with different names"),
         (lambda: panel(num_workers=-1), "num_workers=-1"),
+        (lambda: panel(pooling="max"), "pooling='max' is unknown; choose one of"),
         (lambda: panel(feature_module="nothing").of(Plain(), CPU), "nothing"),
         (lambda: one(Odd([0, 0]), Odd([0])), "has one class; a panel set needs two"),
         (
