@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda.models.preprocessing import Transform
 from avalanche_proxyfda.models.text_tower import TextTower
@@ -168,7 +169,7 @@ class TunedClassifier:
 def _listed(images: Any) -> list[Any]:
     if not isinstance(images, (str, os.PathLike)):
         return list(images)
-    place = Path(images).expanduser()
+    place = expanded(images)
     if place.is_dir():
         files = list(_files(place))
         if not files:
@@ -193,4 +194,4 @@ def _files(folder: Path) -> Iterator[Path]:
 def _opened(item: Any) -> Image.Image:
     if isinstance(item, Image.Image):
         return item.convert("RGB")
-    return load_rgb(Path(item).expanduser())
+    return load_rgb(expanded(item))

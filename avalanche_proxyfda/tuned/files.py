@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from avalanche_proxyfda._files import write_bytes
+from avalanche_proxyfda._files import expanded, write_bytes
 from avalanche_proxyfda.models import Backbone, TrainedTextHead, parse_weights
 from avalanche_proxyfda.models.fitting import fit
 from avalanche_proxyfda.models.preprocessing import eval_view
@@ -120,7 +120,7 @@ def save_tuned(
     """Write a tuned model to ``model.safetensors`` and ``model.json``, without any pickle.
 
     Args:
-        folder: folder of the two files; it is made if it is missing.
+        folder: folder of the two files; it is made if it is missing. ``~`` is the home folder.
         model: model with the parts ``tower``, which is the backbone's, and ``head``:
             ``nn.Linear``, Avalanche's ``IncrementalClassifier``, or a head of
             :mod:`avalanche_proxyfda.models`. A trained text tower ``text`` is written too.
@@ -150,7 +150,7 @@ def save_tuned(
     """
     description = described(model, backbone, classes, about)
     for name, content in tuned_files(description, state_bytes(tuned_state(model))).items():
-        write_bytes(Path(folder) / name, content)
+        write_bytes(expanded(folder) / name, content)
 
 
 def load_tuned(path: Path | str, device: torch.device | str = "cpu") -> TunedClassifier:
@@ -186,7 +186,7 @@ def load_tuned(path: Path | str, device: torch.device | str = "cpu") -> TunedCla
         >>> list(prediction.probabilities), round(sum(prediction.probabilities.values()), 3)
         (['cat', 'dog'], 1.0)
     """
-    place = Path(path).expanduser()
+    place = expanded(path)
     folder = place if place.is_dir() else place.parent
     for name in (DESCRIPTION, WEIGHTS):
         if not (folder / name).is_file():

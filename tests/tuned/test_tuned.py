@@ -122,6 +122,28 @@ def test_towers_of_the_libraries(small_clip: str, tmp_path: Path, name: str) -> 
     assert torch.equal(found.logits(inputs), model(inputs))
 
 
+def test_paths_may_begin_with_the_home_folder(
+    tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    model = joined(tiny, nn.Linear(128, 3))
+    save_tuned("~/model", model, tiny, {"all": NAMES})
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["model.json", tuned.WEIGHTS]
+    assert not (tmp_path / "~").exists()
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    found = load_tuned("~/model")
+    assert found.predict("~/a.png") == found.predict(["~/a.png"])
+    for call in (
+        lambda: save_tuned("~nobody-here/x", model, tiny, {"all": NAMES}),
+        lambda: load_tuned("~nobody-here/x"),
+        lambda: found.predict("~nobody-here/x"),
+        lambda: found.predict(["~nobody-here/x.png"]),
+    ):
+        with pytest.raises(ValueError, match=r"'~nobody-here/x.*give the whole path"):
+            call()
+
+
 def test_a_folder_is_named(tiny: Backbone, tmp_path: Path) -> None:
     model = joined(tiny, nn.Linear(128, 3))
     save_tuned(tmp_path / "model", model, tiny, {"all": NAMES})
