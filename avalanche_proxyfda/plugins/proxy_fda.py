@@ -22,10 +22,10 @@ PAPER_PROXIES: Mapping[str, Any] = {"proxy_ratio": 0.4, "variance_weight": 5.0, 
 class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
     """Proxy-FDA (Huang et al., ICML 2025) for any SGD strategy.
 
-    ``Naive(model, optimizer, criterion, plugins=[ProxyFDAPlugin()])``. The plugin builds the
-    generator at the first batch, which shows the width of the features. Metrics:
-    ``ProxyFDA_alignment`` and ``ProxyFDA_generator``. The second term enters the strategy's
-    loss with coefficient 1; its gradient reaches the generator only.
+    ``Naive(model, optimizer, criterion, train_mb_size=64, plugins=[ProxyFDAPlugin()])``. The
+    plugin builds the generator at the first batch, which shows the width of the features.
+    Metrics: ``ProxyFDA_alignment`` and ``ProxyFDA_generator``. The second term enters the
+    strategy's loss with coefficient 1; its gradient reaches the generator only.
 
     Args:
         weight: lambda, the coefficient of the alignment, or ``"auto"``.

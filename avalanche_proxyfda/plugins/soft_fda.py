@@ -53,7 +53,7 @@ class SoftFDAOptions(LearnedLossOptions, total=False):
 class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distributed=True):
     """Soft feature distribution alignment (ours; the ancestors are PKT and FDA).
 
-    ``Naive(model, optimizer, criterion, plugins=[SoftFDAPlugin()])``. Metrics:
+    ``Naive(model, optimizer, criterion, train_mb_size=64, plugins=[SoftFDAPlugin()])``. Metrics:
     ``SoftFDA_alignment``, and ``SoftFDA_generator`` with proxies. The batches are those of FDA.
     K, the start, and scale and bias of the sigmoid are for ``divergence="bregman"``, for proxies
     and for mining; the sigmoid is never learnt.
