@@ -101,6 +101,10 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
         """Return the width of the features and the size of the batch that the loss is for."""
         return self._shape
 
+    def width(self) -> int | None:
+        """Return the width of the features that the generator takes."""
+        return self._shape[0]
+
     def compare(self, student: Tensor, teacher: Tensor) -> Terms:
         """Return the terms ``alignment`` and ``generator``; both inputs are [B, D]."""
         terms = self.graph_loss(student, teacher)(student, teacher)
