@@ -79,7 +79,26 @@ def state_bytes(state: Mapping[str, Tensor]) -> bytes:
     """Return a state as the content of a ``.safetensors`` file.
 
     Tensors that share memory are written once each, as safetensors refuses shared memory.
+
+    Args:
+        state: tensors of any shapes by name, on any device.
+
+    Raises:
+        TypeError: if an entry is no tensor.
+
+    Example:
+        >>> import torch
+        >>> from safetensors.torch import load
+        >>> from avalanche_proxyfda.tuned import state_bytes
+        >>> load(state_bytes(torch.nn.Linear(3, 2).state_dict()))["weight"].shape
+        torch.Size([2, 3])
     """
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"state[{name!r}] is a {type(value).__name__}, and a file of weights holds tensors "
+                "alone: leave the entry out"
+            )
     return save(
         {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -95,12 +114,12 @@ def tuned_files(description: Description, weights: bytes) -> dict[str, bytes]:
         description: description of the model.
         weights: result of :func:`state_bytes`.
 
+    Raises:
+        TypeError: if a value of the description is no value of JSON.
+
     Example:
         >>> import torch
-        >>> from avalanche_proxyfda.tuned import tuned_files
-        >>> from avalanche_proxyfda.tuned.description import Description, Task
-        >>> from avalanche_proxyfda.tuned.files import state_bytes
-        >>> from avalanche_proxyfda.tuned.layers import Layer
+        >>> from avalanche_proxyfda.tuned import Description, Layer, Task, state_bytes, tuned_files
         >>> task = Task("pets", ("cat", "dog"), Layer("head.weight", None, None, None, unit=False))
         >>> description = Description(backbone={}, preprocessing={}, tasks=(task,), about={})
         >>> list(tuned_files(description, state_bytes({"head.weight": torch.eye(2)})))
@@ -212,9 +231,8 @@ def load_tuned(path: Path | str, device: torch.device | str = "cpu") -> TunedCla
         fit(text, texts, folder / WEIGHTS)
     heads = {k: v for k, v in state.items() if not k.startswith((_TOWER, _TEXT))}
     for task in description.tasks:
-        layer = task.layer
-        for key in (layer.weight, layer.bias, layer.scale, layer.active):
-            if key is not None and key not in heads:
+        for key in task.layer.names:
+            if key not in heads:
                 raise ValueError(f"{folder / WEIGHTS} has no {key}, which {DESCRIPTION} names")
     view = eval_view(description.preprocessing)
     return TunedClassifier(tower.eval(), heads, description, view, text).to(device)
