@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from avalanche_proxyfda._files import remove_leftovers, replacing, sync_folder
+from avalanche_proxyfda._files import expanded, remove_leftovers, replacing, sync_folder
 from avalanche_proxyfda.checkpoint.tree import decode, encode
 
 FORMAT = 1
@@ -143,10 +143,13 @@ def set_aside(folder: Path) -> None:
         sync_folder(folder)
 
 
-def clean(folder: Path) -> None:
+def clean(folder: Path | str) -> None:
     """Delete the checkpoints of ``folder`` and the temporary files of killed saves.
 
     Other files stay. The folder is deleted if it is empty afterwards.
+
+    Args:
+        folder: folder of the checkpoints; ``~`` is the home folder. It may be missing.
 
     Example:
         >>> import tempfile
@@ -155,10 +158,11 @@ def clean(folder: Path) -> None:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for name in ("checkpoint.safetensors", "metrics.csv"):
         ...         Path(folder, name).touch()
-        ...     clean(Path(folder))
+        ...     clean(folder)
         ...     [path.name for path in Path(folder).iterdir()]
         ['metrics.csv']
     """
+    folder = expanded(folder)
     remove_leftovers(folder / LATEST)
     for name in (LATEST, PREVIOUS, PASSED_OVER):
         (folder / name).unlink(missing_ok=True)

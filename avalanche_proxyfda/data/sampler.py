@@ -13,6 +13,7 @@ from torch.utils.data import Sampler
 from tqdm import tqdm
 
 from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._labelled import label_tensor
 from avalanche_proxyfda._random import generator as named_generator
 from avalanche_proxyfda._random import mixed_seed
 from avalanche_proxyfda.data.choices import ClassChoice
@@ -75,12 +76,7 @@ class HardClassBatchSampler(Sampler[list[int]]):
         seed: int | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        target = torch.as_tensor(labels)
-        if target.ndim != 1 or target.numel() == 0 or target.is_floating_point():
-            raise ValueError(
-                f"labels must be a non-empty list of integers, got shape {tuple(target.shape)} "
-                f"of {target.dtype}"
-            )
+        target = label_tensor(labels)
         check_count("classes_per_batch", classes_per_batch, 1)
         check_count("samples_per_class", samples_per_class, 1)
         if seed is not None and generator is not None:

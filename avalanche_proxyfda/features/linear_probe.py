@@ -13,8 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._checks import check_amount, check_count
 from avalanche_proxyfda._float64 import float64_device, rows_at_once
+from avalanche_proxyfda._labelled import (
+    check_features,
+    check_finite,
+    check_labels,
+    check_pair,
+    check_range,
+    check_same_width,
+)
 from avalanche_proxyfda._random import generator
 from avalanche_proxyfda._tensors import unit_rows
 from avalanche_proxyfda.features.probe_loss import PartsProbeLoss, Slopes, WholeProbeLoss
@@ -51,12 +59,25 @@ class Probe:
     normalize: bool = True
 
     def logits(self, features: Tensor) -> Tensor:
-        """Logits [N, C] for features [N, D] of any norm."""
+        """Logits [N, C] for features [N, D] of any norm.
+
+        Raises:
+            TypeError, ValueError: when ``features`` are no tensor [N, D] of the probe's D.
+        """
+        check_features("features", features, 0)
+        check_same_width("features", features, "the probe's weight", self.weight.shape[1])
         rows = features.to(self.weight.device).double()
         return (unit_rows(rows) if self.normalize else rows) @ self.weight.T + self.bias
 
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
-        """Share of the labels [N] that the probe predicts from features [N, D]."""
+        """Share of the labels [N] that the probe predicts from features [N, D].
+
+        Raises:
+            TypeError, ValueError: when ``features`` are no tensor [N, D] of the probe's D with
+                N >= 1, or ``labels`` are not N integers.
+        """
+        check_features("features", features)
+        check_labels("labels", labels, "features", len(features))
         if self.weight.device.type == "cpu":
             return float((self.logits(features).argmax(dim=1) == labels.cpu()).double().mean())
         return int(self.hits(features, labels)) / len(features)
@@ -96,7 +117,7 @@ def fit_probe(
 
     Args:
         features: [N, D] features.
-        labels: [N] int64 in [0, ``classes``).
+        labels: [N] integers in [0, ``classes``).
         classes: C, at least 2.
         l2: penalty on the weight (not the bias); positive, so that a minimum exists.
         start: a probe of the same features with another penalty, to start from.
@@ -106,8 +127,11 @@ def fit_probe(
         bias: fits a bias; otherwise the bias is zero.
 
     Raises:
-        ValueError: when there are fewer than two classes or no samples, a label is out of range,
-            the penalty is not positive, or a feature is not finite.
+        TypeError: when features or labels are no tensors, ``classes`` is no int, or ``l2`` is no
+            number.
+        ValueError: when there are fewer than two classes or no samples, shapes do not fit, a label
+            is out of range or no integer, the penalty is not positive, a feature is not finite,
+            or ``start`` has another shape.
 
     Example:
         >>> import torch
@@ -121,16 +145,20 @@ def fit_probe(
         >>> bool(shorter.weight.norm() < probe.weight.norm())
         True
     """
-    if len(features) == 0 or len(features) != len(labels):
-        raise ValueError(f"features has {len(features)} rows, labels {len(labels)}")
-    if classes < 2 or int(labels.min()) < 0 or int(labels.max()) >= classes:
-        raise ValueError(f"labels must lie in [0, classes={classes}), with at least two classes")
+    check_features("features", features)
+    check_labels("labels", labels, "features", len(features))
+    check_range("labels", labels, check_count("classes", classes, 2))
     if check_amount("l2", l2) == 0:
         raise ValueError("l2=0 has no minimum on separable features; give a small penalty")
+    shape = (classes, features.shape[1])
+    if start is not None and tuple(start.weight.shape) != shape:
+        raise ValueError(
+            f"start has a weight of shape {tuple(start.weight.shape)}; expected {shape}: start "
+            "from a probe of the same features and classes"
+        )
     features = features.detach().to(float64_device(features.device))
-    labels = labels.to(features.device)
-    if not bool(features.isfinite().all()):
-        raise ValueError("features hold NaN or Inf")
+    labels = labels.to(features.device).long()
+    check_finite("features", features)
     kind = WholeProbeLoss if features.device.type == "cpu" else PartsProbeLoss
     loss = kind(features, labels, classes, l2, normalize)
     zeros = features.new_zeros(classes, features.shape[1], dtype=torch.float64)
@@ -176,15 +204,16 @@ def select_probe(
     """The probe with the best validation accuracy over ``grid``; the larger l2 wins a tie.
 
     Args:
-        train: features [N, D] and labels [N].
-        validation: features [M, D] and labels [M].
+        train: features [N, D] and labels [N], integers in [0, ``classes``).
+        validation: features [M, D] and labels [M], as those of ``train``.
         classes: C, at least 2.
         grid: penalties to choose from.
         normalize: see :func:`fit_probe`.
         bias: see :func:`fit_probe`.
 
     Raises:
-        ValueError: when ``grid`` is empty, or as :func:`fit_probe`.
+        TypeError, ValueError: when ``grid`` is empty, a set is no pair of tensors with one row a
+            label, the sets have features of two widths, or as :func:`fit_probe`.
 
     Example:
         >>> import torch
@@ -196,6 +225,12 @@ def select_probe(
         >>> probe.accuracy(*validation), probe.l2  # both penalties have this accuracy
         (1.0, 0.1)
     """
+    check_count("classes", classes, 2)
+    for name, pair in (("train", train), ("validation", validation)):
+        rows, labels = check_pair(name, pair)
+        check_finite(f"{name}[0]", rows)
+        check_range(f"{name}[1]", labels, classes)
+    check_same_width("validation[0]", validation[0], "train[0]", train[0].shape[1])
     best: tuple[float, Probe] | None = None
     probe: Probe | None = None
     for l2 in sorted(grid, reverse=True):

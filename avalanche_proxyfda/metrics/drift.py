@@ -17,6 +17,7 @@ from torch import Tensor
 
 from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda._float64 import float64_device
+from avalanche_proxyfda._labelled import check_features, check_finite, check_labels
 from avalanche_proxyfda._tensors import unit_rows
 from avalanche_proxyfda.metrics.drift_in_parts import alignment_in_parts, distance_in_parts
 from avalanche_proxyfda.metrics.nearest import mark_nearest, queries_at_once
@@ -33,6 +34,7 @@ def mean_l2(before: Tensor, after: Tensor) -> float:
         after: [N, D] features of the same images.
 
     Raises:
+        TypeError: when features are no tensors.
         ValueError: when a shape differs, no row is given, or a feature is not finite.
 
     Example:
@@ -59,6 +61,7 @@ def linear_cka(before: Tensor, after: Tensor) -> float:
         after: [N, D'] features of the same images.
 
     Raises:
+        TypeError: when features are no tensors.
         ValueError: when the shapes do not fit, fewer than two rows are given, a feature is not
             finite, or all images have the same feature.
 
@@ -101,6 +104,7 @@ def neighbor_overlap(before: Tensor, after: Tensor, num_neighbors: int = 10) -> 
         num_neighbors: K, below N.
 
     Raises:
+        TypeError: when features are no tensors, or K is no int.
         ValueError: when the shapes do not fit, K is not below N, or a feature is not finite.
 
     Example:
@@ -231,7 +235,9 @@ def drift_between(
         num_neighbors: K of the measure ``neighbors``.
 
     Raises:
-        ValueError: when a name is unknown, or a measure has no meaning for these features.
+        TypeError: when features or labels are no tensors.
+        ValueError: when a name is unknown, the shapes do not fit, or a measure has no meaning for
+            these features.
         ImportError: when a measure needs an extra that is not installed.
 
     Example:
@@ -243,10 +249,10 @@ def drift_between(
         >>> {name: round(value, 3) for name, value in drift.items()}
         {'l2': 2.0, 'neighbors': 1.0}
     """
-    return {
-        name: MEASURES[name].distance(before, after, labels, num_neighbors)
-        for name in check_measures(measures)
-    }
+    names = check_measures(measures)
+    _check_same_images(before, after)
+    check_labels("labels", labels, "before", len(before), integers=False)
+    return {name: MEASURES[name].distance(before, after, labels, num_neighbors) for name in names}
 
 
 def defined_drift(
@@ -262,7 +268,9 @@ def defined_drift(
     features that are the same for all images.
 
     Raises:
-        ValueError: when a name is unknown.
+        TypeError: when features or labels are no tensors.
+        ValueError: when a name is unknown, or ``before``, ``after`` and ``labels`` are not of the
+            same N images.
         ImportError: when a measure needs an extra that is not installed.
 
     Example:
@@ -273,7 +281,10 @@ def defined_drift(
         {'l2': 0.0, 'cka': None}
     """
     values: dict[str, float | None] = {}
-    for name in check_measures(measures):
+    names = check_measures(measures)
+    _check_same_images(before, after)
+    check_labels("labels", labels, "before", len(before), integers=False)
+    for name in names:
         try:
             values.update(drift_between(before, after, labels, (name,), num_neighbors))
         except ValueError:
@@ -300,16 +311,31 @@ def _placed(
     before: Tensor, after: Tensor, least: int = 1, same_width: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Both tensors where float64 is computed, after their shapes and values are checked."""
+    _check_same_images(before, after)
     shapes = tuple(before.shape), tuple(after.shape)
-    if before.ndim != 2 or after.ndim != 2 or len(before) != len(after):
-        raise ValueError(f"before {shapes[0]} and after {shapes[1]} must be [N, D] of the same N")
     if same_width and shapes[0] != shapes[1]:
-        raise ValueError(f"before {shapes[0]} and after {shapes[1]} must have the same width")
+        raise ValueError(
+            f"before {shapes[0]} and after {shapes[1]} must have the same width: give features of "
+            "one place of the model"
+        )
     if len(before) < least:
-        raise ValueError(f"before and after have {len(before)} rows; {least} are needed")
+        raise ValueError(
+            f"before and after have {len(before)} rows; {least} are needed: give the features of "
+            "more images"
+        )
     place = float64_device(after.device)
     rows = before.detach().to(place), after.detach().to(place)
     for name, x in zip(("before", "after"), rows, strict=True):
-        if not bool(x.isfinite().all()):
-            raise ValueError(f"{name} holds NaN or Inf")
+        check_finite(name, x)
     return rows
+
+
+def _check_same_images(before: Tensor, after: Tensor) -> None:
+    """Raise TypeError or ValueError unless both are tensors [N, D] and [N, D'] of the same N."""
+    check_features("before", before, 0)
+    check_features("after", after, 0)
+    if len(before) != len(after):
+        raise ValueError(
+            f"before {tuple(before.shape)} and after {tuple(after.shape)} must be [N, D] of the "
+            "same N: give the features of the same images"
+        )

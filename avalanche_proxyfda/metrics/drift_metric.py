@@ -70,7 +70,7 @@ class DriftMetric(PanelMetric):
 
     def measure(self, features: PanelFeatures) -> dict[str, float]:
         """Drift of the test features; at the first moment they are compared with themselves."""
-        rows, labels = features.splits["test"]
+        rows, labels = features.rows("test")
         before = self._before.setdefault(features.name, rows)
         if self.since == "previous":
             self._before[features.name] = rows

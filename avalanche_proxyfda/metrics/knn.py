@@ -7,6 +7,12 @@ from torch import Tensor
 
 from avalanche_proxyfda._checks import check_amount, check_count
 from avalanche_proxyfda._float64 import float64_device
+from avalanche_proxyfda._labelled import (
+    check_finite,
+    check_pair,
+    check_range,
+    check_same_width,
+)
 from avalanche_proxyfda._tensors import unit_rows
 from avalanche_proxyfda.metrics.nearest import nearest, queries_at_once
 
@@ -27,14 +33,17 @@ def knn_accuracy(
     features: see :mod:`~avalanche_proxyfda.metrics.nearest`.
 
     Args:
-        train: features [N, D] and labels [N], on any device.
-        test: features [M, D] and labels [M], on any device.
+        train: features [N, D] and labels [N], integers from 0, on any device.
+        test: features [M, D] and labels [M], integers from 0, on any device. A label that
+            ``train`` lacks counts as a miss.
         num_neighbors: K; if N is below K, all training features vote.
         temperature: divides the cosines; positive.
 
     Raises:
-        ValueError: when a set is empty, shapes do not fit, a feature is not finite, or an option
-            is out of range.
+        TypeError: when a set is no pair of tensors, ``num_neighbors`` is no int, or
+            ``temperature`` is no number.
+        ValueError: when a set is empty, shapes do not fit, a feature is not finite, a label is
+            negative or no integer, or an option is out of range.
 
     Example:
         >>> import torch
@@ -47,16 +56,13 @@ def knn_accuracy(
     check_count("num_neighbors", num_neighbors, 1)
     if check_amount("temperature", temperature) == 0:
         raise ValueError("temperature=0 must be positive")
-    for name, (rows, labels) in (("train", train), ("test", test)):
-        if rows.ndim != 2 or labels.shape != rows.shape[:1] or len(rows) == 0:
-            raise ValueError(
-                f"{name} has features {tuple(rows.shape)} and labels {tuple(labels.shape)}; "
-                "expected [N, D] and [N], with at least one row"
-            )
-        if not bool(rows.isfinite().all()):
-            raise ValueError(f"the features of {name} hold NaN or Inf")
+    for name, pair in (("train", train), ("test", test)):
+        rows, labels = check_pair(name, pair)
+        check_finite(f"{name}[0]", rows)
+        check_range(f"{name}[1]", labels)
+    check_same_width("test[0]", test[0], "train[0]", train[0].shape[1])
     place, classes = float64_device(test[0].device), int(train[1].max()) + 1
-    known, labels = train[0].detach().to(place), train[1].to(place)
+    known, labels = train[0].detach().to(place), train[1].to(place).long()
     queries, answers = test[0].detach().to(place), test[1].to(place)
     hits = count_hits((known, labels), (queries, answers), classes, num_neighbors, temperature)
     return int(hits) / len(queries)

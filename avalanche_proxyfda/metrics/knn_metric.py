@@ -38,5 +38,6 @@ class KNNMetric(PanelMetric):
 
     def measure(self, features: PanelFeatures) -> dict[str, float]:
         """The vote's test accuracy."""
-        splits = features.placed().splits
-        return {"": knn_accuracy(splits["train"], splits["test"], self.num_neighbors)}
+        placed = features.placed()
+        train, test = placed.rows("train"), placed.rows("test")
+        return {"": knn_accuracy(train, test, self.num_neighbors)}

@@ -6,6 +6,12 @@ import torch
 from torch import Tensor
 
 from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._labelled import (
+    check_features,
+    check_finite,
+    check_labels,
+    check_same_width,
+)
 from avalanche_proxyfda._random import generator
 from avalanche_proxyfda._tensors import unit_rows
 from avalanche_proxyfda.metrics.pseudo_labels import pseudo_labels
@@ -42,7 +48,8 @@ def otdd(
         clusters_per_class: the most clusters of a class; 1 takes the labels themselves.
 
     Raises:
-        TypeError: when ``max_points`` or ``clusters_per_class`` is no int.
+        TypeError: when ``max_points`` or ``clusters_per_class`` is no int, or features or labels
+            are no tensors.
         ValueError: when one of the two is too small, shapes do not fit, a set is empty, or a
             feature is not finite.
         ImportError: when POT is not installed.
@@ -62,12 +69,14 @@ def otdd(
         raise ImportError("otdd needs POT: pip install 'avalanche-proxyfda[ot]'") from error
     check_count("max_points", max_points, 2)
     check_count("clusters_per_class", clusters_per_class, 1)
-    (first, first_labels), (second, second_labels) = (
-        _unit(*_thinned(*_checked(name, x, y), max_points))
+    checked = [
+        _checked(name, x, y)
         for name, x, y in (("before", before, before_labels), ("after", after, after_labels))
+    ]
+    check_same_width("after", after, "before", before.shape[1])
+    (first, first_labels), (second, second_labels) = (
+        _unit(*_thinned(x, y, max_points)) for x, y in checked
     )
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(f"before has width {first.shape[1]}, after {second.shape[1]}")
     clusters, others = (
         pseudo_labels(x, y, clusters_per_class)
         for x, y in ((first, first_labels), (second, second_labels))
@@ -82,13 +91,9 @@ def otdd(
 
 def _checked(name: str, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Rows and labels without gradient, after their shapes and values are checked."""
-    if rows.ndim != 2 or labels.shape != rows.shape[:1] or len(rows) == 0:
-        raise ValueError(
-            f"{name} has shape {tuple(rows.shape)} and its labels {tuple(labels.shape)}; expected "
-            "[N, D] and [N], with at least one row"
-        )
-    if not bool(rows.isfinite().all()):
-        raise ValueError(f"{name} holds NaN or Inf")
+    check_features(name, rows)
+    check_labels(f"{name}_labels", labels, name, len(rows), integers=False)
+    check_finite(name, rows)
     return rows.detach(), labels.detach()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from avalanche.models.utils import avalanche_forward
@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from avalanche_proxyfda._accelerator import pins_memory
-from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._checks import check_choice, check_count
 from avalanche_proxyfda._float64 import CPU, float64_device
+from avalanche_proxyfda._labelled import check_pair, check_same_width
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import generator, preserved_rng
 from avalanche_proxyfda.features.linear_probe import held_out
@@ -79,8 +80,13 @@ class PanelFeatures:
 
     Attributes:
         name: name of the set.
-        splits: features [N, D] and labels [N] by split; ``validation`` may be absent.
+        splits: features [N, D] and integer labels [N] by split; ``validation`` may be absent.
         device: device that measures the features; it holds one set at a time.
+
+    Raises:
+        TypeError, ValueError: when a split has another name than those of :class:`PanelSet`, is
+            no pair of features and labels of the same N >= 1, or has features of another width
+            than the other splits.
 
     Example:
         >>> import torch
@@ -98,6 +104,28 @@ class PanelFeatures:
     splits: Mapping[Split, Rows]
     device: torch.device = CPU
 
+    def __post_init__(self) -> None:
+        checked: list[tuple[str, Tensor]] = []
+        for split, pair in self.splits.items():
+            name = f"{self.name}: splits[{split!r}]"
+            if split not in SPLITS:
+                raise ValueError(f"{name} is unknown; choose one of {SPLITS}")
+            checked.append((f"{name}[0]", check_pair(name, pair)[0]))
+            check_same_width(*checked[-1], checked[0][0], checked[0][1].shape[1])
+
+    def rows(self, split: Split) -> Rows:
+        """Features [N, D] and labels [N] of a split.
+
+        Raises:
+            ValueError: when the set has no such split.
+        """
+        if split not in self.splits:
+            raise ValueError(
+                f"{self.name} has the splits {tuple(self.splits)} and no {split!r}: give "
+                f"splits[{split!r}]"
+            )
+        return self.splits[split]
+
     def placed(self) -> PanelFeatures:
         """Copy of the features on :attr:`device`, or the features themselves on the CPU.
 
@@ -111,8 +139,8 @@ class PanelFeatures:
 
     @property
     def classes(self) -> int:
-        """Number of classes: the largest training label + 1."""
-        return int(self.splits["train"][1].max()) + 1
+        """Number of classes, the largest training label + 1; ValueError without training rows."""
+        return int(self.rows("train")[1].max()) + 1
 
     @property
     def evaluation(self) -> dict[Split, Rows]:
@@ -123,9 +151,10 @@ class PanelFeatures:
         """Training and validation rows for choosing settings.
 
         Raises:
-            ValueError: when there is no validation split and no training image to hold out.
+            ValueError: when there is no training split, or no validation split and no training
+                image to hold out.
         """
-        train = self.splits["train"]
+        train = self.rows("train")
         if "validation" in self.splits:
             return train, self.splits["validation"]
         held = held_out(train[1])
@@ -144,7 +173,9 @@ class Panel:
 
     Args:
         sets: data sets with different names.
-        feature_module: see :class:`~avalanche_proxyfda.FDAPlugin`; None finds it.
+        feature_module: see :class:`~avalanche_proxyfda.FDAPlugin`. None asks
+            :func:`~avalanche_proxyfda.find_feature_source` for the place when the features are
+            computed, which fails for a model that no preset knows.
         pooling: see :func:`~avalanche_proxyfda.features.pooling.pool_features`.
         batch_size: images a forward pass.
         num_workers: worker processes of the loaders.
@@ -180,6 +211,7 @@ class Panel:
         if not names or len(set(names)) < len(names):
             raise ValueError(f"sets={names} must be at least one, with different names")
         self.sets = tuple(sets)
+        check_choice("pooling", pooling, get_args(Pooling))
         self.pooling: Pooling = pooling
         self.batch_size = check_count("batch_size", batch_size, 1)
         self.num_workers = check_count("num_workers", num_workers, 0)
@@ -193,6 +225,9 @@ class Panel:
 
         The features are computed once a moment for all metrics. A moment lasts from one
         training step of a strategy to the next.
+
+        Raises:
+            ValueError: as :meth:`of`.
         """
         clock = strategy.clock
         state = [t for t in strategy.model.state_dict().values() if isinstance(t, Tensor)]
@@ -219,8 +254,10 @@ class Panel:
             precision: autocast of the forwards, such as that of training; features are float32.
 
         Raises:
-            ValueError: when a set has one class only, a negative label, or a validation or test
-                class without a training image.
+            ValueError: when no preset knows the model and ``feature_module`` is None, the model
+                lacks the module that ``feature_module`` names or does not run it, the features
+                are no vectors that ``pooling`` can make, or a set has one class only, a negative
+                label, or a validation or test class without a training image.
         """
         source = self._named or find_feature_source(unwrap(model))
         teacher = FeatureTeacher(model, [source], as_in_training=False)

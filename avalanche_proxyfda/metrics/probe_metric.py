@@ -21,7 +21,9 @@ def probe_accuracies(features: PanelFeatures, grid: tuple[float, ...] = GRID) ->
         grid: penalties to choose from.
 
     Raises:
-        ValueError: when ``grid`` is empty, or no training image can be held out.
+        TypeError, ValueError: when ``grid`` is empty or holds no positive numbers, there is no
+            training split, no training image can be held out, a training label is negative, or a
+            feature is not finite.
 
     Example:
         >>> import torch
@@ -36,7 +38,7 @@ def probe_accuracies(features: PanelFeatures, grid: tuple[float, ...] = GRID) ->
     train, validation = features.choosing()
     probe = select_probe(train, validation, features.classes, grid)
     if "validation" not in features.splits:
-        probe = fit_probe(*features.splits["train"], features.classes, probe.l2, probe)
+        probe = fit_probe(*features.rows("train"), features.classes, probe.l2, probe)
     return {split: probe.accuracy(*rows) for split, rows in features.evaluation.items()}
 
 
@@ -82,4 +84,5 @@ class LinearProbeMetric(PanelMetric):
 
     def measure(self, features: PanelFeatures) -> dict[str, float]:
         """The probe's test accuracy."""
+        features.rows("test")  # refuses features without a test split before the fit
         return {"": probe_accuracies(features, self.grid)["test"]}

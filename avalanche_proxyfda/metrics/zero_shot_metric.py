@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from avalanche_proxyfda._labelled import check_same_width
 from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures, Split
 from avalanche_proxyfda.metrics.panel_metric import PanelMetric
 from avalanche_proxyfda.teacher.snapshot import frozen_copy
@@ -19,6 +20,10 @@ def zero_shot_accuracies(features: PanelFeatures, head: nn.Module) -> dict[Split
         features: features and labels of the set; the validation split may be absent.
         head: takes features [N, D] to logits [N, C], in the order of the labels; in eval mode.
             Features are moved to the device and dtype of its weights.
+
+    Raises:
+        ValueError: when the head's ``weight`` is for features of another width, or the head
+            returns another shape than [N, C].
 
     Example:
         >>> import torch
@@ -34,9 +39,19 @@ def zero_shot_accuracies(features: PanelFeatures, head: nn.Module) -> dict[Split
 
     def accuracy(rows: Tensor, labels: Tensor) -> float:
         inputs = rows if weight is None else rows.to(weight.device, weight.dtype)
-        predicted = head(inputs).argmax(dim=1).cpu()
-        return float((predicted == labels).double().mean())
+        logits = head(inputs)
+        if logits.ndim != 2 or len(logits) != len(rows):
+            raise ValueError(
+                f"head returns the shape {tuple(logits.shape)} for features {tuple(rows.shape)} of "
+                f"{features.name}; it must return logits [N, C]"
+            )
+        return float((logits.argmax(dim=1).cpu() == labels.cpu()).double().mean())
 
+    matrix = getattr(head, "weight", None)
+    for split, (rows, _) in features.evaluation.items():
+        if isinstance(matrix, Tensor) and matrix.ndim == 2:
+            name = f"{features.name}: splits[{split!r}][0]"
+            check_same_width(name, rows, "head.weight", matrix.shape[1])
     with torch.no_grad():
         return {split: accuracy(*rows) for split, rows in features.evaluation.items()}
 
@@ -77,4 +92,5 @@ class ZeroShotMetric(PanelMetric):
 
     def measure(self, features: PanelFeatures) -> dict[str, float]:
         """The head's test accuracy."""
+        features.rows("test")  # refuses features without a test split
         return {"": zero_shot_accuracies(features, self.heads[features.name])["test"]}

@@ -15,7 +15,8 @@ from avalanche_proxyfda.plugins.proxy_fda import ProxyFDAPlugin
 class FDAPlugin(GraphPlugin[FDALoss], supports_distributed=True):
     """Feature distribution alignment (Huang et al., ICML 2025, Eq. 2) for any SGD strategy.
 
-    ``Naive(model, optimizer, criterion, plugins=[FDAPlugin()])``. Metric: ``FDA_alignment``.
+    ``Naive(model, optimizer, criterion, train_mb_size=64, plugins=[FDAPlugin()])``. Metric:
+    ``FDA_alignment``.
 
     Example:
         >>> import torch

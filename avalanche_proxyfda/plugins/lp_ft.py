@@ -14,7 +14,13 @@ from avalanche_proxyfda._checks import check_amount, check_choice
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.labels import labels_and_tasks, task_classes
 from avalanche_proxyfda.distributed.ranks import computed_by_main
-from avalanche_proxyfda.features.linear_probe import Probe, fit_probe, held_out, select_probe
+from avalanche_proxyfda.features.linear_probe import (
+    GRID,
+    Probe,
+    fit_probe,
+    held_out,
+    select_probe,
+)
 from avalanche_proxyfda.features.passes import feature_batches, on_host
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.plugins.base.heads import last_linear, task_head
@@ -45,7 +51,8 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
             the model as first given.
         l2: the probe's penalty; None chooses it on a fifth of the training data, which is held
             out, and then fits the probe to all of it.
-        head: name of the head's last linear layer; None finds it.
+        head: name of the head's last linear layer. None searches for it; training fails with a
+            ValueError where no single layer matches.
         freeze_share: share of the experience's steps, from its first, in which a part of the
             model gets no update. In an online stream the share is of the first part's steps.
         freeze: the part without updates: the ``"head"``'s last linear layer, or the
@@ -219,7 +226,9 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
         if l2 is None:
             held = held_out(targets)
             train, validation = (rows[~held], targets[~held]), (rows[held], targets[held])
-            l2 = select_probe(train, validation, count, normalize=False, bias=bias).l2
+            l2 = max(GRID)  # of one image a class none is held out
+            if len(validation[0]):
+                l2 = select_probe(train, validation, count, normalize=False, bias=bias).l2
         probe = fit_probe(rows, targets, count, l2, normalize=False, bias=bias)
         accuracy = probe.accuracy(rows, targets)
         return replace(probe, weight=probe.weight.cpu(), bias=probe.bias.cpu()), accuracy

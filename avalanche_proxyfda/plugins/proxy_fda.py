@@ -22,10 +22,10 @@ PAPER_PROXIES: Mapping[str, Any] = {"proxy_ratio": 0.4, "variance_weight": 5.0, 
 class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
     """Proxy-FDA (Huang et al., ICML 2025) for any SGD strategy.
 
-    ``Naive(model, optimizer, criterion, plugins=[ProxyFDAPlugin()])``. The plugin builds the
-    generator at the first batch, which shows the width of the features. Metrics:
-    ``ProxyFDA_alignment`` and ``ProxyFDA_generator``. The second term enters the strategy's
-    loss with coefficient 1; its gradient reaches the generator only.
+    ``Naive(model, optimizer, criterion, train_mb_size=64, plugins=[ProxyFDAPlugin()])``. The
+    plugin builds the generator at the first batch, which shows the width of the features.
+    Metrics: ``ProxyFDA_alignment`` and ``ProxyFDA_generator``. The second term enters the
+    strategy's loss with coefficient 1; its gradient reaches the generator only.
 
     Args:
         weight: lambda, the coefficient of the alignment, or ``"auto"``.
@@ -100,6 +100,10 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
     def loss_shape(self) -> tuple[int, int]:
         """Return the width of the features and the size of the batch that the loss is for."""
         return self._shape
+
+    def width(self) -> int | None:
+        """Return the width of the features that the generator takes."""
+        return self._shape[0]
 
     def compare(self, student: Tensor, teacher: Tensor) -> Terms:
         """Return the terms ``alignment`` and ``generator``; both inputs are [B, D]."""

@@ -52,7 +52,8 @@ def recommended(
         scale: s of SoftFDA's softmax; None takes 10.
         memory: earlier samples among SoftFDA's columns.
         feature_module: the embedding that SoftFDA compares; None takes a preset.
-        taps: the places that LDIFS compares; None finds them.
+        taps: the places that LDIFS compares. None takes a preset; training fails with a
+            ValueError for a model that no preset knows.
         hard_class_batches: True trains on class-balanced batches, as FDA does. False leaves the
             strategy's batches as they are.
         seed: seed of SoftFDA's random streams.

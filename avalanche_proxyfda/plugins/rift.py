@@ -70,6 +70,10 @@ class RIFTPlugin(LearnedLossPlugin[RIFTLoss], supports_distributed=True):
         """Return the width of a learned Q, and the smallest batch."""
         return ((self.loss.dim if self.loss else None) or 1, 2)
 
+    def width(self) -> int | None:
+        """Return the width of a learned Q; None without one."""
+        return self.loss.dim if self.loss else None
+
     def prepare(
         self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:

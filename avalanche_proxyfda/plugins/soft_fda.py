@@ -53,7 +53,7 @@ class SoftFDAOptions(LearnedLossOptions, total=False):
 class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distributed=True):
     """Soft feature distribution alignment (ours; the ancestors are PKT and FDA).
 
-    ``Naive(model, optimizer, criterion, plugins=[SoftFDAPlugin()])``. Metrics:
+    ``Naive(model, optimizer, criterion, train_mb_size=64, plugins=[SoftFDAPlugin()])``. Metrics:
     ``SoftFDA_alignment``, and ``SoftFDA_generator`` with proxies. The batches are those of FDA.
     K, the start, and scale and bias of the sigmoid are for ``divergence="bregman"``, for proxies
     and for mining; the sigmoid is never learnt.
@@ -99,6 +99,7 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         self.scale, self.divergence = scale, divergence
         self.proxies = check_flag("proxies", proxies)
         self.memory = FeatureMemory(memory)
+        self._remembers_trial = False  # the memory holds rows from before any training
         if memory and self.choice == "averaged":
             raise ValueError(
                 f"memory={memory} holds features of one teacher, and teacher='averaged' changes "
@@ -134,6 +135,10 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         """Return the width of the features and the size of the batch that the loss is for."""
         return self._shape
 
+    def width(self) -> int | None:
+        """Return the width of the features that the generator takes; None without proxies."""
+        return self._shape[0] if self.proxies else None
+
     def compare(self, student: Tensor, teacher: Tensor) -> Terms:
         """Return the terms ``alignment`` and, with proxies, ``generator``; inputs are [B, D].
 
@@ -141,6 +146,7 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         """
         made = self.graph_loss(student, teacher)(student, teacher, self._columns(student))
         if not self.on_reference and not self.measuring:
+            self._remembers_trial |= self.on_trial and self.memory.rows is None
             self.memory.add(teacher)
         if isinstance(made, Tensor):
             return {"alignment": (self.weight, made)}
@@ -154,6 +160,13 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         return torch.cat([full_precision(rows) for rows in parts]) if parts else None
 
     # ---- an experience ----------------------------------------------------------------
+
+    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Drop the memory of a trial before any training."""
+        super().before_training(strategy, **kwargs)
+        if self._remembers_trial:
+            self.memory.clear()
+        self._remembers_trial = False
 
     def prepare(
         self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
@@ -201,6 +214,7 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
                 f"plugin has memory={self.memory.size}: give it the same memory"
             )
         super().load_state_dict(state)
+        self._remembers_trial = False
         self.memory.rows, self._columns_of_texts = rows, state["texts"]
 
 

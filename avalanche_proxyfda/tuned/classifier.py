@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda.models.preprocessing import Transform
 from avalanche_proxyfda.models.text_tower import TextTower
@@ -57,14 +58,15 @@ class TunedClassifier:
             embeddings in ``state``; with the text tower,
             :func:`~avalanche_proxyfda.models.trained_text_head` builds heads of other classes.
 
+    Raises:
+        ValueError: if the description has no task, or ``state`` lacks an entry of a task's head.
+
     Example:
         >>> import torch
         >>> from PIL import Image
         >>> from torch import nn
         >>> from torchvision.transforms.functional import to_tensor
-        >>> from avalanche_proxyfda.tuned import TunedClassifier
-        >>> from avalanche_proxyfda.tuned.description import Description, Task
-        >>> from avalanche_proxyfda.tuned.layers import Layer
+        >>> from avalanche_proxyfda.tuned import Description, Layer, Task, TunedClassifier
         >>> tower = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # the mean colour
         >>> head = Layer("head.weight", bias=None, scale=None, active=None, unit=False)
         >>> task = Task("colours", ("red", "green", "blue"), head)
@@ -83,6 +85,15 @@ class TunedClassifier:
         view: Transform,
         text: TextTower | None = None,
     ) -> None:
+        if not description.tasks:
+            raise ValueError("description has no tasks: give at least one Task")
+        for task in description.tasks:
+            lacking = [name for name in task.layer.names if name not in state]
+            if lacking:
+                raise ValueError(
+                    f"state has no {', '.join(lacking)}, which the head of task {task.name!r} "
+                    "names: give the entries of every head"
+                )
         self.tower, self.description, self.view = tower, description, view
         self.text = text
         self._state = state
@@ -168,7 +179,7 @@ class TunedClassifier:
 def _listed(images: Any) -> list[Any]:
     if not isinstance(images, (str, os.PathLike)):
         return list(images)
-    place = Path(images).expanduser()
+    place = expanded(images)
     if place.is_dir():
         files = list(_files(place))
         if not files:
@@ -193,4 +204,4 @@ def _files(folder: Path) -> Iterator[Path]:
 def _opened(item: Any) -> Image.Image:
     if isinstance(item, Image.Image):
         return item.convert("RGB")
-    return load_rgb(Path(item).expanduser())
+    return load_rgb(expanded(item))

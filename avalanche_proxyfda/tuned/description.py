@@ -24,6 +24,13 @@ class Task:
         name: name of the task.
         classes: class names by label; a growing head may have fewer classes so far.
         layer: head of the task.
+
+    Example:
+        >>> from avalanche_proxyfda.tuned import Layer, Task
+        >>> head = Layer("head.weight", bias=None, scale=None, active=None, unit=False)
+        >>> task = Task("pets", ("cat", "dog"), head)  # label 0 is a cat
+        >>> task.classes[1], task.layer.weight
+        ('dog', 'head.weight')
     """
 
     name: str
@@ -40,7 +47,17 @@ class Description:
             :class:`avalanche_proxyfda.models.Backbone`.
         preprocessing: settings of :func:`avalanche_proxyfda.models.preprocessing.eval_view`.
         tasks: label spaces, at least one.
-        about: facts for people, such as the method.
+        about: facts for people, such as the method; values of JSON.
+
+    Example:
+        >>> import json
+        >>> from avalanche_proxyfda.tuned import Description, Layer, Task
+        >>> head = Layer("head.weight", bias=None, scale=None, active=None, unit=False)
+        >>> tasks = (Task("pets", ("cat", "dog"), head),)
+        >>> recipe = {"name": "timm:test_vit", "image_size": None, "options": {}}
+        >>> description = Description(recipe, {}, tasks, about={"method": "fda"})
+        >>> json.loads(description.text(sha256="0" * 64))["tasks"][0]["classes"]
+        ['cat', 'dog']
     """
 
     backbone: Mapping[str, Any]

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from avalanche_proxyfda._files import write_bytes
+from avalanche_proxyfda._files import expanded, write_bytes
 from avalanche_proxyfda.models import Backbone, TrainedTextHead, parse_weights
 from avalanche_proxyfda.models.fitting import fit
 from avalanche_proxyfda.models.preprocessing import eval_view
@@ -79,7 +79,26 @@ def state_bytes(state: Mapping[str, Tensor]) -> bytes:
     """Return a state as the content of a ``.safetensors`` file.
 
     Tensors that share memory are written once each, as safetensors refuses shared memory.
+
+    Args:
+        state: tensors of any shapes by name, on any device.
+
+    Raises:
+        TypeError: if an entry is no tensor.
+
+    Example:
+        >>> import torch
+        >>> from safetensors.torch import load
+        >>> from avalanche_proxyfda.tuned import state_bytes
+        >>> load(state_bytes(torch.nn.Linear(3, 2).state_dict()))["weight"].shape
+        torch.Size([2, 3])
     """
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"state[{name!r}] is a {type(value).__name__}, and a file of weights holds tensors "
+                "alone: leave the entry out"
+            )
     return save(
         {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -95,12 +114,12 @@ def tuned_files(description: Description, weights: bytes) -> dict[str, bytes]:
         description: description of the model.
         weights: result of :func:`state_bytes`.
 
+    Raises:
+        TypeError: if a value of the description is no value of JSON.
+
     Example:
         >>> import torch
-        >>> from avalanche_proxyfda.tuned import tuned_files
-        >>> from avalanche_proxyfda.tuned.description import Description, Task
-        >>> from avalanche_proxyfda.tuned.files import state_bytes
-        >>> from avalanche_proxyfda.tuned.layers import Layer
+        >>> from avalanche_proxyfda.tuned import Description, Layer, Task, state_bytes, tuned_files
         >>> task = Task("pets", ("cat", "dog"), Layer("head.weight", None, None, None, unit=False))
         >>> description = Description(backbone={}, preprocessing={}, tasks=(task,), about={})
         >>> list(tuned_files(description, state_bytes({"head.weight": torch.eye(2)})))
@@ -120,7 +139,7 @@ def save_tuned(
     """Write a tuned model to ``model.safetensors`` and ``model.json``, without any pickle.
 
     Args:
-        folder: folder of the two files; it is made if it is missing.
+        folder: folder of the two files; it is made if it is missing. ``~`` is the home folder.
         model: model with the parts ``tower``, which is the backbone's, and ``head``:
             ``nn.Linear``, Avalanche's ``IncrementalClassifier``, or a head of
             :mod:`avalanche_proxyfda.models`. A trained text tower ``text`` is written too.
@@ -150,7 +169,7 @@ def save_tuned(
     """
     description = described(model, backbone, classes, about)
     for name, content in tuned_files(description, state_bytes(tuned_state(model))).items():
-        write_bytes(Path(folder) / name, content)
+        write_bytes(expanded(folder) / name, content)
 
 
 def load_tuned(path: Path | str, device: torch.device | str = "cpu") -> TunedClassifier:
@@ -186,7 +205,7 @@ def load_tuned(path: Path | str, device: torch.device | str = "cpu") -> TunedCla
         >>> list(prediction.probabilities), round(sum(prediction.probabilities.values()), 3)
         (['cat', 'dog'], 1.0)
     """
-    place = Path(path).expanduser()
+    place = expanded(path)
     folder = place if place.is_dir() else place.parent
     for name in (DESCRIPTION, WEIGHTS):
         if not (folder / name).is_file():
@@ -212,9 +231,8 @@ def load_tuned(path: Path | str, device: torch.device | str = "cpu") -> TunedCla
         fit(text, texts, folder / WEIGHTS)
     heads = {k: v for k, v in state.items() if not k.startswith((_TOWER, _TEXT))}
     for task in description.tasks:
-        layer = task.layer
-        for key in (layer.weight, layer.bias, layer.scale, layer.active):
-            if key is not None and key not in heads:
+        for key in task.layer.names:
+            if key not in heads:
                 raise ValueError(f"{folder / WEIGHTS} has no {key}, which {DESCRIPTION} names")
     view = eval_view(description.preprocessing)
     return TunedClassifier(tower.eval(), heads, description, view, text).to(device)

@@ -32,6 +32,16 @@ class Layer:
         scale: name of the factor of the embeddings, a number; None without one.
         active: name of the marks of classes that were seen, [C]; None if all were.
         unit: True if embeddings are L2-normalised first.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.tuned import Layer
+        >>> layer = Layer("head.weight", bias="head.bias", scale=None, active=None, unit=False)
+        >>> state = {"head.weight": torch.eye(2), "head.bias": torch.tensor([0.0, 1.0])}
+        >>> layer.logits(state, torch.tensor([[3.0, 4.0]]))
+        tensor([[3., 5.]])
+        >>> layer.names
+        ('head.weight', 'head.bias')
     """
 
     weight: str
@@ -40,8 +50,28 @@ class Layer:
     active: str | None
     unit: bool
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the entries that the layer has, the weight first."""
+        given = (self.weight, self.bias, self.scale, self.active)
+        return tuple(name for name in given if name is not None)
+
     def logits(self, state: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Return logits [B, C] of embeddings [B, D]."""
+        """Return logits [B, C] of embeddings [B, D].
+
+        Args:
+            state: tensors by name, among them all :attr:`names`.
+            x: embeddings, on the device of the state.
+
+        Raises:
+            ValueError: if ``state`` lacks an entry of the layer.
+        """
+        lacking = [name for name in self.names if name not in state]
+        if lacking:
+            raise ValueError(
+                f"state has no {', '.join(lacking)}, which the layer names: give the state of the "
+                "head"
+            )
         if self.unit:
             x = F.normalize(x, dim=-1)
         if self.scale is not None:

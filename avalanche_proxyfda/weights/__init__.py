@@ -5,7 +5,12 @@ from avalanche_proxyfda.weights.average import RunningAverage
 from avalanche_proxyfda.weights.digrap import GradientProjection
 from avalanche_proxyfda.weights.interpolate import interpolate, interpolation_path
 from avalanche_proxyfda.weights.spd import SelectiveDecay
-from avalanche_proxyfda.weights.task_vectors import largest, read_vectors, task_vector
+from avalanche_proxyfda.weights.task_vectors import (
+    largest,
+    read_vectors,
+    task_vector,
+    write_vector,
+)
 
 __all__ = [
     "GradientProjection",
@@ -18,4 +23,5 @@ __all__ = [
     "largest",
     "read_vectors",
     "task_vector",
+    "write_vector",
 ]

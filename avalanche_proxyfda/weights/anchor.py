@@ -127,10 +127,15 @@ class WeightAnchor:
         """Copy the tensors ``names`` of ``model``.
 
         Raises:
-            KeyError: when ``model`` lacks one of them.
+            KeyError: when ``model`` lacks one of them; the message lists all that it lacks.
         """
-        inner = unwrap(model)
-        named = {**dict(inner.named_parameters()), **dict(inner.named_buffers())}
+        names, (kind, named) = list(names), _tensors_of(model)
+        lacking = [name for name in names if name not in named]
+        if lacking:
+            raise KeyError(
+                f"names holds {', '.join(lacking)}, which {kind} lacks: give names of its "
+                "parameters and buffers"
+            )
         return WeightAnchor({name: named[name].detach().clone() for name in names})
 
     @staticmethod
@@ -142,13 +147,23 @@ class WeightAnchor:
     def matched(self, model: nn.Module, names: Iterable[str]) -> list[str]:
         """Return those of ``names`` that have an anchor.
 
+        Args:
+            model: the model to compare with the anchor.
+            names: names of the model's tensors; those without an anchor are left out.
+
         Raises:
-            ValueError: when shapes of anchors and the model's tensors differ; the message lists
-                all of them.
+            ValueError: when the model lacks an anchored tensor of ``names``, or shapes of anchors
+                and the model's tensors differ; the message lists all of them.
         """
-        inner = unwrap(model)
-        named = {**dict(inner.named_parameters()), **dict(inner.named_buffers())}
+        kind, named = _tensors_of(model)
         known = [name for name in names if name in self.tensors]
+        lacking = [name for name in known if name not in named]
+        if lacking:
+            raise ValueError(
+                f"anchors of {', '.join(lacking)}, which {kind} lacks: take the names from the "
+                "model (named_parameters, named_buffers), or make a new anchor with "
+                "WeightAnchor.of"
+            )
         wrong = [
             f"{name}: {tuple(self.tensors[name].shape)}, the model's is {tuple(named[name].shape)}"
             for name in known
@@ -161,3 +176,9 @@ class WeightAnchor:
                 "names the place where the head begins)"
             )
         return known
+
+
+def _tensors_of(model: nn.Module) -> tuple[str, dict[str, Tensor]]:
+    """Return the name of the model's class, and its parameters and buffers by name."""
+    inner = unwrap(model)
+    return type(inner).__name__, {**dict(inner.named_parameters()), **dict(inner.named_buffers())}

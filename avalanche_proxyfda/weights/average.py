@@ -81,8 +81,22 @@ class RunningAverage:
         """Count a step; add the weights if a snapshot is due.
 
         Args:
-            weights: tensors by name, of the names and shapes of the start.
+            weights: tensors by name, of the names and shapes of the start; others are left out.
+
+        Raises:
+            ValueError: when a tensor of the start is missing, or has another shape; nothing is
+                counted then.
         """
+        wrong = [
+            name
+            for name, value in self.tensors.items()
+            if name not in weights or weights[name].shape != value.shape
+        ]
+        if wrong:
+            raise ValueError(
+                f"weights lacks, or has in another shape, {', '.join(wrong[:5])}: give tensors of "
+                "the names and shapes of the start"
+            )
         self.steps += 1
         if self.steps % self.every:
             return

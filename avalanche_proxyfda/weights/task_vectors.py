@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda._files import expanded, write_bytes
 
 Vector = Mapping[str, Tensor]
@@ -19,17 +20,27 @@ Vector = Mapping[str, Tensor]
 def task_vector(anchor: Vector, tuned: Vector) -> dict[str, Tensor]:
     """Return tuned - anchor, for the floating-point tensors that both have.
 
+    Args:
+        anchor: tensors by name before training.
+        tuned: tensors by name after training.
+
+    Raises:
+        ValueError: when the shapes of a name differ.
+
     Example:
         >>> import torch
         >>> from avalanche_proxyfda.weights import task_vector
         >>> task_vector({"w": torch.ones(2)}, {"w": torch.tensor([3.0, 0.0])})
         {'w': tensor([ 2., -1.])}
     """
-    return {
-        name: tuned[name].detach() - start.to(tuned[name])
-        for name, start in anchor.items()
-        if name in tuned and tuned[name].is_floating_point()
-    }
+    names = [name for name in anchor if name in tuned and tuned[name].is_floating_point()]
+    for name in names:
+        if tuned[name].shape != anchor[name].shape:
+            raise ValueError(
+                f"{name!r} has the shape {tuple(anchor[name].shape)} in anchor and "
+                f"{tuple(tuned[name].shape)} in tuned: leave out layers that grow"
+            )
+    return {name: tuned[name].detach() - anchor[name].to(tuned[name]) for name in names}
 
 
 @torch.no_grad()
@@ -88,23 +99,35 @@ def vector_path(folder: Path, task: int) -> Path:
 
 def vector_paths(folder: str | os.PathLike[str]) -> list[Path]:
     """Return the files of task vectors in a folder, in the order of the tasks."""
-    return sorted(expanded(folder).glob("task_*.safetensors"))
+    # task_10000 comes after task_9999
+    return sorted(expanded(folder).glob("task_*.safetensors"), key=lambda p: (len(p.name), p.name))
 
 
 def write_vector(folder: str | os.PathLike[str], task: int, vector: Vector) -> Path:
     """Write a task vector as a ``.safetensors`` file, whole or not at all.
 
     Args:
-        folder: made if it is missing.
-        task: number of the task, from 0.
-        vector: tensors by name.
+        folder: made if it is missing; ``~`` is the home folder.
+        task: number of the task, from 0; :func:`read_vectors` yields vectors in this order.
+        vector: tensors of any shapes by name, on any device.
 
     Returns:
         The path of the file, which replaces an earlier one of the same task.
 
     Raises:
+        TypeError, ValueError: if ``task`` is no int from 0.
         OSError: if the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from avalanche_proxyfda.weights import read_vectors, task_vector, write_vector
+        >>> vector = task_vector({"w": torch.ones(2)}, {"w": torch.tensor([3.0, 0.0])})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_vector(folder, 0, vector).name, list(read_vectors(folder))
+        ('task_0000.safetensors', [{'w': tensor([ 2., -1.])}])
     """
+    check_count("task", task, 0)
     path = vector_path(expanded(folder), task)
     kept = {name: value.detach().cpu().contiguous().clone() for name, value in vector.items()}
     write_bytes(path, save(kept))
@@ -120,8 +143,7 @@ def read_vectors(folder: str | os.PathLike[str]) -> Iterator[dict[str, Tensor]]:
     Example:
         >>> import tempfile
         >>> import torch
-        >>> from avalanche_proxyfda.weights import largest, read_vectors
-        >>> from avalanche_proxyfda.weights.task_vectors import write_vector
+        >>> from avalanche_proxyfda.weights import largest, read_vectors, write_vector
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for task, values in enumerate(([1.0, -3.0], [-2.0, 1.0])):
         ...         _ = write_vector(folder, task, {"w": torch.tensor(values)})

@@ -26,6 +26,7 @@ from avalanche_proxyfda.checkpoint import (
     UnsavedError,
     clean,
     files,
+    is_there,
     load,
     save,
 )
@@ -116,6 +117,25 @@ def test_a_damaged_file_never_takes_the_place_of_a_whole_one(
     assert load(build(Plain), tmp_path) is not None
     clean(tmp_path)
     assert not tmp_path.exists()
+
+
+def test_every_function_takes_a_text_and_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for folder in ("~/run", "run", tmp_path / "run"):
+        assert save(build(Plain), folder) == Path(folder).expanduser() / LATEST
+        assert is_there(folder) and load(build(Plain), folder) is not None
+        (tmp_path / "run" / "metrics.csv").touch()
+        (tmp_path / "run" / f".{LATEST}-killed.tmp").touch()
+        clean(folder)
+        assert [path.name for path in (tmp_path / "run").iterdir()] == ["metrics.csv"]
+        clean(folder)  # nothing is left to delete
+    (tmp_path / "run" / "metrics.csv").unlink()
+    clean("~/run")
+    assert not (tmp_path / "run").exists() and not (tmp_path / "~").exists()
+    clean("~/run")  # a missing folder is clean
 
 
 def rewritten(path: Path, change: Any, **other: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -170,6 +171,11 @@ def test_labels_may_be_any_integers() -> None:
     [
         (([],), {}, "labels must be a non-empty list"),
         (([0.5, 1.5],), {}, "labels must be a non-empty list of integers"),
+        (
+            (["cat", "dog"],),
+            {},
+            "labels must be a list of integers: .* number of each sample",
+        ),
         (([0, 1],), {"classes_per_batch": 0}, "classes_per_batch=0"),
         (([0, 1],), {"samples_per_class": -1}, "samples_per_class=-1"),
         (([0, 1], SimilarClasses(torch.eye(3))), {}, "one for each of the 2 classes"),
@@ -212,3 +218,38 @@ def test_prototypes_of_broken_features_are_refused() -> None:
     data = TensorDataset(torch.full((4, 2), torch.nan), torch.tensor([0, 1, 0, 1]))
     with pytest.raises(ValueError, match="hold NaN or Inf"):
         class_prototypes(data, [0, 1, 0, 1], lambda x: x, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([0, 1, 0], "labels has 3 entries, and dataset 4 items: give the label of each item"),
+        ([0, 1, 0, 1, 2], "labels has 5 entries, and dataset 4 items: give the label of each item"),
+        ([], r"non-empty list of integers, got shape \(0,\) .*; give the class number of each"),
+        ([0.5, 1.0, 0.5, 1.0], "list of integers, got shape .* of torch.float32"),
+        ([[0, 1, 0, 1]], r"list of integers, got shape \(1, 4\)"),
+        (["a", "b", "a", "b"], "labels must be a list of integers: .* number of each sample"),
+        ([0, None, 0, 1], "labels must be a list of integers: .* number of each sample"),
+    ],
+)
+def test_prototypes_need_a_label_for_each_item(given: Any, words: str) -> None:
+    def features(images: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("labels are checked before the pass")
+
+    with pytest.raises(ValueError, match=words):
+        class_prototypes(TensorDataset(torch.eye(4)), given, features, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        (lambda x: x[:, :, None], r"features returned the shape \(3, 4, 1\); expected \[B, D\]"),
+        (lambda x: x[:, :0], r"features returned the shape \(3, 0\); expected \[B, D\]"),
+        (lambda x: x[:1], "features returned 2 rows for 4 images: it must return one row an image"),
+        (lambda x: x.repeat(2, 1), "features returned 6 rows or more for 4 images: it must"),
+    ],
+)
+def test_prototypes_need_a_row_for_each_image(features: Any, words: str) -> None:
+    data = TensorDataset(torch.eye(4))
+    with pytest.raises(ValueError, match=words):
+        class_prototypes(data, [0, 1, 0, 1], features, torch.device("cpu"), batch_size=3)

@@ -58,8 +58,26 @@ def test_selection_takes_the_best_on_validation_and_the_larger_penalty_on_ties()
     ("features", "labels", "classes", "l2", "words"),
     [
         (torch.ones(0, 3), torch.ones(0).long(), 2, 1e-3, "features has 0 rows"),
-        (torch.ones(2, 3), torch.tensor([0, 2]), 2, 1e-3, r"labels must lie in \[0, classes=2\)"),
-        (torch.ones(2, 3), torch.tensor([0, 0]), 1, 1e-3, "at least two classes"),
+        (
+            torch.ones(2, 3),
+            torch.tensor([0, 2]),
+            2,
+            1e-3,
+            r"labels holds 2, .*classes=2\): raise",
+        ),
+        (torch.ones(2, 3), torch.tensor([0, 0]), 1, 1e-3, "classes=1 must be at least 2"),
+        (torch.ones(2, 3), torch.tensor([-1, 0]), 2, 1e-3, "labels holds -1: number the classes"),
+        (
+            torch.ones(2, 3),
+            torch.tensor([0, 1, 1]),
+            2,
+            1e-3,
+            "labels has 3 entries",
+        ),
+        (torch.ones(2, 3), torch.tensor([0.0, 1]), 2, 1e-3, "labels has the dtype torch.float32"),
+        (torch.ones(2, 3), torch.eye(2), 2, 1e-3, r"labels has shape \(2, 2\); expected \[N\]"),
+        (torch.ones(2, 3, 1), torch.tensor([0, 1]), 2, 1e-3, r"features has shape .*: pool tokens"),
+        (torch.ones(2, 0), torch.tensor([0, 1]), 2, 1e-3, r"features has shape \(2, 0\)"),
         (torch.ones(2, 3), torch.tensor([0, 1]), 2, 0.0, "l2=0"),
         (torch.full((2, 3), torch.nan), torch.tensor([0, 1]), 2, 1e-3, "NaN or Inf"),
     ],
@@ -108,3 +126,61 @@ def test_without_normalising_a_minimum_is_found() -> None:
     loss = torch.nn.functional.cross_entropy(logits, labels) + 0.005 * weight.square().sum()
     slopes = torch.autograd.grad(loss, (weight, bias))
     assert max(float(g.abs().max()) for g in slopes) < 1e-4
+
+
+def test_lists_and_a_start_of_other_features_are_refused() -> None:
+    rows, labels = clusters(20, 2, 0.1, 1)
+    with pytest.raises(TypeError, match=r"features is a list, .*: convert it with torch\.as"):
+        fit_probe(rows.tolist(), labels, 2, 1e-3)
+    with pytest.raises(TypeError, match="labels is a list, and must be a tensor"):
+        fit_probe(rows, labels.tolist(), 2, 1e-3)
+    start = fit_probe(rows[:, :4], labels, 2, 1e-3)
+    with pytest.raises(ValueError, match=r"start has .* \(2, 4\); expected \(2, 10\)"):
+        fit_probe(rows, labels, 2, 1e-3, start)
+
+
+def test_labels_of_any_integer_type_give_the_same_probe() -> None:
+    rows, labels = clusters(40, 4, 2.0, 1)
+    wanted = fit_probe(rows, labels, 4, 1e-3)
+    for kind in (torch.int32, torch.uint8):
+        assert torch.equal(fit_probe(rows, labels.to(kind), 4, 1e-3).weight, wanted.weight)
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "words"),
+    [
+        (slice(0), slice(None), r"train\[0\] has 0 rows; 1 are needed"),
+        (slice(None), slice(0), r"validation\[0\] has 0 rows; 1 are needed"),
+    ],
+)
+def test_selection_needs_both_sets(train: slice, validation: slice, words: str) -> None:
+    rows, labels = clusters(20, 2, 0.1, 1)
+    with pytest.raises(ValueError, match=words):
+        select_probe((rows[train], labels[train]), (rows[validation], labels[validation]), 2)
+
+
+def test_selection_needs_sets_of_one_width_and_label_space() -> None:
+    rows, labels = clusters(20, 2, 0.1, 1)
+    for validation, words in (
+        ((rows[:, :4], labels), r"validation\[0\] has 4 columns, and train\[0\] 10: give"),
+        ((rows, labels + 1), r"validation\[1\] holds 2, .*classes=2"),
+        ((rows, labels[:1]), r"validation\[1\] has 1 entries, and validation\[0\] 20 rows"),
+        ((rows / 0, labels), r"validation\[0\] holds NaN or Inf"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            select_probe((rows, labels), validation, 2)
+    with pytest.raises(TypeError, match="validation is a Tensor, and must be a pair"):
+        select_probe((rows, labels), rows, 2)  # type: ignore[arg-type]
+
+
+def test_a_probe_refuses_other_features_and_labels_than_its_own() -> None:
+    rows, labels = clusters(20, 2, 0.1, 1)
+    probe = fit_probe(rows, labels, 2, 1e-3)
+    assert probe.logits(rows[:0]).shape == (0, 2)
+    for features, given, words in (
+        (rows[:, :4], labels, "features has 4 columns, and the probe's weight 10: give features"),
+        (rows[:0], labels[:0], "features has 0 rows; 1 are needed"),
+        (rows, labels[:1], "labels has 1 entries, and features 20 rows: give one label a row"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            probe.accuracy(features, given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import TensorDataset
 
+from avalanche_proxyfda import class_prototypes
 from avalanche_proxyfda.features import passes, prototypes
 from avalanche_proxyfda.features.passes import all_batches, feature_batches, on_host, sent
 from avalanche_proxyfda.metrics import panel
@@ -134,3 +136,23 @@ def test_pinned_images_are_sent_without_waiting(
     monkeypatch.setattr(Tensor, "to", lambda self, device, non_blocking: how.append(non_blocking))
     sent(torch.zeros(1), CPU)
     assert how == [pinned]
+
+
+def test_a_pass_that_fails_restores_gradient_and_streams_at_once() -> None:
+    def broken(images: Tensor) -> Tensor:
+        raise LookupError
+
+    def misshapen(images: Tensor) -> Tensor:
+        return images[:, :, None]
+
+    data, state = TensorDataset(torch.eye(3)), torch.get_rng_state()
+    try:
+        for features, error in ((broken, LookupError), (misshapen, ValueError)):
+            with pytest.raises(error) as caught:  # its traceback keeps the frames of the pass
+                class_prototypes(data, [0, 1, 2], features, CPU, batch_size=1)
+            assert torch.is_grad_enabled() and torch.equal(torch.get_rng_state(), state)
+            del caught
+            gc.collect()
+            assert torch.is_grad_enabled()
+    finally:
+        torch.set_grad_enabled(True)

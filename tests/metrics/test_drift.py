@@ -180,7 +180,12 @@ def test_each_measure_has_a_suffix_and_a_line_in_the_docs() -> None:
 
 NAN = torch.full((4, 2), torch.nan)
 ONES = torch.ones(4, 2)
-LABELS = torch.zeros(4)
+LABELS = torch.zeros(4, dtype=torch.int64)
+WIDE = torch.ones(4, 3)
+NONE = torch.ones(0, 2)
+MAPS = torch.ones(4, 2, 1)
+FLAT = torch.ones(4, 0)
+PAIR = ONES, LABELS
 
 
 @pytest.mark.parametrize(
@@ -195,12 +200,47 @@ LABELS = torch.zeros(4)
         (lambda: neighbor_overlap(NAN, ONES, 2), "before holds NaN or Inf"),
         (lambda: neighbor_overlap(ONES, ONES, 4), "num_neighbors=4 must be below the number"),
         (lambda: neighbor_overlap(ONES, ONES, 0), "num_neighbors=0"),
-        (lambda: knn_accuracy((ONES, LABELS[:3]), (ONES, LABELS)), "train has features"),
-        (lambda: knn_accuracy((ONES, LABELS), (NAN, LABELS)), "the features of test hold NaN"),
+        (
+            lambda: knn_accuracy((ONES, LABELS[:3]), (ONES, LABELS)),
+            r"train\[1\] has 3 entries",
+        ),
+        (lambda: knn_accuracy((ONES, LABELS), (NAN, LABELS)), r"test\[0\] holds NaN or Inf: check"),
         (lambda: knn_accuracy((ONES, LABELS), (ONES, LABELS), 3, 0), "temperature=0"),
-        (lambda: otdd(ONES, LABELS[:2], ONES, LABELS), "before has shape"),
+        (
+            lambda: knn_accuracy(PAIR, (WIDE, LABELS)),
+            r"test\[0\] has 3 columns, and train",
+        ),
+        (
+            lambda: knn_accuracy((ONES, LABELS - 1), PAIR),
+            r"train\[1\] holds -1: number",
+        ),
+        (lambda: knn_accuracy(PAIR, (ONES, LABELS - 1)), r"test\[1\] holds -1: number"),
+        (
+            lambda: knn_accuracy((ONES, LABELS.float()), PAIR),
+            r"train\[1\] has the dtype",
+        ),
+        (
+            lambda: knn_accuracy((NONE, LABELS[:0]), PAIR),
+            r"train\[0\] has 0 rows; 1 are needed",
+        ),
+        (lambda: knn_accuracy((MAPS, LABELS), PAIR), r"train\[0\] has shape \(4, 2, 1\); .*: pool"),
+        (
+            lambda: knn_accuracy((ONES, ONES), PAIR),
+            r"train\[1\] has shape \(4, 2\); expected",
+        ),
+        (lambda: mean_l2(MAPS, MAPS), r"before has shape \(4, 2, 1\); expected \[N, D\]: pool"),
+        (lambda: mean_l2(FLAT, FLAT), r"before has shape \(4, 0\); expected \[N, D\]: pool"),
+        (lambda: linear_cka(ONES, FLAT), r"after has shape \(4, 0\); expected \[N, D\]: pool"),
+        (lambda: neighbor_overlap(FLAT, ONES, 1), r"before has shape \(4, 0\); expected \[N, D\]"),
+        (lambda: otdd(FLAT, LABELS, FLAT, LABELS), r"before has shape \(4, 0\); expected \[N, D\]"),
+        (lambda: otdd(NONE, LABELS[:0], ONES, LABELS), "before has 0 rows; 1 are needed"),
+        (
+            lambda: otdd(ONES, ONES, ONES, LABELS),
+            r"before_labels has shape \(4, 2\); expected",
+        ),
+        (lambda: otdd(ONES, LABELS[:2], ONES, LABELS), "before_labels has 2 entries, and before 4"),
         (lambda: otdd(ONES, LABELS, NAN, LABELS), "after holds NaN or Inf"),
-        (lambda: otdd(ONES, LABELS, torch.ones(4, 3), LABELS), "before has width 2, after 3"),
+        (lambda: otdd(ONES, LABELS, torch.ones(4, 3), LABELS), "after has 3 columns, and before 2"),
         (
             lambda: otdd(ONES, LABELS, ONES, LABELS, clusters_per_class=0),
             "clusters_per_class=0 must be at least 1",
@@ -218,3 +258,44 @@ def test_clusters_are_counted_in_whole_numbers(most: Any) -> None:
     pytest.importorskip("ot")
     with pytest.raises(TypeError, match=f"clusters_per_class={most!r} must be an int"):
         otdd(ONES, LABELS, ONES, LABELS, clusters_per_class=most)
+
+
+LIST: Any = [[1.0, 1.0]] * 4
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: mean_l2(LIST, ONES), "before is a list, and must be a tensor .*torch.as_tensor"),
+        (lambda: linear_cka(ONES, ONES.numpy()), "after is a ndarray, and must be a tensor"),  # type: ignore[arg-type]
+        (lambda: neighbor_overlap(LIST, ONES, 1), "before is a list, and must be a tensor"),
+        (lambda: otdd(ONES, LIST, ONES, LABELS), r"before_labels is a list, and must be .* \[N\]"),
+        (lambda: knn_accuracy(LIST, PAIR), "train is a list, and must be a pair: features"),
+        (lambda: knn_accuracy((LIST, LABELS), PAIR), r"train\[0\] is a list, and must be a tensor"),
+        (lambda: knn_accuracy(PAIR, (ONES, LIST)), r"test\[1\] is a list, and must be a tensor"),
+    ],
+)
+def test_features_and_labels_are_tensors(call: Any, words: str) -> None:
+    pytest.importorskip("ot")
+    with pytest.raises(TypeError, match=words):
+        call()
+
+
+@pytest.mark.parametrize("function", [drift_between, defined_drift])
+def test_features_and_labels_of_other_images_are_no_missing_meaning(function: Any) -> None:
+    for before, after, labels, words in (
+        (ONES, ONES[:3], LABELS, "of the same N: give the features of the same images"),
+        (MAPS, ONES, LABELS, r"before has shape \(4, 2, 1\); expected \[N, D\]"),
+        (ONES, ONES, LABELS[:3], "labels has 3 entries, and before 4 rows: give one label a row"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            function(before, after, labels, ("l2",))
+    assert defined_drift(NONE, NONE, LABELS[:0], ("l2",)) == {"l2": None}
+
+
+def test_integer_labels_of_any_size_vote_alike() -> None:
+    (rows, queries), labels = pair(), torch.arange(30) % 3
+    expected = knn_accuracy((rows, labels), (queries, labels), 5)
+    assert 0 < expected < 1
+    for kind in (torch.int32, torch.uint8):
+        assert knn_accuracy((rows, labels.to(kind)), (queries, labels.to(kind)), 5) == expected

@@ -23,6 +23,7 @@ from avalanche_proxyfda.metrics import (
     LinearProbeMetric,
     Measure,
     Panel,
+    PanelFeatures,
     PanelMetric,
     PanelSet,
     ZeroShotMetric,
@@ -265,6 +266,7 @@ class Odd(Blobs):
         (lambda: Panel([]), "must be at least one, with different names"),
         (lambda: Panel([PanelSet("a", Blobs(), Blobs())] * 2), "with different names"),
         (lambda: panel(num_workers=-1), "num_workers=-1"),
+        (lambda: panel(pooling="max"), "pooling='max' is unknown; choose one of"),
         (lambda: panel(feature_module="nothing").of(Plain(), CPU), "nothing"),
         (lambda: one(Odd([0, 0]), Odd([0])), "has one class; a panel set needs two"),
         (
@@ -298,3 +300,77 @@ def one(train: Blobs, test: Blobs) -> Any:
 def test_a_metric_needs_a_panel() -> None:
     with pytest.raises(TypeError, match="must be a Panel"):
         LinearProbeMetric([])  # type: ignore[arg-type]
+
+
+ROWS, LABELS = torch.eye(4), torch.tensor([0, 1, 0, 1])
+
+
+def own(**splits: Any) -> PanelFeatures:
+    return PanelFeatures("x", splits)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("splits", "error", "words"),
+    [
+        ({"dev": (ROWS, LABELS)}, ValueError, r"x: splits\['dev'\] is unknown; choose one of"),
+        ({"test": ROWS}, TypeError, r"x: splits\['test'\] is a Tensor, and must be a pair"),
+        ({"test": (ROWS.tolist(), LABELS)}, TypeError, r"splits\['test'\]\[0\] is a list"),
+        ({"test": (ROWS[:0], LABELS[:0])}, ValueError, r"\[0\] has 0 rows; 1 are needed"),
+        ({"test": (ROWS, LABELS[:3])}, ValueError, r"\[1\] has 3 entries, and .*\[0\] 4 rows"),
+        ({"test": (ROWS, LABELS / 2)}, ValueError, r"\[1\] has the dtype torch.float32"),
+        (
+            {"train": (ROWS, LABELS), "test": (ROWS[:, :3], LABELS)},
+            ValueError,
+            r"splits\['test'\]\[0\] has 3 columns, and x: splits\['train'\]\[0\] 4: give",
+        ),
+    ],
+)
+def test_bad_features_of_a_set(splits: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        own(**splits)
+
+
+def test_metrics_name_the_split_that_is_missing() -> None:
+    no_train, no_test = own(test=(ROWS, LABELS)), own(train=(ROWS, LABELS))
+    words = r"x has the splits \('test',\) and no 'train': give splits\['train'\]"
+    for call in (
+        lambda: no_train.classes,
+        no_train.choosing,
+        lambda: probe_accuracies(no_train),
+        lambda: KNNMetric(panel()).measure(no_train),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
+    zero_shot = ZeroShotMetric(panel(), {**heads(), "x": TextHead(torch.eye(4))})
+    metrics = LinearProbeMetric(panel()), KNNMetric(panel()), DriftMetric(panel()), zero_shot
+    for metric in metrics:
+        with pytest.raises(ValueError, match=r"x has the splits \('train',\) and no 'test': give"):
+            metric.measure(no_test)
+
+
+def test_a_head_fits_the_features() -> None:
+    given = own(test=(ROWS, LABELS))
+    with pytest.raises(ValueError, match=r"\[0\] has 4 columns, and head.weight 3: give features"):
+        zero_shot_accuracies(given, TextHead(torch.eye(3)))
+    words = r"head returns the shape \(16,\) for features \(4, 4\) of x; it must return logits"
+    with pytest.raises(ValueError, match=words):
+        zero_shot_accuracies(given, nn.Flatten(0))
+
+
+def test_a_negative_training_label_is_no_class() -> None:
+    given = own(train=(ROWS, LABELS - 1), validation=(ROWS, LABELS), test=(ROWS, LABELS))
+    with pytest.raises(ValueError, match=r"holds -1: number the classes from 0"):
+        probe_accuracies(PanelFeatures("x", {**given.splits, "train": (ROWS, 2 * LABELS - 1)}))
+    with pytest.raises(ValueError, match="classes=1 must be at least 2"):
+        probe_accuracies(given)
+
+
+def test_a_model_that_no_preset_knows_is_refused_as_the_docstrings_say() -> None:
+    unknown = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Softmax(dim=1))
+    words = "no preset knows where the features of Sequential are: pass feature_module='NAME'"
+    with pytest.raises(ValueError, match=words):
+        panel().of(unknown, CPU)
+    raises = (Panel.of.__doc__ or "").partition("Raises:")[2]
+    assert "ValueError: when no preset knows the model and ``feature_module`` is None" in raises
+    assert "which fails for a model that no preset knows" in " ".join((Panel.__doc__ or "").split())
+    assert panel(feature_module="1").of(unknown, CPU)["a"].splits["test"][0].shape == (30, 3)

@@ -13,6 +13,7 @@ from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
 from avalanche_proxyfda import LPFTPlugin, RKDPlugin, WiSEFTPlugin
+from avalanche_proxyfda.features.linear_probe import GRID
 from avalanche_proxyfda.metrics import fit_probe
 from avalanche_proxyfda.models import TaskHeads
 from tests.plugins.toys import (
@@ -125,6 +126,15 @@ def test_the_rows_are_those_of_a_probe_on_what_enters_the_layer() -> None:
     trained = strategy(model, LPFTPlugin(l2=1e-3), first)
     trained.train(classic(1).train_stream[0], eval_streams=[])
     torch.testing.assert_close(first.logits[0].double(), probe.logits(rows), rtol=1e-4, atol=1e-3)
+
+
+def test_with_one_image_a_class_the_penalty_is_the_largest() -> None:
+    models = warm(Plain()), warm(Plain())
+    logits = []
+    for model, l2 in zip(models, (None, max(GRID)), strict=True):
+        learn(strategy(model, LPFTPlugin(l2=l2), first := FirstStep()), classic(1, count=6))
+        logits += first.logits
+    assert torch.equal(*logits)
 
 
 def test_the_evaluation_view_is_probed() -> None:

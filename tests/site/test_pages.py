@@ -211,3 +211,29 @@ def test_the_first_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert main() == 0
     page = (tmp_path / "runs/concepts/board/index.html").read_text(encoding="utf-8")
     assert "lp-ft" in page and "ldifs" in page
+
+
+def calls(text: str) -> list[str]:
+    """Calls of ``Naive`` and of strategies that are named after it, with their arguments."""
+    found = []
+    for match in re.finditer(r"\b\w*Naive\(", text):
+        depth, end = 1, match.end()
+        while depth and end < len(text):
+            depth += {"(": 1, ")": -1}.get(text[end], 0)
+            end += 1
+        found.append(text[match.start() : end])
+    return found
+
+
+def test_a_strategy_that_is_shown_with_plugins_sets_the_size_of_its_batches() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    sources = (ROOT / "avalanche_proxyfda").rglob("*.py")
+    shown = {
+        f"{path.relative_to(ROOT)}: {call}"
+        for path in (*pages, *sources)
+        for call in calls(path.read_text(encoding="utf-8"))
+        if re.search(r"plugins=(?!\[\])", call)
+    }
+    assert len(shown) > 20 and any("[ProxyFDAPlugin()]" in each for each in shown)
+    # Avalanche's default is 1, for which plugins that compare images are refused
+    assert {each for each in shown if "train_mb_size=" not in each} == set()

@@ -12,10 +12,10 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 import avalanche_proxyfda
-from avalanche_proxyfda import metrics, plugins, streams
+from avalanche_proxyfda import metrics, plugins, streams, tuned, weights
 from benchmarks.config.keys import Key, described_keys, keys_help
 from benchmarks.config.schema import Config
-from docs.site.names import public_names
+from docs.site.names import offered, public_names
 from docs.site.reference import configuration_page, reference_pages
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def directives(pages: dict[str, str]) -> list[str]:
     return [name for text in pages.values() for name in re.findall(r"^::: (\S+)$", text, re.M)]
 
 
-@pytest.mark.parametrize("package", [avalanche_proxyfda, plugins, streams, metrics])
+@pytest.mark.parametrize("package", [avalanche_proxyfda, plugins, streams, metrics, tuned, weights])
 def test_every_public_name_is_in_the_reference(package: Any, pages: dict[str, str]) -> None:
     documented = {name.rpartition(".")[2] for name in directives(pages)}
     public = {name for name in package.__all__ if not name.startswith("_")}
@@ -63,6 +63,20 @@ def test_a_name_is_offered_by_the_package_before_its_folder() -> None:
     assert offered["FDALoss"] == offered["FDAPlugin"] == "avalanche_proxyfda"
     assert offered["NeighborGraph"] == "avalanche_proxyfda.losses"
     assert offered["mtil_set"] == "avalanche_proxyfda.streams"
+
+
+@pytest.mark.parametrize("package", [tuned, weights])
+def test_examples_of_a_folder_need_public_names_alone(package: Any) -> None:
+    named = []
+    for each in public_names(ROOT):
+        if each.module.startswith(f"{package.__name__}."):
+            text = getattr(package, each.name).__doc__ or ""
+            for module, names in re.findall(
+                r">>> from (avalanche_proxyfda[\w.]*) import (.+)", text
+            ):
+                named += [(module, name.strip()) for name in names.split(",")]
+    assert len(named) > 10
+    assert {each for each in named if each[1] not in offered(ROOT, each[0])} == set()
 
 
 def keys_of(kind: Any, path: str = "") -> set[str]:

@@ -122,6 +122,29 @@ def test_towers_of_the_libraries(small_clip: str, tmp_path: Path, name: str) -> 
     assert torch.equal(found.logits(inputs), model(inputs))
 
 
+def test_paths_may_begin_with_the_home_folder(
+    tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    model = joined(tiny, nn.Linear(128, 3))
+    save_tuned("~/model", model, tiny, {"all": NAMES})
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["model.json", tuned.WEIGHTS]
+    assert not (tmp_path / "~").exists()
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    found = load_tuned("~/model")
+    (named,), (listed,) = found.predict("~/a.png"), found.predict(["~/a.png"])
+    assert named.source == str(tmp_path / "a.png") and named.probability == listed.probability
+    for call in (
+        lambda: save_tuned("~nobody-here/x", model, tiny, {"all": NAMES}),
+        lambda: load_tuned("~nobody-here/x"),
+        lambda: found.predict("~nobody-here/x"),
+        lambda: found.predict(["~nobody-here/x.png"]),
+    ):
+        with pytest.raises(ValueError, match=r"'~nobody-here/x.*give the whole path"):
+            call()
+
+
 def test_a_folder_is_named(tiny: Backbone, tmp_path: Path) -> None:
     model = joined(tiny, nn.Linear(128, 3))
     save_tuned(tmp_path / "model", model, tiny, {"all": NAMES})
@@ -218,6 +241,24 @@ def test_files_that_do_not_belong_together(tiny: Backbone, tmp_path: Path) -> No
     (tmp_path / "one" / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors is missing; .*export"):
         load_tuned(tmp_path / "one")
+
+
+def test_a_classifier_of_public_parts_needs_every_entry_of_its_heads() -> None:
+    head = tuned.Layer("w", bias="b", scale=None, active=None, unit=False)
+    parts: Any = {}, {}, (tuned.Task("pets", NAMES, head),), {}
+    with pytest.raises(ValueError, match="state has no b, which the head of task 'pets' names"):
+        tuned.TunedClassifier(
+            nn.Flatten(), {"w": torch.eye(3)}, tuned.Description(*parts), torch.tensor
+        )
+    with pytest.raises(ValueError, match="description has no tasks: give at least one Task"):
+        tuned.TunedClassifier(nn.Flatten(), {}, tuned.Description({}, {}, (), {}), torch.tensor)
+    with pytest.raises(ValueError, match="state has no w, which the layer names"):
+        head.logits({"b": torch.ones(3)}, torch.ones(1, 3))
+    assert torch.equal(
+        head.logits({"w": torch.eye(3), "b": torch.ones(3)}, torch.eye(3)), torch.eye(3) + 1
+    )
+    with pytest.raises(TypeError, match=r"state\['steps'\] is a int, and a file of weights holds"):
+        tuned.state_bytes({"steps": 3})  # type: ignore[dict-item]
 
 
 def test_the_nearest_task_is_suggested(tiny: Backbone, tmp_path: Path) -> None:

@@ -137,3 +137,17 @@ def test_shapes_that_do_not_fit_are_all_named() -> None:
     with pytest.raises(ValueError, match=r"backbone.1.weight: \(12, 16\), .* is \(13, 16\); backb"):
         anchor.matched(model, ["backbone.1.weight", "backbone.1.bias", "backbone.5.bias"])
     assert anchor.matched(model, ["backbone.5.bias", "new.bias"]) == ["backbone.5.bias"]
+
+
+def test_an_anchored_weight_that_the_model_lacks_is_named() -> None:
+    anchor = WeightAnchor({"x": torch.zeros(2), "y": torch.zeros(2), "bias": torch.zeros(2)})
+    words = "anchors of x, y, which Linear lacks: take the names from the model"
+    with pytest.raises(ValueError, match=words):
+        anchor.matched(nn.Linear(3, 2), ["x", "weight", "y", "bias"])
+    assert anchor.matched(nn.Linear(3, 2), ["weight", "bias", "z"]) == ["bias"]
+
+
+def test_an_anchor_of_tensors_that_the_model_lacks_is_refused() -> None:
+    words = "names holds x, y, which Linear lacks: give names of its parameters and buffers"
+    with pytest.raises(KeyError, match=words):
+        WeightAnchor.of(nn.Linear(3, 2), iter(["weight", "x", "y"]))

@@ -69,3 +69,14 @@ def test_the_start_is_copied_and_a_decay_of_zero_is_the_newest_to_the_bit() -> N
 def test_bad_options(options: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         RunningAverage({}, **options)
+
+
+@pytest.mark.parametrize("decay", [None, 0.9])
+def test_a_step_without_a_tensor_of_the_start_is_refused(decay: float | None) -> None:
+    average = RunningAverage({"a": torch.zeros(2), "b": torch.zeros(3)}, decay)
+    for weights in ({"a": torch.ones(2)}, {"a": torch.ones(2), "b": torch.ones(1)}):
+        with pytest.raises(ValueError, match=r"in another shape, b: give tensors of the names"):
+            average.step(weights)
+    assert average.count == average.steps == 0 and not average.tensors["a"].any()
+    average.step({"a": torch.ones(2), "b": torch.ones(3), "new": torch.ones(1)})
+    assert average.count == 1 and average.tensors["a"].all()

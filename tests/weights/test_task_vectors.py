@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from avalanche_proxyfda import weights
 from avalanche_proxyfda.weights.task_vectors import (
     add_scaled,
     largest,
@@ -74,3 +75,19 @@ def test_bad_vectors(tmp_path: Path) -> None:
     vector_path(tmp_path, 0).write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"task_0000\.safetensors is no task vector"):
         list(read_vectors(tmp_path))
+
+
+def test_a_task_vector_needs_equal_shapes() -> None:
+    start, tuned = {"a": torch.ones(1), "n": torch.tensor(1)}, {"a": torch.ones(3)}
+    with pytest.raises(ValueError, match=r"'a' has the shape \(1,\) in anchor and \(3,\) in tuned"):
+        task_vector(start, tuned)
+    assert task_vector(start, {"a": torch.zeros(1), "n": torch.ones(2).int()}) == {"a": -1}
+
+
+def test_a_public_writer_keeps_the_order_of_any_number_of_tasks(tmp_path: Path) -> None:
+    for task in (10_000, 9_999, 2):
+        path = weights.write_vector(tmp_path, task, {"a": torch.tensor([float(task)])})
+        assert path == vector_path(tmp_path, task)
+    assert [float(v["a"]) for v in weights.read_vectors(tmp_path)] == [2, 9_999, 10_000]
+    with pytest.raises(ValueError, match="task=-1 must be at least 0"):
+        weights.write_vector(tmp_path, -1, {})

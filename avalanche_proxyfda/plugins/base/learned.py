@@ -27,9 +27,12 @@ class LearnedLossOptions(EmbeddingOptions, total=False):
 class LearnedLossPlugin(EmbeddingPlugin, Generic[L]):
     """Trains the parameters of a loss beside the model.
 
-    The first batch builds the loss, since its size may depend on the width of the features.
-    The parameters get the gradient of the strategy's loss. They step with the model, and are
-    kept from one experience to the next.
+    The first batch builds the loss, since its size may depend on the width of the features. The
+    parameters get the gradient of the strategy's loss. They step with the model, and are kept
+    from one experience to the next.
+
+    A call of :meth:`compare` before any training is a trial, which builds a loss too. The first
+    batch that trains builds the loss anew, unless the loss's optimizer has stepped.
 
     A method implements :meth:`build_loss`, and :meth:`compare` with :meth:`loss_for`.
 
@@ -49,6 +52,7 @@ class LearnedLossPlugin(EmbeddingPlugin, Generic[L]):
         self.learning_rate = check_amount("learning_rate", learning_rate)
         self.loss: L | None = None
         self.optimizer: torch.optim.Optimizer | None = None
+        self._tried = False  # the loss was built before any training
 
     # ---- the loss ---------------------------------------------------------------------
 
@@ -61,11 +65,27 @@ class LearnedLossPlugin(EmbeddingPlugin, Generic[L]):
         return (1, 2)
 
     def loss_for(self, rows: Tensor) -> L:
-        """Return the loss; the first batch, ``rows`` [B, D], builds it."""
+        """Return the loss; the first batch, ``rows`` [B, D], builds it.
+
+        Raises:
+            ValueError: if the loss was built for features of another width.
+        """
         if self.loss is None:
             self.loss = self.build_loss(rows.shape[1], len(rows))
             self._place(rows.device)
+            self._tried = self.on_trial
+        width = self.width()
+        if width is not None and width != rows.shape[1]:
+            raise ValueError(
+                f"the loss of {self.name} has learned from features of width {width}, and the "
+                f"batch has width {rows.shape[1]}: read features of one width in every experience "
+                "(feature_module), or make a new plugin"
+            )
         return self.loss
+
+    def width(self) -> int | None:
+        """Return D of the features that the loss takes; None for a loss that takes any width."""
+        return None
 
     def learned(self) -> list[nn.Parameter]:
         """Return the loss's parameters."""
@@ -85,6 +105,13 @@ class LearnedLossPlugin(EmbeddingPlugin, Generic[L]):
                     group["lr"] = self.learning_rate
 
     # ---- an experience ----------------------------------------------------------------
+
+    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Drop a loss that was built as a trial and has not learned."""
+        super().before_training(strategy, **kwargs)
+        if self._tried and not (self.optimizer is not None and self.optimizer.state):
+            self.loss = self.optimizer = None
+        self._tried = False
 
     def prepare(
         self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
@@ -117,6 +144,7 @@ class LearnedLossPlugin(EmbeddingPlugin, Generic[L]):
         """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
         super().load_state_dict(state)
         self.loss = self.optimizer = None
+        self._tried = False
         if state["shape"] is not None:
             self.loss = self.build_loss(*state["shape"])
             self.loss.load_state_dict(state["loss"])

@@ -302,6 +302,11 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         """A loaded state that is not in use yet; else empty."""
         return self._restored or {}
 
+    @property
+    def on_trial(self) -> bool:
+        """True until a strategy trains with the plugin, or a state is loaded."""
+        return self._owner is None and not self.pending
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state to resume from: nested dicts of tensors, numbers and strings."""
         reference = None if self.reference is None else self.reference_state(self.reference)
