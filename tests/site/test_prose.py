@@ -49,6 +49,7 @@ PLAIN = (
     "docs/fidelity.md",
     "docs/metrics.md",
     "docs/records.md",
+    "docs/accept.md",
 )
 """Pages with short paragraphs and sentences, and without the words of :data:`AVOIDED`."""
 MOST_LINES, MOST_WORDS, HIGHEST_GRADE = 6, 20, 10
