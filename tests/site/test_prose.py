@@ -50,6 +50,7 @@ PLAIN = (
     "docs/metrics.md",
     "docs/records.md",
     "docs/accept.md",
+    "docs/imagenet-r.md",
 )
 """Pages with short paragraphs and sentences, and without the words of :data:`AVOIDED`."""
 MOST_LINES, MOST_WORDS, HIGHEST_GRADE = 6, 20, 10
