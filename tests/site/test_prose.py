@@ -52,6 +52,7 @@ PLAIN = (
     "docs/accept.md",
     "docs/imagenet-r.md",
     "docs/security.md",
+    "docs/tuned.md",
 )
 """Pages with short paragraphs and sentences, and without the words of :data:`AVOIDED`."""
 MOST_LINES, MOST_WORDS, HIGHEST_GRADE = 6, 20, 10
