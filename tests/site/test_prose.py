@@ -54,6 +54,7 @@ PLAIN = (
     "docs/security.md",
     "docs/tuned.md",
     "docs/recommended.md",
+    "docs/distributed.md",
 )
 """Pages with short paragraphs and sentences, and without the words of :data:`AVOIDED`."""
 MOST_LINES, MOST_WORDS, HIGHEST_GRADE = 6, 20, 10
