@@ -55,6 +55,7 @@ PLAIN = (
     "docs/tuned.md",
     "docs/recommended.md",
     "docs/distributed.md",
+    "docs/class-words.md",
 )
 """Pages with short paragraphs and sentences, and without the words of :data:`AVOIDED`."""
 MOST_LINES, MOST_WORDS, HIGHEST_GRADE = 6, 20, 10
