@@ -56,6 +56,7 @@ PLAIN = (
     "docs/recommended.md",
     "docs/distributed.md",
     "docs/class-words.md",
+    "docs/demo.md",
 )
 """Pages with short paragraphs and sentences, and without the words of :data:`AVOIDED`."""
 MOST_LINES, MOST_WORDS, HIGHEST_GRADE = 6, 20, 10
