@@ -58,6 +58,7 @@ PLAIN = (
     "docs/class-words.md",
     "docs/demo.md",
     "docs/reference-data.md",
+    "docs/checkpoints.md",
 )
 """Pages with short paragraphs and sentences, and without the words of :data:`AVOIDED`."""
 MOST_LINES, MOST_WORDS, HIGHEST_GRADE = 6, 20, 10
