@@ -60,6 +60,7 @@ PLAIN = (
     "docs/reference-data.md",
     "docs/checkpoints.md",
     "docs/automatic-weight.md",
+    "docs/protocols.md",
 )
 """Pages with short paragraphs and sentences, and without the words of :data:`AVOIDED`."""
 MOST_LINES, MOST_WORDS, HIGHEST_GRADE = 6, 20, 10
