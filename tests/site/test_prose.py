@@ -61,6 +61,7 @@ PLAIN = (
     "docs/checkpoints.md",
     "docs/automatic-weight.md",
     "docs/protocols.md",
+    "docs/published.md",
 )
 """Pages with short paragraphs and sentences, and without the words of :data:`AVOIDED`."""
 MOST_LINES, MOST_WORDS, HIGHEST_GRADE = 6, 20, 10
