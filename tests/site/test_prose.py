@@ -62,6 +62,7 @@ PLAIN = (
     "docs/automatic-weight.md",
     "docs/protocols.md",
     "docs/published.md",
+    "docs/zero-shot-study.md",
 )
 """Pages with short paragraphs and sentences, and without the words of :data:`AVOIDED`."""
 MOST_LINES, MOST_WORDS, HIGHEST_GRADE = 6, 20, 10
