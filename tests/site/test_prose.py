@@ -63,6 +63,7 @@ PLAIN = (
     "docs/protocols.md",
     "docs/published.md",
     "docs/zero-shot-study.md",
+    "docs/diary.md",
 )
 """Pages with short paragraphs and sentences, and without the words of :data:`AVOIDED`."""
 MOST_LINES, MOST_WORDS, HIGHEST_GRADE = 6, 20, 10
