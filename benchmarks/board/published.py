@@ -12,13 +12,16 @@ from benchmarks.results.published_parts import AnyMatch, MtilMatch, SequenceMatc
 COMMAND = "python -m benchmarks published --out docs/published.md"
 """The command that writes the page."""
 INTRODUCTION = (
-    f"`{COMMAND}` writes this page from the files in `benchmarks/published`.",
-    "Papers report the figures on this page. **This project ran none of them.** The board shows "
-    "a table beside a comparison of the same stream and backbone, under the words “reported, not "
-    "run here”. A published figure has no rank, and is part of no mean, difference or drawing.",
+    "This page lists figures that papers report for the methods and streams of this project. "
+    "**This project ran none of them.**",
+    "The board shows a table beside a comparison of the same stream and backbone, under the words "
+    "“reported, not run here”. Published figures are not ranked, and are part of no mean, "
+    "difference or drawing.",
     "“The paper does not state” lists what a paper leaves out. “Not recorded here” lists what a "
-    "paper has or may have, and these data have not. A discrepancy is a printed figure that "
-    "other printed figures do not give: the data keep the printed figure.",
+    "paper states, or may state, and this page does not have. A discrepancy is a printed figure "
+    "that differs from the figure that follows from others in the paper. The tables have the "
+    "printed figure.",
+    f"`{COMMAND}` writes this page from the files in `benchmarks/published`.",
 )
 
 
@@ -42,7 +45,7 @@ def _section(table: PublishedTable) -> list[str]:
     pairs = [
         *facts(table, table.metrics, table.discrepancies),
         ("Methods", _methods(table)),
-        ("Beside comparisons of the board", _shown(table)),
+        ("Shown on the board", _shown(table)),
     ]
     return [
         f"## {markdown_cell(heading(table))}",
@@ -80,9 +83,9 @@ def _methods(table: PublishedTable) -> str:
 def _shown(table: PublishedTable) -> str:
     """Return the streams and backbones of :func:`benchmarks.board.reported.reported_beside`."""
     if table.match is None:
-        return "no stream of the benchmarks has this protocol"
+        return "no, since no stream of the benchmarks has this protocol"
     streams = "; ".join(map(_stream, table.match.streams.values()))
-    return f"{streams}; on {' or '.join(table.match.backbones)}"
+    return f"beside {streams}; on {' or '.join(table.match.backbones)}"
 
 
 def _stream(pattern: AnyMatch) -> str:
