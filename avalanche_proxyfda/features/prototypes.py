@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence, Sized
-from contextlib import closing
 from typing import Any, cast
 
 import torch
@@ -70,8 +69,7 @@ def class_prototypes(
     batches = feature_batches(
         dataset, features, device, batch_size, num_workers, collate_fn, "class prototypes"
     )
-    with closing(batches):
-        sums = _class_sums(batches, class_of, len(classes))
+    sums = _class_sums(batches, class_of, len(classes))
     if not bool(sums.isfinite().all()):
         raise ValueError(
             "the teacher's features of the training data hold NaN or Inf; check the model's "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
 import torch
@@ -166,14 +165,13 @@ class Probe:
                     strategy.adapted_dataset.collate_fn,
                     "the teacher's clean views",
                 )
-                with closing(batches):
-                    for batch in batches:
-                        tasks = tasks_of(batch)
-                        call = task_forward(None if tasks is None else tasks.to(device))
-                        values = self.teacher.live(batch[0].to(device), autocast, call)
-                        count = len(batch[0])
-                        yield [sample_name(first + k) for k in range(count)], values
-                        first += count
+                for batch in batches:
+                    tasks = tasks_of(batch)
+                    call = task_forward(None if tasks is None else tasks.to(device))
+                    values = self.teacher.live(batch[0].to(device), autocast, call)
+                    count = len(batch[0])
+                    yield [sample_name(first + k) for k in range(count)], values
+                    first += count
 
         return fill
 
