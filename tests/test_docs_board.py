@@ -17,7 +17,15 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.mark.parametrize(
-    "folder", ["board", "ablations", "concepts_more", "concepts_mtil", "concepts_mtil_both"]
+    "folder",
+    [
+        "board",
+        "ablations",
+        "concepts_more",
+        "concepts_mtil",
+        "concepts_mtil_both",
+        "real_images_few",
+    ],
 )
 def test_it_is_what_its_records_give(folder: str) -> None:
     made = board_of(collect([DOCS / folder / "records"]))
@@ -39,6 +47,7 @@ def test_it_is_what_its_records_give(folder: str) -> None:
         ("concepts_more", "concepts_more_chosen.yaml", 100),
         ("concepts_mtil", "concepts_mtil_chosen.yaml", 190),
         ("concepts_mtil_both", "concepts_mtil_both.yaml", 190),
+        ("real_images_few", "real_images_few_chosen.yaml", 50),
     ],
 )
 def test_it_holds_every_run_of_the_study(folder: str, matrix: str, count: int) -> None:
