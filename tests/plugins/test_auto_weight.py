@@ -305,6 +305,19 @@ def test_a_batch_of_one_sample_has_no_scale() -> None:
         train(toy_plugin("ldifs", weight="auto"), train_mb_size=1)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 3])
+@pytest.mark.parametrize("name", ["pkt", "soft-fda"])
+def test_features_that_are_nearly_alike_have_no_scale(name: str, seed: int) -> None:
+    """A drift moves the term by rounding alone, of either sign."""
+    model = toy_model(seed)
+    with torch.no_grad():
+        model.backbone[5].weight.mul_(0.02)
+        model.backbone[5].bias.fill_(1.0)
+    options = {"hard_class_batches": False} if name == "soft-fda" else {}
+    with pytest.raises(ValueError, match="or their features are nearly alike"):
+        train(toy_plugin(name, weight="auto", **options), model=model, experiences=1)
+
+
 def test_bad_options_are_refused() -> None:
     with pytest.raises(ValueError, match=r"auto_weight=.* has no effect with weight=1.0"):
         toy_plugin("pkt", weight=1.0, auto_weight=AutoWeight())

@@ -14,6 +14,10 @@ from avalanche_proxyfda._checks import check_amount
 from avalanche_proxyfda._random import generator
 from avalanche_proxyfda.plugins.base.terms import TermLog
 
+_RESOLVED = 1e-6
+"""Smallest unit. The cosines and norms behind a term are of order 1, and float32 leaves noise of
+up to 3e-7 where two such numbers cancel; units of real features are far above."""
+
 Weight = float | Literal["auto"]
 """The coefficient of a method's term: a number, or ``"auto"``."""
 
@@ -128,7 +132,8 @@ class Constraint:
             new: True if the student has the teacher's weights, so that ``first`` is the level.
 
         Raises:
-            ValueError: if a value is not finite, or a drift does not move the term.
+            ValueError: if a value is not finite, or a drift moves the term by less than float32
+                resolves.
         """
         drift = self.options.drift
         if not all(map(math.isfinite, (first, agreed, moved))):
@@ -139,12 +144,14 @@ class Constraint:
                 "rate, or give weight a number"
             )
         unit = max(agreed, moved - agreed)
-        if unit <= 0:
+        if unit < _RESOLVED:
             raise ValueError(
                 f"{name}: weight='auto' measures the rise of the term at a drift of the features "
-                f"by {drift:g} standard deviations of the batch, and it is {moved - agreed:g}: the "
-                "batch has one sample, or all its samples have the same features; raise "
-                "train_mb_size, or give weight a number"
+                f"by {drift:g} standard deviations of the batch, and it is {moved - agreed:.2g}, "
+                f"below {_RESOLVED:g}, the least that float32 resolves: the batch has one sample, "
+                "all its samples have the same features, or their features are nearly alike; with "
+                "one sample, raise train_mb_size; else compare features that tell samples apart, "
+                "at another place of the model, or give weight a number"
             )
         if new or self._floor is None:
             self._floor = first - agreed
