@@ -11,7 +11,9 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight
+from avalanche_proxyfda import LDIFSPlugin
+from avalanche_proxyfda.features.source import FeatureSource
+from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight, drifted
 from avalanche_proxyfda.plugins.base.weighted import WeightedPlugin
 from avalanche_proxyfda.strategies import EfficientNaive
 from tests.methods import ON_REFERENCE, PLUGINS, toy_plugin, toy_reference_data
@@ -148,6 +150,35 @@ def test_the_scale_is_that_of_the_definition() -> None:
     assert constraint.level is None or constraint.level == pytest.approx(value, rel=1e-6)
     assert constraint.unit == pytest.approx(rise, rel=1e-5)
     assert len(others) == 4 and torch.allclose(first, teacher)
+
+
+def test_the_unit_of_ldifs_is_that_of_the_deepest_tap_in_any_order() -> None:
+    units = []
+    for taps in (("backbone.1", "backbone"), ("backbone", "backbone.1")):
+        plugin = LDIFSPlugin("auto", taps=taps, teacher="initial")  # measured in each experience
+        train(plugin, experiences=1)
+        units.append(plugin.constraints[""].unit)
+    assert units[0] == units[1] > 1e-4
+
+
+def test_the_unit_of_ldifs_on_reference_images_is_that_of_the_deepest_tap_too() -> None:
+    units = []
+    for taps in (("backbone.1", "backbone"), ("backbone", "backbone.1")):
+        plugin = LDIFSPlugin(
+            1.0, reference_weight="auto", taps=taps, reference_data=toy_reference_data()
+        )
+        train(plugin, experiences=1)
+        units.append(plugin.constraints["reference_"].unit)
+    assert units[0] == units[1] > 1e-4
+
+
+def test_the_drift_of_lwf_is_at_its_own_place() -> None:
+    """A teacher that LwF shares with other plugins has values of their places too."""
+    plugin, rows = toy_plugin("lwf", weight="auto"), torch.randn(6, 3)
+    own, other = FeatureSource("classifier", of_input=True), FeatureSource("classifier")
+    plugin.sources = (own,)
+    moved = drifted({own: rows, other: rows}, 0.5, plugin.deepest())
+    assert not torch.equal(moved[own], rows) and torch.equal(moved[other], rows)
 
 
 def test_no_forward_is_added() -> None:

@@ -185,6 +185,11 @@ def test_a_drift_has_its_size_and_is_the_same_again() -> None:
     state = torch.get_rng_state()
     assert torch.equal(drifted(rows, 0.2), moved)
     assert torch.equal(drifted({"a": 7, "b": rows}, 0.2)["b"], moved)
+    deep, last = drifted([rows, rows], 0.2, deepest=0)
+    assert torch.equal(deep, moved) and torch.equal(last, rows)
+    named = drifted({"a": rows, "b": rows}, 0.2, deepest="a")
+    assert torch.equal(named["a"], moved) and torch.equal(named["b"], rows)
+    assert drifted([], 0.2) == [] and drifted({}, 0.2) == {}
     assert torch.equal(torch.get_rng_state(), state)
     assert drifted(rows.bfloat16(), 0.2).dtype == torch.bfloat16
     assert torch.equal(drifted(rows[:1], 0.2), rows[:1])  # one sample has no spread

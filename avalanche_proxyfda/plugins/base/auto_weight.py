@@ -237,15 +237,16 @@ class Constraint:
         self._log.load_state_dict(state["log"], device)
 
 
-def drifted(features: Any, drift: float) -> Any:
+def drifted(features: Any, drift: float, deepest: Any = None) -> Any:
     """Return features after a random drift, the same for the same features.
 
-    The last entry of a sequence or mapping drifts alone: it is the deepest place, and training
-    moves deep places much further than shallow ones.
+    The deepest place of a sequence or mapping drifts alone, since training moves deep places
+    much further than shallow ones.
 
     Args:
         features: a tensor [B, ...], or a sequence or mapping of values.
         drift: size of the drift, in standard deviations of the tensor over the batch.
+        deepest: index or key of the deepest place; None takes the last entry.
 
     Returns:
         A new tensor of the same shape and dtype; a list or a dict for a sequence or mapping. A
@@ -261,9 +262,11 @@ def drifted(features: Any, drift: float) -> Any:
         True
     """
     if isinstance(features, Mapping):
-        return dict(zip(features, drifted(list(features.values()), drift), strict=True))
+        key = next(reversed(features), None) if deepest is None else deepest
+        return {k: drifted(v, drift) if k == key else v for k, v in features.items()}
     if isinstance(features, (list, tuple)):
-        return [*features[:-1], *(drifted(value, drift) for value in features[-1:])]
+        at = len(features) - 1 if deepest is None else deepest
+        return [drifted(v, drift) if k == at else v for k, v in enumerate(features)]
     if not isinstance(features, Tensor) or not features.is_floating_point():
         return features
     values = features.detach().double()
