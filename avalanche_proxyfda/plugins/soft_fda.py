@@ -135,16 +135,15 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         return self._shape
 
     def compare(self, student: Tensor, teacher: Tensor) -> Terms:
-        """Return the terms ``alignment`` and, with proxies, ``generator``; inputs are [B, D].
-
-        The teacher's features then enter the memory, unless they are of reference images.
-        """
+        """Return the terms ``alignment`` and, with proxies, ``generator``; inputs are [B, D]."""
         made = self.graph_loss(student, teacher)(student, teacher, self._columns(student))
-        if not self.on_reference and not self.measuring:
-            self.memory.add(teacher)
         if isinstance(made, Tensor):
             return {"alignment": (self.weight, made)}
         return {"alignment": (self.weight, made.alignment), "generator": (1.0, made.generator)}
+
+    def remember(self, teacher: Tensor) -> None:
+        """Add the teacher's features of a training batch, [B, D], to the memory."""
+        self.memory.add(teacher)
 
     def _columns(self, student: Tensor) -> Tensor | None:
         """Return the columns beyond the batch, [M, D]; None if there are none."""
