@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from avalanche_proxyfda._checks import check_flag
+from avalanche_proxyfda._checks import check_count, check_flag
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import generator
 from avalanche_proxyfda._tensors import full_precision
@@ -66,6 +66,8 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
             ``"bregman"`` takes FDA's sigmoid loss minus its first-order expansion at the teacher.
         proxies: True adds the paper's proxies as columns: pooled from the student's features for
             the student, and from the teacher's for the teacher.
+        max_proxies: upper limit of the proxies of a set, with ``proxies=True``; None takes the
+            number that a full batch of the first experience needs.
         memory: number of earlier samples whose teacher features are further columns, for student
             and teacher alike; 0 takes none. The memory begins anew with each teacher.
         texts: further columns in the space of the features: ``"head"``, the class texts of the
@@ -91,6 +93,7 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         scale: float | None = None,
         divergence: Divergence = "kl",
         proxies: bool = False,
+        max_proxies: int | None = None,
         memory: int = 0,
         texts: Literal["head"] | Tensor | None = None,
         **options: Unpack[SoftFDAOptions],
@@ -98,6 +101,9 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         super().__init__(weight, learnable=False, **options)
         self.scale, self.divergence = scale, divergence
         self.proxies = check_flag("proxies", proxies)
+        self.max_proxies = (
+            None if max_proxies is None else check_count("max_proxies", max_proxies, 1)
+        )
         self.memory = FeatureMemory(memory)
         if memory and self.choice == "averaged":
             raise ValueError(
@@ -124,7 +130,7 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         options |= {"scale": self.scale, "divergence": self.divergence}
         if not self.proxies:
             return SoftFDALoss(**options)
-        most = max(1, proxy_count(batch - 1, _RATIO, batch))
+        most = self.max_proxies or max(1, proxy_count(batch - 1, _RATIO, batch))
         source = generator("proxies", self.seed)
         return SoftProxyFDALoss(
             dim, **options, proxy_ratio=_RATIO, max_proxies=most, generator=source

@@ -49,12 +49,14 @@ class LearnedLossPlugin(EmbeddingPlugin, Generic[L]):
         self.learning_rate = check_amount("learning_rate", learning_rate)
         self.loss: L | None = None
         self.optimizer: torch.optim.Optimizer | None = None
+        self.full_batch = 0
+        """Samples of a full batch, where a method knows it; the loss is built for as many."""
 
     # ---- the loss ---------------------------------------------------------------------
 
     @abstractmethod
     def build_loss(self, dim: int, batch: int) -> L:
-        """Return the loss for features [B, ``dim``] and batches of about ``batch`` samples."""
+        """Return the loss for features [B, ``dim``] and batches of up to ``batch`` samples."""
 
     def loss_shape(self) -> tuple[int, int]:
         """Return (dim, batch), with which :meth:`build_loss` builds the same loss again."""
@@ -63,7 +65,7 @@ class LearnedLossPlugin(EmbeddingPlugin, Generic[L]):
     def loss_for(self, rows: Tensor) -> L:
         """Return the loss; the first batch, ``rows`` [B, D], builds it."""
         if self.loss is None:
-            self.loss = self.build_loss(rows.shape[1], len(rows))
+            self.loss = self.build_loss(rows.shape[1], max(len(rows), self.full_batch))
             self._place(rows.device)
         return self.loss
 
