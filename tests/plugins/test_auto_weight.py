@@ -240,6 +240,26 @@ def test_one_epoch_an_experience_carries_the_multiplier_on() -> None:
     assert published["LDIFS_multiplier"][0] > 0
 
 
+def test_an_experience_that_was_refused_before_its_first_batch_is_measured_anew() -> None:
+    units = []
+    for refused in (False, True):
+        plugin, (first, second) = toy_plugin("ldifs", weight="auto"), classic(2).train_stream
+        torch.manual_seed(0)
+        trained = gentle(plugin)
+        trained.train(first, eval_streams=[])
+        before = plugin.constraints[""].unit
+        if refused:
+            trained.train_mb_size = 64
+            with pytest.raises(ValueError, match="loader is empty"):
+                trained.train(second, eval_streams=[], drop_last=True)
+            trained.train_mb_size = 24
+        torch.manual_seed(1)
+        trained.train(second, eval_streams=[])
+        units.append(plugin.constraints[""].unit)
+        assert units[-1] != before
+    assert units[0] == units[1]
+
+
 def test_epochs_of_one_step() -> None:
     plugin = toy_plugin("ldifs", weight="auto", auto_weight=STRICT)
     published = train(plugin, train_mb_size=120, train_epochs=3, experiences=1).published
