@@ -165,9 +165,10 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
     ) -> None:
         """Begin the memory anew for a new teacher; read the texts of the heads."""
         super().prepare(strategy, state, new, loading)
-        if new and self.choice != "initial":
-            self.memory.clear()
+        if new:
             self._columns_of_texts = None
+            if self.choice != "initial":
+                self.memory.clear()
         if self.memory.rows is not None:
             self.memory.rows = self.memory.rows.to(strategy.device)
         if self.texts is None:

@@ -181,8 +181,9 @@ def test_texts_of_a_trained_tower_are_encoded_as_its_weights_stand() -> None:
     torch.testing.assert_close(texts, expected.detach())
 
 
-def test_each_experience_reads_the_texts_of_the_heads_anew() -> None:
-    own = SoftFDAPlugin(texts="head", hard_class_batches=False)
+@pytest.mark.parametrize("teacher", ["previous", "initial"])
+def test_each_experience_reads_the_texts_of_the_heads_anew(teacher: Any) -> None:
+    own = SoftFDAPlugin(texts="head", teacher=teacher, hard_class_batches=False)
     trained = strategy(ZeroShot(), own)
     trained.train(classic(2).train_stream[0], eval_streams=[])
     before = own.state_dict()["texts"]
