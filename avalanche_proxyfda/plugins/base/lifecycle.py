@@ -251,12 +251,14 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
 
         Args:
             strategy: in ``before_backward``.
-            terms: the terms of a batch.
+            terms: the terms of a batch; without a term, nothing happens.
             log: means of their own for these terms; None takes the plugin's.
 
         Raises:
             ValueError: if a term is NaN or infinite; names experience and iteration.
         """
+        if not terms:
+            return
         values = [value for _, value in terms.values()]
         where = f"experience {strategy.experience.current_experience}"
         self._watch.check(where, strategy.clock.train_exp_iterations, *values)
