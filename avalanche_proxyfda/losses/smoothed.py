@@ -19,7 +19,8 @@ class SmoothedCrossEntropy(nn.CrossEntropyLoss):
     Szegedy et al. (CVPR 2016, Section 7) spread the share s over all classes. This loss spreads s
     over the classes that are present for the sample, and equals torch's ``label_smoothing`` if
     all are. A logit of :data:`ABSENT` or less marks an absent class; torch's loss would add
-    s / K of its size for each of them.
+    s / K of its size for each of them. Where all logits of a sample are so low, all its classes
+    are present.
 
     In evaluation mode (``loss.eval()``), the loss is torch's cross-entropy without smoothing.
 
@@ -58,6 +59,7 @@ class SmoothedCrossEntropy(nn.CrossEntropyLoss):
         with without_autocast(input):
             logits = full_precision(input)
             present = logits > ABSENT
+            present = present | ~present.any(dim=1, keepdim=True)  # low logits, of no absent class
             logs = F.log_softmax(logits, dim=1)
             own = -logs.gather(1, target.unsqueeze(1)).squeeze(1)
             spread = -logs.masked_fill(~present, 0).sum(dim=1) / present.sum(dim=1)

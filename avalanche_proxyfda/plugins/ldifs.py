@@ -61,6 +61,7 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
             raise ValueError(f"taps={taps!r} must be a sequence of module names, or None")
         self.taps = None if taps is None else tuple(FeatureSource.parse(t, "taps") for t in taps)
         self.loss = LDIFSLoss(normalize)
+        self._deepest: FeatureSource | None = None  # the last tap that the forward runs
 
     def places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
         """Return the taps."""
@@ -78,6 +79,11 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
                     + "a module whose output is a tensor"
                 )
             check_rows(len(value), batch, str(source))
+        self._deepest = [source for source in values if source in self.sources][-1]
+
+    def deepest(self) -> int | None:
+        """Return the index of the tap that the student's forward runs last."""
+        return None if self._deepest is None else self.sources.index(self._deepest)
 
     def read(self, values: Values) -> list[Tensor]:
         """Return the maps in the order of the taps."""

@@ -119,6 +119,10 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
                 )
             check_rows(len(values[source]), batch, str(source))
 
+    def deepest(self) -> FeatureSource:
+        """Return the place of LwF; a shared teacher's values may hold deeper places of others."""
+        return self.sources[0]
+
     def compare(self, student: Values, teacher: Values) -> Terms:
         """Return the term ``distillation``, summed over the heads that have old units.
 

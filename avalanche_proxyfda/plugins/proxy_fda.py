@@ -32,8 +32,8 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
         proxy_ratio: s, proxies for each member of a set.
         variance_weight: alpha, weight of the proxies' variance in the generator's objective;
             the paper has 5 in all experiments.
-        max_proxies: upper limit of the proxies of a set; None takes the number that the first
-            batch needs.
+        max_proxies: upper limit of the proxies of a set; None takes the number that a full
+            batch of the first experience needs.
         kernel_size: width of the second convolution in the generator's heads; odd.
         attention: False leaves the generator's attention out, an ablation of the paper.
         detach_proxies: True treats proxies as constants in the alignment.

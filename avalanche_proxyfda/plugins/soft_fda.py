@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from avalanche_proxyfda._checks import check_flag
+from avalanche_proxyfda._checks import check_count, check_flag
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import generator
 from avalanche_proxyfda._tensors import full_precision
@@ -66,6 +66,8 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
             ``"bregman"`` takes FDA's sigmoid loss minus its first-order expansion at the teacher.
         proxies: True adds the paper's proxies as columns: pooled from the student's features for
             the student, and from the teacher's for the teacher.
+        max_proxies: upper limit of the proxies of a set, with ``proxies=True``; None takes the
+            number that a full batch of the first experience needs.
         memory: number of earlier samples whose teacher features are further columns, for student
             and teacher alike; 0 takes none. The memory begins anew with each teacher.
         texts: further columns in the space of the features: ``"head"``, the class texts of the
@@ -91,6 +93,7 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         scale: float | None = None,
         divergence: Divergence = "kl",
         proxies: bool = False,
+        max_proxies: int | None = None,
         memory: int = 0,
         texts: Literal["head"] | Tensor | None = None,
         **options: Unpack[SoftFDAOptions],
@@ -98,8 +101,10 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         super().__init__(weight, learnable=False, **options)
         self.scale, self.divergence = scale, divergence
         self.proxies = check_flag("proxies", proxies)
+        self.max_proxies = (
+            None if max_proxies is None else check_count("max_proxies", max_proxies, 1)
+        )
         self.memory = FeatureMemory(memory)
-        self._remembers_trial = False  # the memory holds rows from before any training
         if memory and self.choice == "averaged":
             raise ValueError(
                 f"memory={memory} holds features of one teacher, and teacher='averaged' changes "
@@ -125,7 +130,7 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         options |= {"scale": self.scale, "divergence": self.divergence}
         if not self.proxies:
             return SoftFDALoss(**options)
-        most = max(1, proxy_count(batch - 1, _RATIO, batch))
+        most = self.max_proxies or max(1, proxy_count(batch - 1, _RATIO, batch))
         source = generator("proxies", self.seed)
         return SoftProxyFDALoss(
             dim, **options, proxy_ratio=_RATIO, max_proxies=most, generator=source
@@ -140,17 +145,15 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         return self._shape[0] if self.proxies else None
 
     def compare(self, student: Tensor, teacher: Tensor) -> Terms:
-        """Return the terms ``alignment`` and, with proxies, ``generator``; inputs are [B, D].
-
-        The teacher's features then enter the memory, unless they are of reference images.
-        """
+        """Return the terms ``alignment`` and, with proxies, ``generator``; inputs are [B, D]."""
         made = self.graph_loss(student, teacher)(student, teacher, self._columns(student))
-        if not self.on_reference and not self.measuring:
-            self._remembers_trial |= self.on_trial and self.memory.rows is None
-            self.memory.add(teacher)
         if isinstance(made, Tensor):
             return {"alignment": (self.weight, made)}
         return {"alignment": (self.weight, made.alignment), "generator": (1.0, made.generator)}
+
+    def remember(self, teacher: Tensor) -> None:
+        """Add the teacher's features of a training batch, [B, D], to the memory."""
+        self.memory.add(teacher)
 
     def _columns(self, student: Tensor) -> Tensor | None:
         """Return the columns beyond the batch, [M, D]; None if there are none."""
@@ -161,21 +164,15 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
 
     # ---- an experience ----------------------------------------------------------------
 
-    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        """Drop the memory of a trial before any training."""
-        super().before_training(strategy, **kwargs)
-        if self._remembers_trial:
-            self.memory.clear()
-        self._remembers_trial = False
-
     def prepare(
         self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
     ) -> None:
         """Begin the memory anew for a new teacher; read the texts of the heads."""
         super().prepare(strategy, state, new, loading)
-        if new and self.choice != "initial":
-            self.memory.clear()
+        if new:
             self._columns_of_texts = None
+            if self.choice != "initial":
+                self.memory.clear()
         if self.memory.rows is not None:
             self.memory.rows = self.memory.rows.to(strategy.device)
         if self.texts is None:
@@ -214,7 +211,6 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
                 f"plugin has memory={self.memory.size}: give it the same memory"
             )
         super().load_state_dict(state)
-        self._remembers_trial = False
         self.memory.rows, self._columns_of_texts = rows, state["texts"]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
+from itertools import pairwise
 
-from benchmarks.methods.registry import METHODS
+from benchmarks.methods.combined import parts_of
+from benchmarks.methods.registry import strength_text
 from benchmarks.results.record import Record
 from benchmarks.results.scores import outcome_of
-from benchmarks.results.settings import Row
+from benchmarks.results.settings import Row, means_on_shared_seeds, shared_seeds, usual_identity
 
 _ROUNDING = 1e-9
 _FROZEN = "frozen"
@@ -18,13 +20,19 @@ def advice(rows: Sequence[Row]) -> list[str]:
     """Return sentences on the runs; none where nothing speaks against a choice.
 
     They say that training changed nothing, that ``frozen`` is ahead of all other rows, that
-    strengths cannot be told apart, and that the best strength is at the edge of those tried.
+    strengths cannot be told apart, and that the best strength is at the edge of those tried. A
+    sentence compares rows on the seeds that all of them have, and on the same images, as the
+    choice of a setting does; without such a seed there is no sentence.
 
     Args:
-        rows: rows of one comparison; rows without a finished run do not count.
+        rows: rows of one comparison; rows without a validation score do not count.
     """
-    whole = [row for row in rows if row.finished]
-    return [*_beside_frozen(whole), *(line for path in _paths(whole) for line in _of_path(path))]
+    usual = usual_identity(rows)
+    whole = [row for row in rows if row.scores("score") and row.identities == {usual}]
+    return [
+        *_beside_frozen(whole),
+        *(line for group in _groups(whole) for line in _of_group(group)),
+    ]
 
 
 def validation_image(record: Record) -> float | None:
@@ -51,76 +59,128 @@ def _beside_frozen(rows: Sequence[Row]) -> Iterator[str]:
     others = [row for row in rows if row.method != _FROZEN]
     if not frozen or not others:
         return
-    own = frozen[0].mean("score")
+    compared = [frozen[0], *others]
+    seeds = shared_seeds(compared)
     image = validation_image(frozen[0].finished[0])
-    if own is None or image is None:
+    if not seeds or image is None:
         return
-    after = _learnt(frozen[0])
-    if all(abs(_learnt(row) - after) < image for row in others):
+    own, *scores = means_on_shared_seeds(compared).values()
+    after = _learnt(frozen[0], seeds)
+    if all(abs(_learnt(row, seeds) - after) < image for row in others):
         yield (
             "Training changed little: right after learning, every row is within one validation "
             "image of frozen. Raise train.lr or train.epochs before you compare methods."
         )
         return
-    scores = [score for row in others if (score := row.mean("score")) is not None]
-    if scores and own >= max(scores):
+    if own >= max(scores):
         yield (
             "frozen, which trains the heads alone, has the best validation score: here no row "
             "learnt enough to pay for what it lost."
         )
 
 
-def _learnt(row: Row) -> float:
+def _learnt(row: Row, seeds: Set[int]) -> float:
     """Return the validation accuracy right after learning, the mean over experiences and seeds."""
-    values = [outcome_of(record).validation_learnt or () for record in row.finished]
+    runs = [record for record in row.finished if record.config["seed"] in seeds]
+    values = [outcome_of(record).validation_learnt or () for record in runs]
     return statistics.fmean(value for each in values for value in each)
 
 
-def _paths(rows: Iterable[Row]) -> list[list[Row]]:
-    """Return rows that differ in the strength alone, the weakest first; two strengths at least."""
-    paths: dict[tuple[str, ...], list[Row]] = {}
+def _groups(rows: Iterable[Row]) -> list[list[Row]]:
+    """Return rows that differ in strengths alone, two at least, the weakest first.
+
+    A strength of ``"auto"`` is no number of a grid. Rows with one of their own are left out, and
+    the rows with that of a companion are a group of their own.
+    """
+    groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        if isinstance(row.strength, float) and row.mean("score") is not None:
-            rest = (f"{key}={value}" for key, value in row.leaves.items() if key != "strength")
+        if isinstance(row.strength, float):
+            rest = (f"{key}={value}" for key, value in row.leaves.items())
             same = (text for text in rest if not text.startswith(("where.", "seed=")))
-            paths.setdefault((row.method, *sorted(same)), []).append(row)
-    return [
-        sorted(path, key=_force, reverse=METHODS[str(path[0].config["method"])].weakens)
-        for path in paths.values()
-        if len(path) > 1
-    ]
+            found = (name for name, x in sorted(row.companions.items()) if isinstance(x, str))
+            groups.setdefault((row.method, *found, *sorted(same)), []).append(row)
+    return [sorted(same, key=lambda row: row.force) for same in groups.values() if len(same) > 1]
 
 
-def _force(row: Row) -> float:
-    assert isinstance(row.strength, float)
-    return row.strength
-
-
-def _of_path(path: Sequence[Row]) -> Iterator[str]:
-    """Sentences on the strengths of one method, given with the weakest first."""
-    name = path[0].method
-    scores = [row.mean("score") or 0.0 for row in path]
-    best = max(scores)
-    image = validation_image(path[0].finished[0])
-    assert image is not None  # there is a score
-    within = image / len(path[0].finished)
-    near = [row for row, score in zip(path, scores, strict=True) if score > best - within]
-    if best - min(scores) < _ROUNDING:
+def _of_group(group: Sequence[Row]) -> Iterator[str]:
+    """Sentences on the strengths of one method, or of one combination."""
+    name, seeds = group[0].method, shared_seeds(group)
+    means = means_on_shared_seeds(group)
+    image = validation_image(group[0].finished[0])
+    if not means or image is None:
+        return
+    best, within = max(means.values()), image / len(seeds)
+    near = [row for row in group if means[row] > best - within]
+    if best - min(means.values()) < _ROUNDING:
         yield (
             f"{name}: all strengths have equal validation scores, so validation data choose none. "
             "Train longer, or raise train.lr."
         )
         return
+    weakest = near[0]
+    if any(a > b for row in near for a, b in zip(weakest.force, row.force, strict=True)):
+        return  # no row is the weakest in all strengths
     if len(near) > 1:
         strengths = ", ".join(row.strength_text for row in near)
         yield (
             f"{name}: the validation scores of {strengths} differ by less than one image "
-            f"({100 * within:.1f} points), so take the weakest of them, {near[0].strength_text}."
+            f"({100 * within:.1f} points), so take the weakest of them, {weakest.strength_text}."
         )
-    if near[0] in (path[0], path[-1]):
-        side = "weakest" if near[0] is path[0] else "strongest"
+    yield from _edges(group, weakest)
+
+
+def _edges(group: Sequence[Row], best: Row) -> Iterator[str]:
+    """Sentences on each strength of the best row that lies at the edge of those tried.
+
+    Where the strengths of a combination rise together, they are one path. Else a strength is at
+    the edge if no row has one beyond it, and a row differs from the best row in it alone.
+    """
+    varied = [k for k in range(len(best.force)) if len({row.force[k] for row in group}) > 1]
+    steps = list(pairwise(group))
+    if len(varied) > 1 and all(a.force[k] < b.force[k] for a, b in steps for k in varied):
+        if best in (group[0], group[-1]):
+            side, beyond = _side(best is group[0])
+            yield (
+                f"{best.method}: {best.strength_text} are the {side} strengths tried. {beyond} "
+                "ones may be better: change all of them together, with --strengths and "
+                f"{_settings(best, varied)}; finished runs are kept."
+            )
+        return
+    for k in varied:
+        line = [row for row in group if _others(row, k) == _others(best, k)]
+        forces = [row.force[k] for row in group]
+        if len(line) < 2 or best.force[k] not in (min(forces), max(forces)):
+            continue
+        side, beyond = _side(best.force[k] == min(forces))
+        how = "add it to --strengths" if k == 0 else f"run it with {_settings(best, [k])}"
         yield (
-            f"{name}: {near[0].strength_text} is the {side} strength tried. A "
-            f"{'weaker' if side == 'weakest' else 'stronger'} one may be better: add it to "
-            "--strengths; finished runs are kept."
+            f"{best.method}: {_named(best, k, side)}. A {beyond.lower()} one may be better: {how}; "
+            "finished runs are kept."
         )
+
+
+def _side(weakest: bool) -> tuple[str, str]:
+    return ("weakest", "Weaker") if weakest else ("strongest", "Stronger")
+
+
+def _others(row: Row, knob: int) -> tuple[float, ...]:
+    return row.force[:knob] + row.force[knob + 1 :]
+
+
+def _named(row: Row, knob: int, side: str) -> str:
+    """Return the words that one strength of a row is at a side of those tried."""
+    if not row.companions:
+        return f"{row.strength_text} is the {side} strength tried"
+    names = (parts_of(row.method)[0], *sorted(row.companions))
+    given = [row.strength, *(row.companions[name] for name in sorted(row.companions))][knob]
+    assert given is not None
+    return (
+        f"in {row.strength_text}, the strength {strength_text(given)} of {names[knob]} is the "
+        f"{side} tried"
+    )
+
+
+def _settings(row: Row, knobs: Sequence[int]) -> str:
+    """Return the options of the command line that set companions."""
+    names = sorted(row.companions)
+    return " ".join(f"--set companions.{names[k - 1]}=…" for k in knobs if k > 0)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from avalanche_proxyfda._files import expanded
 from benchmarks.execution.job import Job
 from benchmarks.execution.stopping import typed
-from benchmarks.methods.registry import METHODS
+from benchmarks.methods.combined import force_of
 from benchmarks.results.record import Record
 from benchmarks.results.scores import score
 
@@ -53,10 +52,9 @@ def _best(jobs: Sequence[Job], records: Sequence[Record]) -> tuple[Job, str] | N
 def _weakest_first(jobs: Sequence[Job]) -> list[Job]:
     order = list(dict.fromkeys(job.config.methods_name for job in jobs))
 
-    def place(job: Job) -> tuple[int, float]:
-        given = job.config.strength
-        strength = math.inf if isinstance(given, str) else given or 0.0
-        weakens = METHODS[job.config.method].weakens
-        return order.index(job.config.methods_name), -strength if weakens else strength
+    def place(job: Job) -> tuple[int, tuple[float, ...]]:
+        config = job.config
+        force = force_of(config.method, config.strength, config.companions)
+        return order.index(config.methods_name), force
 
     return sorted(jobs, key=place)

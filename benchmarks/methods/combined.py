@@ -75,6 +75,33 @@ def combined_strength(strength: Strength | None, companions: Companions) -> str:
     return _PLUS.join([*own, *(strength_text(companions[name]) for name in sorted(companions))])
 
 
+def force_of(method: str, strength: Strength | None, companions: Companions) -> tuple[float, ...]:
+    """Return numbers that order the settings of one combination, the weakest first.
+
+    The method's own strength comes first, then those of the companions in the order of their
+    names. ``"auto"`` comes last.
+
+    Args:
+        method: the run's method.
+        strength: value of the method's knob; None for a method without a knob.
+        companions: see :data:`Companions`.
+
+    Example:
+        >>> force_of("soft-fda", 1.0, {"ldifs": 300.0}) < force_of("soft-fda", 1.0, {"ldifs": 1e3})
+        True
+        >>> force_of("wise-ft", 0.8, {}) < force_of("wise-ft", 0.2, {})
+        True
+    """
+    parts = [(method, strength), *((name, companions[name]) for name in sorted(companions))]
+    return tuple(_force(name, value) for name, value in parts)
+
+
+def _force(method: str, strength: Strength | None) -> float:
+    if strength is None or isinstance(strength, str):
+        return -math.inf if strength is None else math.inf
+    return -strength if method in METHODS and METHODS[method].weakens else strength
+
+
 def about_of(name: str) -> str:
     """Return one line about a method or a combination; empty if a method of it is unknown."""
     parts = parts_of(name)

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from scipy.special import stdtr
 
+_ROUNDING = 1e-9
+"""Relative to the largest value; differences below it are rounding of the values."""
+
 
 def paired_p(values: Mapping[int, float], base: Mapping[int, float]) -> float:
     """Return the p-value of Student's two-sided paired t-test over the seeds that both have.
@@ -17,7 +20,8 @@ def paired_p(values: Mapping[int, float], base: Mapping[int, float]) -> float:
 
     Raises:
         ValueError: for fewer than two shared seeds, a value that is not finite, or differences
-            that are all equal and not zero, for which the test is not defined.
+            that are all equal and not zero, for which the test is not defined. Differences
+            that agree to 1e-9 of the largest value are equal.
 
     Example:
         >>> round(paired_p({0: 1.0, 1: 2.0, 2: 4.0}, {0: 0.0, 1: 0.0, 2: 1.0}), 4)
@@ -30,8 +34,9 @@ def paired_p(values: Mapping[int, float], base: Mapping[int, float]) -> float:
         raise ValueError(f"differences={differences} must be finite, for two seeds at least")
     mean = math.fsum(differences) / count
     variance = math.fsum((each - mean) ** 2 for each in differences) / (count - 1)
-    if variance == 0:
-        if mean == 0:
+    bound = _ROUNDING * max(abs(each[seed]) for each in (values, base) for seed in shared)
+    if math.sqrt(variance) <= bound:
+        if abs(mean) <= bound:
             return 1.0
         raise ValueError(f"differences={differences} are all equal: the t-test is not defined")
     return float(2 * stdtr(count - 1, -abs(mean) / math.sqrt(variance / count)))

@@ -6,13 +6,18 @@ import hashlib
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from benchmarks.methods import registry
-from benchmarks.methods.combined import Companions, combined_name, combined_strength, parts_of
+from benchmarks.methods.combined import (
+    Companions,
+    combined_name,
+    combined_strength,
+    force_of,
+    parts_of,
+)
 from benchmarks.methods.registry import Strength, place_of
 from benchmarks.results.groups import joined
 from benchmarks.results.identity import canonical, identifying, without_defaults
@@ -104,10 +109,21 @@ class Row:
         scores = {r.config["seed"]: self.by_run[r.run_id][name] for r in self.finished}
         return {seed: value for seed, value in scores.items() if value is not None}
 
-    def mean(self, name: str) -> float | None:
-        """Return the mean of a score over seeds; None if no run has the score."""
-        values = self.scores(name).values()
+    def mean(self, name: str, seeds: Collection[int] | None = None) -> float | None:
+        """Return the mean of a score; None if no run has the score.
+
+        Args:
+            name: a score of :data:`~benchmarks.results.scores.SCORES`.
+            seeds: the seeds that count; None takes all.
+        """
+        scores = self.scores(name)
+        values = [value for seed, value in scores.items() if seeds is None or seed in seeds]
         return statistics.fmean(values) if values else None
+
+    @property
+    def force(self) -> tuple[float, ...]:
+        """Order of the settings of one method, the weakest first; see :func:`force_of`."""
+        return force_of(str(self.config["method"]), self.strength, self.companions)
 
 
 def setting_of(config: dict[str, Any]) -> str:
@@ -207,7 +223,7 @@ def comparisons_of(rows: Iterable[Row]) -> list[list[Row]]:
 def _place(row: Row) -> tuple[Any, ...]:
     strength = -1.0 if row.strength is None else row.strength
     strength = math.inf if isinstance(strength, str) else strength  # auto comes last
-    added = [str(value) for value in row.companions.values()]
+    added = row.force[1:]
     return place_of(parts_of(row.method)[0]), row.method, strength, added, row.setting
 
 
@@ -220,20 +236,32 @@ def _chosen(rows: Sequence[Row]) -> set[str]:
     usual = usual_identity(rows)
     best = set()
     for method in dict.fromkeys(row.method for row in rows):
-        same = [
-            (row, row.scores("score"))
-            for row in rows
-            if row.method == method and row.identities == {usual}
-        ]
-        same = [(row, scores) for row, scores in same if scores]
-        shared = sorted(set.intersection(*(set(scores) for _, scores in same))) if same else []
-        if not shared:
-            continue
-        weakens = method in registry.METHODS and registry.METHODS[method].weakens
-        weakest_first = same[::-1] if weakens else same
-        row, _ = max(weakest_first, key=lambda pair: statistics.fmean(pair[1][s] for s in shared))
-        best.add(row.setting)
+        same = [row for row in rows if row.method == method and row.identities == {usual}]
+        means = means_on_shared_seeds(same)
+        if means:
+            weakest_first = sorted(means, key=lambda row: row.force)
+            best.add(max(weakest_first, key=means.__getitem__).setting)
     return best
+
+
+def shared_seeds(rows: Iterable[Row], name: str = "score") -> set[int]:
+    """Return the seeds that all rows with a score have; empty without such a seed."""
+    known = [set(scores) for row in rows if (scores := row.scores(name))]
+    return set.intersection(*known) if known else set()
+
+
+def means_on_shared_seeds(rows: Sequence[Row], name: str = "score") -> dict[Row, float]:
+    """Return a score's mean for each row that has it, on the seeds that all these rows have.
+
+    The result is empty without such a seed.
+
+    Args:
+        rows: rows of one comparison.
+        name: a score of :data:`~benchmarks.results.scores.SCORES`.
+    """
+    seeds = shared_seeds(rows, name)
+    means = ((row, row.mean(name, seeds)) for row in rows)
+    return {row: mean for row, mean in means if mean is not None}
 
 
 def leaves(config: dict[str, Any]) -> dict[str, str]:

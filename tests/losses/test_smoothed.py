@@ -69,3 +69,16 @@ def test_half_precision_is_summed_in_full_precision() -> None:
 def test_other_values_are_refused(smoothing: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="smoothing="):
         SmoothedCrossEntropy(smoothing)
+
+
+def test_low_logits_alone_are_of_no_absent_class() -> None:
+    low = (torch.full((2, 3), -1500.0) + 10 * torch.eye(2, 3)).requires_grad_()
+    labels = torch.tensor([0, 1])
+    value = SmoothedCrossEntropy(0.1)(low, labels)
+    torch.testing.assert_close(value, nn.CrossEntropyLoss(label_smoothing=0.1)(low, labels))
+    (slope,) = torch.autograd.grad(value, low)
+    assert value.item() == pytest.approx(0.667, abs=1e-3) and slope.isfinite().all()
+    absent = torch.tensor([[2.0, 0.0, -1e4]])
+    beside = SmoothedCrossEntropy(0.1)(torch.cat((low, absent)), torch.tensor([0, 1, 0]))
+    alone = SmoothedCrossEntropy(0.1)(absent, labels[:1])
+    torch.testing.assert_close(beside, (2 * value + alone) / 3)

@@ -11,7 +11,9 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight
+from avalanche_proxyfda import LDIFSPlugin
+from avalanche_proxyfda.features.source import FeatureSource
+from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight, drifted
 from avalanche_proxyfda.plugins.base.weighted import WeightedPlugin
 from avalanche_proxyfda.strategies import EfficientNaive
 from tests.methods import ON_REFERENCE, PLUGINS, toy_plugin, toy_reference_data
@@ -150,6 +152,35 @@ def test_the_scale_is_that_of_the_definition() -> None:
     assert len(others) == 4 and torch.allclose(first, teacher)
 
 
+def test_the_unit_of_ldifs_is_that_of_the_deepest_tap_in_any_order() -> None:
+    units = []
+    for taps in (("backbone.1", "backbone"), ("backbone", "backbone.1")):
+        plugin = LDIFSPlugin("auto", taps=taps, teacher="initial")  # measured in each experience
+        train(plugin, experiences=1)
+        units.append(plugin.constraints[""].unit)
+    assert units[0] == units[1] > 1e-4
+
+
+def test_the_unit_of_ldifs_on_reference_images_is_that_of_the_deepest_tap_too() -> None:
+    units = []
+    for taps in (("backbone.1", "backbone"), ("backbone", "backbone.1")):
+        plugin = LDIFSPlugin(
+            1.0, reference_weight="auto", taps=taps, reference_data=toy_reference_data()
+        )
+        train(plugin, experiences=1)
+        units.append(plugin.constraints["reference_"].unit)
+    assert units[0] == units[1] > 1e-4
+
+
+def test_the_drift_of_lwf_is_at_its_own_place() -> None:
+    """A teacher that LwF shares with other plugins has values of their places too."""
+    plugin, rows = toy_plugin("lwf", weight="auto"), torch.randn(6, 3)
+    own, other = FeatureSource("classifier", of_input=True), FeatureSource("classifier")
+    plugin.sources = (own,)
+    moved = drifted({own: rows, other: rows}, 0.5, plugin.deepest())
+    assert not torch.equal(moved[own], rows) and torch.equal(moved[other], rows)
+
+
 def test_no_forward_is_added() -> None:
     plain, automatic = (toy_plugin("pkt", weight=w, teacher_cache="off") for w in (1.0, "auto"))
     train(plain), train(automatic)
@@ -207,6 +238,26 @@ def test_one_epoch_an_experience_carries_the_multiplier_on() -> None:
         assert after == pytest.approx(min(max(before + used - 1, 0.0), STRICT.maximum))
         before = after
     assert published["LDIFS_multiplier"][0] > 0
+
+
+def test_an_experience_that_was_refused_before_its_first_batch_is_measured_anew() -> None:
+    units = []
+    for refused in (False, True):
+        plugin, (first, second) = toy_plugin("ldifs", weight="auto"), classic(2).train_stream
+        torch.manual_seed(0)
+        trained = gentle(plugin)
+        trained.train(first, eval_streams=[])
+        before = plugin.constraints[""].unit
+        if refused:
+            trained.train_mb_size = 64
+            with pytest.raises(ValueError, match="loader is empty"):
+                trained.train(second, eval_streams=[], drop_last=True)
+            trained.train_mb_size = 24
+        torch.manual_seed(1)
+        trained.train(second, eval_streams=[])
+        units.append(plugin.constraints[""].unit)
+        assert units[-1] != before
+    assert units[0] == units[1]
 
 
 def test_epochs_of_one_step() -> None:
@@ -303,6 +354,19 @@ def test_a_batch_of_one_sample_has_no_scale() -> None:
     """One sample has no spread, so a drift does not move the term."""
     with pytest.raises(ValueError, match=r"LDIFS: .*one sample.*raise train_mb_size"):
         train(toy_plugin("ldifs", weight="auto"), train_mb_size=1)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+@pytest.mark.parametrize("name", ["pkt", "soft-fda"])
+def test_features_that_are_nearly_alike_have_no_scale(name: str, seed: int) -> None:
+    """A drift moves the term by rounding alone, of either sign."""
+    model = toy_model(seed)
+    with torch.no_grad():
+        model.backbone[5].weight.mul_(0.02)
+        model.backbone[5].bias.fill_(1.0)
+    options = {"hard_class_batches": False} if name == "soft-fda" else {}
+    with pytest.raises(ValueError, match="or their features are nearly alike"):
+        train(toy_plugin(name, weight="auto", **options), model=model, experiences=1)
 
 
 def test_bad_options_are_refused() -> None:

@@ -138,8 +138,25 @@ def test_values_that_are_not_finite_are_refused(bad: float, place: str) -> None:
 
 
 def test_a_term_that_a_drift_does_not_move_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"LDIFS: .*it is 0: the batch has one sample.*raise"):
+    with pytest.raises(ValueError, match=r"LDIFS: .*it is 0, below 1e-06.*has one sample.*raise"):
         Constraint(AutoWeight()).measure("LDIFS", first=0.0, agreed=0.0, moved=0.0, new=True)
+
+
+@pytest.mark.parametrize(("agreed", "unit"), [(0.0, 3e-7), (0.0, -2e-8), (-4e-8, 1e-7)])
+def test_a_unit_that_is_rounding_is_refused_with_its_causes(agreed: float, unit: float) -> None:
+    words = (
+        r"one sample, all its samples have the same features, or their features are nearly alike"
+    )
+    with pytest.raises(
+        ValueError, match=rf"{words}; .*raise train_mb_size; else compare.*a number"
+    ):
+        Constraint(AutoWeight()).measure(
+            "PKT", first=agreed, agreed=agreed, moved=agreed + unit, new=True
+        )
+
+
+def test_a_small_unit_that_float32_resolves_is_taken() -> None:
+    assert constraint(unit=2e-6).unit == 2e-6
 
 
 @pytest.mark.parametrize("name", ["delta", "drift", "penalty", "maximum"])
@@ -168,6 +185,11 @@ def test_a_drift_has_its_size_and_is_the_same_again() -> None:
     state = torch.get_rng_state()
     assert torch.equal(drifted(rows, 0.2), moved)
     assert torch.equal(drifted({"a": 7, "b": rows}, 0.2)["b"], moved)
+    deep, last = drifted([rows, rows], 0.2, deepest=0)
+    assert torch.equal(deep, moved) and torch.equal(last, rows)
+    named = drifted({"a": rows, "b": rows}, 0.2, deepest="a")
+    assert torch.equal(named["a"], moved) and torch.equal(named["b"], rows)
+    assert drifted([], 0.2) == [] and drifted({}, 0.2) == {}
     assert torch.equal(torch.get_rng_state(), state)
     assert drifted(rows.bfloat16(), 0.2).dtype == torch.bfloat16
     assert torch.equal(drifted(rows[:1], 0.2), rows[:1])  # one sample has no spread

@@ -1,4 +1,4 @@
-"""Options of FDA and Proxy-FDA: K, the start of the sigmoid, and the paper's preset."""
+"""Options of methods on graphs: K, start of the sigmoid, preset, size of the generator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from avalanche.training.plugins import SupervisedPlugin
 
-from avalanche_proxyfda import FDALoss, FDAPlugin, ProxyFDAPlugin
+from avalanche_proxyfda import FDALoss, FDAPlugin, ProxyFDAPlugin, SoftFDAPlugin
 from avalanche_proxyfda.plugins.base.graph import PAPER, GraphPlugin
 from tests.plugins.toys import Plain, classic, learn, strategy
 
@@ -226,3 +226,57 @@ def test_proxy_options_that_contradict_the_preset_are_refused(name: str, value: 
 def test_bad_options(kind: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         kind(**options)
+
+
+# ---- the size of the generator ----------------------------------------------------------------
+
+
+def with_proxies(kind: Any, **options: Any) -> Any:
+    proxies = {"proxies": True} if kind is SoftFDAPlugin else {}
+    return kind(num_neighbors=2, **proxies, **options)
+
+
+WITH_PROXIES = pytest.mark.parametrize("kind", [ProxyFDAPlugin, SoftFDAPlugin])
+
+
+@WITH_PROXIES
+def test_the_generator_has_the_size_of_a_full_batch(kind: Any) -> None:
+    """The first experience has eight images, and batches have 64."""
+    own = with_proxies(kind, hard_class_batches=False)
+    trained = strategy(Plain(), own, train_mb_size=64)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "max_proxies")
+        for count in (8, 64):
+            trained.train(classic(1, count=count).train_stream[0], eval_streams=[])
+    assert own.loss.generator.max_proxies == 25  # 0.4 x 63
+    fresh = with_proxies(kind, hard_class_batches=False)
+    fresh.load_state_dict(own.state_dict())
+    assert fresh.loss.generator.max_proxies == 25
+
+
+@WITH_PROXIES
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [({"hard_class_batches": False}, 9), ({"classes_per_batch": 5, "mining": "random"}, 8)],
+)
+@pytest.mark.filterwarnings("ignore:class-balanced batches")
+def test_a_full_first_batch_gives_the_generator_that_it_needs(
+    kind: Any, options: Any, most: int
+) -> None:
+    """Batches of 24, and class-balanced ones of 5 x 4."""
+    own = with_proxies(kind, **options)
+    strategy(Plain(), own).train(classic(1).train_stream[0], eval_streams=[])
+    assert own.loss.generator.max_proxies == most
+
+
+@WITH_PROXIES
+def test_the_warning_of_a_small_generator_names_an_argument_that_mends_it(kind: Any) -> None:
+    stream = classic(1).train_stream
+    trained = strategy(Plain(), with_proxies(kind, hard_class_batches=False, max_proxies=3))
+    with pytest.warns(UserWarning, match="max_proxies=3 caps the 8 .*: pass max_proxies=8"):
+        trained.train(stream[0], eval_streams=[])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "max_proxies")
+        own = with_proxies(kind, hard_class_batches=False, max_proxies=8)
+        strategy(Plain(), own).train(stream[0], eval_streams=[])
+    assert own.loss.generator.max_proxies == 8

@@ -20,7 +20,9 @@ from avalanche.training.plugins import (
 )
 from torch import Tensor, nn
 
-from avalanche_proxyfda import FDALoss, FDAPlugin, ProxyFDAPlugin
+from avalanche_proxyfda import FDALoss, FDAPlugin, PKTPlugin, ProxyFDAPlugin
+from avalanche_proxyfda.plugins.base.lifecycle import Terms
+from avalanche_proxyfda.strategies import EfficientNaive
 from tests.methods import ON_GRAPH, PLUGINS
 from tests.plugins.toys import (
     Growing,
@@ -329,3 +331,30 @@ def test_a_second_try_after_an_exception_keeps_the_teacher() -> None:
     stop.armed = False
     trained.train(classic().train_stream[0], eval_streams=[])
     assert len({id(teacher) for teacher in stop.teachers}) == 1  # not the half-trained student
+
+
+class Nothing(PKTPlugin):
+    """A method that has no term in every other batch."""
+
+    def compare(self, student: Tensor, teacher: Tensor) -> Terms:
+        self.batches = getattr(self, "batches", 0) + 1
+        return {} if self.batches % 2 else super().compare(student, teacher)
+
+
+@pytest.mark.parametrize("graph_from", ["micro-batch", "accumulated"])
+def test_batches_without_a_term_add_nothing(graph_from: Any) -> None:
+    own = Nothing(name="own", graph_from=graph_from)
+    kind: dict[str, Any] = {"kind": EfficientNaive, "accumulate": 1}
+    trained = strategy(Plain(), own, **kind)
+    trained.train(classic(1).train_stream[0], eval_streams=[])
+    assert own.batches == 5
+    name = "own_divergence_Epoch/train_phase/train_stream"
+    assert trained.evaluator.get_last_metrics()[name] > 0
+
+
+def test_an_experience_that_was_refused_before_its_first_batch_begins_with_the_next_try() -> None:
+    own = FDAPlugin(num_neighbors=4, hard_class_batches=False)
+    trained = strategy(Plain(), own, train_mb_size=64)
+    with pytest.raises(ValueError, match="loader is empty"):
+        trained.train(classic(2).train_stream[0], eval_streams=[], drop_last=True)
+    assert not own.state_dict()["inside"]

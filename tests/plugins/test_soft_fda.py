@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda import LDIFSPlugin, ReferenceData, SoftFDAPlugin, recommended
+from avalanche_proxyfda.losses import SoftFDALoss
 from avalanche_proxyfda.models import SeenTextHead, TextHead, TrainedTextHead, TwoTowers
+from avalanche_proxyfda.plugins.base.auto_weight import drifted
 from avalanche_proxyfda.plugins.base.head_texts import head_texts
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
 from tests.methods import TAPS
@@ -110,6 +112,34 @@ def test_the_comparisons_that_measure_an_automatic_weight_do_not_enter_the_memor
     assert len(added) == trained.clock.train_iterations
 
 
+def test_the_unit_of_an_automatic_weight_is_that_of_the_columns_of_the_first_batch() -> None:
+    rows, earlier = (
+        torch.randn(n, 64, generator=torch.Generator().manual_seed(n)) + 1 for n in (32, 90)
+    )
+    units = []
+    for size in (0, 32, 256):
+        own = SoftFDAPlugin("auto", memory=size, hard_class_batches=False)
+        own.measured(own.compare, rows.clone(), rows)
+        units.append(own.constraints[""].unit)
+        assert own.memory.rows is None if size == 0 else len(own.memory.rows) == 32  # type: ignore[arg-type]
+    assert units[0] == units[1] == units[2] == float(SoftFDALoss()(drifted(rows, 0.5), rows))
+    own = SoftFDAPlugin("auto", memory=256, hard_class_batches=False)
+    own.memory.add(earlier)
+    own.measured(own.compare, rows.clone(), rows)
+    right = float(SoftFDALoss()(drifted(rows, 0.5), rows, earlier))
+    assert own.constraints[""].unit == right != units[0]
+
+
+def test_the_unit_of_training_is_that_of_an_empty_memory() -> None:
+    units = []
+    for size in (0, 30):
+        own = SoftFDAPlugin("auto", memory=size, hard_class_batches=False)
+        torch.manual_seed(0)
+        strategy(Still(), own).train(classic(1).train_stream[0], eval_streams=[])
+        units.append(own.constraints[""].unit)
+    assert units[0] == units[1] > 1e-3
+
+
 def test_a_loaded_state_keeps_the_memory() -> None:
     own = recorded(memory=10, teacher="initial")
     state, fresh = copy.deepcopy(own.state_dict()), SoftFDAPlugin(memory=10, teacher="initial")
@@ -151,8 +181,9 @@ def test_texts_of_a_trained_tower_are_encoded_as_its_weights_stand() -> None:
     torch.testing.assert_close(texts, expected.detach())
 
 
-def test_each_experience_reads_the_texts_of_the_heads_anew() -> None:
-    own = SoftFDAPlugin(texts="head", hard_class_batches=False)
+@pytest.mark.parametrize("teacher", ["previous", "initial"])
+def test_each_experience_reads_the_texts_of_the_heads_anew(teacher: Any) -> None:
+    own = SoftFDAPlugin(texts="head", teacher=teacher, hard_class_batches=False)
     trained = strategy(ZeroShot(), own)
     trained.train(classic(2).train_stream[0], eval_streams=[])
     before = own.state_dict()["texts"]
@@ -227,6 +258,7 @@ def test_the_sigmoid_is_fitted_where_it_is_used(options: Any, fits: bool) -> Non
         ({"memory": True}, TypeError, "memory=True must be an int"),
         ({"memory": 8, "teacher": "averaged"}, ValueError, "memory=8 holds features of one"),
         ({"proxies": 1}, TypeError, "proxies=1 must be True or False"),
+        ({"proxies": True, "max_proxies": 0}, ValueError, "max_proxies=0 must be at least 1"),
         ({"texts": "names"}, ValueError, "texts='names' must be 'head', text features"),
         ({"texts": torch.ones(3)}, ValueError, r"texts has shape \(3,\)"),
         ({"texts": torch.ones(3, 2).long()}, TypeError, "texts must be a floating-point"),

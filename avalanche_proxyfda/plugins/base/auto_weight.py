@@ -14,6 +14,10 @@ from avalanche_proxyfda._checks import check_amount
 from avalanche_proxyfda._random import generator
 from avalanche_proxyfda.plugins.base.terms import TermLog
 
+_RESOLVED = 1e-6
+"""Smallest unit. The cosines and norms behind a term are of order 1, and float32 leaves noise of
+up to 3e-7 where two such numbers cancel; units of real features are far above."""
+
 Weight = float | Literal["auto"]
 """The coefficient of a method's term: a number, or ``"auto"``."""
 
@@ -128,7 +132,8 @@ class Constraint:
             new: True if the student has the teacher's weights, so that ``first`` is the level.
 
         Raises:
-            ValueError: if a value is not finite, or a drift does not move the term.
+            ValueError: if a value is not finite, or a drift moves the term by less than float32
+                resolves.
         """
         drift = self.options.drift
         if not all(map(math.isfinite, (first, agreed, moved))):
@@ -139,12 +144,14 @@ class Constraint:
                 "rate, or give weight a number"
             )
         unit = max(agreed, moved - agreed)
-        if unit <= 0:
+        if unit < _RESOLVED:
             raise ValueError(
                 f"{name}: weight='auto' measures the rise of the term at a drift of the features "
-                f"by {drift:g} standard deviations of the batch, and it is {moved - agreed:g}: the "
-                "batch has one sample, or all its samples have the same features; raise "
-                "train_mb_size, or give weight a number"
+                f"by {drift:g} standard deviations of the batch, and it is {moved - agreed:.2g}, "
+                f"below {_RESOLVED:g}, the least that float32 resolves: the batch has one sample, "
+                "all its samples have the same features, or their features are nearly alike; with "
+                "one sample, raise train_mb_size; else compare features that tell samples apart, "
+                "at another place of the model, or give weight a number"
             )
         if new or self._floor is None:
             self._floor = first - agreed
@@ -230,15 +237,16 @@ class Constraint:
         self._log.load_state_dict(state["log"], device)
 
 
-def drifted(features: Any, drift: float) -> Any:
+def drifted(features: Any, drift: float, deepest: Any = None) -> Any:
     """Return features after a random drift, the same for the same features.
 
-    The last entry of a sequence or mapping drifts alone: it is the deepest place, and training
-    moves deep places much further than shallow ones.
+    The deepest place of a sequence or mapping drifts alone, since training moves deep places
+    much further than shallow ones.
 
     Args:
         features: a tensor [B, ...], or a sequence or mapping of values.
         drift: size of the drift, in standard deviations of the tensor over the batch.
+        deepest: index or key of the deepest place; None takes the last entry.
 
     Returns:
         A new tensor of the same shape and dtype; a list or a dict for a sequence or mapping. A
@@ -254,9 +262,11 @@ def drifted(features: Any, drift: float) -> Any:
         True
     """
     if isinstance(features, Mapping):
-        return dict(zip(features, drifted(list(features.values()), drift), strict=True))
+        key = next(reversed(features), None) if deepest is None else deepest
+        return {k: drifted(v, drift) if k == key else v for k, v in features.items()}
     if isinstance(features, (list, tuple)):
-        return [*features[:-1], *(drifted(value, drift) for value in features[-1:])]
+        at = len(features) - 1 if deepest is None else deepest
+        return [drifted(v, drift) if k == at else v for k, v in enumerate(features)]
     if not isinstance(features, Tensor) or not features.is_floating_point():
         return features
     values = features.detach().double()

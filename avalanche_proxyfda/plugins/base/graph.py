@@ -285,6 +285,7 @@ class GraphPlugin(LearnedLossPlugin[L]):
         if self.graph_from == "accumulated":
             size *= cast("AccumulatingStrategy", strategy).accumulate
         self._started = bool(state.get("started", self._started and not new))
+        self.full_batch = size
         self._set_neighbors(size, each)
         super().prepare(strategy, state, new, loading)
 

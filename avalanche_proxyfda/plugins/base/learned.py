@@ -53,12 +53,14 @@ class LearnedLossPlugin(EmbeddingPlugin, Generic[L]):
         self.loss: L | None = None
         self.optimizer: torch.optim.Optimizer | None = None
         self._tried = False  # the loss was built before any training
+        self.full_batch = 0
+        """Samples of a full batch, where a method knows it; the loss is built for as many."""
 
     # ---- the loss ---------------------------------------------------------------------
 
     @abstractmethod
     def build_loss(self, dim: int, batch: int) -> L:
-        """Return the loss for features [B, ``dim``] and batches of about ``batch`` samples."""
+        """Return the loss for features [B, ``dim``] and batches of up to ``batch`` samples."""
 
     def loss_shape(self) -> tuple[int, int]:
         """Return (dim, batch), with which :meth:`build_loss` builds the same loss again."""
@@ -71,7 +73,7 @@ class LearnedLossPlugin(EmbeddingPlugin, Generic[L]):
             ValueError: if the loss was built for features of another width.
         """
         if self.loss is None:
-            self.loss = self.build_loss(rows.shape[1], len(rows))
+            self.loss = self.build_loss(rows.shape[1], max(len(rows), self.full_batch))
             self._place(rows.device)
             self._tried = self.on_trial
         width = self.width()

@@ -195,13 +195,13 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
             self._log.load_state_dict(state["terms"], strategy.device)
         if inside and state.get("task_loss") is not None and self._task_loss is not None:
             self._task_loss.load_state_dict(state["task_loss"], strategy.device)
-        self._within, self._at, self._restored = whole, now, None
         if len(strategy.dataloader) == 0:
             raise ValueError(
                 "the training loader is empty, so nothing would be learnt: drop_last=True "
                 f"drops the only batch of {len(strategy.adapted_dataset)} samples at "
                 f"train_mb_size={strategy.train_mb_size}; lower train_mb_size"
             )
+        self._within, self._at, self._restored = whole, now, None  # not after a refusal
 
     def prepare(
         self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
@@ -251,12 +251,14 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
 
         Args:
             strategy: in ``before_backward``.
-            terms: the terms of a batch.
+            terms: the terms of a batch; without a term, nothing happens.
             log: means of their own for these terms; None takes the plugin's.
 
         Raises:
             ValueError: if a term is NaN or infinite; names experience and iteration.
         """
+        if not terms:
+            return
         values = [value for _, value in terms.values()]
         where = f"experience {strategy.experience.current_experience}"
         self._watch.check(where, strategy.clock.train_exp_iterations, *values)

@@ -287,7 +287,7 @@ class ReferenceDataPlugin(WeightedPlugin):
         before, texts_before = shared.forwards, shared.text_forwards
         values = shared.values(autocast)
         self.reference_forwards += shared.forwards - before
-        own = {place: values[place] for place in self.sources}
+        own = {place: value for place, value in values.items() if place in self.sources}
         self.check_student(own, len(batch.images))
         asked = {role: self._ask(a, batch, autocast) for role, a in self._answers.items()}
         beside = Beside(

@@ -89,6 +89,19 @@ class WeightedPlugin(TeacherPlugin):
 
     # ---- a step -----------------------------------------------------------------------
 
+    def deepest(self) -> Any:
+        """Return index or key of the deepest place in the features; None for the last entry."""
+        return None
+
+    def remember(self, teacher: Any) -> None:
+        """Keep features of a training batch that later batches are compared with; here none.
+
+        The call comes after the batch's own comparisons, those that measure the scale included.
+
+        Args:
+            teacher: as :meth:`measured` takes it.
+        """
+
     def measured(self, compare: Callable[[Any, Any], Terms], student: Any, teacher: Any) -> Terms:
         """Return the terms of a batch; the first batch of an experience gives the scale.
 
@@ -102,17 +115,21 @@ class WeightedPlugin(TeacherPlugin):
         """
         terms = compare(student, teacher)
         first = _total(terms)
-        if first is None:
-            return terms
-        constraint = self._constraint()
-        if constraint.level is not None:
-            return terms
+        if first is not None and self._constraint().level is None:
+            self._measure(first, compare, teacher)
+        if not self.on_reference:
+            self.remember(teacher)
+        return terms
+
+    def _measure(self, first: Tensor, compare: Callable[[Any, Any], Terms], teacher: Any) -> None:
+        """Set the scale from the first value of an experience, and from two further comparisons."""
+        constraint, drift = self._constraint(), self.auto_weight.drift
         new = self.choice != "initial"
         self.measuring = True
         try:
             with torch.no_grad(), preserved_rng(first.device):
                 agreed = _total(compare(teacher, teacher))
-                moved = _total(compare(drifted(teacher, self.auto_weight.drift), teacher))
+                moved = _total(compare(drifted(teacher, drift, self.deepest()), teacher))
         finally:
             self.measuring = False
         assert agreed is not None
@@ -120,7 +137,6 @@ class WeightedPlugin(TeacherPlugin):
         constraint.measure(
             self.name, first=float(first), agreed=float(agreed), moved=float(moved), new=new
         )
-        return terms
 
     def weighed(self, terms: Terms, *, on_reference: bool = False) -> Weighed:
         """Return the terms with numbers or tensors as coefficients.

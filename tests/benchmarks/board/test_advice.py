@@ -83,14 +83,91 @@ def test_settings_that_differ_in_an_option_are_paths_of_their_own() -> None:
     assert line.startswith("fda: 3 is the strongest strength tried.")
 
 
+def both(own: float, beside: Any, score: float) -> Record:
+    """A run of soft-fda with ldifs beside it."""
+    config = replace(recipe("soft-fda", strength=own), companions={"ldifs": beside})
+    return finished(config, validation=(score, 0.0))
+
+
+def chosen(records: list[Record]) -> str:
+    (row,) = (row for row in rows_of(records) if row.chosen)
+    return row.strength_text
+
+
+def test_strengths_of_a_companion_are_a_path() -> None:
+    inside = [both(1, x, score) for x, score in ((100.0, 0.6), (300.0, 0.72), (1000.0, 0.65))]
+    assert advice(rows_of(inside)) == [] and chosen(inside) == "1 + 300"
+    edge = [both(1, x, score) for x, score in ((100.0, 0.6), (300.0, 0.65), (1000.0, 0.72))]
+    assert advice(rows_of(edge)) == [
+        "soft-fda + ldifs: in 1 + 1000, the strength 1000 of ldifs is the strongest tried. A "
+        "stronger one may be better: run it with --set companions.ldifs=…; finished runs are kept."
+    ]
+
+
+def test_the_weaker_companion_wins_a_tie() -> None:
+    tie = [both(1, 300.0, 0.72), both(1, 1000.0, 0.72), both(1, 100.0, 0.6)]
+    assert chosen(tie) == "1 + 300" and chosen(tie[::-1]) == "1 + 300"
+    (line,) = advice(rows_of(tie))
+    assert line.endswith("so take the weakest of them, 1 + 300.")
+    with_auto = [*tie, both(1, "auto", 0.72)]
+    assert chosen(with_auto) == "1 + 300"
+    assert [row.strength_text for row in rows_of(with_auto)] == [
+        "1 + 100",
+        "1 + 300",
+        "1 + 1000",
+        "1 + auto",
+    ]
+    assert advice(rows_of(with_auto)) == [line]  # auto is no strength of a grid
+
+
+def test_strengths_that_rise_together_are_one_path() -> None:
+    given = ((1, 100.0), (3, 300.0), (10, 1000.0))
+    inside = [both(*x, score) for x, score in zip(given, (0.6, 0.7, 0.65), strict=True)]
+    assert advice(rows_of(inside)) == []
+    edge = [both(*x, score) for x, score in zip(given, (0.7, 0.65, 0.6), strict=True)]
+    assert advice(rows_of(edge)) == [
+        "soft-fda + ldifs: 1 + 100 are the weakest strengths tried. Weaker ones may be better: "
+        "change all of them together, with --strengths and --set companions.ldifs=…; finished "
+        "runs are kept."
+    ]
+
+
+def test_each_strength_of_a_grid_of_two_has_its_own_edge() -> None:
+    grid = {(1, 100.0): 0.6, (1, 300.0): 0.62, (3, 100.0): 0.65, (3, 300.0): 0.7, (10, 300.0): 0.66}
+    (line,) = advice(rows_of([both(*x, score) for x, score in grid.items()]))
+    assert line.startswith("soft-fda + ldifs: in 3 + 300, the strength 300 of ldifs is the strong")
+    (line,) = advice(rows_of([both(*x, score) for x, score in (grid | {(10, 300.0): 0.8}).items()]))
+    assert line.startswith("soft-fda + ldifs: in 10 + 300, the strength 10 of soft-fda is the str")
+    assert "add it to --strengths" in line
+
+
+def test_no_sentence_where_neither_setting_is_the_weaker() -> None:
+    assert advice(rows_of([both(1, 300.0, 0.7), both(3, 100.0, 0.7), both(1, 100.0, 0.6)])) == []
+    # 3 is the weakest of its line, and 1 was tried too
+    records = [both(1, 100.0, 0.6), both(3, 300.0, 0.7), both(10, 300.0, 0.65)]
+    assert advice(rows_of(records)) == []
+
+
+def test_strengths_are_compared_on_the_seeds_that_all_have() -> None:
+    scores = {
+        0: {100: 0.6, 300: 0.7, 1000: 0.69, 3000: 0.68},
+        1: {100: 0.5, 300: 0.6, 1000: 0.59},
+    }
+    records = [run("ldifs", x, s, seed=k) for k in scores for x, s in scores[k].items()]
+    assert advice(rows_of(records)) == [] and chosen(records) == "300"
+    apart = [run("ldifs", 100, 0.6, seed=0), run("ldifs", 300, 0.7, seed=1)]
+    assert advice(rows_of(apart)) == []
+
+
 def test_equal_scores_choose_nothing() -> None:
     (line,) = path("ldifs", {100: 0.7, 300: 0.7, 1000: 0.7})
     assert line.startswith("ldifs: all strengths have equal validation scores")
 
 
-def learnt(method: str, score: float, *values: float) -> Record:
+def learnt(method: str, score: float, *values: float, seed: int = 0) -> Record:
     """A run with these validation accuracies right after learning; test accuracies are others."""
-    record = run(method, None, score, matrix=[[0.5, 0.5], [len(method) / 20, 0.5], [0.4, 0.7]])
+    matrix = [[0.5, 0.5], [len(method) / 20, 0.5], [0.4, 0.7]]
+    record = run(method, None, score, matrix=matrix, seed=seed)
     assert record.outcome is not None
     return replace(record, outcome=replace(record.outcome, validation_learnt=values))
 
@@ -109,6 +186,9 @@ def test_frozen_ahead_of_all_others_is_said() -> None:
     (line,) = advice(rows_of([frozen, plain]))
     assert line.startswith("frozen, which trains the heads alone, has the best validation score")
     assert advice(rows_of([plain])) == []
+    other = learnt("lp-ft", 0.8, 0.9, 0.8, seed=1)
+    assert advice(rows_of([frozen, plain, other])) == [line]  # frozen has no run of seed 1
+    assert advice(rows_of([frozen, other])) == []
     assert advice(rows_of([frozen, learnt("lp-ft", 0.71, 0.9, 0.8)])) == []
 
 

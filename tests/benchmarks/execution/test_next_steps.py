@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,12 @@ def test_the_best_run_on_validation_is_named(
 
 def test_without_a_finished_run_there_is_no_next_step(tmp_path: Path) -> None:
     assert steps(tmp_path, (FT, 0))[0] == []
+
+
+def test_the_weaker_companion_is_named_in_a_tie(tmp_path: Path) -> None:
+    configs = [
+        replace(recipe("soft-fda", strength=1.0), companions={"ldifs": x}) for x in (1000.0, 300.0)
+    ]
+    jobs = [Job(config, tmp_path) for config in configs]
+    lines = next_steps(jobs, [finished(config) for config in configs])
+    assert lines[0] == f"To see what was forgotten by {jobs[1].about} (best on validation):"

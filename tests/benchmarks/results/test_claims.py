@@ -32,6 +32,23 @@ def test_equal_differences() -> None:
         paired_p({0: 1.0, 1: 2.0}, {0: 0.0, 1: 1.0})
 
 
+def test_differences_that_are_equal_but_for_rounding() -> None:
+    tenth = ({0: 0.3, 1: 0.4, 2: 0.7}, {0: 0.2, 1: 0.3, 2: 0.6})
+    with pytest.raises(ValueError, match="are all equal: the t-test is not defined"):
+        paired_p(*tenth)
+    with pytest.raises(ValueError, match="are all equal"):
+        paired_p(*({seed: 1e6 * x for seed, x in values.items()} for values in tenth))
+    assert paired_p({0: 0.1 + 0.2, 1: 0.5}, {0: 0.3, 1: 0.5}) == 1.0
+    assert paired_p({0: 0.0, 1: 0.0}, {0: 0.0, 1: 0.0}) == 1.0
+
+
+def test_small_differences_that_are_no_rounding_count() -> None:
+    one, two = {0: 1e-5, 1: 2e-5, 2: 4e-5}, {0: 0.0, 1: 0.0, 2: 1e-5}
+    assert paired_p(one, two) == pytest.approx(0.0742, abs=1e-4)
+    shifted = ({seed: 0.7 + x for seed, x in values.items()} for values in (one, two))
+    assert paired_p(*shifted) == pytest.approx(0.0742, abs=1e-4)
+
+
 @pytest.mark.parametrize("values", [{}, {0: 1.0}, {0: 1.0, 1: float("nan")}])
 def test_too_few_or_bad_values_are_refused(values: dict[int, float]) -> None:
     with pytest.raises(ValueError, match="must be finite, for two seeds at least"):
