@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._names import nearest
-from avalanche_proxyfda.streams.files.images import ENDINGS, ImageFiles, is_image_name, list_hash
+from avalanche_proxyfda.streams.files.image_names import ENDINGS, is_image_name
+from avalanche_proxyfda.streams.files.images import ImageFiles, list_hash
 from avalanche_proxyfda.streams.files.packs import read_pack
 from avalanche_proxyfda.streams.files.torchvision_sets import TORCHVISION, read_torchvision
 from avalanche_proxyfda.streams.files.visible import files_below

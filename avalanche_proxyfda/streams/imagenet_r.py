@@ -16,7 +16,8 @@ from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda.streams.files.archives import extract, is_extracted
 from avalanche_proxyfda.streams.files.encoded import for_view
 from avalanche_proxyfda.streams.files.folder_parts import listed
-from avalanche_proxyfda.streams.files.images import MAX_PIXELS, ImageFiles, is_image_name, scan
+from avalanche_proxyfda.streams.files.image_names import is_image_name
+from avalanche_proxyfda.streams.files.images import MAX_PIXELS, ImageFiles, scan
 from avalanche_proxyfda.streams.files.visible import files_in, folders_in
 from avalanche_proxyfda.streams.imagenet_r_splits import (
     CLASSES,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from avalanche_proxyfda._yaml import read_yaml
 from avalanche_proxyfda.streams.files.folder_parts import listed
-from avalanche_proxyfda.streams.files.images import is_image_name, list_hash
+from avalanche_proxyfda.streams.files.image_names import is_image_name
+from avalanche_proxyfda.streams.files.images import list_hash
 
 CLASSES = 200
 CODA_COUNTS = (24_000, 6_000)

@@ -17,7 +17,8 @@ from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda.models.preprocessing import Transform
 from avalanche_proxyfda.models.text_tower import TextTower
-from avalanche_proxyfda.streams.files.images import is_image_name, load_rgb
+from avalanche_proxyfda.streams.files.image_names import is_image_name
+from avalanche_proxyfda.streams.files.images import load_rgb
 from avalanche_proxyfda.tuned.description import Description, Task
 
 

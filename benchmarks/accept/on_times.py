@@ -11,7 +11,7 @@ from functools import partial
 from benchmarks.accept.check import Check, Setting, Skip
 from benchmarks.perf import input as loaders
 from benchmarks.perf.arms import PLAIN, Arm, Bench, arm_of
-from benchmarks.perf.arms import Setting as StepSetting
+from benchmarks.perf.options import Setting as StepSetting
 from benchmarks.perf.stepping import Stepper
 
 MODELS = ("ViT-B-32", "ViT-B-16")

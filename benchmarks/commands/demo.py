@@ -7,24 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from avalanche_proxyfda._files import expanded
-from benchmarks.board.table import table
-from benchmarks.board.write import write_board
+from benchmarks.commands import work
 from benchmarks.config import Recipe, find_recipe, load_recipe
 from benchmarks.execution.job import Job
-from benchmarks.execution.launcher import (
-    add_policy,
-    check_folder,
-    launch,
-    policy_of,
-)
-from benchmarks.execution.local import LocalExecutor
-from benchmarks.execution.plan import known_steps
+from benchmarks.execution.policy import add_policy, check_parallel
 from benchmarks.execution.recipe_jobs import Strengths, recipe_jobs
-from benchmarks.execution.stopping import INTERRUPTED
-from benchmarks.methods.plugins import arguments_of
 from benchmarks.methods.registry import METHODS, strength_of_text
-from benchmarks.results.files import collect
-from benchmarks.results.settings import rows_of
 
 
 def concepts_recipe() -> Recipe:
@@ -74,7 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def planned(args: argparse.Namespace) -> list[Job]:
-    """The jobs that the options ask for.
+    """The jobs that the options ask for; ``--neighbors`` is set when plugins are known.
 
     Raises:
         ValueError: when options or values do not fit.
@@ -95,25 +83,12 @@ def planned(args: argparse.Namespace) -> list[Job]:
     seeds = range(args.seed, args.seed + args.seeds)
     jobs: list[Job] = []
     for method in args.methods or (tuple(METHODS) if args.full else recipe.compare):
-        overrides = dict(settings)
-        if args.neighbors is not None and "num_neighbors" in arguments_of(method):
-            overrides["options.num_neighbors"] = args.neighbors
-        jobs += recipe_jobs(recipe, args.out, [method], seeds, strengths, overrides)
+        jobs += recipe_jobs(recipe, args.out, [method], seeds, strengths, settings)
     return jobs
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the paths, print the table, write the board; 0 if every run finished."""
-    executor = LocalExecutor(args.jobs, 1)
-    jobs = known_steps(planned(args))
-    check_folder(args.out)
-    sets, panel = " -> ".join(args.sequence), ", ".join(args.panel)
-    print(f"{len(jobs)} runs that learn {sets}; panel: {panel}.", flush=True)
-    end = launch(jobs, args.out, executor, policy_of(args))
-    if end.records:
-        print(table(rows_of(end.records)))
-    files = [job.file for job in jobs if job.file.is_file()]
-    if end.status not in INTERRUPTED and files:
-        page = write_board(collect(files), args.out / "board", args.seeds)
-        print(f"\nEach run's record is in {args.out}/. All of it, run by run, to look at:\n{page}")
-    return end.status
+    check_parallel(args.jobs)
+    jobs = planned(args)
+    return work.run_demo(args, jobs)

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from pathlib import Path
 
-from avalanche_proxyfda._files import expanded, write_bytes
-from avalanche_proxyfda.tuned import DESCRIPTION, WEIGHTS, tuned_files
-from avalanche_proxyfda.tuned.description import parse
-from benchmarks.execution.launcher import check_folder
-from benchmarks.experiment.kept import description_of
-from benchmarks.experiment.prepare import prepare
-from benchmarks.reproduce.from_record import config_of, finished_record
-from benchmarks.reproduce.here import Here, add_places, here_of
-from benchmarks.reproduce.weights import kept_description, kept_weights, weights_again
-from benchmarks.results.record import Record
+from avalanche_proxyfda._files import expanded
+from benchmarks.commands import work
+from benchmarks.reproduce.here import add_places, here_of
+from benchmarks.reproduce.recorded import finished_record
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=expanded,
         default=None,
         metavar="DIR",
-        help=f"folder of {WEIGHTS} and {DESCRIPTION}; default: exported/RUN beside the record",
+        help="folder of model.safetensors and model.json; default: exported/RUN beside the record",
     )
     add_places(parser)
 
@@ -42,37 +34,5 @@ def main(args: argparse.Namespace) -> int:
         ValueError: if the record is refused, the run failed, or its model cannot be described.
         OSError: if a file cannot be read or written.
     """
-    record = finished_record(args.record)
-    out = args.out or args.record.parent / "exported" / record.label
-    check_folder(out)
-    files = _files(args.record, record, here_of(args))
-    for name, content in files.items():
-        write_bytes(out / name, content)
-        print(out / name)
-    described, _ = parse(files[DESCRIPTION].decode())
-    print(usage(out, [task.name for task in described.tasks]))
-    return 0
-
-
-def usage(out: Path, tasks: Sequence[str]) -> str:
-    """Return lines of Python that use the model; with several tasks, they name one.
-
-    Args:
-        out: folder of the model.
-        tasks: names of the model's tasks, at least one.
-    """
-    call, note = f"load_tuned({str(out)!r}).predict(FOLDER", "names and probabilities"
-    if len(tasks) > 1:
-        call += f", task={tasks[0]!r}"
-        note += f"; the other tasks: {', '.join(map(repr, tasks[1:]))}"
-    return f"In Python: from avalanche_proxyfda import load_tuned\n           {call})  # {note}"
-
-
-def _files(path: Path, record: Record, here: Here) -> dict[str, bytes]:
-    weights, description = kept_weights(path, record), kept_description(path, record)
-    if weights is not None and description is not None:
-        return {WEIGHTS: weights, DESCRIPTION: description}
-    config = config_of(record, here)
-    if weights is None:
-        weights, _, _ = weights_again(config, record, "The files hold")
-    return tuned_files(description_of(config, prepare(config, only_check=True)), weights)
+    record, here = finished_record(args.record), here_of(args)
+    return work.export_model(args, record, here)

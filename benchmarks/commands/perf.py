@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from importlib import import_module
 
 from avalanche_proxyfda._files import expanded
-from benchmarks.perf.bounds import exceeded
-from benchmarks.perf.report import write
+from benchmarks.commands import work
+from benchmarks.perf import options
 
 MEASURED = {
     "overhead": "step time of every method, relative to plain fine-tuning",
@@ -32,11 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             "--check", action="store_true", help="exit with 1 if a value exceeds its bound"
         )
         job.add_argument("--quick", action="store_true", help="small and short, for a trial")
-        import_module(f"benchmarks.perf.{name}").add_options(job)
+        options.OF[name](job)
     about = "put the tables of reports into a Markdown page"
-    import_module("benchmarks.perf.page").add_options(
-        jobs.add_parser("page", help=about, description=about)
-    )
+    options.of_page(jobs.add_parser("page", help=about, description=about))
 
 
 def main(args: argparse.Namespace) -> int:
@@ -48,18 +44,4 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         ValueError: if an option is refused, or ``--check`` has no bound to assert.
     """
-    work = import_module(f"benchmarks.perf.{args.what}")
-    if args.what not in MEASURED:
-        return int(work.main(args))
-    if args.check and not work.BOUNDS:
-        raise ValueError(
-            f"perf {args.what} --check: the measurement has no bound; leave out --check"
-        )
-    measured = work.measure(args)
-    if args.out is not None:
-        write(args.out, measured, work.draw)
-        print(f"{args.out / args.what}.json and .svg have been written", file=sys.stderr)
-    print(work.table(measured))
-    above = exceeded(measured["checked"], work.BOUNDS) if args.check else []
-    print(work.line(measured) + (f"; exceeded: {'; '.join(above)}" if above else ""))
-    return int(bool(above))
+    return work.make_measurement(args)

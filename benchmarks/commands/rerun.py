@@ -5,16 +5,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from pydantic import ValidationError
-
 from avalanche_proxyfda._files import expanded
-from benchmarks.config import complaint, parse_overrides, plain, read
-from benchmarks.config.known_keys import KEYS, check_keys
-from benchmarks.config.overrides import with_overrides
-from benchmarks.reproduce.compare import Repetition
-from benchmarks.reproduce.from_record import config_of, finished_record
+from benchmarks.commands import work
+from benchmarks.config import parse_overrides
 from benchmarks.reproduce.here import add_places, here_of
-from benchmarks.reproduce.weights import repeated
+from benchmarks.reproduce.recorded import config_in, finished_record, for_repetition, with_set
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -53,16 +48,8 @@ def main(args: argparse.Namespace) -> int:
     if others:
         raise ValueError(f"--set {others[0]}: it makes another run; only keys of where may change")
     here = here_of(args)
-    data = overrides.pop("where.data", None)
-    config = config_of(record, here if data is None else replace(here, data=str(data)))
-    if overrides:
-        content = with_overrides(plain(config), overrides)
-        check_keys(content, KEYS)
-        try:
-            config = read(content)
-        except ValidationError as error:
-            raise ValueError(f"--set: {complaint(error)}") from None
-    _, again = repeated(config, record)
-    repetition = Repetition.of(record, again)
-    print("\n".join(repetition.report(args.all)))
-    return int(not repetition.holds)
+    if "where.data" in overrides:
+        here = replace(here, data=str(overrides.pop("where.data")))
+    config = for_repetition(config_in(record, here), record)
+    with_set(config, overrides)  # what is refused is refused before torch is imported
+    return work.repeat_run(args, record, here, overrides)

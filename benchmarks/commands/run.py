@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from avalanche_proxyfda._files import expanded
-from avalanche_proxyfda._yaml import write_yaml
-from avalanche_proxyfda.streams.files.labelled import SPLITS
-from benchmarks.board.advice import advice
-from benchmarks.board.per_set import per_set
-from benchmarks.board.table import table
-from benchmarks.board.unseen import unseen_markdown
-from benchmarks.config import find_recipe, keys_help, load_recipe, parse_overrides, plain
-from benchmarks.execution.executor import Executor
+from benchmarks.commands import work
+from benchmarks.config import find_recipe, keys_help, load_recipe, parse_overrides
 from benchmarks.execution.job import Job
-from benchmarks.execution.launcher import Policy, add_policy, check_folder, launch, policy_of
-from benchmarks.execution.local import LocalExecutor
-from benchmarks.execution.next_steps import next_steps
-from benchmarks.execution.own_data import RECIPE, check_images, data_overrides
-from benchmarks.execution.plan import checked_steps, printed_notices
+from benchmarks.execution.own_data import RECIPE, data_overrides
+from benchmarks.execution.policy import add_policy, check_parallel
 from benchmarks.execution.recipe_jobs import recipe_jobs
-from benchmarks.execution.stopping import typed
-from benchmarks.execution.torchrun import TorchrunExecutor, first_on_machine, joined
-from benchmarks.experiment.ranks import is_main, launched, refuse_ranks
+from benchmarks.experiment.ranks import refuse_ranks
 from benchmarks.methods.registry import strength_of_text
-from benchmarks.results.settings import rows_of
-from benchmarks.streams.registry import scan_images
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -118,84 +103,9 @@ def planned(args: argparse.Namespace) -> list[Job]:
 
 def main(args: argparse.Namespace) -> int:
     """Run, or say what would be run; 0 if every run finished."""
-    executor: Executor = LocalExecutor(args.jobs, 1 if args.jobs > 1 else None)
+    check_parallel(args.jobs)
     jobs = planned(args)
     if args.scan:
         refuse_ranks("run --scan")
-        return _scan(jobs[0])
-    if launched():
-        executor = TorchrunExecutor()
-    with joined([job.config for job in jobs], args.jobs):
-        if args.data is not None and is_main():
-            check_images(jobs[0].config)
-        jobs, summary = first_on_machine(lambda: _checked(jobs, args.data is not None))
-        if args.dry_run:
-            _show(jobs, summary)
-            return 0
-        return _launched(jobs, summary, executor, policy_of(args), args.data is not None)
-
-
-def _checked(jobs: Sequence[Job], own: bool) -> tuple[list[Job], dict[str, Any]]:
-    """The jobs with their steps; for own data, a missing network is answered with a small model."""
-    try:
-        return checked_steps(jobs)
-    except ConnectionError as error:
-        if not own:
-            raise
-        raise ConnectionError(
-            f"{error}; to try without a network, use the small model of this repository: "
-            "--set backbone.name=tiny-clip"
-        ) from error
-
-
-def _launched(
-    jobs: Sequence[Job], summary: dict[str, Any], executor: Executor, policy: Policy, own: bool
-) -> int:
-    """Launch the jobs, and print their table; for own data, a table of the data sets too."""
-    out = jobs[0].folder
-    if is_main():
-        check_folder(out)
-    if summary.get("split") == "hash80":
-        print("The split is hash80, our own: figures are comparable with the same split only.")
-    end = launch(jobs, out, executor, policy)
-    if end.records:
-        rows = rows_of(end.records)
-        print(table(rows))
-        if own:
-            print(per_set(rows))
-        unseen = unseen_markdown([(row.label, row) for row in rows], escaped=False)
-        if unseen:
-            print("\n".join(["", *unseen]))
-        hints = advice(rows)
-        if hints:
-            print("\n".join(["", *hints]))
-        print(f"\nEach run's record is in {out}/. To draw them as one page:\n{typed('board', out)}")
-        for line in next_steps(jobs, end.records):
-            print(line)
-    return end.status
-
-
-def _show(jobs: Sequence[Job], summary: dict[str, Any]) -> None:
-    """Print the images of each set, the resolved configurations, and the stream, as YAML."""
-    for about in summary.get("sets", ()):
-        parts = ", ".join(f"{about[part]} {part}" for part in SPLITS)
-        print(f"# {about['name']}: {about['classes']} classes; images: {parts}")
-    for job in jobs:
-        shown = {"run": job.config.label, "steps": job.steps, **plain(job.config)}
-        print("---")
-        print(write_yaml(shown, sort_keys=False, allow_unicode=True).strip())
-    print("---")
-    content = {"stream_summary": summary}
-    print(write_yaml(content, sort_keys=False, allow_unicode=True, default_flow_style=None))
-
-
-def _scan(job: Job) -> int:
-    """List the images that cannot be read; 1 if there are any."""
-    with printed_notices():
-        count, broken = scan_images(job.config)
-    for place, reason in broken.items():
-        print(f"{place}: {reason}")
-    print(f"{count} images read, {len(broken)} of them broken.")
-    if broken:
-        print("Leave them out with --on-corrupt drop, which the record notes.")
-    return int(bool(broken))
+        return work.scan_stream(jobs)
+    return work.run_jobs(args, jobs)

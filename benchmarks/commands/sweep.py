@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from avalanche_proxyfda._files import expanded
-from benchmarks.execution.executor import Executor
+from benchmarks.commands import work
+from benchmarks.config import changed
 from benchmarks.execution.job import Job
-from benchmarks.execution.launcher import add_policy, check_folder, launch, policy_of
-from benchmarks.execution.local import LocalExecutor
 from benchmarks.execution.matrix import jobs_of, load_matrix
-from benchmarks.execution.plan import known_steps
-from benchmarks.execution.ray import RayExecutor
-from benchmarks.execution.stopping import typed
-from benchmarks.execution.torchrun import TorchrunExecutor
+from benchmarks.execution.policy import add_policy, check_parallel
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -59,34 +54,31 @@ def main(args: argparse.Namespace) -> int:
     if args.address is not None and args.engine != "ray":
         raise ValueError("--address is of a Ray cluster: say --engine ray")
     matrix = load_matrix(args.matrix)
-    executor: Executor = LocalExecutor(args.jobs, matrix.cpus)
-    if args.engine == "ray":
-        executor = RayExecutor(matrix.cpus, matrix.gpus, args.address)
+    check_parallel(args.jobs)
     out = args.out or Path("runs") / Path(args.matrix).stem
     jobs = jobs_of(matrix, out)
     if args.list:
-        for number, job in enumerate(jobs):
-            print(f"{number:4d}  {job.folder.name}  {job.about}: {job.state()}")
-        return 0
-    check_folder(out)
-    if args.task is not None:
-        torch.set_num_threads(matrix.cpus)
-        return _one(args, jobs, out)
-    end = launch(known_steps(jobs), out, executor, policy_of(args))
-    if end.records:
-        print(f"To draw the records as one page:\n{typed('board', out)}")
-    return end.status
-
-
-def _one(args: argparse.Namespace, jobs: Sequence[Job], out: Path) -> int:
-    """Run one job in this process, for an array job."""
-    if not 0 <= args.task < len(jobs):
+        return _list(jobs)
+    if args.task is not None and not 0 <= args.task < len(jobs):
         raise ValueError(f"--task {args.task}: the sweep has runs 0 to {len(jobs) - 1}")
-    (job,), policy = known_steps(jobs[args.task : args.task + 1]), policy_of(args)
-    state = job.state()
-    if not policy.is_due(state):
-        print(f"{job.about}: {state} already.")
-        return int(state != "finished")
-    end = launch([job], out, TorchrunExecutor(), policy)
-    print(f"{job.about}: {job.state()}; {job.file}")
-    return end.status
+    return work.run_sweep(args, matrix, jobs, out)
+
+
+def _list(jobs: Sequence[Job]) -> int:
+    """Number the jobs, with their states; plugins, devices and images are not looked at."""
+    if not all(map(_is_known, jobs)):
+        jobs = work.on_this_machine(jobs)
+    for number, job in enumerate(jobs):
+        print(f"{number:4d}  {job.folder.name}  {job.about}: {job.state()}")
+    return 0
+
+
+def _is_known(job: Job) -> bool:
+    """Return True if the state of a job is the same with either precision of ``auto``."""
+    train = job.config.train
+    if train.precision != "auto":
+        return True
+    either = [
+        changed(job.config, train=replace(train, precision=name)) for name in ("float32", "bf16")
+    ]
+    return len({replace(job, config=config).state() for config in either}) == 1

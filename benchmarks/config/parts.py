@@ -15,6 +15,8 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 TEMPLATES = ("a photo of a {}.", "an image of a {}.", "a drawing of a {}.", "a {}.")
 """The usual prompts of the zero-shot head, equal to those of the package."""
+PACKAGED = "package:"
+"""Begins a value of ``backbone.weights`` that a distribution of the package index carries."""
 FIRST = "first"
 """The value of ``head.train_template`` for the first prompt of each set."""
 

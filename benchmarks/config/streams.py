@@ -17,6 +17,8 @@ from benchmarks.config.shots import Shots, ShotsList, ShotsSeed, check_shots
 
 SEQUENCE = ("digits", "greek", "textures", "cyrillic")
 """Data sets that the embedded stream learns by default, in order."""
+EMBEDDED = (*("digits", "shapes", "textures", "colours", "latin", "greek", "cyrillic", "printed"),)
+"""All data sets that need no file."""
 CONCEPTS_MTIL = {
     "I": ("digits", "greek", "textures", "cyrillic", "shapes", "latin"),
     "II": ("cyrillic", "latin", "digits", "shapes", "greek", "textures"),

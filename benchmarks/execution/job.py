@@ -28,6 +28,7 @@ class Job:
         images: the stream's description of itself, where it was built; a record of other images
             is not this run's.
         variant: keys in which a sweep's matrix changes the recipe for this run, to read.
+        source: name of the recipe, with which messages about the configuration begin.
     """
 
     config: Config
@@ -36,6 +37,7 @@ class Job:
     steps: int = 0
     variant: str = ""
     images: Mapping[str, Any] | None = None
+    source: str = ""
 
     @property
     def file(self) -> Path:
@@ -96,3 +98,9 @@ class Job:
         if record.status == "finished" and record.method_versions != now:
             return "stale"
         return record.status
+
+
+def same_run(first: Job, second: Job) -> str:
+    """Says that two jobs are one run, and names the variants of the sweep's matrix."""
+    both = f"{{{first.variant}}} and {{{second.variant}}}"
+    return f"variants: {both} are the same run of {second.config.method}"

@@ -18,6 +18,7 @@ import torch
 from benchmarks.execution.executor import Done, Stepped, execute
 from benchmarks.execution.failure import Work, attempt
 from benchmarks.execution.job import Job
+from benchmarks.execution.policy import check_parallel
 from benchmarks.results.record import Record
 
 _ticks: Any = None
@@ -103,8 +104,7 @@ class LocalExecutor:
     work: Work = _run_one
 
     def __post_init__(self) -> None:
-        if self.parallel < 1:
-            raise ValueError(f"--jobs {self.parallel}: at least one")
+        check_parallel(self.parallel)
 
     def run(self, jobs: Sequence[Job], done: Done, stepped: Stepped) -> None:
         """Run every job; see :class:`~benchmarks.execution.executor.Executor`."""

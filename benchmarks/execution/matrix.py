@@ -15,7 +15,7 @@ from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda._yaml import read_yaml
 from benchmarks.config import Recipe, complaint, find_recipe, load_recipe, unknown_key
-from benchmarks.execution.job import Job
+from benchmarks.execution.job import Job, same_run
 from benchmarks.execution.recipe_jobs import Strengths, method_jobs
 from benchmarks.methods.registry import METHODS, Strength, check_method, with_strength
 
@@ -162,7 +162,7 @@ def jobs_of(matrix: Matrix, out: Path) -> list[Job]:
     unused = varied - {job.config.method for job in jobs}
     if unused:
         raise ValueError(f"variants: {sorted(unused)} are not among the methods of the sweep")
-    if len({job.file for job in jobs}) < len(jobs):
+    if len({_place(job) for job in jobs}) < len(jobs):
         raise ValueError(f"streams={list(matrix.streams)}: two of them are the same recipe")
     return jobs
 
@@ -175,7 +175,7 @@ def _variant_jobs(
     Raises:
         ValueError: when a setting does not fit, or two variants are the same run.
     """
-    jobs: dict[Path, Job] = {}
+    jobs: dict[tuple[Path, str], Job] = {}
     strengths, variants = matrix.strengths_of(method), matrix.variants_of(method)
     for variant in ({**variant, **order} for order in _orders(matrix) for variant in variants):
         own = _own_strength(method, variant)
@@ -186,11 +186,15 @@ def _variant_jobs(
             if job.selection.data == "validation":
                 tried = matrix.tried or job.selection.settings * len(variants)
                 job = replace(job, selection=replace(job.selection, settings=tried))
-            if job.file in jobs:
-                both = f"{{{jobs[job.file].variant}}} and {{{job.variant}}}"
-                raise ValueError(f"variants: {both} are the same run of {method}")
-            jobs[job.file] = job
+            if _place(job) in jobs:
+                raise ValueError(same_run(jobs[_place(job)], job))
+            jobs[_place(job)] = job
     return list(jobs.values())
+
+
+def _place(job: Job) -> tuple[Path, str]:
+    """Return the file of a job, which the device may still change, with its precision."""
+    return job.file, job.config.train.precision
 
 
 def _own_strength(method: str, variant: Settings) -> tuple[Strength, ...]:

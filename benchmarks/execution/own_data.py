@@ -9,9 +9,6 @@ from typing import Any
 
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda.streams.files.folder_parts import part_folders
-from benchmarks.config import Config
-from benchmarks.execution.plan import caught_notices, print_notices
-from benchmarks.streams.registry import scan_images
 
 RECIPE = "own_data.yaml"
 """Recipe of ``--data`` without ``--config``."""
@@ -50,29 +47,6 @@ def data_overrides(folders: Sequence[str], overrides: Mapping[str, Any]) -> dict
     root = Path(os.path.commonpath([place.parent for place in places]))
     names = [f"folder:{place.relative_to(root).as_posix()}" for place in places]
     return {"where.data": str(root), "stream.kind": "sequence", "stream.sets": names}
-
-
-def check_images(config: Config) -> None:
-    """Read every image once, if broken images are not left out, so that a run cannot stop at one.
-
-    Before the error, what the data sets leave out is printed.
-
-    Raises:
-        ValueError: if an image is broken; the message names the file and the remedies.
-    """
-    if getattr(config.stream, "on_corrupt", "drop") == "drop":
-        return
-    notices: list[str] = []
-    with caught_notices(notices):
-        _, broken = scan_images(config)
-    if broken:
-        print_notices(notices)  # the plan, which prints them otherwise, is not reached
-        first, more = next(iter(broken.values())), len(broken) - 1
-        others = f"{more} more images are broken: --scan lists them all"
-        raise ValueError(
-            f"{first} ({others if more else 'the only broken image that --scan lists'}); "
-            "remove or replace the file, or leave broken images out with --on-corrupt drop"
-        )
 
 
 def _check(place: Path) -> None:

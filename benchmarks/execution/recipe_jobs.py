@@ -1,4 +1,8 @@
-"""The jobs of a recipe: its methods, at each strength, with each seed."""
+"""The jobs of a recipe: its methods, at each strength, with each seed.
+
+The jobs are planned from configurations alone, without torch.
+:func:`benchmarks.execution.fitted.fitted` checks them before they run.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,6 @@ from typing import Any, Literal
 
 from benchmarks.config import Recipe, load_recipe, path_configs
 from benchmarks.execution.job import Job
-from benchmarks.experiment.numerics import resolved
-from benchmarks.methods.plugins import checked
 from benchmarks.methods.registry import METHODS, Strength
 from benchmarks.results.record import Selection
 
@@ -74,7 +76,7 @@ def method_jobs(
         run = recipe.of_method(method, overrides)
     source = recipe.path.name
     if METHODS[run.config.method].knob is None or strengths == "recipe":
-        return [Job(resolved(checked(run.config, source)), folder)]
+        return [Job(run.config, folder, source=source)]
     grids = {"grid": run.grid, "coarse": run.coarse}
     grid = grids[strengths] if isinstance(strengths, str) else strengths
     if isinstance(strengths, str) and not grid:
@@ -86,4 +88,4 @@ def method_jobs(
         )
     selection = Selection("validation", len(grid))
     path = path_configs(run.config, grid)
-    return [Job(resolved(checked(config, source)), folder, selection) for config in path]
+    return [Job(config, folder, selection, source=source) for config in path]

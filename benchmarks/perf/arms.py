@@ -26,6 +26,7 @@ from benchmarks.methods.combined import check_companions, parts_of
 from benchmarks.methods.plugins import arguments_of, make_plugins, needs_reference
 from benchmarks.methods.registry import METHODS
 from benchmarks.models import tiny_clip
+from benchmarks.perf.options import Setting
 from benchmarks.perf.stepping import Stepper, share_memory
 
 TINY = "tiny-clip"
@@ -101,29 +102,6 @@ def strength_of(method: str) -> float | None:
     return 1.0 if known.grid[0] <= 1 <= known.grid[-1] else known.strength
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Settings that all arms of a measurement share.
-
-    Attributes:
-        model: ``"tiny-clip"``, or an architecture of open_clip, with random weights.
-        batch: B, images a batch.
-        batches: batches an epoch.
-        precision: see ``train.precision`` of the runner.
-        device: device of the training.
-        workers: processes of the loader.
-        seed: seed of images, weights, batches and turns.
-    """
-
-    model: str = "ViT-B-32"
-    batch: int = 64
-    batches: int = 1
-    precision: str = "float32"
-    device: str = "cpu"
-    workers: int = 0
-    seed: int = 0
-
-
 class MemoryImages(Dataset[tuple[Tensor, int]]):
     """Images of noise in memory, [3, side, side] float32 each.
 
@@ -150,7 +128,7 @@ def tower_of(name: str, seed: int) -> tuple[nn.Module, int, int]:
     """Load an image tower.
 
     Args:
-        name: see :class:`Setting`.
+        name: see :class:`~benchmarks.perf.options.Setting`.
         seed: seed of the random weights.
 
     Returns:

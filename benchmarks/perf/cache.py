@@ -13,7 +13,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.perf import overhead
 from benchmarks.perf.arms import PLAIN, Arm, Bench, arm_of
 from benchmarks.perf.bounds import STEP
 from benchmarks.perf.overhead import cache_use, setting_of
@@ -26,19 +25,6 @@ MIB = 2**20
 LIVE = "live"
 _PLACES = (("memory", False), ("file", True))
 _DTYPES = (("float32", None), ("float16", "float16"))
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line of ``perf cache``."""
-    parser.add_argument("--method", default="proxy-fda", help="a method with a teacher")
-    overhead.add_setting(parser)
-    parser.set_defaults(batch=32, batches=3)
-    parser.add_argument(
-        "--rounds",
-        type=int,
-        default=None,
-        help="measured steps with a full cache; default: 3, or 2 with --quick",
-    )
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

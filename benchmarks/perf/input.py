@@ -27,7 +27,7 @@ from avalanche_proxyfda.streams.files.encoded import for_view
 from avalanche_proxyfda.streams.files.images import ImageFiles
 from benchmarks.models.backbone import pil_view
 from benchmarks.perf.bounds import Bound
-from benchmarks.perf.photographs import QUALITY, write_photographs
+from benchmarks.perf.photographs import write_photographs
 from benchmarks.perf.report import machine, report
 from benchmarks.perf.stats import format_spread, ratios, spread
 
@@ -44,15 +44,6 @@ _CLIP = {
     "mean": (0.48145466, 0.4578275, 0.40821073),
     "std": (0.26862954, 0.26130258, 0.27577711),
 }
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line of ``perf input``."""
-    parser.add_argument("--images", type=int, default=None, help="JPEGs of 500 x 375; default: 256")
-    parser.add_argument("--quality", type=int, default=QUALITY, help="quality of the JPEGs")
-    parser.add_argument("--batch", type=int, default=64, help="images of a batch")
-    parser.add_argument("--rounds", type=int, default=None, help="epochs of each pipeline")
-    parser.add_argument("--device", default="cpu", help="device that the images go to")
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from avalanche_proxyfda import FDALoss, PKTLoss, ProxyFDALoss, RIFTLoss, RKDLoss, SoftFDALoss
 from avalanche_proxyfda.losses import chunks
 from avalanche_proxyfda.losses.proxies import proxy_count
+from benchmarks.perf.options import FEW
 
 BATCHES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 DIMS = (512, 768, 1024)
 NEIGHBORS = 16
-FEW = "proxy-fda, 32 proxies"
 
 
 @dataclass(frozen=True)

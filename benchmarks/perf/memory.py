@@ -20,36 +20,13 @@ from avalanche_proxyfda._accelerator import (
     synchronize,
 )
 from benchmarks.perf.bounds import SAVED
-from benchmarks.perf.losses import BATCHES, CHUNKED, DIMS, LOSSES, Case, Size, kept_whole, too_long
+from benchmarks.perf.losses import BATCHES, CHUNKED, DIMS, Case, Size, kept_whole, too_long
 from benchmarks.perf.report import machine, report, scale_axes
 from benchmarks.perf.saved import peak_bytes, saved_bytes
 
 MIB = 2**20
 BOUNDS = SAVED
 _BOUNDED = ("proxy-fda", Size(1024, 768))
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line of ``perf memory``."""
-    parser.add_argument(
-        "--batches", nargs="+", type=int, default=None, metavar="B", help="sizes of the batch"
-    )
-    parser.add_argument(
-        "--dims", nargs="+", type=int, default=None, metavar="D", help="widths of the features"
-    )
-    parser.add_argument(
-        "--losses",
-        nargs="+",
-        choices=tuple(LOSSES),
-        default=tuple(LOSSES),
-        help="losses to measure; default: all",
-    )
-    parser.add_argument(
-        "--budget",
-        type=float,
-        default=60.0,
-        help="skip a size that may take more seconds than this",
-    )
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

@@ -49,24 +49,6 @@ _OTHERS = {"ldifs": _ldifs, "lwf": _lwf, "l2sp": _l2sp}
 NAMES = (*LOSSES, *_OTHERS)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line of ``perf operations``."""
-    parser.add_argument(
-        "--batches", nargs="+", type=int, default=None, metavar="B", help="sizes of the batch"
-    )
-    parser.add_argument("--dim", type=int, default=512, help="width of the features")
-    parser.add_argument(
-        "--losses", nargs="+", choices=NAMES, default=NAMES, help="losses to count; default: all"
-    )
-    parser.add_argument(
-        "--memory",
-        type=float,
-        default=80.0,
-        metavar="GIB",
-        help="memory of the simulated accelerator, which decides the size of chunks",
-    )
-
-
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Count operations of forward and backward on torch's meta device.
 

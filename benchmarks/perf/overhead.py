@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from avalanche_proxyfda._accelerator import best_device
 from benchmarks.methods.registry import METHODS
-from benchmarks.perf.arms import PLAIN, Arm, Bench, Setting, arm_of
+from benchmarks.perf.arms import PLAIN, Arm, Bench, arm_of
 from benchmarks.perf.bounds import STEP
+from benchmarks.perf.options import Setting
 from benchmarks.perf.report import machine, report
 from benchmarks.perf.stats import format_spread, ratios, spread
 from benchmarks.perf.stepping import take_turns
@@ -40,52 +41,6 @@ ViT-B/32 1.7 GiB.
 """
 
 BOUNDS = STEP
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line of ``perf overhead``."""
-    add_setting(parser)
-    parser.add_argument(
-        "--rounds",
-        type=int,
-        default=None,
-        help="measured steps an arm; default: 5, or 3 with --quick",
-    )
-    parser.add_argument(
-        "--arms",
-        nargs="+",
-        default=None,
-        metavar="ARM",
-        help="methods; 'fda, cached' has a cached teacher; default: all, in three heats",
-    )
-
-
-def add_setting(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that :func:`setting_of` reads."""
-    plain = Setting()
-    parser.add_argument(
-        "--model", default=plain.model, help="architecture of open_clip, or tiny-clip"
-    )
-    parser.add_argument("--batch", type=int, default=plain.batch, help="images a batch")
-    parser.add_argument(
-        "--batches",
-        type=int,
-        default=None,
-        help="batches an epoch; default: 1 on the CPU, 16 on a GPU",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=("float32", "bf16", "fp16"),
-        default=plain.precision,
-        help="autocast of forwards",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, or the type of an accelerator")
-    parser.add_argument(
-        "--workers", type=int, default=plain.workers, help="processes of the loader"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=plain.seed, help="seed of images, weights and turns"
-    )
 
 
 def setting_of(args: argparse.Namespace) -> Setting:

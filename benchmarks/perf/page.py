@@ -8,23 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from avalanche_proxyfda._files import expanded, write_bytes
+from avalanche_proxyfda._files import write_bytes
 from benchmarks.perf.report import read
 
 MEASURED = ("overhead", "memory", "operations", "scaling", "cache", "input")
 _MARKED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line of ``perf page``."""
-    parser.add_argument("page", type=expanded, help="Markdown page, such as docs/performance.md")
-    parser.add_argument(
-        "--of",
-        type=expanded,
-        default=None,
-        metavar="FOLDER",
-        help="folder of the reports; default: the page's name without .md",
-    )
 
 
 def section(measured: dict[str, Any]) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.perf.options import QUALITY
+
 SIZE = (500, 375)
 """Width and height, those of most photographs of ImageNet."""
-QUALITY = 75
-"""The default of PIL, about 29 kB for a photograph; 90 gives 62 kB."""
 
 
 def photograph(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from avalanche_proxyfda.distributed import DistributedTraining, process_group
-from benchmarks.perf.arms import Bench, Setting, arm_of
+from benchmarks.perf.arms import Bench, arm_of
+from benchmarks.perf.options import Setting
 from benchmarks.perf.stepping import take_turns
 
 _ARMS = ("finetune", "proxy-fda")
@@ -26,7 +27,7 @@ def on_ranks(
 
     Args:
         ranks: number of processes, with one thread each.
-        model: see :class:`benchmarks.perf.arms.Setting`.
+        model: see :class:`benchmarks.perf.options.Setting`.
         batch: B, images a batch on all ranks together.
         rounds: steps of each method.
         device: type of the devices, see :func:`avalanche_proxyfda.distributed.process_group`.

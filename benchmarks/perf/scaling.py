@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from avalanche_proxyfda._accelerator import best_device, device_count, synchronize
 from benchmarks.perf.bounds import Bound
-from benchmarks.perf.losses import BATCHES, DIMS, LOSSES, Case, Size, too_long
+from benchmarks.perf.losses import BATCHES, DIMS, Case, Size, too_long
 from benchmarks.perf.rank_steps import on_ranks
 from benchmarks.perf.report import machine, report, scale_axes
 from benchmarks.perf.stats import spread
@@ -25,44 +25,6 @@ _LONG = 5.0  # seconds; a longer step is measured once
 _WIDTH, _BATCH = 512, 256  # D while B varies, and B while D or K varies
 _OVER_DIM = ("fda", "proxy-fda")
 _NEIGHBORS = (4, 8, 16, 32, 64)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line of ``perf scaling``."""
-    parser.add_argument(
-        "--batches", nargs="+", type=int, default=None, metavar="B", help="sizes of the batch"
-    )
-    parser.add_argument(
-        "--losses",
-        nargs="+",
-        choices=tuple(LOSSES),
-        default=tuple(LOSSES),
-        help="losses to measure; default: all",
-    )
-    parser.add_argument(
-        "--budget",
-        type=float,
-        default=30.0,
-        help="skip a size whose step may take more seconds than this",
-    )
-    parser.add_argument(
-        "--repeats", type=int, default=None, help="steps a size; default: 5, or 2 with --quick"
-    )
-    parser.add_argument("--device", default="auto", help="auto, or a device of torch such as cpu")
-    parser.add_argument(
-        "--ranks",
-        nargs="*",
-        type=int,
-        default=None,
-        metavar="N",
-        help="numbers of ranks that share a batch; default: 1, and as many as there are "
-        "accelerators (2 on a CPU), or none with --quick",
-    )
-    parser.add_argument(
-        "--model",
-        default=None,
-        help="model of the ranks; default: ViT-B-32, or tiny-clip with --quick",
-    )
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

@@ -3,49 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from tqdm import tqdm
 
 from avalanche_proxyfda.features.pooling import pool_features
-from benchmarks.config import Config, changed, complaint, read
+from benchmarks.config import Config, changed
 from benchmarks.experiment.measure import device_of
 from benchmarks.experiment.prepare import Prepared, prepare
 from benchmarks.experiment.record import state_hash
 from benchmarks.methods.plugins import checked
-from benchmarks.reproduce.here import Here, check_images
-from benchmarks.reproduce.set_names import named_set
-from benchmarks.results.files import RefusedRecordError, read_record
+from benchmarks.reproduce.here import Here
+from benchmarks.reproduce.recorded import RECORDED, config_in, for_repetition
+from benchmarks.reproduce.same_images import check_images
 from benchmarks.results.record import Record
 from benchmarks.streams.concepts.data import Split
 from benchmarks.streams.stream import Stream
 from benchmarks.streams.thinning import thinned
 from benchmarks.streams.words import class_names, words_of
-
-RECORDED = Here()
-"""The places that a record holds, and no others."""
-
-
-def finished_record(path: Path) -> Record:
-    """Read the record of a finished run.
-
-    Raises:
-        ValueError: if the record is refused, or the run failed; the message begins with the
-            file.
-        OSError: if the file cannot be read.
-    """
-    try:
-        record = read_record(path)
-    except RefusedRecordError as error:
-        raise ValueError(f"{path}: {error}") from None
-    if record.status != "finished":
-        raise ValueError(f"{path}: the run failed ({record.reason}): there is no tuned model")
-    return record
 
 
 def config_of(record: Record, here: Here = RECORDED) -> Config:
@@ -61,59 +39,13 @@ def config_of(record: Record, here: Here = RECORDED) -> Config:
     Raises:
         ValueError: if this version does not accept the configuration, or a place is not known.
     """
-    content = here.config(record)
-    try:
-        config = read(content)
-    except ValidationError as error:
-        raise ValueError(f"the record's configuration: {complaint(error)}") from None
-    checked(config, "the record's configuration")
-    where = replace(config.where, loggers=(), keep_weights=True)
-    if "teacher_cache" not in record.config.get("where", {}):  # the run had no cache
-        where = replace(where, teacher_cache="off")
+    config = checked(config_in(record, here), "the record's configuration")
+    config = for_repetition(config, record)
     try:
         device_of(config)
     except ValueError:
-        where = replace(where, device="auto")
-    return changed(config, where=where)
-
-
-def chosen_set(record: Record, asked: str | None) -> str:
-    """Choose a data set of the run.
-
-    Args:
-        record: record of the run.
-        asked: name of the data set, see :func:`named_set`. None chooses the set of the panel
-            that lost the most neighbours; without a panel, the experience that lost the most
-            accuracy.
-
-    Raises:
-        ValueError: if the run has no such data set, or several could be meant.
-    """
-    assert record.panel is not None
-    assert record.stream is not None
-    assert record.outcome is not None
-    names = dict.fromkeys((*record.panel, *record.stream.experiences))
-    if asked is not None:
-        return named_set(asked, list(names))
-    drift = record.outcome.panel[-1].drift if record.outcome.panel else {}
-    overlaps = {name: values.get("neighbors") for name, values in drift.items()}
-    measured = {name: value for name, value in overlaps.items() if value is not None}
-    if not measured:
-        return _most_forgotten(record)
-    return min(measured, key=lambda name: measured[name])
-
-
-def _most_forgotten(record: Record) -> str:
-    """The experience that lost the most accuracy after it was learnt; of a tie the first."""
-    assert record.stream is not None
-    assert record.outcome is not None
-    matrix, names = record.outcome.accuracy, record.stream.experiences
-
-    def lost(place: int) -> float:
-        learnt, last = matrix[place + 1][place], matrix[-1][place]
-        return 0.0 if learnt is None or last is None else learnt - last
-
-    return names[max(range(len(names)), key=lambda place: (lost(place), -place))]
+        config = changed(config, where=replace(config.where, device="auto"))
+    return config
 
 
 def pretrained(config: Config, record: Record) -> Prepared:
@@ -165,7 +97,7 @@ def shown(prepared: Prepared, record: Record, name: str, split: Split, count: in
     Args:
         prepared: the run before its first step.
         record: record of the run.
-        name: name of the data set; see :func:`chosen_set`.
+        name: name of the data set; see :func:`~benchmarks.reproduce.recorded.chosen_set`.
         split: split of the data set.
         count: largest number of images.
 

@@ -1,4 +1,4 @@
-"""The data of a record's run on this machine: their places, and a check of the images."""
+"""The places of the data of a record's run on this machine."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from avalanche_proxyfda._files import expanded
-from avalanche_proxyfda.models.packaged import PREFIX
-from benchmarks.experiment.prepare import Prepared
-from benchmarks.results.older import by_word
+from benchmarks.config.parts import PACKAGED
+from benchmarks.config.streams import EMBEDDED
 from benchmarks.results.places import DATA, is_private, kind_and_place, located
 from benchmarks.results.record import Record
-from benchmarks.results.splits import same_split
-from benchmarks.streams.concepts.data import EMBEDDED
 
 _MOST_NAMED = 3  # data sets in a message
 
@@ -101,50 +98,24 @@ def here_of(args: argparse.Namespace) -> Here:
     return Here(args.data, dict(map(_pair, args.place)))
 
 
-def check_images(prepared: Prepared, record: Record) -> None:
-    """Refuse images that are not those of the run.
-
-    Raises:
-        ValueError: if the SHA-256 of the stream's splits, of a panel set or of the reference data
-            differs from the record's.
-    """
-    if not same_split(record, prepared.stream.summary):
-        raise ValueError(_other("stream", prepared.stream.names))
-    known = by_word(record.panel or {}, record.config)
-    for data in prepared.panel:
-        name = data.images.name
-        if name not in known or data.sha256 != known[name].sha256:
-            raise ValueError(_other("panel", [name]))
-    there = None if prepared.reference is None else prepared.reference.about
-    if record.reference_data is not None and record.reference_data != there:
-        raise ValueError(_other("reference data", _reference_places(record.config)))
-
-
-def _other(part: str, names: Sequence[str]) -> str:
-    return (
-        f"{' or '.join(names)}: its images here are not those of the run's {part} (SHA-256 "
-        "differs): restore them, or say with --data or --place where they are"
-    )
-
-
 def _needs_data(content: Mapping[str, Any]) -> bool:
     """Return True if the run reads files: images that are not embedded, texts, or weights."""
     sets = content["panel"]["sets"]
     weights = content["backbone"].get("weights")
     embedded = content["stream"]["kind"] == "concepts" and all(name in EMBEDDED for name in sets)
-    in_file = weights not in (None, "random") and not weights.startswith(PREFIX)
-    return not embedded or in_file or bool(_reference_places(content))
+    in_file = weights not in (None, "random") and not weights.startswith(PACKAGED)
+    return not embedded or in_file or bool(reference_places(content))
 
 
 def _folders(content: Mapping[str, Any]) -> list[str]:
     """Return the folders of photographs that the run took from its folder of data."""
     names = [*content["stream"].get("sets", ()), *content["panel"]["sets"]]
-    names += _reference_places(content)
+    names += reference_places(content)
     places = [place for kind, place in map(kind_and_place, names) if kind == "folder:"]
     return [place for place in places if not is_private(place)]
 
 
-def _reference_places(content: Mapping[str, Any]) -> list[str]:
+def reference_places(content: Mapping[str, Any]) -> list[str]:
     """Return the images and texts of the reference data that are files."""
     part, made = content.get("reference_data", {}), ("procedural", "random", "classes")
     given = [part.get(key) for key in ("images", "texts")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from torch import Tensor
 from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda._tensors import unit_rows
 from avalanche_proxyfda.losses.neighbors import NeighborGraph
+from benchmarks.reproduce.umap_learn import umap_library
 
 Method = Literal["pca", "umap"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -78,19 +79,6 @@ def _pca(before: Plane, after: Plane) -> Projection:
         for k, share in enumerate(np.nan_to_num(fitted.explained_variance_ratio_))
     ]
     return Projection(first, second, (axes[0], axes[1]))
-
-
-def umap_library() -> Any:
-    """Import UMAP.
-
-    Raises:
-        ImportError: if UMAP is not installed; the message says how to install it.
-    """
-    try:
-        import umap
-    except ImportError as error:
-        raise ImportError("method='umap' is not installed: pip install umap-learn") from error
-    return umap
 
 
 def _umap(before: Plane, after: Plane) -> Projection:

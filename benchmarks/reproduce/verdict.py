@@ -32,7 +32,7 @@ def why_chosen(record: Record, name: str) -> str:
 
     Args:
         record: record of a finished run.
-        name: the chosen data set, see :func:`benchmarks.reproduce.from_record.chosen_set`.
+        name: the chosen data set, see :func:`benchmarks.reproduce.recorded.chosen_set`.
     """
     learnt, first, last = _accuracies(record, name)
     if not learnt:

@@ -18,7 +18,7 @@ from benchmarks.config import Config
 from benchmarks.experiment.prepare import planned_steps, prepare
 from benchmarks.experiment.run import run
 from benchmarks.reproduce.compare import Repetition
-from benchmarks.reproduce.here import check_images
+from benchmarks.reproduce.same_images import check_images
 from benchmarks.results.record import Record
 
 

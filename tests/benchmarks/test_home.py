@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,10 @@ from avalanche_proxyfda.checkpoint import Checkpoints, is_there
 from avalanche_proxyfda.models import load_backbone, read_weights
 from avalanche_proxyfda.streams.files.datasets import load
 from benchmarks.__main__ import COMMANDS, make_parser
+from benchmarks.commands import board
 from benchmarks.config import find_recipe, load_recipe, parse_overrides
 from benchmarks.execution.matrix import load_matrix
+from benchmarks.perf.options import of_page
 from tests.plugins.toys import Plain, classic, learn, strategy
 from tests.streams.test_photo_folders import flat
 
@@ -60,9 +61,9 @@ def test_options_of_every_command(home: Path) -> None:
         ]
         assert [p for p in paths if isinstance(p, Path) and str(p).startswith("~")] == [], job
         assert home / "x" in paths, job
-    for module in ("benchmarks.perf.page", "benchmarks.commands.board"):
+    for add_options in (of_page, board.add_options):
         parser = argparse.ArgumentParser()
-        import_module(module).add_options(parser)
+        add_options(parser)
         actions = [action for action in parser._actions if action.type in (Path, expanded)]
         assert actions and all(action.type is expanded for action in actions)
     with pytest.raises(ValueError, match=r"'~nobody-here/x': .*give the whole path"):

@@ -201,7 +201,7 @@ class ThisProcess:
 @pytest.mark.usefixtures("few_images")
 def test_the_first_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("benchmarks.commands.run.LocalExecutor", ThisProcess)
+    monkeypatch.setattr("benchmarks.commands.work.run.LocalExecutor", ThisProcess)
     run, board = [words for page, words in commands() if page.endswith("first-benchmark.md")][:2]
     small = ["stream.sets=[textures]", "panel.sets=[colours]", "train.steps=1"]
     small += ["panel.train=40", "panel.test=40"]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avalanche_proxyfda.streams.files.images import ENDINGS, is_image_name
+from avalanche_proxyfda.streams.files.image_names import ENDINGS, is_image_name
 from avalanche_proxyfda.streams.files.visible import files_below, files_in, folders_in
 
 PARTS = {

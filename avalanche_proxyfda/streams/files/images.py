@@ -30,16 +30,10 @@ DAMAGE = (
     struct.error,
     Image.DecompressionBombError,
 )
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 class UnreadableImage(ValueError):  # noqa: N818 (the name states the fault)
     """An image that cannot be used; the message begins with its path."""
-
-
-def is_image_name(name: str) -> bool:
-    """Return True if ``name`` has an image suffix and does not begin with a dot."""
-    return Path(name).suffix.lower() in ENDINGS and not name.startswith(".")
 
 
 def load_rgb(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -16,9 +16,10 @@ from avalanche_proxyfda import FDALoss
 from benchmarks import __main__ as command_line
 from benchmarks.accept import on_losses, on_runner, on_times
 from benchmarks.accept.check import Check, Fault, Setting, Skip, outcome_of, relative, within
+from benchmarks.accept.groups import GROUPS
 from benchmarks.accept.journal import Journal, machine_of
 from benchmarks.accept.table import table
-from benchmarks.commands import accept
+from benchmarks.commands.work import accept
 
 CPU = Setting(torch.device("cpu"), quick=True)
 
@@ -64,10 +65,11 @@ def test_a_value_that_is_not_finite_is_above_every_bound() -> None:
 
 
 def test_names_are_unique_and_groups_are_known() -> None:
-    checks = [check for module in accept.GROUPS for check in module.checks()]
+    checks = [check for module in accept.MODULES for check in module.checks()]
     names = [check.name for check in checks]
     assert len(set(names)) == len(names) > 80
     assert all(check.group and check.name != check.group for check in checks)
+    assert tuple(dict.fromkeys(check.group for check in checks)) == GROUPS
 
 
 def test_a_cut_acceptance_goes_on_and_repeats_failures(tmp_path: Path) -> None:

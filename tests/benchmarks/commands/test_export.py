@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from avalanche_proxyfda import load_tuned
+from avalanche_proxyfda.tuned import DESCRIPTION, WEIGHTS
 from benchmarks.commands import export
+from benchmarks.commands.work.export import usage
 from benchmarks.experiment.run import run
 from benchmarks.reproduce import weights
 from benchmarks.results.files import write_record
@@ -81,7 +83,7 @@ def test_the_printed_call_runs_as_pasted(recorded: tuple[Path, Record], tmp_path
     shutil.copy(weights_file, home)
     (home / "model.json").write_text(json.dumps(content), encoding="utf-8")
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
-    said = export.usage(home, ["the sea's", "digits"])
+    said = usage(home, ["the sea's", "digits"])
     lines = said.replace("In Python:", "").replace("FOLDER", repr(str(tmp_path / "a.png")))
     code = "\n".join(line.strip() for line in lines.splitlines())
     exec(code, {})
@@ -119,6 +121,12 @@ def test_files_that_the_run_did_not_write(recorded: tuple[Path, Record], tmp_pat
         file.write(" ")
     with pytest.raises(ValueError, match=r"model\.json is not the file that the run wrote"):
         command(tmp_path / path.name)
+
+
+def test_the_help_names_both_files() -> None:
+    parser = argparse.ArgumentParser()
+    export.add_options(parser)
+    assert f"folder of {WEIGHTS} and {DESCRIPTION};" in " ".join(parser.format_help().split())
 
 
 def test_a_failed_run_has_no_model(tmp_path: Path) -> None:

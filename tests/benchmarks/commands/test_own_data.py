@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from benchmarks.__main__ import main as program
-from benchmarks.commands import run
 from benchmarks.commands.run import planned
+from benchmarks.commands.work import run as work
 from benchmarks.execution.failure import RunFailedError, attempt
 from benchmarks.execution.job import Job
 from benchmarks.experiment import data as data_module
@@ -145,7 +145,7 @@ def test_without_a_network_the_small_model_is_named(
     def checked_steps(jobs: object) -> object:
         raise ConnectionError("the weights could not be downloaded")
 
-    monkeypatch.setattr(run, "checked_steps", checked_steps)
+    monkeypatch.setattr(work, "checked_steps", checked_steps)
     for words, end in (
         (("--data", photos / "pets"), r"downloaded; to try .*: --set backbone\.name=tiny-clip$"),
         (("--config", "ldifs.yaml"), "downloaded$"),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks.commands import work
+from benchmarks.config import changed
 from benchmarks.execution import torchrun
 from benchmarks.execution.job import Job
 from benchmarks.results.files import read_record, write_record
 from benchmarks.results.record import Record
 from tests.benchmarks.execution.sweeps import (
+    SMALL,
     InstantExecutor,
     call,
     finished_job,
@@ -102,3 +107,33 @@ def test_the_list_and_a_single_task(
     assert call(*words, "--task", 2) == 1  # not run again
     monkeypatch.setattr(torchrun, "execute", finishes)
     assert call(*words, "--task", 2, "--retry-failed") == 0
+
+
+def test_the_list_asks_the_device_only_where_a_record_depends_on_the_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[int] = []
+    on_this_machine = work.on_this_machine
+
+    def counted(jobs: Sequence[Job]) -> list[Job]:
+        asked.append(len(jobs))
+        return on_this_machine(jobs)
+
+    monkeypatch.setattr(work, "on_this_machine", counted)
+    settings: Any = SMALL["set"]
+    own = {"set": {**settings, "train.precision": "auto", "where.device": "cpu"}}
+    first, second, *_ = small_jobs(tmp_path, **own)
+    assert first.config.train.precision == "float32"
+    words = ("--matrix", tmp_path / "m.yaml", "--out", tmp_path, "--list")
+
+    def states() -> list[str]:
+        assert call(*words) == 0
+        return [line.rpartition(": ")[2] for line in capsys.readouterr().out.splitlines()]
+
+    assert states() == ["absent"] * 6 and asked == []
+    write_record(first.file, finished_job(first))
+    train = replace(second.config.train, precision="bf16")
+    of_a_gpu = replace(second, config=changed(second.config, train=train))
+    write_record(of_a_gpu.file, finished_job(of_a_gpu))
+    assert of_a_gpu.file != second.file
+    assert states() == ["finished", *["absent"] * 5] and asked == [6]

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from avalanche_proxyfda.models.packaged import PREFIX
 from avalanche_proxyfda.models.text_head import TEMPLATES
 from benchmarks import config
-from benchmarks.config.streams import KINDS
+from benchmarks.config.parts import PACKAGED
+from benchmarks.config.streams import EMBEDDED, KINDS
 from benchmarks.streams.concepts import data as concepts
 
 ROOT = Path(__file__).parents[3]
@@ -48,4 +50,6 @@ def test_the_identity_of_a_run_needs_no_schema() -> None:
 def test_constants_are_those_of_the_code_that_uses_them() -> None:
     assert config.TEMPLATES == TEMPLATES
     assert config.SEQUENCE == concepts.SEQUENCE
+    assert EMBEDDED == concepts.EMBEDDED
+    assert PACKAGED == PREFIX
     assert KINDS[:3] == ("concepts", "sequence", "imagenet-r")

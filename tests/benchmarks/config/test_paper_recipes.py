@@ -15,6 +15,7 @@ from avalanche_proxyfda.models import GrowingTextHead, UnitHeads
 from avalanche_proxyfda.streams import imagenet_r
 from avalanche_proxyfda.streams.files.datasets import load
 from benchmarks.config import RECIPES, Config, load_recipe
+from benchmarks.execution.fitted import fitted
 from benchmarks.execution.job import Job
 from benchmarks.execution.plan import checked_steps
 from benchmarks.execution.recipe_jobs import recipe_jobs
@@ -98,7 +99,7 @@ def dry(
     made = load_recipe(RECIPES / f"{recipe}.yaml")
     overrides = {"where.data": str(data), "where.device": "cpu", "train.workers": 0, **changes}
     jobs = recipe_jobs(made, data, methods, (None,), "recipe", overrides)
-    return checked_steps(jobs)
+    return checked_steps(fitted(jobs))
 
 
 @pytest.mark.parametrize("recipe", LEARNT)

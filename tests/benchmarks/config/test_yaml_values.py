@@ -12,6 +12,7 @@ import yaml
 from avalanche_proxyfda._yaml import read_yaml, write_yaml
 from benchmarks.config import Config, find_recipe, load_recipe, parse_overrides
 from benchmarks.config.keys import keys_help
+from benchmarks.execution.fitted import fitted
 from benchmarks.execution.matrix import jobs_of, load_matrix
 from benchmarks.methods.plugins import make_plugins
 from benchmarks.results.published_files import read_table
@@ -86,7 +87,7 @@ def test_values_of_a_matrix(tmp_path: Path) -> None:
         "variants: [{options.learning_rate: 1e-4}]\n",
         encoding="utf-8",
     )
-    (job,) = jobs_of(load_matrix(str(tmp_path / "m.yaml")), tmp_path)
+    (job,) = fitted(jobs_of(load_matrix(str(tmp_path / "m.yaml")), tmp_path))
     check(job.config)
     assert job.config.strength == 0.1
 

@@ -13,6 +13,7 @@ import yaml
 
 from benchmarks.commands import sweep as command
 from benchmarks.execution.executor import Done, Stepped
+from benchmarks.execution.fitted import fitted
 from benchmarks.execution.job import Job
 from benchmarks.execution.local import LocalExecutor
 from benchmarks.execution.matrix import jobs_of, load_matrix
@@ -35,7 +36,7 @@ def write(folder: Path, **changes: Any) -> str:
 
 
 def small_jobs(folder: Path, **changes: Any) -> list[Job]:
-    return jobs_of(load_matrix(write(folder, **changes)), folder)
+    return fitted(jobs_of(load_matrix(write(folder, **changes)), folder))
 
 
 def call(*words: object) -> int:

@@ -15,10 +15,11 @@ from benchmarks.execution import display as display_module
 from benchmarks.execution import settle as settle_module
 from benchmarks.execution.display import Display, spoken
 from benchmarks.execution.job import Job
-from benchmarks.execution.launcher import Launched, Policy, launch
+from benchmarks.execution.launcher import Launched, launch
 from benchmarks.execution.local import LocalExecutor
 from benchmarks.execution.matrix import FOLDER
 from benchmarks.execution.plan import known_steps
+from benchmarks.execution.policy import Policy
 from benchmarks.execution.settle import Settler
 from benchmarks.methods import registry
 from benchmarks.results.files import read_record, write_record

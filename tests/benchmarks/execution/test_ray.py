@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.execution import ray as ray_module
 from benchmarks.execution.executor import execute
+from benchmarks.execution.fitted import fitted
 from benchmarks.execution.job import Job
 from benchmarks.execution.matrix import jobs_of, load_matrix
 from benchmarks.execution.ray import RayExecutor
@@ -51,7 +52,7 @@ def test_ray_and_processes_give_the_same_records_though_a_worker_is_killed(
     monkeypatch.setenv("RAY_worker_niceness", "0")
     matrix = write(tmp_path, seeds=[0], strengths={"fda": [0.3]})
     assert call("--matrix", matrix, "--out", tmp_path / "local", "--jobs", 2) == 0
-    jobs = jobs_of(load_matrix(matrix), tmp_path / "ray")
+    jobs = fitted(jobs_of(load_matrix(matrix), tmp_path / "ray"))
     jobs[0].folder.mkdir(parents=True)
     settle = Settler()
     root = str(Path(__file__).parents[3])

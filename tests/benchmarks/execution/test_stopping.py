@@ -15,8 +15,9 @@ from benchmarks import __main__ as program
 from benchmarks.commands import board, run
 from benchmarks.execution.executor import Done, Stepped
 from benchmarks.execution.job import Job
-from benchmarks.execution.launcher import Policy, launch
+from benchmarks.execution.launcher import launch
 from benchmarks.execution.local import LocalExecutor
+from benchmarks.execution.policy import Policy
 from benchmarks.execution.stopping import terminable, typed
 from tests.benchmarks.execution.sweeps import small_jobs, write
 from tests.benchmarks.records import finished

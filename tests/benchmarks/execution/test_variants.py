@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.board.text import markdown, rows_csv
 from benchmarks.board.write import board_of
+from benchmarks.execution.fitted import fitted
 from benchmarks.execution.job import Job
 from benchmarks.execution.matrix import jobs_of, load_matrix
 from benchmarks.results.files import Collected
@@ -143,7 +144,7 @@ def test_the_example_of_the_docs(tmp_path: Path) -> None:
     text = (Path(__file__).parents[3] / "docs/records.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     (tmp_path / "m.yaml").write_text(block, encoding="utf-8")
-    jobs = jobs_of(load_matrix(str(tmp_path / "m.yaml")), tmp_path)
+    jobs = fitted(jobs_of(load_matrix(str(tmp_path / "m.yaml")), tmp_path))
     assert len(jobs) == 3 * (1 + 3)
 
 

@@ -16,7 +16,8 @@ from benchmarks.experiment.run import run
 from benchmarks.experiment.training import StepTimer
 from benchmarks.methods.plugins import plugins_of
 from benchmarks.models.build import build_optimizer
-from benchmarks.perf.arms import Bench, Setting, arm_of
+from benchmarks.perf.arms import Bench, arm_of
+from benchmarks.perf.options import Setting
 from benchmarks.results import scores
 from tests.benchmarks.miniature import config, imagenet_r
 from tests.benchmarks.records import recipe

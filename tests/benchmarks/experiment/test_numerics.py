@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from benchmarks.config import RECIPES, Config, load_recipe, precision_of, read
+from benchmarks.execution.fitted import fitted
 from benchmarks.execution.recipe_jobs import recipe_jobs
 from benchmarks.experiment import numerics as module
 from benchmarks.experiment.numerics import WORKSPACE, numerics, resolved
@@ -119,7 +120,9 @@ def test_recipes_of_real_backbones_leave_the_precision_to_the_device(
     real = recipe.config.backbone.name != "tiny-clip"
     assert recipe.config.train.precision == ("auto" if real else "float32")
     changes = {"where.device": "cpu"}
-    for job in recipe_jobs(recipe, tmp_path, recipe.compare[:2], [0], "recipe", changes):
+    jobs = recipe_jobs(recipe, tmp_path, recipe.compare[:2], [0], "recipe", changes)
+    assert {job.config.train.precision for job in jobs} == {recipe.config.train.precision}
+    for job in fitted(jobs):
         assert job.config.train.precision == "float32"
 
 

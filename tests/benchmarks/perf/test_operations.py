@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.perf import operations
+from benchmarks.perf import losses, operations, options
 from benchmarks.perf.bounds import Bound
 
 LOSSES = ("fda", "rkd", "ldifs", "lwf", "l2sp")
@@ -18,12 +18,17 @@ def perf(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return main()
 
 
+def test_the_options_name_the_losses_that_there_are() -> None:
+    assert tuple(losses.LOSSES) == options.LOSSES
+    assert options.COUNTED == operations.NAMES
+
+
 def test_operations_are_counted_and_bounded(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operations, "BOUNDS", operations.BOUNDS[:1])
     parser = argparse.ArgumentParser()
-    operations.add_options(parser)
+    options.of_operations(parser)
     few = ("--batches", "48", "16", "--dim", "8", "--losses", *LOSSES)
     made = operations.measure(parser.parse_args(few, argparse.Namespace(check=True, quick=False)))
     points = made["summary"]["points"]

@@ -28,6 +28,7 @@ from benchmarks.reproduce import from_record, weights
 from benchmarks.reproduce.feature_report import FIELDS
 from benchmarks.reproduce.pictures import file_names, forgotten, thumbnails
 from benchmarks.reproduce.projection import Neighbors
+from benchmarks.reproduce.recorded import chosen_set
 from benchmarks.reproduce.set_names import named_set
 from benchmarks.results.files import write_record
 from benchmarks.results.record import Record
@@ -282,7 +283,7 @@ def test_records_that_cannot_be_drawn_are_refused(tmp_path: Path) -> None:
     for learnt, name in ((0.9, "set0"), (0.8, "set0"), (0.5, "set1")):
         matrix = ((None, None), (learnt, None), (0.8, 0.9))
         outcome = replace(without.outcome, panel=(), accuracy=matrix)
-        assert from_record.chosen_set(replace(without, outcome=outcome), None) == name
+        assert chosen_set(replace(without, outcome=outcome), None) == name
 
 
 def test_umap_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

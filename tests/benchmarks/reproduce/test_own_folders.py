@@ -23,7 +23,8 @@ from benchmarks.experiment.prepare import prepare
 from benchmarks.experiment.record import failed_record
 from benchmarks.experiment.run import run
 from benchmarks.reproduce.from_record import config_of
-from benchmarks.reproduce.here import Here, check_images
+from benchmarks.reproduce.here import Here
+from benchmarks.reproduce.same_images import check_images
 from benchmarks.results.agreement import differences
 from benchmarks.results.files import collect, seal, write_record
 from benchmarks.results.identity import LATER_KEYS, LATER_PARTS, canonical

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.reproduce.from_record import chosen_set
+from benchmarks.reproduce.recorded import chosen_set
 from benchmarks.reproduce.verdict import verdict, why_chosen
 from benchmarks.results.record import Record
 from tests.benchmarks.records import finished, recipe

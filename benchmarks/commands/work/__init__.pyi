@@ -1,0 +1,10 @@
+from .accept import make_checks as make_checks
+from .demo import run_demo as run_demo
+from .export import export_model as export_model
+from .features import draw_features as draw_features
+from .perf import make_measurement as make_measurement
+from .rerun import repeat_run as repeat_run
+from .run import run_jobs as run_jobs
+from .run import scan_stream as scan_stream
+from .sweep import on_this_machine as on_this_machine
+from .sweep import run_sweep as run_sweep

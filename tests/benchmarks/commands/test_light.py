@@ -1,0 +1,109 @@
+"""What a command says of its options and configurations alone, it says without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+RECORD = min((ROOT / "docs/board/records").rglob("*.json")).relative_to(ROOT)
+PROGRAM = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from benchmarks.__main__ import COMMANDS, main, make_parser
+
+HEAVY = ("torch", "avalanche", "torchvision", "open_clip", "timm")
+
+def said(words):
+    sys.argv, text = ["benchmarks", *words], io.StringIO()
+    with redirect_stdout(text), redirect_stderr(text):
+        try:
+            status = main()
+        except SystemExit as end:
+            status = end.code
+    return status, text.getvalue(), [name for name in HEAVY if name in sys.modules]
+
+make_parser()
+json.dump([said(words) for words in json.load(sys.stdin)], sys.stdout)
+"""
+HELP = [[*words, "--help"] for words in ([], *([job] for job in ("demo", "run", "sweep", "board")))]
+HELP += [[job, "--help"] for job in ("published", "rerun", "features", "export", "perf", "accept")]
+HELP += [["perf", what, "--help"] for what in ("overhead", "memory", "operations", "scaling")]
+HELP += [["perf", what, "--help"] for what in ("input", "cache", "page")]
+CONCEPTS = ("run", "--config", "concepts.yaml")
+REFUSED = (
+    ((*CONCEPTS, "--nope"), "run: error: unrecognized arguments: --nope"),
+    ((*CONCEPTS, "--methods", "fdaa"), "method='fdaa' is unknown; did you mean 'fda'?"),
+    ((*CONCEPTS, "--set", "train.epoch=1"), "did you mean 'train.epochs'?"),
+    ((*CONCEPTS, "--set", "train.epochs=x"), "train.epochs='x'"),
+    ((*CONCEPTS, "--seeds", "1", "1"), "each may be given once"),
+    ((*CONCEPTS, "--jobs", "0"), "--jobs 0: at least one"),
+    (("run", "--config", "concept.yaml"), "concepts.yaml"),
+    (("run",), "give --config RECIPE, or --data with folders of photographs"),
+    (("run", "--data", "nowhere/pets"), "nowhere/pets is not there"),
+    (("demo", "--methods", "nope"), "argument --methods: invalid choice: 'nope'"),
+    (("demo", "--strengths", "-1"), "strengths=-1.0 must be finite and not negative"),
+    (("sweep", "--matrix", "concept.yaml"), "did you mean 'concepts.yaml'?"),
+    (("sweep", "--matrix", "concepts.yaml", "--task", "99999"), "--task 99999: the sweep has"),
+    (("rerun", "nothing.json"), "nothing.json"),
+    (("rerun", str(RECORD), "--set", "train.lr=1"), "--set train.lr: it makes another run"),
+    (("rerun", str(RECORD), "--set", "where.nope=1"), "'where.nope' is not a key"),
+    (("features", "--run", "nothing.json"), "nothing.json"),
+    (("features", "--run", str(RECORD), "--images", "0"), "--images 0: at least one"),
+    (("features", "--run", str(RECORD), "--set", "nope"), "--set 'nope' is not of the run"),
+    (("export", "nothing.json"), "nothing.json"),
+    (("export", str(RECORD), "--place", "a"), "--place 'a': give NAME=PATH, as in pets="),
+    (("accept", "--only", "los"), "--only los: the groups are environment, losses, training,"),
+    (("perf", "memory", "--losses", "nope"), "argument --losses: invalid choice: 'nope'"),
+)
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Function that returns status, text and heavy libraries of a command; one process for all."""
+    out = str(tmp_path_factory.mktemp("sweep"))
+    lists = [
+        ["sweep", "--matrix", name, "--list", "--out", out]
+        for name in ("concepts.yaml", "real_images_few.yaml")
+    ]
+    asked = [*HELP, *lists, *([*words] for words, _ in REFUSED)]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=ROOT,
+        input=json.dumps(asked),
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    return {
+        tuple(words): answer for words, answer in zip(asked, json.loads(done.stdout), strict=True)
+    }
+
+
+def test_help_of_every_command_loads_no_torch(answers: Any) -> None:
+    for words in HELP:
+        status, text, heavy = answers[tuple(words)]
+        assert (status, heavy) == (0, []), words
+        assert text.startswith("usage: python -m benchmarks") and "options:" in text
+
+
+def test_the_list_of_a_sweep_loads_no_torch(answers: Any) -> None:
+    lists = {words[2]: answer for words, answer in answers.items() if "--list" in words}
+    assert list(lists) == ["concepts.yaml", "real_images_few.yaml"]
+    for status, text, heavy in lists.values():
+        assert (status, heavy) == (0, [])
+        lines = text.splitlines()
+        assert len(lines) > 10 and all(line.endswith(": absent") for line in lines)
+        assert [int(line.split()[0]) for line in lines] == list(range(len(lines)))
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED, ids=lambda value: str(value)[:40])
+def test_a_refusal_loads_no_torch(answers: Any, words: tuple[str, ...], message: str) -> None:
+    status, text, heavy = answers[words]
+    assert (status, heavy) == (2, [])
+    assert message in text and "Traceback" not in text
