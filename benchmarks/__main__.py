@@ -32,37 +32,35 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command(
         "benchmarks.commands.demo",
-        "methods over their strengths on the embedded stream",
+        "run several methods at several strengths on the embedded stream, and draw a page",
         argparse.ArgumentDefaultsHelpFormatter,
     ),
     "run": Command(
-        "benchmarks.commands.run", "a recipe: a method on a stream, or the methods that it lists"
+        "benchmarks.commands.run", "train the methods of a recipe, and write a record of each run"
     ),
     "sweep": Command(
         "benchmarks.commands.sweep",
-        "a matrix: streams, methods, seeds and strengths; goes on where it stopped",
+        "train a matrix of streams, methods, seeds and strengths; go on where it stopped",
     ),
-    "board": Command("benchmarks.commands.board", "records as tables, figures and one page"),
+    "board": Command("benchmarks.commands.board", "draw records as tables, figures and one page"),
     "published": Command(
-        "benchmarks.commands.published", "figures that papers report, as one page; nothing is run"
+        "benchmarks.commands.published", "write figures that papers report as one page; run nothing"
     ),
-    "rerun": Command(
-        "benchmarks.commands.rerun", "make the run of a record again, and compare number by number"
-    ),
+    "rerun": Command("benchmarks.commands.rerun", "run a record again, and compare every number"),
     "features": Command(
         "benchmarks.commands.features",
-        "a data set's features before and after a run, side by side: what was forgotten",
+        "show what a run forgot: the features of a data set before and after it",
     ),
     "export": Command(
         "benchmarks.commands.export",
-        "the tuned model of a run as two files, for load_tuned: a classifier of image files",
+        "write the tuned model of a run as two files, which load_tuned reads",
     ),
     "perf": Command(
         "benchmarks.commands.perf",
-        "what methods cost: step times, memory, operations, scaling, the teacher's cache",
+        "measure what methods cost: step times, memory, operations, scaling, the cache",
     ),
     "accept": Command(
-        "benchmarks.commands.accept", "what works on this machine's accelerator, in one table"
+        "benchmarks.commands.accept", "check what works on the accelerator of this machine"
     ),
 }
 

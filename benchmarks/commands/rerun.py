@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="where.KEY=VALUE",
         dest="overrides",
-        help="change keys that do not change the run: where.data=DIR where.device=cpu",
+        help="set keys that do not change the numbers, as in where.data=DIR where.device=cpu",
     )
     parser.add_argument(
         "--all", action="store_true", help="list every value that differs, not the first alone"

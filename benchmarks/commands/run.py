@@ -24,16 +24,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--config",
         default=None,
         metavar="FILE",
-        help="a recipe, from here or from benchmarks/: a stream's, or one method's on a stream; "
-        f"default with --data: {RECIPE}",
+        help="recipe file, by its path or by its name in benchmarks/recipes; default with --data: "
+        f"{RECIPE}",
     )
     parser.add_argument(
         "--data",
         nargs="+",
         default=None,
         metavar="DIR",
-        help="folders of photographs to learn, one after the other: a folder a class, or train/ "
-        "and test/; docs/own-data.md",
+        help="folders of photographs to learn, one after the other; each holds a folder for each "
+        "class, or train/ and test/ with such folders; see docs/own-data.md",
     )
     parser.add_argument(
         "--set",
@@ -42,17 +42,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         dest="overrides",
-        help="change keys, listed below; values are YAML 1.2: train.lr=1e-4 panel.sets=[]",
+        help="set keys of the list below; values are YAML 1.2, as in train.lr=1e-4 panel.sets=[]",
     )
     parser.add_argument(
         "--methods",
         nargs="+",
         default=None,
         metavar="METHOD",
-        help="any methods, on the stream of the recipe; default: those that its compare lists",
+        help="methods to train on the stream of the recipe; default: those that its compare lists",
     )
     parser.add_argument(
-        "--seeds", nargs="+", type=int, default=None, metavar="SEED", help="default: the recipe's"
+        "--seeds",
+        nargs="+",
+        type=int,
+        default=None,
+        metavar="SEED",
+        help="seeds to run; default: the recipe's",
     )
     parser.add_argument(
         "--strengths",
@@ -66,13 +71,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--on-corrupt",
         choices=("raise", "drop"),
         default=None,
-        help="stop at a broken image, with its path, or leave broken ones out and note them",
+        help="raise: stop at a broken image and name it; drop: leave it out and note it",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show configuration and data, and stop"
+    )
     parser.add_argument(
         "--scan", action="store_true", help="read every image once, list the broken ones, and stop"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; default: 1")
+    parser.add_argument("--jobs", type=int, default=1, help="number of runs at a time; default: 1")
     add_policy(parser, retry_failed=True)
     parser.add_argument(
         "--out", type=expanded, default=None, help="folder of the records; default: runs/STREAM"

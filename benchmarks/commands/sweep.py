@@ -21,12 +21,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--matrix",
         required=True,
         metavar="FILE",
-        help="YAML: streams, methods, seeds, strengths; from here or from benchmarks/sweeps/",
+        help="YAML file of the matrix, by its path or by its name in benchmarks/sweeps",
     )
     parser.add_argument(
         "--out", type=expanded, default=None, help="folder of the records; default: runs/MATRIX"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, engine local")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="number of runs at a time of the engine local; default: 1",
+    )
     parser.add_argument(
         "--engine",
         choices=("local", "ray"),
@@ -38,14 +43,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_policy(parser, retry_failed=False)
     parser.add_argument(
-        "--list", action="store_true", help="number the runs, and stop; no image is read"
+        "--list",
+        action="store_true",
+        help="list the runs with their numbers, and stop; no image is read",
     )
     parser.add_argument(
         "--task",
         type=int,
         default=None,
         metavar="N",
-        help="only the run with this number, in this process: for a job array",
+        help="run the one with this number alone, in this process, as a job array does",
     )
 
 

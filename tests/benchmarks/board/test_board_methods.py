@@ -142,4 +142,4 @@ def test_help_lists_the_jobs_without_importing_any() -> None:
     assert done.stdout.endswith("loaded:\n"), done.stderr
     for name in ("demo", "run", "sweep", "board", "published", "rerun", "features", "perf"):
         assert f"\n    {name} " in done.stdout
-    assert "records as tables, figures and one page" in done.stdout
+    assert "draw records as tables, figures and one page" in done.stdout
