@@ -116,6 +116,8 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
         if active():
             self.shard = None
             average_batch_norms(strategy.model)
+            for teacher in _averaged_teachers(strategy):
+                average_batch_norms(teacher, evaluating=True)
             share_streams(strategy.device)
 
     # ---- evaluation -------------------------------------------------------------------
@@ -254,3 +256,10 @@ def check_spread(strategy: Strategy) -> None:
             f"torch.distributed runs {distributed.get_world_size()} ranks, and Avalanche alone "
             "does not gather features or sum gradients: put DistributedTraining() first in plugins"
         )
+
+
+def _averaged_teachers(strategy: Strategy) -> list[nn.Module]:
+    """Return the teachers that follow the student's weights and statistics, each once."""
+    followers = (p for p in strategy.plugins if getattr(p, "follows_weights", False))
+    teachers = (getattr(plugin, "reference", None) for plugin in followers)
+    return list(dict.fromkeys(teacher.module for teacher in teachers if teacher is not None))

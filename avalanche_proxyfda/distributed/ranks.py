@@ -362,12 +362,18 @@ def leave_shared_streams(rank: int) -> None:
 
 
 @torch.no_grad()
-def average_batch_norms(model: nn.Module) -> None:
-    """Average the running statistics of BatchNorm over ranks, which read different rows."""
+def average_batch_norms(model: nn.Module, evaluating: bool = False) -> None:
+    """Average the running statistics of BatchNorm over ranks, which read different rows.
+
+    Args:
+        model: holds the BatchNorm layers.
+        evaluating: True includes layers in evaluation mode, as those of a teacher that follows a
+            student in training mode.
+    """
     statistics = [
         buffer
         for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (evaluating or module.training)
         for buffer in (module.running_mean, module.running_var)
         if buffer is not None
     ]

@@ -133,6 +133,8 @@ def plugins_of(method: str) -> list[Any]:
         return [WideRotation(2.0, q="learned", mean_weight=0.5, name="RIFT")]
     if method == "fda-online-clean":
         return [toy_plugin("fda-online", teacher_cache="clean", start="siglip")]
+    if method == "ldifs-averaged":
+        return [toy_plugin("ldifs", teacher="averaged", teacher_decay=0.5)]
     if method == "all":
         return [toy_plugin(name) for name in ALL]
     return [] if method == "plain" else [toy_plugin(method, **OPTIONS.get(method, {}))]
@@ -146,6 +148,7 @@ class Watch(SupervisedPlugin[Any], supports_distributed=True):
         self.losses: list[Tensor] = []
         self.gradients: list[Tensor] = []
         self.images: list[list[Tensor]] = []  # by epoch
+        self.teachers: list[dict[str, Tensor]] = []  # averaged ones, after each epoch
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         self.images.append([])
@@ -157,6 +160,12 @@ class Watch(SupervisedPlugin[Any], supports_distributed=True):
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         self.losses.append(strategy.loss.detach().clone())
+
+    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        for plugin in strategy.plugins:
+            if getattr(plugin, "follows_weights", False):
+                state = plugin.reference.module.state_dict()
+                self.teachers.append({name: value.clone() for name, value in state.items()})
 
 
 class Draws(SupervisedPlugin[Any], supports_distributed=True):
@@ -224,6 +233,7 @@ def learn(
         "losses": watch.losses,
         "gradients": watch.gradients,
         "images": watch.images,
+        "teachers": watch.teachers,
         "metrics": {
             name: values
             for name, (_, values) in strategy.evaluator.get_all_metrics().items()
