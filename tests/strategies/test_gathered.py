@@ -26,8 +26,11 @@ SINGLE = {"rtol": 1e-4, "atol": 1e-7}  # τ, b, the generator and Q are float32
 
 
 def pairwise(name: str, **options: Any) -> Any:
-    """Return a toy plugin whose batches are in the order of the data."""
-    given = accepted(name, hard_class_batches=False) | FIXED.get(name, {})
+    """Return a toy plugin whose batches are in the order of the data.
+
+    Its generator has the size for 20 samples, whatever the strategy says of its batches.
+    """
+    given = accepted(name, hard_class_batches=False, max_proxies=8) | FIXED.get(name, {})
     return toy_plugin(name, **(given | options))
 
 

@@ -90,8 +90,8 @@ def test_a_combination_is_a_method_of_its_own_on_the_board(tmp_path: Path) -> No
     rows = rows_of(records)
     assert [(row.method, row.strength_text, row.chosen) for row in rows] == [
         ("soft-fda", "3", True),
-        ("soft-fda + ldifs", "3 + 1000", False),
         ("soft-fda + ldifs", "3 + 300", True),
+        ("soft-fda + ldifs", "3 + 1000", False),
     ]
     drawn = board(records, tmp_path)
     (comparison,) = drawn.comparisons
