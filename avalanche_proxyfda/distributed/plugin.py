@@ -261,5 +261,6 @@ def check_spread(strategy: Strategy) -> None:
 def _averaged_teachers(strategy: Strategy) -> list[nn.Module]:
     """Return the teachers that follow the student's weights and statistics, each once."""
     followers = (p for p in strategy.plugins if getattr(p, "follows_weights", False))
-    teachers = (getattr(plugin, "reference", None) for plugin in followers)
-    return list(dict.fromkeys(teacher.module for teacher in teachers if teacher is not None))
+    references = (getattr(plugin, "reference", None) for plugin in followers)
+    modules = (getattr(reference, "module", None) for reference in references)
+    return list(dict.fromkeys(each for each in modules if isinstance(each, nn.Module)))

@@ -163,7 +163,7 @@ class Watch(SupervisedPlugin[Any], supports_distributed=True):
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         for plugin in strategy.plugins:
-            if getattr(plugin, "follows_weights", False):
+            if getattr(plugin, "choice", None) == "averaged":
                 state = plugin.reference.module.state_dict()
                 self.teachers.append({name: value.clone() for name, value in state.items()})
 
