@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from avalanche_proxyfda._files import expanded
@@ -85,21 +86,29 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def of_memory(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line of ``perf memory``."""
+def _add_batches(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batches", nargs="+", type=int, default=None, metavar="B", help="sizes of the batch"
     )
-    parser.add_argument(
-        "--dims", nargs="+", type=int, default=None, metavar="D", help="widths of the features"
-    )
+
+
+def _add_losses(parser: argparse.ArgumentParser, losses: Sequence[str]) -> None:
     parser.add_argument(
         "--losses",
         nargs="+",
-        choices=LOSSES,
-        default=LOSSES,
+        choices=losses,
+        default=losses,
         help="losses to measure; default: all",
     )
+
+
+def of_memory(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of ``perf memory``."""
+    _add_batches(parser)
+    parser.add_argument(
+        "--dims", nargs="+", type=int, default=None, metavar="D", help="widths of the features"
+    )
+    _add_losses(parser, LOSSES)
     parser.add_argument(
         "--budget",
         type=float,
@@ -110,17 +119,9 @@ def of_memory(parser: argparse.ArgumentParser) -> None:
 
 def of_operations(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``perf operations``."""
-    parser.add_argument(
-        "--batches", nargs="+", type=int, default=None, metavar="B", help="sizes of the batch"
-    )
+    _add_batches(parser)
     parser.add_argument("--dim", type=int, default=512, help="width of the features")
-    parser.add_argument(
-        "--losses",
-        nargs="+",
-        choices=COUNTED,
-        default=COUNTED,
-        help="losses to count; default: all",
-    )
+    _add_losses(parser, COUNTED)
     parser.add_argument(
         "--memory",
         type=float,
@@ -132,16 +133,8 @@ def of_operations(parser: argparse.ArgumentParser) -> None:
 
 def of_scaling(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``perf scaling``."""
-    parser.add_argument(
-        "--batches", nargs="+", type=int, default=None, metavar="B", help="sizes of the batch"
-    )
-    parser.add_argument(
-        "--losses",
-        nargs="+",
-        choices=LOSSES,
-        default=LOSSES,
-        help="losses to measure; default: all",
-    )
+    _add_batches(parser)
+    _add_losses(parser, LOSSES)
     parser.add_argument(
         "--budget",
         type=float,
