@@ -16,6 +16,7 @@ from avalanche_proxyfda.distributed.ranks import (
     Shard,
     active,
     average_batch_norms,
+    average_over_ranks,
     check_same,
     leave_shared_streams,
     share_model,
@@ -116,8 +117,7 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
         if active():
             self.shard = None
             average_batch_norms(strategy.model)
-            for teacher in _averaged_teachers(strategy):
-                average_batch_norms(teacher, evaluating=True)
+            average_over_ranks(_followed_statistics(strategy))
             share_streams(strategy.device)
 
     # ---- evaluation -------------------------------------------------------------------
@@ -258,9 +258,11 @@ def check_spread(strategy: Strategy) -> None:
         )
 
 
-def _averaged_teachers(strategy: Strategy) -> list[nn.Module]:
-    """Return the teachers that follow the student's weights and statistics, each once."""
-    followers = (p for p in strategy.plugins if getattr(p, "follows_weights", False))
-    references = (getattr(plugin, "reference", None) for plugin in followers)
-    modules = (getattr(reference, "module", None) for reference in references)
-    return list(dict.fromkeys(each for each in modules if isinstance(each, nn.Module)))
+def _followed_statistics(strategy: Strategy) -> list[Tensor]:
+    """Return the running statistics that plugins average over steps, each once."""
+    found = [
+        value
+        for plugin in strategy.plugins
+        for value in getattr(plugin, "followed_statistics", list)()
+    ]
+    return list({id(value): value for value in found}.values())

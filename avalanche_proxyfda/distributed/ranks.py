@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -362,20 +362,20 @@ def leave_shared_streams(rank: int) -> None:
 
 
 @torch.no_grad()
-def average_batch_norms(model: nn.Module, evaluating: bool = False) -> None:
-    """Average the running statistics of BatchNorm over ranks, which read different rows.
+def average_batch_norms(model: nn.Module) -> None:
+    """Average the running statistics of BatchNorm over ranks, which read different rows."""
+    average_over_ranks(
+        [
+            buffer
+            for module in model.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+            for buffer in (module.running_mean, module.running_var)
+            if buffer is not None
+        ]
+    )
 
-    Args:
-        model: holds the BatchNorm layers.
-        evaluating: True includes layers in evaluation mode, as those of a teacher that follows a
-            student in training mode.
-    """
-    statistics = [
-        buffer
-        for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (evaluating or module.training)
-        for buffer in (module.running_mean, module.running_var)
-        if buffer is not None
-    ]
+
+def average_over_ranks(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its mean over ranks; all ranks have the same ones in one order."""
     world = distributed.get_world_size()
-    _each_bucket(statistics, lambda flat: (distributed.all_reduce(flat), flat.div_(world)))
+    _each_bucket(list(tensors), lambda flat: (distributed.all_reduce(flat), flat.div_(world)))

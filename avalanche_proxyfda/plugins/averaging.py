@@ -128,6 +128,14 @@ class AveragingPlugin(MergedPlugin, supports_distributed=True):
         if is_last_part(strategy):
             self.average = None
 
+    def followed_statistics(self) -> list[Tensor]:
+        """Return the averages of buffers, which follow those of each rank's model."""
+        if self.average is None:
+            return []
+        known = self.average.tensors
+        names = sorted(name for name in self._buffer_names if name in known)
+        return [known[name] for name in names if known[name].is_floating_point()]
+
     @torch.no_grad()
     def _ship(self) -> None:
         assert self.average is not None

@@ -152,12 +152,13 @@ def test_batch_norm_sees_a_ranks_rows_and_ranks_agree_after_each_epoch(pool: Poo
     assert not torch.equal(one["classifier.weight"], single["classifier.weight"])
 
 
-def test_an_averaged_teacher_has_the_same_statistics_on_every_rank(pool: Pool) -> None:
-    settings = {"method": "ldifs-averaged", "model": "normed", "train_mb_size": 20}
-    single = learn(plain=True, **settings)["teachers"]
-    one, other = (r["teachers"] for r in pool.run(learn, **settings))
+@pytest.mark.parametrize("method", ["ldifs-averaged", "averaging"])
+def test_averaged_statistics_are_the_same_on_every_rank(pool: Pool, method: str) -> None:
+    settings = {"method": method, "model": "normed", "train_mb_size": 20}
+    single = learn(plain=True, **settings)["followed"]
+    one, other = (r["followed"] for r in pool.run(learn, **settings))
     assert len(single) == len(one) == len(other) > 1
-    for mine, theirs in zip(one, other, strict=True):
-        assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
-    (name,) = (name for name in one[-1] if name.endswith("running_mean"))
-    close(one[-1][name], single[-1][name], 1e-5)
+    for mine, theirs, alone in zip(one, other, single, strict=True):
+        assert len(mine) == len(alone) == 2
+        assert all(map(torch.equal, mine, theirs))
+        close(mine[0], alone[0], 1e-5)  # the running mean

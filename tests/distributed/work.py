@@ -148,7 +148,7 @@ class Watch(SupervisedPlugin[Any], supports_distributed=True):
         self.losses: list[Tensor] = []
         self.gradients: list[Tensor] = []
         self.images: list[list[Tensor]] = []  # by epoch
-        self.teachers: list[dict[str, Tensor]] = []  # averaged ones, after each epoch
+        self.followed: list[list[Tensor]] = []  # statistics, after each epoch
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         self.images.append([])
@@ -162,10 +162,8 @@ class Watch(SupervisedPlugin[Any], supports_distributed=True):
         self.losses.append(strategy.loss.detach().clone())
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        for plugin in strategy.plugins:
-            if getattr(plugin, "choice", None) == "averaged":
-                state = plugin.reference.module.state_dict()
-                self.teachers.append({name: value.clone() for name, value in state.items()})
+        found = [getattr(plugin, "followed_statistics", list)() for plugin in strategy.plugins]
+        self.followed.append([value.clone() for values in found for value in values])
 
 
 class Draws(SupervisedPlugin[Any], supports_distributed=True):
@@ -233,7 +231,7 @@ def learn(
         "losses": watch.losses,
         "gradients": watch.gradients,
         "images": watch.images,
-        "teachers": watch.teachers,
+        "followed": watch.followed,
         "metrics": {
             name: values
             for name, (_, values) in strategy.evaluator.get_all_metrics().items()

@@ -107,6 +107,12 @@ class TeacherPlugin(ReferencePlugin[CachedTeacher]):
         for known, own in copied:
             known.copy_(own)
 
+    def followed_statistics(self) -> list[Tensor]:
+        """Return the buffers of an averaged teacher, which follow those of each rank's student."""
+        if self.choice != "averaged" or self.reference is None:
+            return []
+        return [b for b in self.reference.module.buffers() if b.is_floating_point()]
+
     def stop(self) -> None:
         """End an experience; release the student's tensors."""
         super().stop()
