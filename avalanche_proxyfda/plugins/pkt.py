@@ -17,7 +17,7 @@ class PKTPlugin(EmbeddingPlugin, supports_distributed=True):
     Metric: ``PKT_divergence``.
 
     Args:
-        weight: coefficient of the loss, or ``"auto"``.
+        weight: coefficient of the loss, or ``"auto"``, whose tolerance is then 1 by default.
         scale: factor of the cosines in the softmax kernel; None takes 10.
         kernel: ``"softmax"`` of the scaled cosines, or the paper's ``"cosine"``, which is
             (1 + cosine) / 2 over its sum.
@@ -34,6 +34,8 @@ class PKTPlugin(EmbeddingPlugin, supports_distributed=True):
         >>> plugin.compare(-torch.eye(3), torch.eye(3))  # a mirror keeps all cosines
         {'divergence': (0.5, tensor(0.))}
     """
+
+    usual_delta = 1.0
 
     def __init__(
         self,

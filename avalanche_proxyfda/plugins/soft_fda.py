@@ -59,7 +59,8 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
     and for mining; the sigmoid is never learnt.
 
     Args:
-        weight: lambda, the coefficient of the alignment; ``"auto"`` sets it while it trains.
+        weight: lambda, the coefficient of the alignment; ``"auto"`` sets it while it trains, with
+            a tolerance of 1 by default.
         scale: s > 0, factor of the cosines in the softmax; None takes 10. The Bregman form has
             none.
         divergence: ``"kl"`` compares softmax distributions over the other samples.
@@ -85,6 +86,8 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         >>> plugin.compare(torch.eye(3), torch.eye(3))  # student and teacher agree
         {'alignment': (0.5, tensor(0.))}
     """
+
+    usual_delta = 1.0
 
     def __init__(
         self,

@@ -10,8 +10,10 @@ import torch
 from avalanche.training.plugins import ReplayPlugin
 from torch import Tensor
 
+from avalanche_proxyfda.distributed import Shard
+from avalanche_proxyfda.plugins.base.auto_weight import drifted
 from tests.distributed.pool import Pool
-from tests.distributed.work import METHODS, Draws, learn
+from tests.distributed.work import AUTOMATIC, METHODS, Draws, learn
 
 
 def close(found: Any, expected: Any, tolerance: float) -> None:
@@ -55,6 +57,32 @@ def test_the_number_of_ranks_does_not_matter(pool: Pool, stream: str) -> None:
     single = learn("all", stream=stream, adam=True)
     for ranks in (1, 2, 3):
         alike(pool.run(learn, "all", ranks=ranks, stream=stream, adam=True), single)
+
+
+@pytest.mark.parametrize("method", AUTOMATIC)
+def test_automatic_weights_are_those_of_one_process(pool: Pool, method: str) -> None:
+    """Level, unit, weights and multipliers are measured on the whole batch."""
+    single = learn(method, plain=True)
+    weights = [values for name, values in single["metrics"].items() if "_weight_Epoch" in name]
+    assert max(max(values) for values in weights) > 0
+    alike(pool.run(learn, method), single)
+
+
+def drift_of_own_rows(rows: Tensor) -> Tensor:
+    """The drift of this rank's rows; a rank without rows has one row, which counts for nothing."""
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    shard = Shard(rank, world, len(rows))
+    own = rows[rank::world] if shard.rows else rows.new_zeros(1, rows.shape[1])
+    return drifted([own, own], 0.5, shard=shard)[1]
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_drift_is_that_of_the_whole_batch(pool: Pool, count: int) -> None:
+    rows = torch.arange(count * 4.0).reshape(count, 4).square()
+    whole = drifted([rows, rows], 0.5)[1]
+    ranks = pool.run(drift_of_own_rows, rows, ranks=3)
+    for rank, own in enumerate(ranks):
+        assert torch.equal(own, whole[rank::3] if rank < count else torch.zeros(1, 4))
 
 
 def test_batches_that_ranks_choose_from_keep_their_names(pool: Pool) -> None:

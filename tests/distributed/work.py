@@ -20,8 +20,9 @@ from avalanche.training import Naive
 from avalanche.training.plugins import EvaluationPlugin, SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda import RIFTLoss, RIFTPlugin
+from avalanche_proxyfda import AutoWeight, RIFTLoss, RIFTPlugin
 from avalanche_proxyfda.distributed import DistributedTraining
+from avalanche_proxyfda.plugins.base.weighted import WeightedPlugin
 from tests.methods import ON_REFERENCE, PLUGINS, toy_plugin
 from tests.plugins import toys
 
@@ -111,6 +112,12 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 """Strengths above the toy values, and options that add a term or frozen steps."""
 ALL = ("lp-ft", "fda", "ldifs", "lwf", "l2sp", "digrap")
+AUTOMATIC = tuple(
+    f"{method}-auto"
+    for method, kind in PLUGINS.items()
+    if issubclass(kind, WeightedPlugin) and method not in ON_REFERENCE
+)
+"""Methods whose weight can be ``"auto"``."""
 METHODS = (
     "plain",
     *(method for method in PLUGINS if method not in ON_REFERENCE),
@@ -135,6 +142,10 @@ def plugins_of(method: str) -> list[Any]:
         return [toy_plugin("fda-online", teacher_cache="clean", start="siglip")]
     if method == "ldifs-averaged":
         return [toy_plugin("ldifs", teacher="averaged", teacher_decay=0.5)]
+    if method.endswith("-auto"):
+        name = method.removesuffix("-auto")
+        options = {**OPTIONS.get(name, {}), "weight": "auto"}
+        return [toy_plugin(name, **options, auto_weight=AutoWeight(delta=0.3, maximum=0.1))]
     if method == "all":
         return [toy_plugin(name) for name in ALL]
     return [] if method == "plain" else [toy_plugin(method, **OPTIONS.get(method, {}))]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from avalanche_proxyfda import LDIFSPlugin, PKTPlugin, SoftFDAPlugin
 from avalanche_proxyfda.plugins.base.auto_weight import (
     AutoWeight,
     Constraint,
@@ -164,6 +165,19 @@ def test_options_are_checked(name: str) -> None:
     for bad, kind in ((0, ValueError), (-1, ValueError), (math.inf, ValueError), ("1", TypeError)):
         with pytest.raises(kind, match=f"{name}="):
             AutoWeight(**{name: bad})
+
+
+def test_a_delta_that_is_left_out_is_the_methods_own() -> None:
+    """docs/automatic-weight.md says where 0.3 and 1 are from."""
+    assert Constraint(AutoWeight()).delta == LDIFSPlugin("auto").auto_weight.delta == 0.3
+    for kind in (SoftFDAPlugin, PKTPlugin):
+        assert kind("auto").auto_weight.delta == 1.0
+        options = AutoWeight(penalty=2.0)
+        assert kind("auto", auto_weight=options).auto_weight == AutoWeight(1.0, penalty=2.0)
+        assert kind("auto", auto_weight=AutoWeight(delta=0.2)).auto_weight.delta == 0.2
+    rule = Constraint(SoftFDAPlugin("auto").auto_weight)
+    rule.measure("toy", first=0.0, agreed=0.0, moved=2.0, new=True)
+    assert rule.used(2.0) == 1.0
 
 
 def test_weights_are_checked() -> None:

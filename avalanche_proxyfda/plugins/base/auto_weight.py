@@ -12,7 +12,11 @@ from torch import Tensor
 
 from avalanche_proxyfda._checks import check_amount
 from avalanche_proxyfda._random import generator
+from avalanche_proxyfda.distributed.ranks import Shard
 from avalanche_proxyfda.plugins.base.terms import TermLog
+
+USUAL_DELTA = 0.3
+"""Tolerance of a method without one of its own: docs/automatic-weight.md says where it is from."""
 
 _RESOLVED = 1e-6
 """Smallest unit. The cosines and norms behind a term are of order 1, and float32 leaves noise of
@@ -42,7 +46,8 @@ class AutoWeight:
     """Options of ``weight="auto"``: docs/automatic-weight.md gives the rule and its reasons.
 
     Args:
-        delta: the tolerance, above 0. A term may exceed its level by ``delta`` units.
+        delta: the tolerance, above 0. A term may exceed its level by ``delta`` units. None takes
+            the plugin's ``usual_delta``: 1 for SoftFDA and PKT, and 0.3 for the others.
         drift: size of the drift that gives the unit, above 0, in standard deviations of the
             features over the batch.
         penalty: c of the quadratic penalty, above 0, in units of the task's loss. With a
@@ -60,7 +65,7 @@ class AutoWeight:
         ValueError: delta=0.0 must be above 0: a term that may not rise has no finite weight
     """
 
-    delta: float = 0.3
+    delta: float | None = None
     drift: float = 0.5
     penalty: float = 1.0
     maximum: float = 10.0
@@ -73,6 +78,8 @@ class AutoWeight:
             "maximum": "the weight would always be 0",
         }
         for name, reason in why.items():
+            if name == "delta" and self.delta is None:
+                continue
             value = check_amount(name, getattr(self, name))
             if value == 0:
                 raise ValueError(f"{name}={value} must be above 0: {reason}")
@@ -88,10 +95,11 @@ class Constraint:
     coefficient :meth:`weight_of`. The multiplier y is updated once an epoch by the mean of g.
 
     Args:
-        options: gives delta, the penalty c and the maximum.
+        options: gives delta (None takes 0.3), the penalty c and the maximum.
         multiplier: y at the start, >= 0, in units of the task's loss.
 
     Attributes:
+        delta: the tolerance.
         multiplier: y.
         level: value of the term where the student agrees with the teacher; None before
             :meth:`measure`.
@@ -113,6 +121,7 @@ class Constraint:
 
     def __init__(self, options: AutoWeight, multiplier: float = 0.0) -> None:
         self.options = options
+        self.delta = USUAL_DELTA if options.delta is None else options.delta
         self.multiplier = multiplier
         self.level: float | None = None
         self.unit = math.nan
@@ -169,15 +178,21 @@ class Constraint:
         Args:
             value: the term, a scalar.
         """
-        options, budget = self.options, self.options.delta * self.unit
+        options, budget = self.options, self.delta * self.unit
         assert self.level is not None
         excess = (value.detach() - self.level) / budget - 1
         pull = (excess * options.penalty + self.multiplier).clamp(0, options.maximum)
         return pull / budget
 
-    def note(self, value: Tensor, weight: Tensor) -> None:
-        """Add term and coefficient of one step to the means of the epoch."""
-        self._log.add({"term": value, "weight": weight}, 1.0)
+    def note(self, value: Tensor, weight: Tensor, share: float = 1.0) -> None:
+        """Add term and coefficient of one step to the means of the epoch.
+
+        Args:
+            value: the term of the whole batch, the same on every rank.
+            weight: its coefficient, the same on every rank.
+            share: weight of this rank in sums over ranks; the shares of all ranks sum to 1.
+        """
+        self._log.add({"term": value, "weight": weight}, share)
 
     # ---- an epoch ---------------------------------------------------------------------
 
@@ -195,7 +210,7 @@ class Constraint:
     def used(self, value: float) -> float:
         """Return the share of the tolerance that a value of the term uses; 1 is the limit."""
         assert self.level is not None
-        return (value - self.level) / (self.options.delta * self.unit)
+        return (value - self.level) / (self.delta * self.unit)
 
     def end_epoch(self) -> dict[str, float]:
         """Update the multiplier by the noted steps; return the values that are published.
@@ -237,7 +252,7 @@ class Constraint:
         self._log.load_state_dict(state["log"], device)
 
 
-def drifted(features: Any, drift: float, deepest: Any = None) -> Any:
+def drifted(features: Any, drift: float, deepest: Any = None, shard: Shard | None = None) -> Any:
     """Return features after a random drift, the same for the same features.
 
     The deepest place of a sequence or mapping drifts alone, since training moves deep places
@@ -247,6 +262,8 @@ def drifted(features: Any, drift: float, deepest: Any = None) -> Any:
         features: a tensor [B, ...], or a sequence or mapping of values.
         drift: size of the drift, in standard deviations of the tensor over the batch.
         deepest: index or key of the deepest place; None takes the last entry.
+        shard: this rank's part of the batch, if the tensors have this rank's rows alone: the
+            drift is then that of the whole batch. None if they have all rows.
 
     Returns:
         A new tensor of the same shape and dtype; a list or a dict for a sequence or mapping. A
@@ -263,13 +280,19 @@ def drifted(features: Any, drift: float, deepest: Any = None) -> Any:
     """
     if isinstance(features, Mapping):
         key = next(reversed(features), None) if deepest is None else deepest
-        return {k: drifted(v, drift) if k == key else v for k, v in features.items()}
+        return {k: drifted(v, drift, None, shard) if k == key else v for k, v in features.items()}
     if isinstance(features, (list, tuple)):
         at = len(features) - 1 if deepest is None else deepest
-        return [drifted(v, drift) if k == at else v for k, v in enumerate(features)]
+        return [drifted(v, drift, None, shard) if k == at else v for k, v in enumerate(features)]
     if not isinstance(features, Tensor) or not features.is_floating_point():
         return features
     values = features.detach().double()
+    if shard is not None:
+        values = shard.join(values)
     spread = (values - values.mean(dim=0)).square().mean().sqrt()
     noise = torch.randn(values.shape, generator=generator("drift"), dtype=torch.float64)
-    return (values + drift * spread * noise.to(values.device)).to(features.dtype)
+    values = (values + drift * spread * noise.to(values.device)).to(features.dtype)
+    if shard is None:
+        return values
+    # a rank without rows computes one row that has no weight
+    return values[shard.rank :: shard.world] if shard.rows else features

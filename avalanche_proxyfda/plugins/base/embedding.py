@@ -42,6 +42,7 @@ class EmbeddingPlugin(FeaturePlugin):
     """
 
     least_samples = 2
+    reads_whole_batch = True
 
     def __init__(
         self,

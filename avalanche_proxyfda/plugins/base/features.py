@@ -16,7 +16,6 @@ from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.reference import ReferenceData
 from avalanche_proxyfda.data.views import replay_views
 from avalanche_proxyfda.distributed.plugin import batch_size, shard_of
-from avalanche_proxyfda.distributed.ranks import Shard
 from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.features.tap import FeatureTap
@@ -122,7 +121,6 @@ class FeaturePlugin(ReferenceDataPlugin):
         """Teacher forwards of this plugin; a shared forward counts for the plugin that ran it."""
         self._tap: FeatureTap | None = None
         self._student: Values | None = None
-        self._shard: Shard | None = None
         self._skipped_before = 0  # skipped batches before this epoch
 
     @property

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import preserved_rng
-from avalanche_proxyfda.distributed.ranks import active
+from avalanche_proxyfda.distributed.ranks import Shard, sum_over_ranks
 from avalanche_proxyfda.plugins.base.auto_weight import (
+    USUAL_DELTA,
     AutoWeight,
     Constraint,
     Weight,
@@ -43,11 +45,17 @@ class WeightedPlugin(TeacherPlugin):
         reference_weight: coefficient of the terms on the reference data: a number or
             ``"auto"``; None takes the plugin's weight.
         auto_weight: options of ``"auto"``; None takes the defaults of
-            :class:`~avalanche_proxyfda.plugins.base.auto_weight.AutoWeight`.
+            :class:`~avalanche_proxyfda.plugins.base.auto_weight.AutoWeight`, whose ``delta`` of
+            None takes :attr:`usual_delta`.
 
     Raises:
         TypeError, ValueError: for a weight that is neither, or options without ``"auto"``.
     """
+
+    usual_delta: ClassVar[float] = USUAL_DELTA
+    """Tolerance of ``weight="auto"`` where ``auto_weight`` gives none, in units of the term."""
+    reads_whole_batch: ClassVar[bool] = False
+    """True if a method gathers its features over ranks, so that each rank has all rows."""
 
     def __init__(
         self,
@@ -79,7 +87,11 @@ class WeightedPlugin(TeacherPlugin):
             )
         if self.automatic:
             self._watch = FiniteWatch(strength=f"the maximum of {self.name}'s auto_weight")
-        self.auto_weight = AutoWeight() if auto_weight is None else auto_weight
+        options = AutoWeight() if auto_weight is None else auto_weight
+        self.auto_weight = (
+            replace(options, delta=self.usual_delta) if options.delta is None else options
+        )
+        self._shard: Shard | None = None  # of the training batch
         self.constraints: dict[str, Constraint] = {}
         """Constraints by the prefix of their metrics, ``""`` and ``"reference_"``."""
         self.on_reference = False
@@ -114,7 +126,7 @@ class WeightedPlugin(TeacherPlugin):
             ValueError: if the scale is not finite or zero.
         """
         terms = compare(student, teacher)
-        first = _total(terms)
+        first = self._whole(terms)
         if first is not None and self._constraint().level is None:
             self._measure(first, compare, teacher)
         if not self.on_reference:
@@ -124,12 +136,14 @@ class WeightedPlugin(TeacherPlugin):
     def _measure(self, first: Tensor, compare: Callable[[Any, Any], Terms], teacher: Any) -> None:
         """Set the scale from the first value of an experience, and from two further comparisons."""
         constraint, drift = self._constraint(), self.auto_weight.drift
+        rows = None if self.reads_whole_batch else self._shard
         new = self.choice != "initial"
         self.measuring = True
         try:
             with torch.no_grad(), preserved_rng(first.device):
-                agreed = _total(compare(teacher, teacher))
-                moved = _total(compare(drifted(teacher, drift, self.deepest()), teacher))
+                agreed = self._whole(compare(teacher, teacher))
+                after = drifted(teacher, drift, self.deepest(), rows)
+                moved = self._whole(compare(after, teacher))
         finally:
             self.measuring = False
         assert agreed is not None
@@ -145,13 +159,28 @@ class WeightedPlugin(TeacherPlugin):
             terms: the terms of a batch, from :meth:`measured`.
             on_reference: True for terms on reference data.
         """
-        total = _total(terms)
+        total = self._whole(terms)
         if total is None:
             return {n: (c, value) for n, (c, value) in terms.items() if not isinstance(c, str)}
         constraint = self._constraint(on_reference)
         weight = constraint.weight_of(total)
-        constraint.note(total, weight)
+        constraint.note(total, weight, self._share())
         return {n: (weight if isinstance(c, str) else c, value) for n, (c, value) in terms.items()}
+
+    def _share(self) -> float:
+        """Return the weight of this process in sums over ranks."""
+        return 1.0 if self._shard is None else self._shard.share
+
+    def _whole(self, terms: Terms) -> Tensor | None:
+        """Return the sum of the terms whose weight is ``"auto"``, of the whole batch.
+
+        The sum has no gradient and is the same on every rank. None without such a term.
+        """
+        values = [value.detach() for weight, value in terms.values() if isinstance(weight, str)]
+        if not values:
+            return None
+        total = torch.stack(values).sum()
+        return total if self._shard is None else sum_over_ranks(total * self._shard.share)
 
     def _constraint(self, on_reference: bool | None = None) -> Constraint:
         """Return the constraint of the training batch, or of the reference batch."""
@@ -162,15 +191,6 @@ class WeightedPlugin(TeacherPlugin):
         return self.constraints[prefix]
 
     # ---- an experience ----------------------------------------------------------------
-
-    def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
-        """Refuse an automatic weight on several ranks."""
-        super().before_training(strategy, **kwargs)
-        if self.automatic and active():
-            raise ValueError(
-                f"{self.name} has weight='auto', which one process measures alone: train in a "
-                "single process, or give weight a number"
-            )
 
     def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Measure the scale anew in a new experience; restore the steps of a running epoch."""
@@ -229,9 +249,3 @@ class WeightedPlugin(TeacherPlugin):
         for prefix, each in (saved or {}).items():
             self.constraints[prefix] = Constraint(self.auto_weight)
             self.constraints[prefix].load_state_dict(each)
-
-
-def _total(terms: Terms) -> Tensor | None:
-    """Return the sum of the terms whose weight is ``"auto"``, detached; None without one."""
-    values = [value.detach() for weight, value in terms.values() if isinstance(weight, str)]
-    return torch.stack(values).sum() if values else None
