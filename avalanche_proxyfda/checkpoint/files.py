@@ -85,7 +85,9 @@ def read_state(path: Path) -> dict[str, Any]:
         CheckpointError: if the file is damaged or has another format.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
+        raise FileNotFoundError(
+            f"there is no checkpoint {path}: check the path, or train from the start"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
@@ -130,7 +132,9 @@ def read_latest(folder: Path) -> tuple[dict[str, Any], Path, str | None]:
         raise CheckpointError(
             "; ".join(reasons) + f". No earlier checkpoint is whole: delete {folder} to start again"
         )
-    raise FileNotFoundError(f"{folder} holds no checkpoint")
+    raise FileNotFoundError(
+        f"{folder} holds no checkpoint: check the path, or train from the start"
+    )
 
 
 def set_aside(folder: Path) -> None:

@@ -55,7 +55,7 @@ def image_folder(folder: str | os.PathLike[str], transform: Transform) -> Viewed
     """
     root = expanded(folder)
     if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder of reference images at {root}")
+        raise FileNotFoundError(f"there is no folder of reference images at {root}: check the path")
     files = files_below(root)
     paths = [path for path in files if is_image_name(path.name)]
     if not paths:
@@ -80,7 +80,10 @@ def image_pack(path: str | os.PathLike[str], transform: Transform) -> ViewedImag
     place = Path(expanded(path))
     train, *_ = read_pack(place)
     if len(train) == 0:
-        raise ValueError(f"{place} has no training image, and so no reference image")
+        raise ValueError(
+            f"{place} has no training image, and reference images are training images: give a "
+            "pack with a training part"
+        )
     parts = (train.buffer[a:b].tobytes() for a, b in pairwise(train.offsets))
     lines = [hashlib.sha256(part).hexdigest() for part in parts]
     return ViewedImages(train, transform, list_hash(lines))

@@ -70,7 +70,9 @@ def texts_of_file(path: str | os.PathLike[str]) -> list[str]:
     """
     place = Path(expanded(path))
     if not place.is_file():
-        raise FileNotFoundError(f"there is no file of reference texts at {place}")
+        raise FileNotFoundError(
+            f"there is no file of reference texts at {place}: give a file with a text in each line"
+        )
     try:
         lines = place.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -93,7 +95,10 @@ def texts_of_classes(names: Sequence[str], template: str = "a photo of a {}.") -
         ['a cat.', 'a dog.']
     """
     if "{}" not in template:
-        raise ValueError(f"template={template!r} lacks {{}} in the place of the class name")
+        raise ValueError(
+            f"template={template!r} lacks {{}}: put it in the place of the class name, as in "
+            "'a photo of a {}.'"
+        )
     if isinstance(names, str) or not names:
         raise ValueError(f"names={names!r} must be a sequence of class names")
     return [template.replace("{}", name) for name in dict.fromkeys(names)]

@@ -174,7 +174,8 @@ class FeatureSource:
                 kind = type(value).__name__
                 many = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
                 raise ValueError(
-                    f"{str(self)!r} names entry {self.entry}, but the value is a {kind}{many}"
+                    f"{str(self)!r} names entry {self.entry}, and the module's value is a "
+                    f"{kind}{many}: name an entry that exists, or the module alone"
                 )
             value = value[self.entry]
         if isinstance(value, Tensor) and value.ndim == 4:

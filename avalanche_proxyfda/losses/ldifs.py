@@ -76,7 +76,7 @@ class LDIFSLoss(nn.Module):
         if student.shape != teacher.shape:
             raise ValueError(
                 f"a map of the student has shape {tuple(student.shape)}, the teacher's "
-                f"{tuple(teacher.shape)}"
+                f"{tuple(teacher.shape)}: give both maps of the same place and batch"
             )
         if student.numel() == 0:
             return full_precision(student).sum()  # an empty batch

@@ -87,7 +87,10 @@ class ZeroShotMetric(PanelMetric):
         super().__init__(panel)
         missing = [data.name for data in panel.sets if data.name not in heads]
         if missing:
-            raise ValueError(f"heads has none for {', '.join(missing)}")
+            raise ValueError(
+                f"heads has no head for {', '.join(map(repr, missing))}: give one for each set "
+                "of the panel, or leave the set out of the panel"
+            )
         self.heads = {name: frozen_copy(head) for name, head in heads.items()}
 
     def measure(self, features: PanelFeatures) -> dict[str, float]:

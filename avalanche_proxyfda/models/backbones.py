@@ -80,7 +80,10 @@ def load_backbone(
     elif weights is not None and weights != RANDOM:
         weights = expanded(weights)
         if not weights.is_file():
-            raise FileNotFoundError(f"weights={str(weights)!r} is not a file")
+            raise FileNotFoundError(
+                f"weights={str(weights)!r} is not a file: check the path, which is relative to "
+                f"{Path.cwd()}"
+            )
     _check_options(options or {})
     build = open_clip_backbone if family == "open_clip" else timm_backbone
     return build(name, model, weights, image_size, (mean, std), dict(options or {}))

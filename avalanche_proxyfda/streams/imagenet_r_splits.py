@@ -263,9 +263,12 @@ def _without_overlap(lists: Lists) -> Lists:
     both = sorted(set(train) & set(test))
     if both:
         raise ValueError(
-            f"{len(both)} files are in train and in test; the first: {', '.join(both[:5])}"
+            f"{len(both)} files are in train and in test; the first: {', '.join(both[:5])}. "
+            "Remove them from one of the lists"
         )
     for part, names in (("train", train), ("test", test)):
         if len(set(names)) < len(names):
-            raise ValueError(f"the {part} list holds {len(names) - len(set(names))} files twice")
+            raise ValueError(
+                f"the {part} list repeats {len(names) - len(set(names))} files: name each file once"
+            )
     return lists

@@ -122,7 +122,10 @@ def _each(transforms: Transform | Sequence[Transform], count: int) -> list[Trans
     if callable(transforms):
         return [transforms] * count
     if len(transforms) != count:
-        raise ValueError(f"{len(transforms)} transforms were given for {count} data sets")
+        raise ValueError(
+            f"{len(transforms)} transforms were given for {count} data sets: give one for each "
+            "set, or a single one for all"
+        )
     return list(transforms)
 
 

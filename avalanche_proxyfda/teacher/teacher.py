@@ -264,7 +264,10 @@ class FeatureTeacher:
         tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         for name, value in state["module"].items():
             if name not in tensors:
-                raise ValueError(f"the teacher's state holds {name!r}, which the model lacks")
+                raise ValueError(
+                    f"the teacher's state holds {name!r}, which the model lacks: build the model "
+                    "as it was when the state was saved"
+                )
             tensors[name].data = value.detach().clone().to(tensors[name].device)
         if teacher.text is not None and "text" in state:
             teacher.text.load_state_dict(state["text"])

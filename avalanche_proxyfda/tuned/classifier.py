@@ -184,10 +184,14 @@ def _listed(images: Any) -> list[Any]:
     if place.is_dir():
         files = list(_files(place))
         if not files:
-            raise ValueError(f"{place} holds no image files, at any depth")
+            raise ValueError(
+                f"{place} holds no image files, at any depth: name a folder with images, or a file"
+            )
         return files
     if not place.exists():
-        raise FileNotFoundError(f"images={str(images)!r} is neither a folder nor a file")
+        raise FileNotFoundError(
+            f"images={str(images)!r} is neither a folder nor a file: check the path"
+        )
     return [place]
 
 

@@ -54,7 +54,8 @@ def described(
         rows = len(state[task.layer.weight])
         if rows > max(2, len(task.classes)):  # a growing head begins with two
             raise ValueError(
-                f"classes[{task.name!r}] has {len(task.classes)} names, the head {rows} classes"
+                f"classes[{task.name!r}] has {len(task.classes)} names, and the head has {rows} "
+                "classes: give a name for each class, in the order of the labels"
             )
     found = Description(dict(backbone.recipe), dict(backbone.preprocessing), tasks, about or {})
     found.text("")  # options may hold values that JSON lacks

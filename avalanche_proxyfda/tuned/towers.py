@@ -44,7 +44,10 @@ def build_towers(
     if not with_text:
         return backbone.tower, None
     if backbone.clip is None:
-        raise ValueError(f"backbone={given} has no text tower, and the weights hold one")
+        raise ValueError(
+            f"backbone={given} has no text tower, and the weights hold one: name the backbone "
+            "that the weights were saved with"
+        )
     return backbone.tower, TextTower(backbone.clip).eval()
 
 

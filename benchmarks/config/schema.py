@@ -108,7 +108,10 @@ class Config:
             raise ValueError("stream.sets needs at least one data set")
         both = set(sets) & set(self.panel.sets)
         if both:
-            raise ValueError(f"{sorted(both)} cannot be learnt and be on the panel at once")
+            raise ValueError(
+                f"{sorted(both)} cannot be learnt and be on the panel at once: remove them from "
+                "stream.sets or from panel.sets"
+            )
         if self.head.words is not None:
             self._hold_words()
 

@@ -158,7 +158,10 @@ def _for_each(key: str, asked: Number | tuple[Number, ...], stream: Stream) -> l
     if not isinstance(asked, tuple):
         return [asked] * count
     if len(asked) != count:
-        raise ValueError(f"train.{key} has {len(asked)} entries, the stream {count} experiences")
+        raise ValueError(
+            f"train.{key} has {len(asked)} entries, and the stream has {count} experiences: give "
+            "one for each, or a single number"
+        )
     return list(asked)
 
 

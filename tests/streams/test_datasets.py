@@ -357,7 +357,9 @@ def test_bad_sequences(tmp_path: Path) -> None:
     for wrong in ([], [sets[0], sets[0]]):
         with pytest.raises(ValueError, match="must be different data sets, at least one"):
             dataset_sequence(wrong, SMALL, SMALL)
-    with pytest.raises(ValueError, match="2 transforms were given for 3 data sets"):
+    with pytest.raises(
+        ValueError, match="2 transforms were given for 3 data sets: give one for each"
+    ):
         dataset_sequence(sets, [SMALL, SMALL], SMALL)
     with pytest.raises(ValueError, match="evaluate_on='train' is unknown"):
         dataset_sequence(sets, SMALL, SMALL, evaluate_on="train")  # type: ignore[arg-type]

@@ -88,7 +88,7 @@ def test_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"name 1 images that are not in .*test1\.jpg"):
         load("lists:clipart", tmp_path)
     (tmp_path / "clipart_test.txt").write_text("\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"clipart_test\.txt lists no image"):
+    with pytest.raises(ValueError, match=r"clipart_test\.txt lists no image: give a line for each"):
         load("lists:clipart", tmp_path)
     (tmp_path / "clipart_test.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"clipart_test\.txt does not exist"):

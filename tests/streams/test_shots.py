@@ -108,7 +108,10 @@ GOOD: dict[str, Any] = {"dog": ["dog/1.jpg"], "cat": ["cat/1.jpg"], "owl": ["owl
         ({"cat": ["test/cat/1.jpg"]}, "'test/cat/1.jpg' is no training image"),
         ({"cat": ["1.jpg"]}, "'1.jpg' names 3 images; give its path with more folders"),
         ({"cat": ["dog/1.jpg"]}, "has 'dog/1.jpg' under 'cat', and it is an image of 'dog'"),
-        ({"cat": ["cat/1.jpg", "train/cat/1.jpg"]}, "repeats an image of 'cat'"),
+        (
+            {"cat": ["cat/1.jpg", "train/cat/1.jpg"]},
+            "repeats an image of 'cat': name each image once",
+        ),
     ],
     ids=str,
 )

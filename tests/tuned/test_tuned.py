@@ -176,7 +176,9 @@ def test_a_folder_is_named(tiny: Backbone, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty holds no image files, at any depth"):
         found.predict(tmp_path / "empty")
-    with pytest.raises(FileNotFoundError, match="nowhere' is neither a folder nor a file"):
+    with pytest.raises(
+        FileNotFoundError, match="nowhere' is neither a folder nor a file: check the path"
+    ):
         found.predict("nowhere")
     with pytest.raises(ValueError, match="batch_size"):
         found.predict(files, batch_size=0)
@@ -187,7 +189,12 @@ def test_what_cannot_be_described(tiny: Backbone, tmp_path: Path) -> None:
         (nn.Sequential(nn.Linear(128, 3)), {"all": NAMES}, TypeError, "head is a Sequential"),
         (nn.Linear(128, 3), {}, ValueError, "names 0 tasks, and the head has 1"),
         (nn.Linear(128, 3), {"all": ("a", "a", "b")}, ValueError, "must be different names"),
-        (nn.Linear(128, 3), {"all": ("a", "b")}, ValueError, "has 2 names, the head 3 classes"),
+        (
+            nn.Linear(128, 3),
+            {"all": ("a", "b")},
+            ValueError,
+            "has 2 names, and the head has 3 classes: give a name",
+        ),
     ):
         with pytest.raises(error, match=words):
             save_tuned(tmp_path, joined(tiny, head), tiny, classes)  # type: ignore[arg-type]

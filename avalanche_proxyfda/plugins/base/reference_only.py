@@ -39,4 +39,6 @@ class ReferenceOnlyPlugin(EmbeddingPlugin):
 
     def compare(self, student: Any, teacher: Any) -> Terms:
         """Refuse a training batch, which the method does not read."""
-        raise TypeError(f"{type(self).__name__} compares reference images alone")
+        raise TypeError(
+            f"{type(self).__name__} compares reference images alone: call compare_reference"
+        )

@@ -31,7 +31,8 @@ def tower_for(model: nn.Module, data: ReferenceData) -> TextTower:
     if int(tokens.min()) < 0 or int(tokens.max()) >= size:
         raise ValueError(
             f"the reference texts hold token ids from {int(tokens.min())} to "
-            f"{int(tokens.max())}, and the text tower has a vocabulary of {size}"
+            f"{int(tokens.max())}, and the text tower has a vocabulary of {size}: pass ids of the "
+            "model's own tokenizer"
         )
     return tower
 

@@ -121,9 +121,13 @@ class ImageFiles(Dataset[tuple[Any, int]]):
         names: Sequence[str] | None = None,
     ) -> None:
         if len(paths) != len(targets):
-            raise ValueError(f"{len(paths)} paths, but {len(targets)} targets")
+            raise ValueError(
+                f"{len(paths)} paths, but {len(targets)} targets: give a target for each path"
+            )
         if names is not None and len(paths) != len(names):
-            raise ValueError(f"{len(paths)} paths, but {len(names)} names")
+            raise ValueError(
+                f"{len(paths)} paths, but {len(names)} names: give a name for each path, or None"
+            )
         self.paths = list(paths)
         self.targets = [int(t) for t in targets]
         self.max_pixels = max_pixels

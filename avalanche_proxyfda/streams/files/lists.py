@@ -66,7 +66,7 @@ def _read(file: Path) -> list[tuple[str, int]]:
             )
         rows.append((path.strip(), int(label)))
     if not rows:
-        raise ValueError(f"{file} lists no image")
+        raise ValueError(f"{file} lists no image: give a line for each, PATH LABEL")
     return rows
 
 

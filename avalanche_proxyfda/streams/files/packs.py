@@ -72,7 +72,7 @@ def read_pack(path: Path) -> tuple[PackedImages, PackedImages, tuple[str, ...], 
     if not path.is_file():
         near = nearest(path.name, (each.name for each in path.parent.glob("*.npz")))
         hint = f"; near ones beside it: {', '.join(near)}" if near else ""
-        raise FileNotFoundError(f"there is no pack at {path}{hint}")
+        raise FileNotFoundError(f"there is no pack at {path}{hint or ': check the path'}")
     try:
         return _parts(path)
     except UnfitPackError as error:

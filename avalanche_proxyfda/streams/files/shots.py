@@ -83,11 +83,13 @@ def listed_shots(data: DataSet, images: ShotList) -> DataSet:
                 other = data.classes[data.train.targets[place]]
                 raise ValueError(
                     f"the list of {data.name} has {image!r} under {name!r}, and it is an image "
-                    f"of {other!r}"
+                    f"of {other!r}: move it to the list of {other!r}"
                 )
             chosen.append(place)
         if len(set(chosen)) < len(chosen):
-            raise ValueError(f"the list of {data.name} repeats an image of {name!r}")
+            raise ValueError(
+                f"the list of {data.name} repeats an image of {name!r}: name each image once"
+            )
     return replace(data, train=_kept(data.train, sorted(chosen)))
 
 

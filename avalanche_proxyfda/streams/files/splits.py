@@ -90,7 +90,10 @@ def _check_part(name: str, split: str, part: Labelled, classes: int) -> None:
     beyond = sorted(set(part.targets) - set(range(classes)))
     if beyond or (holes and split == "train"):
         fault = f"labels {beyond[:5]} beyond its" if beyond else f"no image of {holes[:5]} of its"
-        raise ValueError(f"{name} ({split}) has {fault} {classes} classes")
+        raise ValueError(
+            f"{name} ({split}) has {fault} {classes} classes: labels are 0 to {classes - 1}, and "
+            "each class needs a training image"
+        )
 
 
 def _chosen(

@@ -20,7 +20,10 @@ def visible_classes() -> Iterator[None]:
     def visible(directory: str | Path) -> tuple[list[str], dict[str, int]]:
         names = folders_in(Path(directory))
         if not names:
-            raise FileNotFoundError(f"there is no class folder in {directory}")
+            raise FileNotFoundError(
+                f"there is no class folder in {directory}: put the images of each class into a "
+                "folder of its own"
+            )
         return names, {name: k for k, name in enumerate(names)}
 
     torchvision_folder.find_classes = visible

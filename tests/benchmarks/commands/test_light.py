@@ -55,7 +55,7 @@ REFUSED = (
     (("rerun", str(RECORD), "--set", "where.nope=1"), "'where.nope' is not a key"),
     (("features", "--run", "nothing.json"), "nothing.json"),
     (("features", "--run", str(RECORD), "--images", "0"), "--images 0: at least one"),
-    (("features", "--run", str(RECORD), "--set", "nope"), "--set 'nope' is not of the run"),
+    (("features", "--run", str(RECORD), "--set", "nope"), "--set 'nope' names no set of the run"),
     (("export", "nothing.json"), "nothing.json"),
     (("export", str(RECORD), "--place", "a"), "--place 'a': give NAME=PATH, as in pets="),
     (("accept", "--only", "los"), "--only los: the groups are environment, losses, training,"),

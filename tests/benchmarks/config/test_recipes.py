@@ -152,7 +152,7 @@ def planned(path: Path) -> Config:
         ("stream: {kind: concepts, sets: []}", "stream.sets needs at least one data set"),
         (
             "stream: {kind: concepts}\npanel: {sets: [digits]}",
-            r"\['digits'\] cannot be learnt and be on the panel at once",
+            r"\['digits'\] cannot be learnt and be on the panel at once: remove them",
         ),
         ("method: lp-ft\nhead: {kind: random}", "head.kind='random': lp-ft begins with a probe"),
         ("train: {lr: -1}", "train.lr=-1: Input should be greater than or equal to 0"),

@@ -218,9 +218,11 @@ def test_a_run_follows_its_plan(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
     others = [settings(data, {key: value}) for key, value in keys.items()]
     others += [settings(data, {}, head={"kind": "zero-shot"}), settings(data, {}, head=texts)]
     assert len({other.identity for other in [own, *others]}) == 6
-    with pytest.raises(ValueError, match=r"train\.steps has 3 entries, the stream 2 experiences"):
+    with pytest.raises(
+        ValueError, match=r"train\.steps has 3 entries, and the stream has 2 experiences: give"
+    ):
         planned_steps(settings(data, {"steps": [1, 2, 3]}), images)
-    with pytest.raises(ValueError, match=r"train\.lr_factors has 1 entries, the stream 2"):
+    with pytest.raises(ValueError, match=r"train\.lr_factors has 1 entries, and the stream has 2"):
         factors_of(settings(data, {"lr_factors": [1]}), images)
     first, second = own.stream.learnt
     assert factors_of(settings(data, {"lr_factors": {second: 5}}), images) == [1, 5]

@@ -170,7 +170,10 @@ def test_other_splits_and_sets_have_files_of_their_own(copied: Drawn) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--set", "paintings"), "--set 'paintings' is not of the run, which has colours, digits"),
+        (
+            ("--set", "paintings"),
+            "--set 'paintings' names no set of the run; it has colours, digits",
+        ),
         (("--neighbors", "0"), "--neighbors 0: at least one"),
         (("--images", "0"), "--images 0: at least one"),
         (("--images", "10", "--neighbors", "10"), "--neighbors 10 must be below the 10 images"),
@@ -307,9 +310,9 @@ def test_short_names_of_sets() -> None:
     assert named_set("pets", ["pets", "old/pets"]) == "pets"  # the whole name wins
     with pytest.raises(ValueError, match=r"'pacs' fits pacs_photo\.npz, pacs_sketch\.npz: give"):
         named_set("pacs", names)
-    with pytest.raises(ValueError, match=r"which has photos/pets, .*; did you mean 'Digits'\?"):
+    with pytest.raises(ValueError, match=r"it has photos/pets, .*; did you mean 'Digits'\?"):
         named_set("digitz", names)
-    with pytest.raises(ValueError, match="is not of the run"):
+    with pytest.raises(ValueError, match="names no set of the run"):
         named_set("", names)
 
 
