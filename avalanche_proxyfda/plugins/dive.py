@@ -66,9 +66,12 @@ class DiVEPlugin(ReferenceOnlyPlugin, supports_distributed=True):
 
     def compare_reference(self, student: Tensor, teacher: Tensor, beside: Beside) -> Terms:
         """Return the term ``differences``; both inputs are [B, D]."""
-        if not self.measuring:
-            self.loss.follow(student, teacher)
-        return {"differences": (self.weight, self.loss(student, teacher))}
+        loss = self.loss
+        if self.measuring:  # the unit is the rise by a drift alone, whatever the running mean is
+            loss = DiVELoss(loss.decay)
+        else:
+            loss.follow(student, teacher)
+        return {"differences": (self.weight, loss(student, teacher))}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the base, and the running mean."""

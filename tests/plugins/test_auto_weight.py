@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from avalanche_proxyfda import LDIFSPlugin
 from avalanche_proxyfda.features.source import FeatureSource
 from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight, drifted
+from avalanche_proxyfda.plugins.base.beside import Beside
 from avalanche_proxyfda.plugins.base.weighted import WeightedPlugin
 from avalanche_proxyfda.strategies import EfficientNaive
 from tests.methods import ON_REFERENCE, PLUGINS, toy_plugin, toy_reference_data
@@ -271,6 +272,23 @@ def test_an_averaged_teacher_and_the_initial_one() -> None:
     for teacher in ("averaged", "initial"):
         plugin = toy_plugin("ldifs", weight="auto", auto_weight=STRICT, teacher=teacher)
         assert max(train(plugin, train_epochs=2).published["LDIFS_multiplier"]) > 0
+
+
+def test_dives_running_mean_is_no_part_of_its_unit() -> None:
+    """The mean is not zero in the second experience, and a drift raises the term as before."""
+    plugin = toy_plugin("dive", weight="auto", auto_weight=LOOSE, teacher="initial")
+    train(plugin, train_epochs=3)
+    assert plugin.choice == "initial" and float(plugin.loss.mean.norm()) > 0.01
+    (constraint,) = plugin.constraints.values()
+    rows = torch.randn(40, 8)
+    plugin.measuring = True
+    agreed, moved = (
+        float(plugin.compare_reference(each, rows, Beside([]))["differences"][1])
+        for each in (rows, drifted(rows, 0.5))
+    )
+    assert agreed == 0.0
+    assert moved == pytest.approx(float((drifted(rows, 0.5) - rows).square().sum()) / 40, rel=1e-5)
+    assert constraint.level == pytest.approx(constraint._floor, abs=1e-7)
 
 
 @pytest.mark.parametrize("graph_from", ["micro-batch", "accumulated"])
