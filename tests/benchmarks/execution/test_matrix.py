@@ -44,6 +44,7 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         "concepts_mtil_both": 38,
         "real_images_few": 35,
         "real_images_few_chosen": 10,
+        "pacs_few": 13,
     }
 
 
