@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -104,7 +105,8 @@ def main() -> int:
     """Dispatch to a job.
 
     Returns:
-        Exit status of the job; 2 if what was asked for is refused.
+        Exit status of the job; 2 if what was asked for is refused, and that of SIGPIPE if
+        nobody reads the output any more.
     """
     quiet()
     print_every_character()
@@ -119,11 +121,16 @@ def main() -> int:
         if args.job != "run":
             refuse_ranks(args.job)
         with terminable():
-            return int(args.work(args))
+            status = int(args.work(args))
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt as error:
         goes_on = args.job in RESUMABLE
         print(f"\n{stopped(args.resume) if goes_on else 'Stopped.'}", flush=True)
         return status_of(error)
+    except BrokenPipeError:  # the reader of the output is gone, as after `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # 128 + SIGPIPE, as a shell has it
     except (ValueError, OSError, ImportError) as error:  # refused, in one line
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -107,3 +107,15 @@ def test_a_refusal_loads_no_torch(answers: Any, words: tuple[str, ...], message:
     status, text, heavy = answers[words]
     assert (status, heavy) == (2, [])
     assert message in text and "Traceback" not in text
+
+
+def test_a_reader_that_stops_early_is_no_error() -> None:
+    """As ``| head`` does: the pipe is closed before the list of runs is written."""
+    words = [sys.executable, "-m", "benchmarks", "sweep", "--matrix", "concepts.yaml", "--list"]
+    with subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
