@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode
-from torchvision.io import decode_jpeg as decode_by_torchvision
 
 from avalanche_proxyfda.pixels.jpeg import JpegHeader, jpeg_header
 from avalanche_proxyfda.streams.files.encoded import EncodedImage
@@ -24,6 +23,7 @@ size; by PIL, at the speed of PIL; from rows of resized images."""
 JPEG, REDUCED, PIL, ROW = range(len(WAYS))
 GAP = 2
 """A JPEG is read at a reduced size that is at least this many times the wanted size."""
+_RGB = ImageReadMode.RGB.value
 
 
 try:
@@ -43,7 +43,8 @@ def decode_jpeg(content: NDArray[np.uint8]) -> Tensor:
     """
     if simplejpeg is not None:
         return torch.from_numpy(simplejpeg.decode_jpeg(content)).permute(2, 0, 1)
-    decoded: Tensor = decode_by_torchvision(torch.from_numpy(content), mode=ImageReadMode.RGB)
+    # the operator of torchvision.io.decode_jpeg, which issues a warning for every image
+    decoded: Tensor = torch.ops.image.decode_jpeg(torch.from_numpy(content), _RGB, False)
     return decoded
 
 

@@ -90,13 +90,15 @@ class Finish:
 
 
 def resize(image: Tensor, size: tuple[int, int], interpolation: Interpolation) -> Tensor:
-    """Resize a uint8 image [3, H, W] with antialiasing, as PIL does to within one step of 255."""
+    """Resize a uint8 image [3, H, W] with antialiasing, as PIL does to within one step of 255.
+
+    The result is in memory by rows of pixels if the image is.
+    """
     if image.shape[1:] == size:
         return image
-    larger = interpolate(
-        image.unsqueeze(0), size, mode=interpolation, antialias=True, align_corners=False
-    )
-    return larger[0]
+    # strides of a batch in channels-last format, in which torch neither unpacks nor packs pixels
+    batch = image.permute(1, 2, 0).unsqueeze(0).permute(0, 3, 1, 2)
+    return interpolate(batch, size, mode=interpolation, antialias=True, align_corners=False)[0]
 
 
 def _weights(start: Tensor, length: Tensor, pixels: int, side: int, kind: Interpolation) -> Tensor:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import interpolate
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from avalanche_proxyfda._keys import keyed
+from avalanche_proxyfda._keys import keyed, uniform
 from avalanche_proxyfda.models.preprocessing import eval_view
 from avalanche_proxyfda.pixels import decode, pixel_views
 from avalanche_proxyfda.pixels.decode import JPEG, PIL, REDUCED, Opened, denominator_for
+from avalanche_proxyfda.pixels.finish import resize
 from avalanche_proxyfda.pixels.geometry import RandomCrop, Resizing
 from avalanche_proxyfda.pixels.jpeg import jpeg_header
+from avalanche_proxyfda.pixels.views import CROPS
 from avalanche_proxyfda.streams.files.encoded import EncodedImage
 from avalanche_proxyfda.streams.files.images import UnreadableImage
 from tests.pixels.pictures import HALF, clip_view, encoded, picture, timm_view
@@ -49,6 +53,28 @@ def test_floats_have_the_bits_of_pils_path_where_the_pixels_are_equal() -> None:
     image = encoded(picture(1, (16, 16)))  # no resize
     view = clip_view(16)
     assert torch.equal(pixel_views(view)[1](image).image(), view(image.rgb()))
+
+
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(16, 21), (48, 30), (37, 9), (5, 50), (1, 7)])
+def test_a_resize_has_the_bits_of_planes_and_stays_in_rows_of_pixels(
+    kind: Any, size: tuple[int, int]
+) -> None:
+    whole = decode.decode_jpeg(encoded(picture()).content)
+    for image in (whole, whole[:, 3:20, 7:44], whole[:, :1, :1]):
+        planes = image.contiguous().unsqueeze(0)
+        expected = interpolate(planes, size, mode=kind, antialias=True, align_corners=False)[0]
+        found = resize(image, size, kind)
+        assert torch.equal(found, expected)
+        assert found.permute(1, 2, 0).is_contiguous()  # why it is fast, and a batch's copy too
+
+
+def test_a_decoded_jpeg_has_pils_bits_and_issues_no_warning() -> None:
+    image = encoded(picture())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decoded = decode.decode_jpeg(image.content)
+    assert np.array_equal(decoded.permute(1, 2, 0).numpy(), np.asarray(image.rgb()))
 
 
 def rotated() -> EncodedImage:
@@ -159,6 +185,26 @@ def test_a_random_view_is_a_function_of_its_key() -> None:
     free = view(image).row  # without a key: torch's stream
     torch.manual_seed(1)
     assert torch.equal(free, view(image).row)
+
+
+def test_a_random_view_shows_the_box_of_its_key() -> None:
+    view, image = pixel_views(clip_view(), "flip-crop")[0], encoded(picture(), quality=95)
+    boxes = []
+    for number in range(20):
+        with keyed("sample", 0, 1, number):
+            top, left, height, width, flip = CROPS["flip-crop"].box(37, 50, uniform())
+        with keyed("sample", 0, 1, number):
+            seen = view(image).row
+        part = image.rgb().crop((left, top, left + width, top + height))
+        shown = np.asarray(part.resize((16, 16), Image.Resampling.BICUBIC)).astype(int)
+        difference = np.abs(seen.numpy() - (shown[:, ::-1] if flip else shown))
+        assert difference.max() <= 2 and difference.mean() < 0.3
+        boxes.append((top, left, height, width, flip))
+    assert boxes[:3] == [
+        (1, 20, 31, 29, 1),
+        (2, 26, 24, 23, 1),
+        (13, 0, 14, 13, 0),
+    ]  # another order of draws would change what a seed means
 
 
 def test_boxes_are_distributed_as_torchvisions() -> None:

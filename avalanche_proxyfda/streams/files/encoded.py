@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,14 @@ class EncodedImages(Dataset[tuple[Any, int]]):
 def _read(files: ImageFiles, row: int) -> EncodedImage:
     path = files.paths[row]
     try:
-        if not path.is_file():  # a pipe would never end
-            raise UnreadableImage(f"{path}: there is no such file")
-        content = np.fromfile(path, np.uint8)
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe would never end
+            raise UnreadableImage(f"{path}: this is no file")
+        content = np.empty(about.st_size, np.uint8)
+        with path.open("rb") as file:  # fewer system calls than numpy's fromfile
+            content = content[: file.readinto(content.data)]
+    except FileNotFoundError as error:
+        raise UnreadableImage(f"{path}: there is no such file") from error
     except OSError as error:
         raise UnreadableImage(f"{path}: {error}") from error
     if len(content) == 0:
