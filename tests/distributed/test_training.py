@@ -61,11 +61,14 @@ def test_the_number_of_ranks_does_not_matter(pool: Pool, stream: str) -> None:
 
 @pytest.mark.parametrize("method", AUTOMATIC)
 def test_automatic_weights_are_those_of_one_process(pool: Pool, method: str) -> None:
-    """Level, unit, weights and multipliers are measured on the whole batch."""
+    """Level, unit, task's loss and multipliers are those of the whole batch.
+
+    Avalanche's loss is float32, and limits the share of RIFT's and LwF's terms here.
+    """
     single = learn(method, plain=True)
     weights = [values for name, values in single["metrics"].items() if "_weight_Epoch" in name]
     assert max(max(values) for values in weights) > 0
-    alike(pool.run(learn, method), single)
+    alike(pool.run(learn, method), single, 1e-5)
 
 
 def drift_of_own_rows(rows: Tensor) -> Tensor:

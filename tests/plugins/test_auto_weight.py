@@ -218,11 +218,12 @@ def test_one_of_the_two_may_be_a_number(weight: Any, other: Any) -> None:
 
 def test_the_generator_of_proxies_keeps_its_coefficient() -> None:
     plugin = toy_plugin("proxy-fda", weight="auto", auto_weight=AutoWeight(delta=0.1))
-    terms = plugin.weighed({"alignment": (2.0, torch.ones(())), "generator": (1.0, torch.ones(()))})
+    plugin.task_value = lambda strategy: torch.tensor(1e9)
+    one = torch.ones(())
+    terms = plugin.weighed(None, {"alignment": (2.0, one), "generator": (1.0, one)})
     assert {name: c for name, (c, _) in terms.items()} == {"alignment": 2.0, "generator": 1.0}
     plugin._constraint().measure("P", first=0.0, agreed=0.0, moved=1.0, new=True)
-    one = torch.ones(())
-    terms = plugin.weighed({"alignment": ("auto", one), "generator": (1.0, one)})
+    terms = plugin.weighed(None, {"alignment": ("auto", one), "generator": (1.0, one)})
     assert float(terms["alignment"][0]) == pytest.approx(90.0) and terms["generator"][0] == 1.0
 
 

@@ -17,6 +17,8 @@ from avalanche_proxyfda.plugins.base.auto_weight import (
     drifted,
 )
 
+UNBOUNDED = torch.tensor(math.inf)
+"""A task's loss that leaves the share of the term without a limit."""
 TARGET = torch.tensor([3.0, -1.0, 2.0], dtype=torch.float64)
 
 
@@ -40,7 +42,7 @@ def descend(rule: Constraint, term: Any, epochs: int = 40, rate: float = 0.1) ->
     for _ in range(epochs):
         for _ in range(20):
             value, slope = term(x)
-            weight = rule.weight_of(value)
+            weight = rule.weight_of(value, UNBOUNDED)
             rule.note(value, weight)
             x = x - rate * (x - TARGET + weight * slope)
         rule.end_epoch()
@@ -91,7 +93,7 @@ def test_the_coefficient_is_the_gradient_of_the_augmented_lagrangian() -> None:
         excess = (value - 0.5) / 0.6 - 1
         shifted = torch.clamp(0.4 + 1.7 * excess, min=0)
         (right,) = torch.autograd.grad((shifted**2 - 0.4**2) / (2 * 1.7), value)
-        assert float(rule.weight_of(value)) == pytest.approx(float(right), abs=1e-12)
+        assert float(rule.weight_of(value, UNBOUNDED)) == pytest.approx(float(right), abs=1e-12)
 
 
 def test_the_multiplier_rises_falls_and_is_bounded() -> None:
@@ -101,7 +103,7 @@ def test_the_multiplier_rises_falls_and_is_bounded() -> None:
     assert rule.update(0.25) == 0.0
     assert rule.update(0.0) == 0.0
     assert rule.update(1e9) == 5.0
-    assert float(rule.weight_of(torch.tensor(1e30))) == 5.0 / 0.5
+    assert float(rule.weight_of(torch.tensor(1e30), UNBOUNDED)) == 5.0 / 0.5
 
 
 def test_an_epoch_is_judged_by_its_mean() -> None:
@@ -160,7 +162,26 @@ def test_a_small_unit_that_float32_resolves_is_taken() -> None:
     assert constraint(unit=2e-6).unit == 2e-6
 
 
-@pytest.mark.parametrize("name", ["delta", "drift", "penalty", "maximum"])
+def test_the_share_limits_the_coefficient() -> None:
+    """With s = 1/4 the term may rise to a third of the task's loss: 6 / 3 = 2 = weight (3 - 1)."""
+    rule = Constraint(AutoWeight(delta=0.01, maximum=1e3, share=0.25))
+    rule.measure("toy", first=1.0, agreed=1.0, moved=2.0, new=True)
+    assert float(rule.weight_of(torch.tensor(3.0), UNBOUNDED)) == pytest.approx(19900, rel=1e-4)
+    assert float(rule.weight_of(torch.tensor(3.0), torch.tensor(6.0))) == pytest.approx(1.0)
+    assert float(rule.weight_of(torch.tensor(3.0), torch.tensor(0.0))) == 0.0
+    rule.multiplier = 2.0  # a term below its level has no rise, and no limit but its multiplier's
+    assert float(rule.weight_of(torch.tensor(0.999), torch.tensor(6.0))) == pytest.approx(90.0, rel=1e-4)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        weight = rule.weight_of(torch.tensor(3.0, dtype=dtype), torch.tensor(6.0))
+        assert weight.dtype == dtype and float(weight) == pytest.approx(1.0, rel=1e-2)
+
+
+def test_a_share_of_one_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"share=1\.0 must be below 1: the task must count too"):
+        AutoWeight(share=1)
+
+
+@pytest.mark.parametrize("name", ["delta", "drift", "penalty", "maximum", "share"])
 def test_options_are_checked(name: str) -> None:
     for bad, kind in ((0, ValueError), (-1, ValueError), (math.inf, ValueError), ("1", TypeError)):
         with pytest.raises(kind, match=f"{name}="):

@@ -54,9 +54,12 @@ class AutoWeight:
             multiplier of 0, a term that uses its tolerance twice costs c / 2.
         maximum: upper limit of the multiplier and of the multiplier with the penalty, above 0,
             in units of the task's loss.
+        share: upper limit of the term's share in its sum with the task's loss, above 0 and below
+            1. A tolerance that training cannot meet then does not stop the learning.
 
     Raises:
-        TypeError, ValueError: for an option that is no finite number above 0.
+        TypeError, ValueError: for an option that is no finite number above 0, or a share of 1 or
+            more.
 
     Example:
         >>> from avalanche_proxyfda import AutoWeight
@@ -69,6 +72,7 @@ class AutoWeight:
     drift: float = 0.5
     penalty: float = 1.0
     maximum: float = 10.0
+    share: float = 0.5
 
     def __post_init__(self) -> None:
         why = {
@@ -76,6 +80,7 @@ class AutoWeight:
             "drift": "the unit is the rise of the term at this drift",
             "penalty": "the multiplier moves by the penalty",
             "maximum": "the weight would always be 0",
+            "share": "the weight would always be 0",
         }
         for name, reason in why.items():
             if name == "delta" and self.delta is None:
@@ -84,6 +89,8 @@ class AutoWeight:
             if value == 0:
                 raise ValueError(f"{name}={value} must be above 0: {reason}")
             object.__setattr__(self, name, value)
+        if self.share >= 1:
+            raise ValueError(f"share={self.share} must be below 1: the task must count too")
 
 
 class Constraint:
@@ -93,9 +100,10 @@ class Constraint:
     is g <= 0. The augmented Lagrangian adds (max(0, y + c g)^2 - y^2) / 2c to the task's loss
     (Rockafellar, 1973; Nocedal and Wright, section 17.4), so the gradient of the term has the
     coefficient :meth:`weight_of`. The multiplier y is updated once an epoch by the mean of g.
+    The share s limits the coefficient to s / (1 - s) of the task's loss over term - l.
 
     Args:
-        options: gives delta (None takes 0.3), the penalty c and the maximum.
+        options: gives delta (None takes 0.3), the penalty c, the maximum and the share.
         multiplier: y at the start, >= 0, in units of the task's loss.
 
     Attributes:
@@ -111,10 +119,13 @@ class Constraint:
         >>> from avalanche_proxyfda.plugins.base.auto_weight import Constraint
         >>> constraint = Constraint(AutoWeight(delta=0.5, penalty=2.0))
         >>> constraint.measure("LDIFS", first=0.0, agreed=0.0, moved=4.0, new=True)
-        >>> float(constraint.weight_of(torch.tensor(1.0)))  # below the limit, which is 2
+        >>> task = torch.tensor(9.0)
+        >>> float(constraint.weight_of(torch.tensor(1.0), task))  # below the limit, which is 2
         0.0
-        >>> float(constraint.weight_of(torch.tensor(3.0)))  # c g / (delta u) = 2 * 0.5 / 2
+        >>> float(constraint.weight_of(torch.tensor(3.0), task))  # c g / (delta u) = 2 * 0.5 / 2
         0.5
+        >>> float(constraint.weight_of(torch.tensor(9.0), task))  # as large as the task's loss
+        1.0
         >>> constraint.update(3.0)
         1.0
     """
@@ -172,17 +183,20 @@ class Constraint:
 
     # ---- a step -----------------------------------------------------------------------
 
-    def weight_of(self, value: Tensor) -> Tensor:
+    def weight_of(self, value: Tensor, task: Tensor) -> Tensor:
         """Return the coefficient of the term, a scalar without gradient on the term's device.
 
         Args:
             value: the term, a scalar.
+            task: the task's loss of the same step, a scalar.
         """
         options, budget = self.options, self.delta * self.unit
         assert self.level is not None
         excess = (value.detach() - self.level) / budget - 1
         pull = (excess * options.penalty + self.multiplier).clamp(0, options.maximum)
-        return pull / budget
+        rise = (value.detach() - self.level).clamp(min=torch.finfo(value.dtype).tiny)
+        most = task.detach().to(value) * (options.share / (1 - options.share)) / rise
+        return torch.minimum(pull / budget, most)
 
     def note(self, value: Tensor, weight: Tensor, share: float = 1.0) -> None:
         """Add term and coefficient of one step to the means of the epoch.

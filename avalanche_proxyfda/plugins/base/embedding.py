@@ -142,7 +142,8 @@ class EmbeddingPlugin(FeaturePlugin):
         assert student is not None
         rows = self.pooled(student)
         share = cast("AccumulatingStrategy", strategy).share
-        self.add(strategy, self.weighed(self._gathered.take(rows, self.learned(), share)))
+        terms = self._gathered.take(rows, self.learned(), share)
+        self.add(strategy, self.weighed(strategy, terms))
 
     def stop(self) -> None:
         """End an experience; forget the gathered micro-batches."""

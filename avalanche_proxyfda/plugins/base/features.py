@@ -310,7 +310,7 @@ class FeaturePlugin(ReferenceDataPlugin):
         self._shard = shard_of(strategy)
         teacher = self.ask(strategy)
         terms = self.measured(self.compare, self.read(student), self.read(teacher))
-        self.add(strategy, self.weighed(terms))
+        self.add(strategy, self.weighed(strategy, terms))
 
     def ask(self, strategy: Strategy) -> Values:
         """Return the values of the teacher's places for the strategy's batch."""

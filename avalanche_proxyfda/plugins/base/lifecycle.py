@@ -108,6 +108,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         self._owner: weakref.ReferenceType[Any] | None = None
         self._log, self._watch = TermLog(), FiniteWatch()
         self._task_loss: TaskLoss | None = None  # in the first plugin of the package
+        self._task_value: Tensor | None = None  # of this step, in the same plugin
         self._warned: set[str] = set()
 
     # ---- methods of a subclass --------------------------------------------------------
@@ -244,7 +245,17 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
     def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
         """Note the strategy's loss before the package's plugins add terms."""
         if self._task_loss is not None:
+            self._task_value = strategy.loss.detach().mean()
             self._task_loss.add(strategy.loss, batch_size(strategy), share_of(strategy))
+
+    def task_value(self, strategy: Strategy) -> Tensor:
+        """Return the strategy's loss of this step before the package's plugins added terms.
+
+        It is a scalar without gradient, of this process's rows.
+        """
+        first, *_ = [*self.plugins_before(strategy), self]
+        assert first._task_value is not None
+        return first._task_value
 
     def add(self, strategy: Strategy, terms: Weighed, log: TermLog | None = None) -> None:
         """Add terms to the strategy's loss and to the published means.
@@ -293,7 +304,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
 
     def stop(self) -> None:
         """End an experience, also after an exception; safe to repeat."""
-        self._task_loss = None
+        self._task_loss = self._task_value = None
         self._log.clear()
         self._watch.clear()
 

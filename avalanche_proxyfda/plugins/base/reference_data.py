@@ -309,7 +309,7 @@ class ReferenceDataPlugin(WeightedPlugin):
             )
         finally:
             self.weight, self.on_reference = weight, False
-        weighed = self.weighed(terms, on_reference=True)
+        weighed = self.weighed(strategy, terms, on_reference=True)
         named = {f"reference_{name}": term for name, term in weighed.items()}
         self.add(strategy, named, self._reference_log)
 

@@ -126,61 +126,56 @@ class WeightedPlugin(TeacherPlugin):
             ValueError: if the scale is not finite or zero.
         """
         terms = compare(student, teacher)
-        first = self._whole(terms)
-        if first is not None and self._constraint().level is None:
-            self._measure(first, compare, teacher)
+        own = _total(terms)
+        if own is not None and self._constraint().level is None:
+            self._measure(own, compare, teacher)
         if not self.on_reference:
             self.remember(teacher)
         return terms
 
-    def _measure(self, first: Tensor, compare: Callable[[Any, Any], Terms], teacher: Any) -> None:
+    def _measure(self, own: Tensor, compare: Callable[[Any, Any], Terms], teacher: Any) -> None:
         """Set the scale from the first value of an experience, and from two further comparisons."""
         constraint, drift = self._constraint(), self.auto_weight.drift
         rows = None if self.reads_whole_batch else self._shard
         new = self.choice != "initial"
         self.measuring = True
         try:
-            with torch.no_grad(), preserved_rng(first.device):
-                agreed = self._whole(compare(teacher, teacher))
+            with torch.no_grad(), preserved_rng(own.device):
+                level = _total(compare(teacher, teacher))
                 after = drifted(teacher, drift, self.deepest(), rows)
-                moved = self._whole(compare(after, teacher))
+                rise = _total(compare(after, teacher))
         finally:
             self.measuring = False
-        assert agreed is not None
-        assert moved is not None
+        assert level is not None
+        assert rise is not None
+        first, agreed, moved = self._whole(own, level, rise)
         constraint.measure(
             self.name, first=float(first), agreed=float(agreed), moved=float(moved), new=new
         )
 
-    def weighed(self, terms: Terms, *, on_reference: bool = False) -> Weighed:
+    def weighed(self, strategy: Strategy, terms: Terms, *, on_reference: bool = False) -> Weighed:
         """Return the terms with numbers or tensors as coefficients.
 
         Args:
+            strategy: in ``before_backward``.
             terms: the terms of a batch, from :meth:`measured`.
             on_reference: True for terms on reference data.
         """
-        total = self._whole(terms)
-        if total is None:
+        own = _total(terms)
+        if own is None:
             return {n: (c, value) for n, (c, value) in terms.items() if not isinstance(c, str)}
         constraint = self._constraint(on_reference)
-        weight = constraint.weight_of(total)
-        constraint.note(total, weight, self._share())
+        total, task = self._whole(own, self.task_value(strategy))
+        weight = constraint.weight_of(total, task)
+        constraint.note(total, weight, 1.0 if self._shard is None else self._shard.share)
         return {n: (weight if isinstance(c, str) else c, value) for n, (c, value) in terms.items()}
 
-    def _share(self) -> float:
-        """Return the weight of this process in sums over ranks."""
-        return 1.0 if self._shard is None else self._shard.share
-
-    def _whole(self, terms: Terms) -> Tensor | None:
-        """Return the sum of the terms whose weight is ``"auto"``, of the whole batch.
-
-        The sum has no gradient and is the same on every rank. None without such a term.
-        """
-        values = [value.detach() for weight, value in terms.values() if isinstance(weight, str)]
-        if not values:
-            return None
-        total = torch.stack(values).sum()
-        return total if self._shard is None else sum_over_ranks(total * self._shard.share)
+    def _whole(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """Return scalars of the whole batch, the same on every rank, from those of this process."""
+        if self._shard is None:
+            return values
+        rows = torch.stack([value.double() for value in values]) * self._shard.share
+        return tuple(each.to(values[0]) for each in sum_over_ranks(rows))
 
     def _constraint(self, on_reference: bool | None = None) -> Constraint:
         """Return the constraint of the training batch, or of the reference batch."""
@@ -249,3 +244,9 @@ class WeightedPlugin(TeacherPlugin):
         for prefix, each in (saved or {}).items():
             self.constraints[prefix] = Constraint(self.auto_weight)
             self.constraints[prefix].load_state_dict(each)
+
+
+def _total(terms: Terms) -> Tensor | None:
+    """Return the sum of the terms whose weight is ``"auto"``, detached; None without one."""
+    values = [value.detach() for weight, value in terms.values() if isinstance(weight, str)]
+    return torch.stack(values).sum() if values else None

@@ -1,0 +1,81 @@
+"""The share of a term with ``weight="auto"`` in the loss: a task is learnt beside any tolerance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from avalanche.training.plugins import SupervisedPlugin
+from torch import Tensor
+
+from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight, Constraint
+from avalanche_proxyfda.strategies import EfficientNaive
+from tests.methods import toy_plugin, toy_reference_data
+from tests.plugins.test_auto_weight import gentle
+from tests.plugins.toys import classic
+
+INFEASIBLE = AutoWeight(delta=1e-6, share=0.25)
+"""A tolerance that every step leaves, so that the share alone limits the weight."""
+pytestmark = pytest.mark.filterwarnings("ignore:hard-class batches")
+
+
+class Losses(SupervisedPlugin[Any]):
+    """Keeps the loss of each step as it is before the package's plugins add terms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: list[Tensor] = []
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        self.losses.append(strategy.loss.detach().clone())
+
+
+def steps_of(monkeypatch: Any, *plugins: Any, **options: Any) -> tuple[list[Any], list[Tensor]]:
+    """Train two experiences; return (level, value, task, weight) of each call, and all losses."""
+    seen: list[Any] = []
+    rule = Constraint.weight_of
+
+    def spied(self: Constraint, value: Tensor, task: Tensor) -> Tensor:
+        weight = rule(self, value, task)
+        seen.append((self.level, float(value), float(task), float(weight)))
+        return weight
+
+    monkeypatch.setattr(Constraint, "weight_of", spied)
+    torch.manual_seed(0)
+    losses = Losses()
+    trained = gentle(losses, *plugins, **options)
+    for experience in classic(2).train_stream:
+        trained.train(experience, eval_streams=[])
+    return seen, losses.losses
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"kind": EfficientNaive, "accumulate": 2, "precision": "bf16"}]
+)
+def test_each_of_two_terms_has_at_most_its_share_of_the_task_alone(
+    monkeypatch: Any, options: Any
+) -> None:
+    """The second plugin's task is the criterion's loss too, without the first plugin's term."""
+    plugins = [toy_plugin(n, weight="auto", auto_weight=INFEASIBLE) for n in ("pkt", "ldifs")]
+    seen, losses = steps_of(monkeypatch, *plugins, **options)
+    assert len(seen) == 2 * len(losses) > 10
+    for number, (level, value, task, weight) in enumerate(seen):
+        assert task == pytest.approx(float(losses[number // 2]), rel=1e-6)
+        assert weight * (value - level) <= task / 3 * (1 + 1e-5)
+    at_limit = [w * (v - level) == pytest.approx(t / 3, rel=1e-4) for level, v, t, w in seen]
+    assert sum(at_limit) >= len(seen) / 4
+
+
+def test_a_term_on_reference_data_is_measured_against_the_same_task(monkeypatch: Any) -> None:
+    data = toy_reference_data()
+    plugin = toy_plugin("pkt", weight="auto", auto_weight=INFEASIBLE, reference_data=data)
+    seen, losses = steps_of(monkeypatch, plugin)
+    tasks = [task for _, _, task, _ in seen]
+    assert tasks == pytest.approx([float(each) for each in losses for _ in range(2)], rel=1e-6)
+
+
+def test_a_plugin_of_weights_may_stand_first(monkeypatch: Any) -> None:
+    plugins = [toy_plugin("l2sp"), toy_plugin("pkt", weight="auto", auto_weight=INFEASIBLE)]
+    seen, losses = steps_of(monkeypatch, *plugins)
+    assert [t for _, _, t, _ in seen] == pytest.approx([float(each) for each in losses], rel=1e-6)
