@@ -289,7 +289,7 @@ def test_dives_running_mean_is_no_part_of_its_unit() -> None:
     )
     assert agreed == 0.0
     assert moved == pytest.approx(float((drifted(rows, 0.5) - rows).square().sum()) / 40, rel=1e-5)
-    assert constraint.level == pytest.approx(constraint._floor, abs=1e-7)
+    assert constraint.level == pytest.approx(constraint.noise, abs=1e-7)
 
 
 @pytest.mark.parametrize("graph_from", ["micro-batch", "accumulated"])

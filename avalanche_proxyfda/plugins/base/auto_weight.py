@@ -112,6 +112,8 @@ class Constraint:
         level: value of the term where the student agrees with the teacher; None before
             :meth:`measure`.
         unit: rise of the term that counts as 1, above 0.
+        noise: part of the level that dropout or batch norms in training mode add to the first
+            value of an experience whose student has the teacher's weights; None before.
 
     Example:
         >>> import torch
@@ -136,7 +138,7 @@ class Constraint:
         self.multiplier = multiplier
         self.level: float | None = None
         self.unit = math.nan
-        self._floor: float | None = None  # of the level; noise of the student, such as dropout's
+        self.noise: float | None = None
         self._log = TermLog()
 
     # ---- the scale --------------------------------------------------------------------
@@ -173,9 +175,9 @@ class Constraint:
                 "one sample, raise train_mb_size; else compare features that tell samples apart, "
                 "at another place of the model, or give weight a number"
             )
-        if new or self._floor is None:
-            self._floor = first - agreed
-        self.level, self.unit = agreed + self._floor, unit
+        if new or self.noise is None:
+            self.noise = first - agreed
+        self.level, self.unit = agreed + self.noise, unit
 
     def forget_scale(self) -> None:
         """Measure again at the next batch."""
@@ -252,14 +254,14 @@ class Constraint:
             "multiplier": self.multiplier,
             "level": self.level,
             "unit": self.unit,
-            "floor": self._floor,
+            "floor": self.noise,
             "log": self._log.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load ``state`` without the means of the running epoch."""
         self.multiplier, self.level, self.unit = state["multiplier"], state["level"], state["unit"]
-        self._floor = state["floor"]
+        self.noise = state["floor"]
 
     def load_steps(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Load the means of the running epoch onto ``device``."""

@@ -152,6 +152,16 @@ class WeightedPlugin(TeacherPlugin):
         constraint.measure(
             self.name, first=float(first), agreed=float(agreed), moved=float(moved), new=new
         )
+        noise = constraint.noise or 0.0
+        if noise > constraint.unit:
+            self.warn_once(
+                "noise",
+                f"{self.name}: weight='auto' begins with a term of {noise / constraint.unit:.3g} "
+                "units before any step, though student and teacher have the same weights: batch "
+                "norms in training mode or dropout change the student's features. This noise "
+                "becomes part of the level, so the weight may stay 0. Freeze the statistics of "
+                "batch norms, lower the dropout, or give weight a number",
+            )
 
     def weighed(self, strategy: Strategy, terms: Terms, *, on_reference: bool = False) -> Weighed:
         """Return the terms with numbers or tensors as coefficients.

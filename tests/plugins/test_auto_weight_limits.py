@@ -1,7 +1,8 @@
-"""The share of a term with ``weight="auto"`` in the loss: a task is learnt beside any tolerance."""
+"""Limits of ``weight="auto"``: a term's share in the loss, and a level that is mostly noise."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight, Constraint
 from avalanche_proxyfda.strategies import EfficientNaive
 from tests.methods import toy_plugin, toy_reference_data
 from tests.plugins.test_auto_weight import gentle
-from tests.plugins.toys import classic
+from tests.plugins.toys import Plain, classic
 
 INFEASIBLE = AutoWeight(delta=1e-6, share=0.25)
 """A tolerance that every step leaves, so that the share alone limits the weight."""
@@ -79,3 +80,26 @@ def test_a_plugin_of_weights_may_stand_first(monkeypatch: Any) -> None:
     plugins = [toy_plugin("l2sp"), toy_plugin("pkt", weight="auto", auto_weight=INFEASIBLE)]
     seen, losses = steps_of(monkeypatch, *plugins)
     assert [t for _, _, t, _ in seen] == pytest.approx([float(each) for each in losses], rel=1e-6)
+
+
+def test_a_level_of_noise_is_said_once() -> None:
+    """Batch norms in training mode change the student's features before the first step."""
+    plugin = toy_plugin("ldifs", weight="auto")
+    trained = gentle(plugin, model=Plain(0, dropout=0.0))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for experience in classic(2).train_stream:
+            trained.train(experience, eval_streams=[])
+    text = [str(each.message) for each in said if "weight='auto'" in str(each.message)]
+    assert len(text) == 1 and text[0].startswith("LDIFS: weight='auto' begins with a term of ")
+    assert "Freeze the statistics of batch norms" in text[0]
+    assert plugin.constraints[""].noise > plugin.constraints[""].unit
+
+
+def test_features_without_noise_are_no_reason_to_warn() -> None:
+    plugin = toy_plugin("ldifs", weight="auto")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "LDIFS: weight='auto' begins")
+        trained = gentle(plugin)  # without batch norms
+        trained.train(classic(1).train_stream[0], eval_streams=[])
+    assert plugin.constraints[""].noise == pytest.approx(0.0, abs=1e-6)
