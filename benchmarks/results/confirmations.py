@@ -17,8 +17,9 @@ def preference(
 ) -> Callable[[Record], Any]:
     """Return a key that is lowest for the record to use; it depends on contents alone.
 
-    A newer version of the method comes first. Then comes the machine that made most runs, so
-    that the costs of a board stay comparable. The seal decides among the others.
+    A newer version of the method or of its companions comes first. Then comes the machine that
+    made most runs, so that the costs of a board stay comparable. The seal decides among the
+    others.
 
     Args:
         records: all finished records; a run counts once for each machine.
@@ -28,9 +29,31 @@ def preference(
 
     def key(record: Record) -> tuple[Any, ...]:
         machine = hardware(record)
-        return -record.how.code.version, -made[machine], repr(machine), seal_of(record)
+        newest_first = tuple(-version for version in _versions(record))
+        return newest_first, -made[machine], repr(machine), seal_of(record)
 
     return key
+
+
+def newest(records: Mapping[str, Record]) -> dict[str, Record]:
+    """Return the records of the newest version of their method, and of its companions.
+
+    A version is raised when the numbers of a method change, so records of two versions neither
+    confirm nor contradict each other.
+
+    Args:
+        records: finished records of one run by name of the file.
+    """
+    last = max(map(_versions, records.values()), default=())
+    return {name: record for name, record in records.items() if _versions(record) == last}
+
+
+def _versions(record: Record) -> tuple[int, ...]:
+    """Return the version of the method, then those of its companions by name."""
+    code = record.how.code
+    return code.version, *(
+        code.companion_versions[name] for name in sorted(code.companion_versions)
+    )
 
 
 def conflict(records: Mapping[str, Record]) -> str:
