@@ -15,6 +15,7 @@ from benchmarks.board.columns import COLUMNS, Column, Unit
 from benchmarks.board.confirmed import confirmed_run, confirmed_seeds
 from benchmarks.board.counts import image_counts
 from benchmarks.board.draw import scatter, strips
+from benchmarks.board.legend import compared_with
 from benchmarks.board.looks import class_of, style
 from benchmarks.board.measures import measure_texts
 from benchmarks.board.model import Board, Comparison, Entry
@@ -59,6 +60,7 @@ def page(board: Board) -> str:
     return environment.get_template("page.html").render(
         board=board,
         views=[_comparison(c) for c in board.comparisons],
+        compared_with=compared_with(board),
         equal=any(map(_has_equal_differences, board.comparisons)),
         columns=shown,
         streams=sorted({c.stream for c in board.comparisons}),

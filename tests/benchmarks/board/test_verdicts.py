@@ -1,10 +1,11 @@
-"""What the board says of a difference, where the seeds allow no interval."""
+"""Differences without an interval, and rows that were trained otherwise."""
 
 from __future__ import annotations
 
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,3 +56,32 @@ def test_the_same_difference_in_every_seed_has_no_verdict(tmp_path: Path) -> Non
 
 def test_a_page_without_such_a_difference_does_not_explain_it(tmp_path: Path) -> None:
     assert "the same in every seed" not in page(board(two_seeds("lp-ft", 0.6), tmp_path))
+
+
+def trained(method: str, strength: float, **settings: Any) -> list[Record]:
+    return [
+        now(finished(recipe(method, strength=strength, seed=seed, **settings))) for seed in (0, 1)
+    ]
+
+
+def test_without_plain_fine_tuning_another_training_is_marked(tmp_path: Path) -> None:
+    """Otherwise 3 and 3000 steps would stand side by side without a word."""
+    runs = [*trained("fda", 1.0, train__steps=3), *trained("rkd", 1.0, train__steps=3000)]
+    made = board(runs, tmp_path / "two")
+    marks = {label: entry.marks for label, entry in entries(made).items()}
+    assert [(mark.word, mark.about) for mark in marks["fda 1"]] == [
+        ("trained otherwise", "Than other rows here: train.steps=3 in place of 3000.")
+    ]
+    assert marks["rkd 1"][0].about == "Than other rows here: train.steps=3000 in place of 3."
+    assert "training or head than most rows of the table" in markdown(made)
+    assert "in what else it differs from most rows of the table." in page(made)
+    made = board([*runs, *trained("l2sp", 1.0, train__steps=3000)], tmp_path / "three")
+    marks = {label: entry.marks for label, entry in entries(made).items()}
+    assert [mark.word for mark in marks["fda 1"]] == ["trained otherwise"]
+    assert marks["rkd 1"] == marks["l2sp 1"] == ()  # as most rows
+    made = board([*runs, *trained("fda", 3.0, train__steps=3)], tmp_path / "path")
+    assert entries(made)["rkd 1"].marks[0].about.endswith("train.steps=3000 in place of 3.")
+    variants = [*trained("fda", 1.0, train__steps=3), *trained("fda", 1.0, train__steps=5)]
+    (comparison,) = board(variants, tmp_path / "variants").comparisons
+    assert [entry.marks for entry in comparison.entries] == [(), ()]  # their names have the key
+    assert {entry.distinct["train.steps"] for entry in comparison.entries} == {"3", "5"}
