@@ -16,21 +16,16 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from avalanche_proxyfda._files import expanded
-from benchmarks.config.complaints import complaint
-from benchmarks.config.fields import STRICT, key
-from benchmarks.config.parts import (
-    Backbone,
-    Head,
-    Panel,
-    Reference,
-    Train,
-    Where,
+from benchmarks.config.checks import (
     check_head,
     check_length,
     check_optimizer,
     check_reference,
     check_towers,
 )
+from benchmarks.config.complaints import complaint
+from benchmarks.config.fields import STRICT, key
+from benchmarks.config.parts import Backbone, Head, Panel, Reference, Train, Where
 from benchmarks.config.streams import AnyStream, Concepts
 from benchmarks.config.words import read_words, with_set_names
 from benchmarks.methods.combined import check_companions, combined_name

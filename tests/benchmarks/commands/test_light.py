@@ -41,6 +41,7 @@ REFUSED = (
     ((*CONCEPTS, "--methods", "fdaa"), "method='fdaa' is unknown; did you mean 'fda'?"),
     ((*CONCEPTS, "--set", "train.epoch=1"), "did you mean 'train.epochs'?"),
     ((*CONCEPTS, "--set", "train.epochs=x"), "train.epochs='x'"),
+    ((*CONCEPTS, "--dry-run", "--set", "head.templates=[foo]"), "head.templates: the template"),
     ((*CONCEPTS, "--seeds", "1", "1"), "each may be given once"),
     ((*CONCEPTS, "--jobs", "0"), "--jobs 0: at least one"),
     (("run", "--config", "concept.yaml"), "concepts.yaml"),
