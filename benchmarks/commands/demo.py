@@ -9,6 +9,7 @@ from typing import Any
 from avalanche_proxyfda._files import expanded
 from benchmarks.commands import work
 from benchmarks.config import Recipe, find_recipe, load_recipe
+from benchmarks.config.numbers import check_seed
 from benchmarks.execution.job import Job
 from benchmarks.execution.policy import add_policy, check_parallel
 from benchmarks.execution.recipe_jobs import Strengths, recipe_jobs
@@ -77,6 +78,7 @@ def planned(args: argparse.Namespace) -> list[Job]:
     }
     if args.seeds < 1 or args.seed < 0:
         raise ValueError(f"--seeds {args.seeds} from --seed {args.seed}: at least one, from 0 on")
+    check_seed("--seed" if args.seeds == 1 else "the last of --seeds", args.seed + args.seeds - 1)
     strengths: Strengths = args.strengths or ("grid" if args.full else "coarse")
     if args.chosen:
         strengths = "recipe"

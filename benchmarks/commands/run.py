@@ -8,6 +8,7 @@ from pathlib import Path
 from avalanche_proxyfda._files import expanded
 from benchmarks.commands import work
 from benchmarks.config import find_recipe, keys_help, load_recipe, parse_overrides
+from benchmarks.config.numbers import check_seed
 from benchmarks.execution.job import Job
 from benchmarks.execution.own_data import RECIPE, data_overrides
 from benchmarks.execution.policy import add_policy, check_parallel
@@ -100,6 +101,8 @@ def planned(args: argparse.Namespace) -> list[Job]:
         raise ValueError("give --config RECIPE, or --data with folders of photographs")
     if args.on_corrupt is not None:
         overrides["stream.on_corrupt"] = args.on_corrupt
+    for seed in args.seeds or ():
+        check_seed("--seeds", seed)
     recipe = load_recipe(find_recipe(args.config or RECIPE))
     if args.methods and recipe.method is not None:
         raise ValueError(f"--methods: {recipe.path.name} is the recipe of one method already")

@@ -12,7 +12,7 @@ from benchmarks.config.words import SetWords
 
 Colour = tuple[float, float, float]
 Decay = Annotated[float, Field(ge=0, lt=1)]
-Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Factor = Annotated[float, Field(gt=0)]
 TEMPLATES = ("a photo of a {}.", "an image of a {}.", "a drawing of a {}.", "a {}.")
 """The usual prompts of the zero-shot head, equal to those of the package."""
 PACKAGED = "package:"
