@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.results.files import collect, write_record
-from benchmarks.results.record import Cpu, Record
+from benchmarks.results.record import Cpu, Record, Selection
 from tests.benchmarks.records import failed, finished, recipe
 
 CPU = Cpu("maker", 25, 1, 1, ("avx2",), "AVX2", "mkl", True, {})
@@ -118,3 +118,12 @@ def test_the_newest_version_of_a_companion_counts_too(tmp_path: Path) -> None:
     old, new = of_version(other, 1, ldifs=1), of_version(made, 1, ldifs=2)
     found = collect([written(tmp_path, [old, new], "ab")])
     assert found.records == (new,) and list(found.refused) == ["a.json"]
+
+
+def test_copies_that_differ_in_the_selection_confirm_nothing(tmp_path: Path) -> None:
+    """A command with more settings wrote the selection of the one copy anew."""
+    made = replace(run_on(CPU), selection=Selection("given", 1))
+    wider = replace(made, selection=Selection("validation", 3))
+    found = collect([written(tmp_path, [wider, made], "ab")])
+    assert found.records == (wider,) and not found.confirmations and not found.refused
+    assert collect([written(tmp_path, [made, wider], "ab")]) == found
