@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from benchmarks.board.cells import markdown_cell
 from benchmarks.board.columns import COLUMNS
+from benchmarks.board.marks import OTHERWISE
 from benchmarks.board.model import Board
 from benchmarks.results.settings import hardware
 
 _NOTES = (
     "*front*: no other setting of the table beats it in both learning (Last) and keeping (Δ\\_LP, "
     "else BWT). *too few seeds*, *mixed splits*, *other split*: not ranked, below the others. "
-    "*trained otherwise*: by other keys of training or head than plain fine-tuning. *mixed "
+    "*trained otherwise*: by other keys of training or head than {plain}. *mixed "
     "machines*, *other machine*: no step cost, which is a ratio of times on one machine. *stale*: "
     "the method's version was raised since. *uncommitted*: the code had changes that no commit "
     "has. *failed*: some runs ended with an error. *confirmed*: several records of one run agree "
@@ -32,10 +33,24 @@ def legend(board: Board) -> list[str]:
             f"{'More' if c.better == 'more' else 'Less'} is better."
             for c in shown
         ),
-        f"- **notes**: {_NOTES}",
+        f"- **notes**: {_NOTES.format(plain=compared_with(board))}",
         f"- **A second machine**: {confirmed_elsewhere(board)}",
         "",
     ]
+
+
+def compared_with(board: Board) -> str:
+    """Return the rows whose training the mark *trained otherwise* compares with."""
+    marked = {
+        comparison.baseline is not None
+        for comparison in board.comparisons
+        for entry in comparison.entries
+        if any(mark.word == OTHERWISE for mark in entry.marks)
+    }
+    if False not in marked:
+        return "plain fine-tuning"
+    most = "most rows of the table"
+    return f"plain fine-tuning, or {most} without it" if True in marked else most
 
 
 def confirmed_elsewhere(board: Board) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.results.settings import Identity, Row
+
+OTHERWISE = "trained otherwise"
+"""Mark of a row whose training or head is not that of the rows beside it."""
+_TRAINING = ("train.", "head.")
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,12 @@ class Mark:
 
 
 def marks_of(
-    row: Row, base: Row | None, usual: Identity | None, seeds: int, current: Mapping[str, int]
+    row: Row,
+    base: Row | None,
+    usual: Identity | None,
+    seeds: int,
+    current: Mapping[str, int],
+    rows: Sequence[Row] = (),
 ) -> tuple[Mark, ...]:
     """Return the marks of a row.
 
@@ -34,6 +44,7 @@ def marks_of(
         usual: identity that most runs of the comparison have.
         seeds: number of seeds that a row should have.
         current: present version of each method; a method without a version is never stale.
+        rows: rows of the comparison, which ``row`` is compared with if there is no base.
     """
     marks = []
     done, failed = len(row.finished), len(row.failed)
@@ -49,9 +60,12 @@ def marks_of(
     elif identities and identities != {usual}:
         text = "It was measured on other images than most rows, or began with other weights: "
         marks.append(Mark("other split", f"{text}not ranked.", unranked=True))
-    other = _trained_otherwise(row, base)
+    if base is not None:
+        other, than = _trained_otherwise(row, base), "plain fine-tuning"
+    else:
+        other, than = _unlike_most(row, rows), "other rows"
     if other:
-        marks.append(Mark("trained otherwise", f"Than plain fine-tuning here: {other}."))
+        marks.append(Mark(OTHERWISE, f"Than {than} here: {other}."))
     if len(row.machines) > 1:
         marks.append(Mark("mixed machines", "Its runs were made on different machines: no cost."))
     elif base is not None and row.finished and row.machines != base.machines:
@@ -66,16 +80,35 @@ def marks_of(
     return tuple(marks)
 
 
-def _trained_otherwise(row: Row, base: Row | None) -> str:
+def _trained_otherwise(row: Row, base: Row) -> str:
     """Return the keys of training and head in which a row differs from its baseline."""
-    if base is None or base is row:
-        return ""
     keys, plain = row.leaves, base.leaves
     return ", ".join(
         f"{key}={keys.get(key, 'not set')} in place of {plain.get(key, 'not set')}"
         for key in sorted({*keys, *plain})
-        if key.startswith(("train.", "head.")) and keys.get(key) != plain.get(key)
+        if key.startswith(_TRAINING) and keys.get(key) != plain.get(key)
     )
+
+
+def _unlike_most(row: Row, rows: Sequence[Row]) -> str:
+    """Return the keys of training and head in which a row differs from most finished rows.
+
+    Where no value is that of most rows, every row differs. A key in which rows of one method
+    differ is left out, since the names of these rows hold it.
+    """
+    finished = [each.leaves for each in rows if each.finished]
+    same = [each.leaves for each in rows if each.method == row.method]
+    parts = []
+    for key in sorted({key for keys in (row.leaves, *finished) for key in keys}):
+        if not key.startswith(_TRAINING) or len({keys.get(key) for keys in same}) > 1:
+            continue
+        counts = Counter(keys.get(key, "not set") for keys in finished)
+        own, most = row.leaves.get(key, "not set"), max(counts.values(), default=0)
+        usual = sorted(value for value, count in counts.items() if count == most)
+        others = [value for value in usual if value != own]
+        if others and usual != [own]:
+            parts.append(f"{key}={own} in place of {' or '.join(others)}")
+    return ", ".join(parts)
 
 
 def _stale(row: Row, current: Mapping[str, int]) -> str:

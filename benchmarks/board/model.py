@@ -228,7 +228,7 @@ def _comparison(
     parts = []
     for row in rows:
         base = _nearest(row, plain)
-        marks = marks_of(row, base, usual, seeds, current)
+        marks = marks_of(row, base, usual, seeds, current, rows)
         comparable = base not in (None, row) and not any(m.unranked for m in marks)
         cells = {c.key: _cell(row, base, c) for c in COLUMNS}
         differences = {

@@ -15,6 +15,7 @@ from benchmarks.board.columns import COLUMNS, Column, Unit
 from benchmarks.board.confirmed import confirmed_run, confirmed_seeds
 from benchmarks.board.counts import image_counts
 from benchmarks.board.draw import scatter, strips
+from benchmarks.board.legend import compared_with
 from benchmarks.board.looks import class_of, style
 from benchmarks.board.measures import measure_texts
 from benchmarks.board.model import Board, Comparison, Entry
@@ -59,6 +60,8 @@ def page(board: Board) -> str:
     return environment.get_template("page.html").render(
         board=board,
         views=[_comparison(c) for c in board.comparisons],
+        compared_with=compared_with(board),
+        equal=any(map(_has_equal_differences, board.comparisons)),
         columns=shown,
         streams=sorted({c.stream for c in board.comparisons}),
         backbones=sorted({c.backbone for c in board.comparisons}),
@@ -88,6 +91,12 @@ def _embedded(content: Any) -> Markup:
 
 def _any(column: Column, comparison: Comparison) -> bool:
     return any(entry.cells[column.key] is not None for entry in comparison.entries)
+
+
+def _has_equal_differences(comparison: Comparison) -> bool:
+    """Return True if differences of several seeds allow no interval."""
+    differences = (d for entry in comparison.entries for d in entry.differences.values())
+    return any(d is not None and d.half is None and len(d.values) > 1 for d in differences)
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
@@ -162,7 +171,7 @@ def _row(
                 "strip": dots.get((row.setting, column.key)),
                 "difference": "" if apart is None else difference(apart, column.unit),
                 "verdict": verdict(apart, column),
-                "single": apart is not None and apart.half is None,
+                "bare": apart is not None and apart.half is None,
             }
         )
     return {

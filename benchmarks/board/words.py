@@ -21,7 +21,7 @@ def number(value: float, unit: str, signed: bool = False) -> str:
 
 
 def spread(half: float | None, unit: str) -> str:
-    """Return half of an interval's width as text; nothing for a single value."""
+    """Return half of an interval's width as text; nothing without an interval."""
     if half is None:
         return ""
     if unit in ("bytes", "times"):
@@ -51,7 +51,7 @@ def difference(value: Interval | None, unit: str) -> str:
 
 
 def verdict(difference: Interval | None, column: Column) -> str:
-    """Return ``better`` or ``worse``; nothing if the interval includes zero."""
+    """Return ``better`` or ``worse``; nothing if the interval includes zero, or there is none."""
     if difference is None or not difference.excludes_zero:
         return ""
     return "better" if (difference.mean > 0) == (column.better == "more") else "worse"
@@ -84,11 +84,19 @@ def findings(comparison: Comparison, keys: tuple[str, ...] = IN_FINDINGS) -> lis
     for entry in comparison.entries:
         if not entry.headline or not any(entry.differences.values()):
             continue
-        clear: dict[str, list[str]] = {"better": [], "worse": [], "": [], "single": []}
+        clear: dict[str, list[str]] = {
+            "better": [],
+            "worse": [],
+            "": [],
+            "equal": [],
+            "single": [],
+        }
         for column in (c for c in COLUMNS if c.key in keys):
             value = entry.differences[column.key]
             if value is not None:
-                kind = "single" if value.half is None else verdict(value, column)
+                kind = verdict(value, column)
+                if value.half is None:
+                    kind = "single" if len(value.values) == 1 else "equal"
                 clear[kind].append(f"{column.title} {difference(value, column.unit)}")
         parts = [
             f"{before}{', '.join(clear[kind])}"
@@ -96,6 +104,7 @@ def findings(comparison: Comparison, keys: tuple[str, ...] = IN_FINDINGS) -> lis
                 ("better", "better: "),
                 ("worse", "worse: "),
                 ("", "no clear difference: "),
+                ("equal", "equal in every seed, so without an interval: "),
                 ("single", "from one seed, so perhaps by chance: "),
             )
             if clear[kind]

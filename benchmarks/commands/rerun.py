@@ -48,8 +48,15 @@ def main(args: argparse.Namespace) -> int:
     if others:
         raise ValueError(f"--set {others[0]}: it makes another run; only keys of where may change")
     here = here_of(args)
+    if "where.data" in overrides and args.data is not None:
+        raise ValueError("--set where.data: --data sets it too; drop one of the two")
     if "where.data" in overrides:
         here = replace(here, data=str(overrides.pop("where.data")))
-    config = for_repetition(config_in(record, here), record)
+    if overrides.get("where.keep_weights"):
+        raise ValueError(
+            "--set where.keep_weights: rerun compares numbers and keeps no model; leave it out, "
+            f"and let python -m benchmarks export {args.record} write the model"
+        )
+    config = for_repetition(config_in(record, here), record, keep_weights=False)
     with_set(config, overrides)  # what is refused is refused before torch is imported
     return work.repeat_run(args, record, here, overrides)

@@ -37,7 +37,7 @@ class _Splits:
         float,
         key("share of train to hold out if the splits have no validation; 0: none", ge=0, le=0.5),
     ] = 0.1
-    validation_seed: Annotated[int, key("seed of the held-out split")] = 0
+    validation_seed: Annotated[int, key("seed of the held-out split", ge=0)] = 0
     shots: Shots = None
     shots_seed: ShotsSeed = 0
     shots_list: ShotsList = None

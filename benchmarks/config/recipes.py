@@ -182,4 +182,6 @@ def _strengths(key: str, values: Any) -> tuple[Strength, ...]:
 
 
 def _strength(value: Any) -> Strength:
+    if isinstance(value, bool):
+        raise ValueError(f"strengths={str(value).lower()}: give numbers, or auto")
     return "auto" if value == "auto" else float(value)

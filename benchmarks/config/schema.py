@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
     TypeAdapter,
     ValidationError,
@@ -16,21 +17,17 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from avalanche_proxyfda._files import expanded
-from benchmarks.config.complaints import complaint
-from benchmarks.config.fields import STRICT, key
-from benchmarks.config.parts import (
-    Backbone,
-    Head,
-    Panel,
-    Reference,
-    Train,
-    Where,
+from benchmarks.config.checks import (
     check_head,
     check_length,
     check_optimizer,
     check_reference,
     check_towers,
 )
+from benchmarks.config.complaints import complaint
+from benchmarks.config.fields import STRICT, key
+from benchmarks.config.numbers import MOST_SEED, check_numbers, check_seed
+from benchmarks.config.parts import Backbone, Head, Panel, Reference, Train, Where
 from benchmarks.config.streams import AnyStream, Concepts
 from benchmarks.config.words import read_words, with_set_names
 from benchmarks.methods.combined import check_companions, combined_name
@@ -79,7 +76,7 @@ class Config:
         Literal["previous", "initial", "averaged"],
         key("model of the teacher or the anchor; averaged: of a teacher alone"),
     ] = "previous"
-    seed: Annotated[int, key("seed of heads and batches", ge=0)] = 0
+    seed: Annotated[int, key(f"seed of heads and batches, from 0 to {MOST_SEED}")] = 0
     stream: Annotated[AnyStream, Field(discriminator="kind")] = Field(default_factory=Concepts)
     backbone: Backbone = Field(default_factory=Backbone)
     head: Head = Field(default_factory=Head)
@@ -89,6 +86,7 @@ class Config:
     where: Where = Field(default_factory=Where)
 
     def __post_init__(self) -> None:
+        check_seed("seed", self.seed)
         known = METHODS[check_method(self.method)]
         if (known.knob is None) != (self.strength is None):
             raise ValueError(
@@ -163,7 +161,11 @@ class Config:
         return expanded(self.where.data) / expanded(name)
 
 
-_ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
+def _with_numbers(content: Any) -> Any:
+    return check_numbers(content, Config)
+
+
+_ADAPTER: TypeAdapter[Config] = TypeAdapter(Annotated[Config, BeforeValidator(_with_numbers)])
 
 
 def plain(config: Config) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Sequence:
             le=0.5,
         ),
     ] = 0.1
-    validation_seed: Annotated[int, key("seed of the held-out split")] = 0
+    validation_seed: Annotated[int, key("seed of the held-out split", ge=0)] = 0
     shots: Shots = None
     shots_seed: ShotsSeed = 0
     shots_list: ShotsList = None

@@ -46,12 +46,26 @@ class SetWords:
         if self.templates is not None and not self.templates:
             raise ValueError("templates must be prompts, at least one; leave the key out for none")
         for template in self.templates or ():
-            rest = template.replace("{}", "", 1)
-            if rest == template or "{" in rest or "}" in rest:
-                raise ValueError(
-                    f"the template {template!r} must hold {{}} once, in the place of the class "
-                    "name, and no other brace"
-                )
+            check_template("templates", template)
+
+
+def check_template(key: str, template: str, otherwise: str = "") -> None:
+    """Refuse a prompt that a class name cannot be written into.
+
+    Args:
+        key: key of the prompt, for the message.
+        template: the prompt.
+        otherwise: words on what else the key may hold.
+
+    Raises:
+        ValueError: if the prompt has not one ``{}``, or has another brace.
+    """
+    rest = template.replace("{}", "", 1)
+    if rest == template or "{" in rest or "}" in rest:
+        raise ValueError(
+            f"{key}: the template {template!r} must hold {{}} once, in the place of the class "
+            f"name, and no other brace{otherwise}"
+        )
 
 
 _ADAPTER: TypeAdapter[dict[str, SetWords]] = TypeAdapter(dict[str, SetWords])

@@ -12,7 +12,7 @@ from benchmarks.execution.display import Display
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.job import Job
 from benchmarks.execution.policy import Policy
-from benchmarks.execution.settle import Settler
+from benchmarks.execution.settle import Settler, widen_selection
 from benchmarks.execution.stopping import status_of, stopped
 from benchmarks.execution.torchrun import decided_by_main
 from benchmarks.experiment.ranks import is_main
@@ -62,6 +62,10 @@ def launch(
     due = [job for job, state in zip(jobs, states, strict=True) if policy.is_due(state)]
     left = {job.file for job in due}
     kept = [(job, s) for job, s in zip(jobs, states, strict=True) if job.file not in left]
+    if is_main():
+        for job, state in kept:
+            if state == "finished":
+                widen_selection(job)
     _announce(len(jobs), due, kept, out)
     settle = Settler(executor.parallel)
     display = Display(jobs, due)

@@ -8,19 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda._yaml import read_yaml
 from benchmarks.config import Recipe, complaint, find_recipe, load_recipe, unknown_key
+from benchmarks.config.numbers import check_numbers, check_seed
 from benchmarks.execution.job import Job, same_run
 from benchmarks.execution.recipe_jobs import Strengths, method_jobs
 from benchmarks.methods.registry import METHODS, Strength, check_method, with_strength
 
 FOLDER = Path(__file__).parents[1] / "sweeps"
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _SAID = {"method": "methods", "seed": "seeds", "strength": "strengths"}
 Grid = Annotated[tuple[Strength, ...], Field(min_length=1)]
 Settings = dict[str, Any]
@@ -55,7 +56,7 @@ class Matrix:
 
     streams: Annotated[tuple[str, ...], Field(min_length=1)]
     methods: tuple[str, ...] | None = None
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     orders: Annotated[tuple[str | tuple[str, ...], ...], Field(min_length=1)] | None = None
     strengths: Literal["grid", "coarse", "recipe"] | Grid | dict[str, Grid] = "grid"
     variants: Variants | dict[str, Variants] = ({},)
@@ -65,6 +66,8 @@ class Matrix:
     gpus: Annotated[float, Field(ge=0)] = 0
 
     def __post_init__(self) -> None:
+        for seed in self.seeds:
+            check_seed("seeds", seed)
         by_method = [v for v in (self.strengths, self.variants) if isinstance(v, dict)]
         for method in (*(self.methods or ()), *(name for names in by_method for name in names)):
             check_method(method)
@@ -109,7 +112,11 @@ class Matrix:
         return self.variants
 
 
-_ADAPTER: TypeAdapter[Matrix] = TypeAdapter(Matrix)
+def _with_numbers(content: Any) -> Any:
+    return check_numbers(content, Matrix)
+
+
+_ADAPTER: TypeAdapter[Matrix] = TypeAdapter(Annotated[Matrix, BeforeValidator(_with_numbers)])
 
 
 def load_matrix(name: str) -> Matrix:
@@ -159,9 +166,11 @@ def jobs_of(matrix: Matrix, out: Path) -> list[Job]:
     if not jobs:
         raise ValueError(f"streams={list(matrix.streams)} list no methods: say methods=…")
     varied = set(matrix.variants) if isinstance(matrix.variants, dict) else set()
-    unused = varied - {job.config.method for job in jobs}
-    if unused:
-        raise ValueError(f"variants: {sorted(unused)} are not among the methods of the sweep")
+    given = set(matrix.strengths) if isinstance(matrix.strengths, dict) else set()
+    for name, methods in (("variants", varied), ("strengths", given)):
+        unused = methods - {job.config.method for job in jobs}
+        if unused:
+            raise ValueError(f"{name}: {sorted(unused)} are not among the methods of the sweep")
     if len({_place(job) for job in jobs}) < len(jobs):
         raise ValueError(f"streams={list(matrix.streams)}: two of them are the same recipe")
     return jobs

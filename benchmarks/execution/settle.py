@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from avalanche_proxyfda.checkpoint import clean
@@ -76,6 +77,20 @@ def _tidy(job: Job, record: Record) -> None:
         clean(job.checkpoint)
         with suppress(OSError):  # loggers may have written there too
             job.own_folder.rmdir()
+
+
+def widen_selection(job: Job) -> None:
+    """Write the record of a finished run with the job's selection, if that has more settings.
+
+    The run may have been the only setting of an earlier command. Nothing else of the record
+    changes, and the file is replaced in one step.
+
+    Raises:
+        OSError: when the record cannot be written.
+    """
+    record = job.finished()
+    if record is not None and job.selection.settings > record.selection.settings:
+        write_record(job.file, replace(record, selection=job.selection))
 
 
 def set_refused_aside(job: Job) -> None:

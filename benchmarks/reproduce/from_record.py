@@ -26,21 +26,21 @@ from benchmarks.streams.thinning import thinned
 from benchmarks.streams.words import class_names, words_of
 
 
-def config_of(record: Record, here: Here = RECORDED) -> Config:
+def config_of(record: Record, here: Here = RECORDED, keep_weights: bool = True) -> Config:
     """Return the record's configuration for a repetition here.
 
-    Weights are saved, and nothing is logged. If the run's device does not exist, the device is
-    chosen automatically.
+    Nothing is logged. If the run's device does not exist, the device is chosen automatically.
 
     Args:
         record: record of the run.
         here: places of the data on this machine.
+        keep_weights: True saves the weights, False needs the numbers alone.
 
     Raises:
         ValueError: if this version does not accept the configuration, or a place is not known.
     """
     config = checked(config_in(record, here), "the record's configuration")
-    config = for_repetition(config, record)
+    config = for_repetition(config, record, keep_weights)
     try:
         device_of(config)
     except ValueError:

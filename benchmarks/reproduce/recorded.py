@@ -54,14 +54,15 @@ def config_in(record: Record, here: Here = RECORDED) -> Config:
         raise ValueError(f"the record's configuration: {complaint(error)}") from None
 
 
-def for_repetition(config: Config, record: Record) -> Config:
-    """Return the configuration that saves weights and logs nothing.
+def for_repetition(config: Config, record: Record, keep_weights: bool = True) -> Config:
+    """Return the configuration that logs nothing.
 
     Args:
         config: configuration that the record holds, see :func:`config_in`.
         record: record of the run.
+        keep_weights: True saves the weights, False needs the numbers alone.
     """
-    where = replace(config.where, loggers=(), keep_weights=True)
+    where = replace(config.where, loggers=(), keep_weights=keep_weights)
     if "teacher_cache" not in record.config.get("where", {}):  # the run had no cache
         where = replace(where, teacher_cache="off")
     return changed(config, where=where)

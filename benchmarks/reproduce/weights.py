@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,11 +16,13 @@ from tqdm import tqdm
 from avalanche_proxyfda.models import parse_weights
 from avalanche_proxyfda.tuned import DESCRIPTION, WEIGHTS
 from benchmarks.config import Config
-from benchmarks.experiment.prepare import planned_steps, prepare
+from benchmarks.experiment.prepare import Prepared, planned_steps, prepare
 from benchmarks.experiment.run import run
 from benchmarks.reproduce.compare import Repetition
 from benchmarks.reproduce.same_images import check_images
 from benchmarks.results.record import Record
+
+_ROOM = "make room there, or name another folder in the variable TMPDIR"
 
 
 def tower_of(content: bytes) -> dict[str, Tensor]:
@@ -73,39 +76,71 @@ def _kept(path: Path, record: Record, file_name: str) -> bytes | None:
 
 def trained_again(
     config: Config, after_step: Callable[[], None], threads: int
-) -> tuple[bytes, Record]:
+) -> tuple[bytes | None, Record]:
     """Train the run again.
 
     Args:
-        config: configuration of the run, with ``where.keep_weights``.
+        config: configuration of the run.
         after_step: function to call after each training step.
         threads: number of torch's threads in the run; sums depend on it.
 
     Returns:
-        Content of the weights file, and the record of the repetition.
+        Content of the weights file, which is None without ``where.keep_weights``, and the record
+        of the repetition.
+
+    Raises:
+        OSError: if the temporary folder cannot hold the weights.
     """
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / config.label
         record = run(config, after_step, folder)
+        if not config.where.keep_weights:
+            return None, record
+        if not (folder / WEIGHTS).is_file():
+            raise OSError(
+                f"{config.label} was trained again, and its model could not be written to the "
+                f"temporary folder {tempfile.gettempdir()} (the warning above says why): {_ROOM}"
+            )
         return (folder / WEIGHTS).read_bytes(), record
 
 
-def repeated(config: Config, record: Record) -> tuple[bytes, Record]:
+def _check_room(prepared: Prepared) -> None:
+    """Refuse a temporary folder without room for the weights, before the training.
+
+    Raises:
+        OSError: names the folder, the size and the remedy.
+    """
+    place, state = tempfile.gettempdir(), prepared.model.state_dict().values()
+    tensors = [value for value in state if isinstance(value, Tensor)]
+    needed = sum(value.numel() * value.element_size() for value in tensors)
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise OSError(
+            f"the temporary folder {place} has {free >> 20} MiB left, and the model has "
+            f"{-(-needed >> 20)} MiB: {_ROOM}"
+        )
+
+
+def repeated(config: Config, record: Record) -> tuple[bytes | None, Record]:
     """Train the run of a record again, with a progress bar on the standard error.
 
     Args:
-        config: configuration of the run, with ``where.keep_weights``.
+        config: configuration of the run.
         record: record of the run; the repetition has as many threads.
 
     Returns:
-        Content of the weights file, and the record of the repetition.
+        Content of the weights file, which is None without ``where.keep_weights``, and the record
+        of the repetition.
 
     Raises:
         ValueError: if the images are not those of the run.
+        OSError: if the temporary folder cannot hold the weights.
     """
     prepared = prepare(config, only_check=True)
     check_images(prepared, record)
+    if config.where.keep_weights:
+        _check_room(prepared)
     steps = planned_steps(config, prepared.stream)
     print(f"{record.label}: {steps} steps.", flush=True)
     with tqdm(total=steps, desc="steps", unit="step", mininterval=2) as bar:
@@ -130,9 +165,11 @@ def weights_again(config: Config, record: Record, effect: str) -> tuple[bytes, R
 
     Raises:
         ValueError: if the images are not those of the run.
+        OSError: if the temporary folder cannot hold the weights.
     """
     print("The run kept no weights (where.keep_weights=true does): training it again.", flush=True)
     content, again = repeated(config, record)
+    assert content is not None  # the configuration keeps the weights
     repetition = Repetition.of(record, again)
     if not repetition.differing:
         print("The run was reproduced: all its numbers are those of the record.")

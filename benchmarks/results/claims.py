@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 from scipy.special import stdtr
 
-_ROUNDING = 1e-9
-"""Relative to the largest value; differences below it are rounding of the values."""
+from benchmarks.results.intervals import rounding_of
 
 
 def paired_p(values: Mapping[int, float], base: Mapping[int, float]) -> float:
@@ -34,7 +33,7 @@ def paired_p(values: Mapping[int, float], base: Mapping[int, float]) -> float:
         raise ValueError(f"differences={differences} must be finite, for two seeds at least")
     mean = math.fsum(differences) / count
     variance = math.fsum((each - mean) ** 2 for each in differences) / (count - 1)
-    bound = _ROUNDING * max(abs(each[seed]) for each in (values, base) for seed in shared)
+    bound = rounding_of(values, base)
     if math.sqrt(variance) <= bound:
         if abs(mean) <= bound:
             return 1.0

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from avalanche_proxyfda._files import write_bytes
 from benchmarks.results.beside import is_beside
-from benchmarks.results.confirmations import conflict, distinct, preference
+from benchmarks.results.confirmations import conflict, distinct, newest, preference
 from benchmarks.results.identity import canonical, run_id_of
 from benchmarks.results.record import ADAPTER, SCHEMA_VERSION, Record, plain
 
@@ -125,9 +125,10 @@ def collect(places: Iterable[Path]) -> Collected:
 
     Files that runs and ``export`` write beside records are skipped, see :mod:`.beside`.
 
-    Finished records of one run that agree within the tolerance count once, and confirm each
-    other. A finished record is taken before a failed one. If finished records differ by more,
-    none of them is used. Contents alone decide which record is used, see
+    A finished record is taken before a failed one, and a newer version of the method before an
+    older one, which is not used. Finished records of one run and version that agree within the
+    tolerance count once, and confirm each other. If they differ by more, none of them is used.
+    Contents alone decide which record is used, see
     :func:`benchmarks.results.confirmations.preference`.
 
     Args:
@@ -169,7 +170,13 @@ def collect(places: Iterable[Path]) -> Collected:
         if len(same) == 1:
             records += same.values()
             continue
-        finished = {n: r for n, r in same.items() if r.status == "finished"}
+        finished = newest({n: r for n, r in same.items() if r.status == "finished"})
+        for name in [n for n, r in same.items() if r.status == "finished" and n not in finished]:
+            del same[name]
+            refused[name] = (
+                f"run {run_id[:8]} has a newer version of the method in {', '.join(finished)}, "
+                "and only the newest version counts"
+            )
         apart = conflict(finished)
         if apart:
             for name in same:

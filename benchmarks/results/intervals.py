@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy.special import stdtrit
+
+_ROUNDING = 1e-9
+"""Relative to the largest value; differences below it are rounding of the values."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,8 @@ class Interval:
 
     Attributes:
         mean: mean of the values.
-        half: half of the width; None for a single value.
+        half: half of the width; None for a single value, and for differences of :func:`paired`
+            that are all equal.
         values: values by seed.
     """
 
@@ -65,8 +69,26 @@ def interval(values: Mapping[int, float]) -> Interval | None:
 
 
 def paired(values: Mapping[int, float], base: Mapping[int, float]) -> Interval | None:
-    """Return the interval of ``values`` minus ``base`` over shared seeds; None without any."""
-    return interval({seed: value - base[seed] for seed, value in values.items() if seed in base})
+    """Return the interval of ``values`` minus ``base`` over shared seeds; None without any.
+
+    Equal differences other than 0 show no spread, from which an interval could follow: their
+    ``half`` is None.
+    """
+    found = interval({seed: value - base[seed] for seed, value in values.items() if seed in base})
+    if found is None or found.half is None:
+        return found
+    bound = rounding_of(values, base)
+    if max(found.values.values()) - min(found.values.values()) > bound:
+        return found
+    if abs(found.mean) > bound:
+        return replace(found, half=None)
+    return replace(found, mean=0.0, half=0.0)
+
+
+def rounding_of(values: Mapping[int, float], base: Mapping[int, float]) -> float:
+    """Return the size below which a difference of shared seeds is rounding of the values."""
+    shared = [seed for seed in values if seed in base]
+    return _ROUNDING * max((abs(each[k]) for each in (values, base) for k in shared), default=0.0)
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:

@@ -32,7 +32,8 @@ def repeat_run(
         ValueError: if this version does not accept the configuration, or the images are not those
             of the run.
     """
-    _, again = repeated(with_set(config_of(record, here), overrides), record)
+    config = with_set(config_of(record, here, keep_weights=False), overrides)
+    _, again = repeated(config, record)
     repetition = Repetition.of(record, again)
     print("\n".join(repetition.report(args.all)))
     return int(not repetition.holds)

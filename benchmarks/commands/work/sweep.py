@@ -17,6 +17,7 @@ from benchmarks.execution.matrix import Matrix
 from benchmarks.execution.plan import known_steps
 from benchmarks.execution.policy import check_folder, policy_of
 from benchmarks.execution.ray import RayExecutor
+from benchmarks.execution.settle import widen_selection
 from benchmarks.execution.stopping import typed
 from benchmarks.execution.torchrun import TorchrunExecutor
 
@@ -68,6 +69,8 @@ def _one(args: argparse.Namespace, jobs: Sequence[Job], out: Path) -> int:
     (job,), policy = known_steps(jobs[args.task : args.task + 1]), policy_of(args)
     state = job.state()
     if not policy.is_due(state):
+        if state == "finished":
+            widen_selection(job)
         print(f"{job.about}: {state} already.")
         return int(state != "finished")
     end = launch([job], out, TorchrunExecutor(), policy)

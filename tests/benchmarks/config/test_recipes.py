@@ -149,6 +149,13 @@ def planned(path: Path) -> Config:
             "head: {words: {DTD: {classess: [a]}}}",
             r"head\.words Input .* string; head\.words\.DTD\.classess Unexpected",
         ),
+        ("head: {templates: [foo]}", r"head\.templates: the template 'foo' must hold {} once"),
+        ("head: {templates: ['{}', '{} {a}']}", r"head\.templates: the template '{} {a}' must"),
+        ("head: {templates: []}", r"head\.templates=\[\] must hold one prompt at least; leave"),
+        (
+            "head: {kind: zero-shot, train_template: '{} or {}'}",
+            r"head\.train_template: the template '{} or {}' must hold .* brace, or be 'first'",
+        ),
         ("stream: {kind: concepts, sets: []}", "stream.sets needs at least one data set"),
         (
             "stream: {kind: concepts}\npanel: {sets: [digits]}",

@@ -23,6 +23,7 @@ from benchmarks.execution.policy import Policy
 from benchmarks.execution.settle import Settler
 from benchmarks.methods import registry
 from benchmarks.results.files import read_record, write_record
+from benchmarks.results.record import Selection
 from tests.benchmarks.execution.sweeps import InstantExecutor, small_jobs
 from tests.benchmarks.records import failed, finished
 
@@ -52,6 +53,24 @@ def new_version(patch: pytest.MonkeyPatch, method: str) -> None:
         method,
         replace(registry.METHODS[method], version=registry.METHODS[method].version + 1),
     )
+
+
+def test_a_kept_record_has_the_selection_of_the_command_with_most_settings(tmp_path: Path) -> None:
+    """A run that was alone is one of three strengths now; its numbers stay."""
+    (alone,) = small_jobs(tmp_path, seeds=[0], methods=["fda"], strengths="recipe")
+    before = replace(finished(alone.config), selection=Selection("given", 1))
+    write_record(alone.file, before)
+    three: dict[str, Any] = {"seeds": [0], "methods": ["fda"], "strengths": {"fda": [0.3, 1, 3]}}
+    jobs = small_jobs(tmp_path, **three)
+    (again,) = (job for job in jobs if job.file == alone.file)
+    executor = InstantExecutor()
+    assert launch(jobs, tmp_path, executor, Policy()).status == 0
+    assert len(executor.ran) == 2 and again.about not in executor.ran
+    after = read_record(alone.file)
+    assert after == replace(before, selection=Selection("validation", 3))
+    assert list(tmp_path.rglob("*.tmp")) == []
+    assert launch([alone], tmp_path, executor, Policy()).records == (after,)  # fewer settings
+    assert read_record(alone.file) == after and len(executor.ran) == 2
 
 
 def test_a_stale_record_runs_again_and_a_finished_one_is_kept(

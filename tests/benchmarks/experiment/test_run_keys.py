@@ -256,7 +256,7 @@ def test_other_values_are_refused(values: dict[str, Any], words: str) -> None:
     [
         ({"kind": "probe"}, "head.kind=probe does not train with texts"),
         ({"kind": "text-start"}, "head.kind=text-start does not train with texts"),
-        ({"kind": "zero-shot", "train_template": "a photo"}, "must hold {} in the place"),
+        ({"kind": "zero-shot", "train_template": "a photo"}, "must hold {} once, in the place"),
     ],
     ids=str,
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +13,11 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__
+from benchmarks.config import Config
 from benchmarks.experiment.run import run
 from benchmarks.reproduce import weights
 from benchmarks.reproduce.compare import MOST_SHOWN
+from benchmarks.reproduce.from_record import config_of
 from benchmarks.results import scores
 from benchmarks.results.files import seal, write_record
 from benchmarks.results.record import Cpu, Record
@@ -46,6 +50,53 @@ def test_every_number_comes_out_again(
     assert f"in every digit: last {100 * scores.last(record):.2f}" in shown
     assert "The machine is the same." in shown or "does not hold family" in shown
     assert list(tmp_path.iterdir()) == [tmp_path / "a.json"]
+
+
+def test_no_model_is_kept_to_compare_numbers(
+    record: Record,
+    tmp_path: Path,
+    call: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: list[bool] = []
+
+    def again(config: Config, after_step: Any, folder: Path) -> Record:
+        kept.append(config.where.keep_weights)
+        return record
+
+    monkeypatch.setattr(weights, "run", again)
+    write_record(tmp_path / "a.json", record)
+    assert call(tmp_path / "a.json", "--set", "where.keep_weights=false") == 0
+    assert call(tmp_path / "a.json", "--set", "where.device=cpu") == 0
+    assert kept == [False, False]
+    assert capsys.readouterr().out.count("Every number of the record came out again.") == 2
+    assert call(tmp_path / "a.json", "--set", "where.keep_weights=true") == 2
+    said = capsys.readouterr().err
+    assert f"leave it out, and let python -m benchmarks export {tmp_path / 'a.json'} write" in said
+    assert len(kept) == 2
+
+
+def test_a_temporary_folder_that_cannot_hold_the_model_is_named(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Little room is refused before the training; a folder that fills up later is named too."""
+    config, tries = config_of(record), list[str]()
+
+    def again(config: Config, after_step: Any, folder: Path) -> Record:
+        tries.append(config.label)
+        return record  # the model was not kept: a warning said why
+
+    monkeypatch.setattr(weights, "run", again)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(OSError, match=f"temporary folder {tmp_path} .*make room .*TMPDIR"):
+        weights.weights_again(config, record, "The files hold")
+    assert tries == [config.label]
+    little = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: little)
+    with pytest.raises(OSError, match=r"has 1 MiB left, and the model has \d+ MiB: make room"):
+        weights.weights_again(config, record, "The files hold")
+    assert tries == [config.label]
 
 
 def edited(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
@@ -92,7 +143,7 @@ def test_on_another_machine_the_tolerance_holds(
 ) -> None:
     """The issue's figure: one image of 400 moved, on another processor."""
     now = on_another_processor(record)
-    monkeypatch.setattr(weights, "trained_again", lambda *_: (b"", now))
+    monkeypatch.setattr(weights, "trained_again", lambda *_: (None, now))
     write_record(tmp_path / "a.json", on_a_known_processor(record))
     edited(tmp_path / "a.json", moved(0.0025))
     assert call(tmp_path / "a.json") == 0
@@ -118,7 +169,7 @@ def test_beyond_the_tolerance_the_repetition_fails(
     now = on_another_processor(record)
     code = replace(now.how.code, commit="f" * 40, changed=False)
     now = replace(now, how=replace(now.how, code=code))
-    monkeypatch.setattr(weights, "trained_again", lambda *_: (b"", now))
+    monkeypatch.setattr(weights, "trained_again", lambda *_: (None, now))
     write_record(tmp_path / "a.json", on_a_known_processor(record))
     edited(tmp_path / "a.json", moved(0.0125))
     assert call(tmp_path / "a.json") == 1
@@ -135,7 +186,7 @@ def test_on_the_same_machine_every_bit_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = on_a_known_processor(record)
-    monkeypatch.setattr(weights, "trained_again", lambda *_: (b"", now))
+    monkeypatch.setattr(weights, "trained_again", lambda *_: (None, now))
     write_record(tmp_path / "a.json", now)
     edited(tmp_path / "a.json", moved(0.0))
     assert call(tmp_path / "a.json") == 1
@@ -151,7 +202,7 @@ def test_a_record_without_its_processor_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An older record stays readable, with the bytes that it has."""
-    monkeypatch.setattr(weights, "trained_again", lambda *_: (b"", record))
+    monkeypatch.setattr(weights, "trained_again", lambda *_: (None, record))
     older = replace(record, how=replace(record.how, machine=replace(record.how.machine, cpu=None)))
     write_record(tmp_path / "a.json", older)
     assert (
@@ -171,7 +222,7 @@ def test_many_differences_are_counted_and_all_can_be_listed(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(weights, "trained_again", lambda *_: (b"", record))
+    monkeypatch.setattr(weights, "trained_again", lambda *_: (None, record))
     write_record(tmp_path / "a.json", record)
 
     def rename(content: dict[str, Any]) -> None:

@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.results.files import collect, write_record
-from benchmarks.results.record import Cpu, Record
+from benchmarks.results.record import Cpu, Record, Selection
 from tests.benchmarks.records import failed, finished, recipe
 
 CPU = Cpu("maker", 25, 1, 1, ("avx2",), "AVX2", "mkl", True, {})
+
+
+def of_version(record: Record, version: int, **companions: int) -> Record:
+    code = replace(record.how.code, method_version=version, companion_versions=companions)
+    return replace(record, how=replace(record.how, code=code))
 
 
 def run_on(cpu: Cpu | None, last: float = 0.8, seed: int = 3, seconds: float = 60.0) -> Record:
@@ -83,3 +88,42 @@ def test_beyond_the_tolerance_it_is_a_conflict(tmp_path: Path, last: float) -> N
     assert f"outcome.accuracy[2][1] is 0.8 and {last:g}" in reason
     write_record(tmp_path / "d.json", run_on(CPU, 0.8, seconds=1.0))
     assert "in a.json, b.json" in collect([tmp_path]).refused["d.json"]
+
+
+def test_only_the_newest_version_of_the_method_is_compared(tmp_path: Path) -> None:
+    """The numbers of an older version differ for a reason, so they are no conflict."""
+    old, new = of_version(run_on(CPU, 0.6), 1), of_version(run_on(CPU, 0.8), 2)
+    found = collect([written(tmp_path, [old, new], "ab")])
+    assert found.records == (new,) and not found.confirmations
+    assert found.refused == {
+        "a.json": f"run {new.run_id[:8]} has a newer version of the method in b.json, and only "
+        "the newest version counts"
+    }
+    again = of_version(run_on(replace(CPU, model=2), 0.8), 2)
+    write_record(tmp_path / "c.json", again)
+    write_record(tmp_path / "d.json", of_version(run_on(CPU, 0.8, seconds=1.0), 1))
+    found = collect([tmp_path])
+    assert [len(each) for each in found.confirmations.values()] == [2]  # no older record confirms
+    assert list(found.refused) == ["a.json", "d.json"]
+    write_record(tmp_path / "e.json", of_version(run_on(CPU, 0.7), 2))
+    found = collect([tmp_path])
+    assert not found.records and list(found.refused) == [f"{name}.json" for name in "abcde"]
+    assert "b.json has" not in found.refused["e.json"]
+    assert "has another outcome in b.json, c.json, beyond the" in found.refused["e.json"]
+
+
+def test_the_newest_version_of_a_companion_counts_too(tmp_path: Path) -> None:
+    made = finished(recipe("fda", strength=1.0, companions__ldifs=300.0))
+    other = finished(recipe("fda", strength=1.0, companions__ldifs=300.0), ((None,), (0.5,)))
+    old, new = of_version(other, 1, ldifs=1), of_version(made, 1, ldifs=2)
+    found = collect([written(tmp_path, [old, new], "ab")])
+    assert found.records == (new,) and list(found.refused) == ["a.json"]
+
+
+def test_copies_that_differ_in_the_selection_confirm_nothing(tmp_path: Path) -> None:
+    """A command with more settings wrote the selection of the one copy anew."""
+    made = replace(run_on(CPU), selection=Selection("given", 1))
+    wider = replace(made, selection=Selection("validation", 3))
+    found = collect([written(tmp_path, [wider, made], "ab")])
+    assert found.records == (wider,) and not found.confirmations and not found.refused
+    assert collect([written(tmp_path, [made, wider], "ab")]) == found

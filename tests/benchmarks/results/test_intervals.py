@@ -29,10 +29,21 @@ def test_students_t_for_few_seeds() -> None:
 
 
 def test_differences_are_paired_by_seed() -> None:
-    found = paired({0: 1.0, 1: 5.0, 3: 9.0}, {0: 0.5, 1: 4.5, 2: 100.0})
-    assert found is not None and found.values == {0: 0.5, 1: 0.5}
-    assert found.half == 0 and found.excludes_zero
+    found = paired({0: 1.0, 1: 5.0, 3: 9.0}, {0: 0.5, 1: 4.0, 2: 100.0})
+    assert found is not None and found.values == {0: 0.5, 1: 1.0}
+    assert found.half == pytest.approx(12.706 * 0.25, abs=1e-3) and not found.excludes_zero
     assert paired({0: 1.0}, {1: 1.0}) is None
+
+
+def test_equal_differences_allow_no_interval() -> None:
+    found = paired({0: 0.6025, 1: 0.5025}, {0: 0.6, 1: 0.5})  # one image of 400, twice
+    assert found is not None and found.mean == pytest.approx(0.0025)
+    assert found.half is None and not found.excludes_zero
+    same = paired({0: 0.1 + 0.2, 1: 0.1 + 0.2}, {0: 0.3, 1: 0.3})  # apart by rounding alone
+    assert same is not None and (same.mean, same.half) == (0.0, 0.0)
+    assert not same.excludes_zero
+    frozen = interval({0: 0.6, 1: 0.6})  # a method without chance
+    assert frozen is not None and (frozen.mean, frozen.half) == (0.6, 0.0)
 
 
 def test_the_front_against_a_slow_loop() -> None:
