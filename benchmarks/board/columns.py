@@ -210,8 +210,8 @@ COLUMNS = (
         "bytes",
         "less",
         "at most",
-        "Of the GPU, its peak; else what the process held after a step at most, with its data, "
-        "its libraries, and what earlier runs in it left.",
+        "Peak GPU memory; on a CPU, the largest memory of the process after a step, with its "
+        "data, its libraries, and what earlier runs in it left.",
         cost=True,
         phone=False,
     ),

@@ -38,7 +38,7 @@ def test_folders_become_data_sets_without_a_path_of_the_machine(
     (first, *_, last) = planned(options("--data", str(photos / "pets"), str(photos / "birds/2024")))
     assert first.config.stream.sets == ("folder:pets", "folder:birds/2024")  # type: ignore[union-attr]
     assert first.config.where.data == str(photos) and first.folder == Path("runs/own_data")
-    assert (first.config.method, last.config.method) == ("lp-ft", "proxy-fda")
+    assert (first.config.method, last.config.method) == ("lp-ft", "soft-fda")
     monkeypatch.setenv("HOME", str(photos.parent))
     monkeypatch.chdir(photos / "birds")
     same = planned(options("--data", "~/photos/pets", "2024"))
