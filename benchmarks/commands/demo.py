@@ -12,7 +12,7 @@ from benchmarks.config import Recipe, find_recipe, load_recipe
 from benchmarks.config.numbers import check_seed
 from benchmarks.execution.job import Job
 from benchmarks.execution.policy import add_policy, check_parallel
-from benchmarks.execution.recipe_jobs import Strengths, recipe_jobs
+from benchmarks.execution.recipe_jobs import Strengths, check_strengths, recipe_jobs
 from benchmarks.methods.registry import METHODS, strength_of_text
 
 
@@ -79,6 +79,7 @@ def planned(args: argparse.Namespace) -> list[Job]:
     if args.seeds < 1 or args.seed < 0:
         raise ValueError(f"--seeds {args.seeds} from --seed {args.seed}: at least one, from 0 on")
     check_seed("--seed" if args.seeds == 1 else "the last of --seeds", args.seed + args.seeds - 1)
+    _check_strengths(args)
     strengths: Strengths = args.strengths or ("grid" if args.full else "coarse")
     if args.chosen:
         strengths = "recipe"
@@ -86,7 +87,27 @@ def planned(args: argparse.Namespace) -> list[Job]:
     jobs: list[Job] = []
     for method in args.methods or (tuple(METHODS) if args.full else recipe.compare):
         jobs += recipe_jobs(recipe, args.out, [method], seeds, strengths, settings)
+    check_strengths(jobs, args.strengths)
     return jobs
+
+
+def _check_strengths(args: argparse.Namespace) -> None:
+    """Refuse options on methods and strengths of which one has no effect beside the others.
+
+    ``--full`` beside ``--chosen`` or ``--strengths`` still means all methods.
+
+    Raises:
+        ValueError: names the option to drop.
+    """
+    if args.chosen and args.strengths:
+        raise ValueError(
+            "--strengths: --chosen runs the recipe's strength alone; drop one of the two"
+        )
+    if args.full and args.methods and (args.chosen or args.strengths):
+        other = "--chosen" if args.chosen else "--strengths"
+        raise ValueError(
+            f"--full: --methods names the methods, and {other} the strengths; drop --full"
+        )
 
 
 def main(args: argparse.Namespace) -> int:

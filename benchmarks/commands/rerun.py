@@ -48,6 +48,8 @@ def main(args: argparse.Namespace) -> int:
     if others:
         raise ValueError(f"--set {others[0]}: it makes another run; only keys of where may change")
     here = here_of(args)
+    if "where.data" in overrides and args.data is not None:
+        raise ValueError("--set where.data: --data sets it too; drop one of the two")
     if "where.data" in overrides:
         here = replace(here, data=str(overrides.pop("where.data")))
     if overrides.get("where.keep_weights"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from avalanche_proxyfda._files import expanded
 from benchmarks.commands import work
@@ -12,7 +14,7 @@ from benchmarks.config.numbers import check_seed
 from benchmarks.execution.job import Job
 from benchmarks.execution.own_data import RECIPE, data_overrides
 from benchmarks.execution.policy import add_policy, check_parallel
-from benchmarks.execution.recipe_jobs import recipe_jobs
+from benchmarks.execution.recipe_jobs import check_strengths, recipe_jobs
 from benchmarks.experiment.ranks import refuse_ranks
 from benchmarks.methods.registry import strength_of_text
 
@@ -95,6 +97,7 @@ def planned(args: argparse.Namespace) -> list[Job]:
         ValueError: when options, keys or values do not fit.
     """
     overrides = parse_overrides(args.overrides)
+    _check_once(args, overrides)
     if args.data is not None:
         overrides |= data_overrides(args.data, overrides)
     elif args.config is None:
@@ -108,12 +111,32 @@ def planned(args: argparse.Namespace) -> list[Job]:
         raise ValueError(f"--methods: {recipe.path.name} is the recipe of one method already")
     out = args.out or Path("runs") / recipe.stream
     methods, seeds = args.methods or recipe.compare or (None,), args.seeds or (None,)
-    return recipe_jobs(recipe, out, methods, seeds, args.strengths or "recipe", overrides)
+    jobs = recipe_jobs(recipe, out, methods, seeds, args.strengths or "recipe", overrides)
+    check_strengths(jobs, args.strengths)
+    return jobs
+
+
+def _check_once(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
+    """Refuse a key of ``--set`` that an option of the command sets too.
+
+    Raises:
+        ValueError: names both.
+    """
+    options = {
+        "seed": ("--seeds", args.seeds),
+        "strength": ("--strengths", args.strengths),
+        "stream.on_corrupt": ("--on-corrupt", args.on_corrupt),
+    }
+    for key, (option, value) in options.items():
+        if key in overrides and value is not None:
+            raise ValueError(f"--set {key}: {option} sets it too; drop one of the two")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run, or say what would be run; 0 if every run finished."""
     check_parallel(args.jobs)
+    if args.scan and args.dry_run:
+        raise ValueError("--scan and --dry-run each stop before the training: drop one of the two")
     jobs = planned(args)
     if args.scan:
         refuse_ranks("run --scan")

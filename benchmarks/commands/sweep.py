@@ -60,6 +60,11 @@ def main(args: argparse.Namespace) -> int:
     """Run what is due; 0 if every run of the matrix is finished then."""
     if args.address is not None and args.engine != "ray":
         raise ValueError("--address is of a Ray cluster: say --engine ray")
+    if args.task is not None and args.engine == "ray":
+        raise ValueError(f"--engine ray: --task {args.task} runs in this process; drop one of them")
+    if args.jobs > 1 and (args.task is not None or args.engine == "ray"):
+        reason = "Ray decides" if args.task is None else f"--task {args.task} is one run"
+        raise ValueError(f"--jobs {args.jobs}: {reason}; drop --jobs")
     matrix = load_matrix(args.matrix)
     check_parallel(args.jobs)
     out = args.out or Path("runs") / Path(args.matrix).stem

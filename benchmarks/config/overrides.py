@@ -15,13 +15,16 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     """Return pairs such as ``["train.lr=1e-4"]`` as a mapping; values are YAML 1.2.
 
     Raises:
-        ValueError: for a pair without ``=``, or a value that is not YAML.
+        ValueError: for a pair without ``=``, a key that is given twice, or a value that is not
+            YAML.
     """
     overrides = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key:
             raise ValueError(f"--set {pair!r}: give key=value, as in train.lr=1e-4")
+        if key in overrides:
+            raise ValueError(f"--set {pair!r}: {key} is given twice; drop one of the two")
         try:
             overrides[key] = read_yaml(value)
         except ValueError as error:

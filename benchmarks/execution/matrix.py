@@ -166,9 +166,11 @@ def jobs_of(matrix: Matrix, out: Path) -> list[Job]:
     if not jobs:
         raise ValueError(f"streams={list(matrix.streams)} list no methods: say methods=…")
     varied = set(matrix.variants) if isinstance(matrix.variants, dict) else set()
-    unused = varied - {job.config.method for job in jobs}
-    if unused:
-        raise ValueError(f"variants: {sorted(unused)} are not among the methods of the sweep")
+    given = set(matrix.strengths) if isinstance(matrix.strengths, dict) else set()
+    for name, methods in (("variants", varied), ("strengths", given)):
+        unused = methods - {job.config.method for job in jobs}
+        if unused:
+            raise ValueError(f"{name}: {sorted(unused)} are not among the methods of the sweep")
     if len({_place(job) for job in jobs}) < len(jobs):
         raise ValueError(f"streams={list(matrix.streams)}: two of them are the same recipe")
     return jobs

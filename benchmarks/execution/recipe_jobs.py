@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from benchmarks.config import Recipe, load_recipe, path_configs
 from benchmarks.execution.job import Job
-from benchmarks.methods.registry import METHODS, Strength
+from benchmarks.methods.registry import METHODS, Strength, with_strength
 from benchmarks.results.record import Selection
 
 Strengths = Literal["grid", "coarse", "recipe"] | Sequence[Strength]
@@ -49,6 +49,20 @@ def recipe_jobs(
             changes = overrides if seed is None else {**overrides, "seed": seed}
             jobs += method_jobs(recipe, folder, method, strengths, changes)
     return jobs
+
+
+def check_strengths(jobs: Sequence[Job], strengths: Sequence[Strength] | None) -> None:
+    """Refuse strengths of the command line if no method of the jobs has one.
+
+    Raises:
+        ValueError: names the methods and the option to drop.
+    """
+    methods = dict.fromkeys(job.config.method for job in jobs)
+    if strengths and not any(METHODS[method].knob for method in methods):
+        raise ValueError(
+            f"--strengths: no strength in {', '.join(methods)}; drop --strengths, or add one of "
+            f"the {with_strength()}"
+        )
 
 
 def method_jobs(

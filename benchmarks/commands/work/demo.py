@@ -37,6 +37,12 @@ def run_demo(args: argparse.Namespace, planned: Sequence[Job]) -> int:
     """
     executor = LocalExecutor(args.jobs, 1)
     if args.neighbors is not None:
+        methods = dict.fromkeys(job.config.method for job in planned)
+        if not any("num_neighbors" in arguments_of(method) for method in methods):
+            raise ValueError(
+                f"--neighbors {args.neighbors}: no neighbour graph in {', '.join(methods)}; drop "
+                "--neighbors"
+            )
         planned = list(_with_neighbors(planned, args.neighbors))
     jobs = known_steps(fitted(planned))
     check_folder(args.out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 
 from benchmarks import __main__
 from benchmarks.board.table import table
+from benchmarks.commands.demo import add_options, planned
 from benchmarks.config import RECIPES, Config, load_recipe
 from benchmarks.experiment import run as run_module
 from benchmarks.experiment.prepare import planned_steps
 from benchmarks.experiment.run import run
 from benchmarks.experiment.training import StepTimer
+from benchmarks.methods.registry import METHODS
 from benchmarks.results.files import read_record
 from benchmarks.results.record import Record
 from benchmarks.results.scores import SCORES
@@ -186,6 +189,10 @@ def test_a_run_that_fails_is_named_and_does_not_stop_the_others(
         (("--panel", "digits"), "['digits'] cannot be learnt and be on the panel at once"),
         (("--strengths", "1", "1"), "strengths=[1.0, 1.0] must hold different numbers"),
         (("--strengths", "-1"), "strengths=-1.0 must be finite and not negative"),
+        (
+            ("--methods", "lp-ft", "rkd", "--neighbors", "5"),
+            "--neighbors 5: no neighbour graph in lp-ft, rkd; drop --neighbors",
+        ),
         (("--seeds", "0"), "--seeds 0 from --seed 0: at least one"),
         (("--full", "--strengths", "3"), "alpha=3.0 must lie in [0, 1]"),
     ],
@@ -201,3 +208,19 @@ def test_a_bad_option_is_answered_in_one_line(
     assert __main__.main() == 2
     shown = capsys.readouterr().err
     assert words in shown and shown.startswith("error: ") and shown.count("\n") == 1
+
+
+def test_options_that_act_on_a_part_of_the_methods_stay() -> None:
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+
+    def strengths(*words: str) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {}
+        for job in planned(parser.parse_args(words)):
+            found.setdefault(job.config.method, []).append(job.config.strength)
+        return found
+
+    given = strengths("--methods", "lp-ft", "fda", "--strengths", "0.3", "3")
+    assert given == {"lp-ft": [None], "fda": [0.3, 3.0]}
+    every = strengths("--full", "--chosen")  # all methods, each at its own strength
+    assert list(every) == list(METHODS) and {len(each) for each in every.values()} == {1}

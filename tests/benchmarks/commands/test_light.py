@@ -47,6 +47,51 @@ REFUSED = (
     (("run", "--config", "concept.yaml"), "concepts.yaml"),
     (("run",), "give --config RECIPE, or --data with folders of photographs"),
     (("run", "--data", "nowhere/pets"), "nowhere/pets is not there"),
+    ((*CONCEPTS, "--seeds", "1", "--set", "seed=5"), "--set seed: --seeds sets it too; drop one"),
+    (
+        (*CONCEPTS, "--methods", "fda", "--strengths", "1", "--set", "strength=3"),
+        "--set strength: --strengths sets it too; drop one of the two",
+    ),
+    (
+        (*CONCEPTS, "--on-corrupt", "drop", "--set", "stream.on_corrupt=raise"),
+        "--set stream.on_corrupt: --on-corrupt sets it too; drop one of the two",
+    ),
+    (
+        (*CONCEPTS, "--set", "train.lr=1e-4", "--set", "train.lr=1e-3"),
+        "--set 'train.lr=1e-3': train.lr is given twice; drop one of the two",
+    ),
+    (
+        (*CONCEPTS, "--methods", "lp-ft", "frozen", "--strengths", "3"),
+        "--strengths: no strength in lp-ft, frozen; drop --strengths, or add one of the methods "
+        "with a strength: l2sp, ",
+    ),
+    ((*CONCEPTS, "--scan", "--dry-run"), "--scan and --dry-run each stop before the training"),
+    (("demo", "--chosen", "--strengths", "7"), "--strengths: --chosen runs the recipe's strength"),
+    (("demo", "--methods", "lp-ft", "--strengths", "3"), "--strengths: no strength in lp-ft; drop"),
+    (
+        ("demo", "--full", "--chosen", "--methods", "fda"),
+        "--full: --methods names the methods, and --chosen the strengths; drop --full",
+    ),
+    (
+        ("demo", "--full", "--strengths", "1", "--methods", "fda"),
+        "--full: --methods names the methods, and --strengths the strengths; drop --full",
+    ),
+    (
+        ("sweep", "--matrix", "concepts.yaml", "--task", "0", "--jobs", "7"),
+        "--jobs 7: --task 0 is one run; drop --jobs",
+    ),
+    (
+        ("sweep", "--matrix", "concepts.yaml", "--task", "0", "--engine", "ray"),
+        "--engine ray: --task 0 runs in this process; drop one of them",
+    ),
+    (
+        ("sweep", "--matrix", "concepts.yaml", "--engine", "ray", "--jobs", "7"),
+        "--jobs 7: Ray decides; drop --jobs",
+    ),
+    (
+        ("rerun", str(RECORD), "--data", "a", "--set", "where.data=b"),
+        "--set where.data: --data sets it too; drop one of the two",
+    ),
     (("demo", "--methods", "nope"), "argument --methods: invalid choice: 'nope'"),
     (("demo", "--strengths", "-1"), "strengths=-1.0 must be finite and not negative"),
     (("sweep", "--matrix", "concept.yaml"), "did you mean 'concepts.yaml'?"),

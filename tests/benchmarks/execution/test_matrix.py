@@ -55,6 +55,7 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         ({"methods": ["fdaa"]}, "method='fdaa' is unknown"),
         ({"strengths": {"fdaa": [1]}}, "method='fdaa' is unknown"),
         ({"strengths": {"lp-ft": [1]}}, "strengths.lp-ft: lp-ft has none; methods with a strength"),
+        ({"strengths": {"rkd": [1]}}, r"strengths: \['rkd'\] are not among the methods"),
         ({"strengths": "all"}, "strengths"),
         ({"strengths": []}, "strengths"),
         ({"strengths": {"fda": [1, 1]}}, "must hold different numbers"),
