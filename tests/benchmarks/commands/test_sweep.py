@@ -14,7 +14,7 @@ from benchmarks.config import changed
 from benchmarks.execution import torchrun
 from benchmarks.execution.job import Job
 from benchmarks.results.files import read_record, write_record
-from benchmarks.results.record import Record
+from benchmarks.results.record import Record, Selection
 from tests.benchmarks.execution.sweeps import (
     SMALL,
     InstantExecutor,
@@ -137,3 +137,19 @@ def test_the_list_asks_the_device_only_where_a_record_depends_on_the_precision(
     write_record(of_a_gpu.file, finished_job(of_a_gpu))
     assert of_a_gpu.file != second.file
     assert states() == ["finished", *["absent"] * 5] and asked == [6]
+
+
+def test_a_single_task_that_is_finished_has_the_selection_of_the_matrix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alone(job: Job, tick: Callable[[], None] | None = None, parallel: int = 1) -> Record:
+        return replace(finished_job(job), selection=Selection("given", 1))
+
+    monkeypatch.setattr(torchrun, "execute", alone)
+    words = ("--matrix", write(tmp_path), "--out", tmp_path, "--task", 1)
+    assert call(*words) == 0
+    (file,) = (tmp_path / "concepts").glob("fda-*.json")
+    before = read_record(file)
+    assert before.selection == Selection("given", 1)
+    assert call(*words) == 0
+    assert read_record(file) == replace(before, selection=Selection("validation", 2))

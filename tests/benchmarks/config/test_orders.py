@@ -76,7 +76,7 @@ def test_a_stream_without_an_order_is_the_run_that_it_was() -> None:
 def test_orders_are_an_axis_of_a_sweep(tmp_path: Path) -> None:
     changes = {"train.epochs": 1, "stream.sets": ["digits", "greek"], "panel.sets": []}
     orders = ["cyclic-1", ["digits", "greek"]]
-    jobs = small_jobs(tmp_path, set=changes, orders=orders, methods=["lp-ft"])
+    jobs = small_jobs(tmp_path, set=changes, orders=orders, methods=["lp-ft"], strengths="recipe")
     named = [(job.config.seed, job.config.stream.learnt) for job in jobs]
     both = [("greek", "digits"), ("digits", "greek")]
     assert named == [(seed, order) for seed in (0, 1) for order in both]

@@ -80,7 +80,13 @@ def test_the_number_of_settings_may_come_from_an_earlier_sweep(tmp_path: Path) -
 
 
 def test_a_variant_wins_over_what_is_set_for_all(tmp_path: Path) -> None:
-    jobs = small_jobs(tmp_path, methods=["lp-ft"], seeds=[0], variants=[{}, {"train.epochs": 2}])
+    jobs = small_jobs(
+        tmp_path,
+        methods=["lp-ft"],
+        strengths="recipe",
+        seeds=[0],
+        variants=[{}, {"train.epochs": 2}],
+    )
     assert [job.config.train.epochs for job in jobs] == [1, 2]
 
 
