@@ -159,7 +159,7 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
     """As ``| head`` does: the pipe is closed before the list of runs is written."""
     words = [sys.executable, "-m", "benchmarks", "sweep", "--matrix", "concepts.yaml", "--list"]
     with subprocess.Popen(
-        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
