@@ -132,7 +132,10 @@ class Large(Blobs):
         return image.repeat(3, 8, 8), label
 
 
-def test_your_own_model(capsys: pytest.CaptureFixture[str]) -> None:
+def test_your_own_model(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     page, data = "docs/how-to/your-own-model.md", (Large(48), Large(12, seed=1))
     space: dict[str, Any] = {"benchmark": nc_benchmark(*data, 2, task_labels=False, seed=0)}
     run_blocks(page, space, slice(2))
@@ -143,10 +146,16 @@ def test_your_own_model(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="no preset knows the feature maps of MobileNetV3"):
         find_feature_maps(model)
     space["strategy"] = strategy(model)
-    run_blocks(page, space, slice(2, None))
+    run_blocks(page, space, slice(2, 3))
     assert list(map(str, ldifs.sources)) == list(space["taps"])
     assert ldifs.teacher_forwards == 1  # the one step of the second experience
     assert any(name.startswith("LDIFS_distance_Epoch") for name in names_of(space["strategy"]))
+    space["optimizer"] = torch.optim.SGD(model.parameters(), lr=0.01)
+    space["criterion"] = nn.CrossEntropyLoss()
+    run_blocks(page, space, slice(3, None))
+    assert space["resumed"] is None and space["ldifs"].weight == 10.0
+    run_blocks(page, space, slice(3, None))
+    assert space["resumed"].experiences == 2
 
 
 def test_statistics_are_frozen() -> None:
