@@ -170,7 +170,9 @@ def test_the_share_limits_the_coefficient() -> None:
     assert float(rule.weight_of(torch.tensor(3.0), torch.tensor(6.0))) == pytest.approx(1.0)
     assert float(rule.weight_of(torch.tensor(3.0), torch.tensor(0.0))) == 0.0
     rule.multiplier = 2.0  # a term below its level has no rise, and no limit but its multiplier's
-    assert float(rule.weight_of(torch.tensor(0.999), torch.tensor(6.0))) == pytest.approx(90.0, rel=1e-4)
+    assert float(rule.weight_of(torch.tensor(0.999), torch.tensor(6.0))) == pytest.approx(
+        90.0, rel=1e-4
+    )
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         weight = rule.weight_of(torch.tensor(3.0, dtype=dtype), torch.tensor(6.0))
         assert weight.dtype == dtype and float(weight) == pytest.approx(1.0, rel=1e-2)
