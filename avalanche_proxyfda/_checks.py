@@ -23,6 +23,17 @@ def check_amount(name: str, value: float) -> float:
     return float(value)
 
 
+def check_number_on_weights(name: str, value: float) -> float:
+    """As :func:`check_amount`; the error for ``"auto"`` says why a method on weights has none."""
+    if isinstance(value, str) and value == "auto":
+        raise TypeError(
+            f"{name}='auto' must be a number: the method acts on weights, whose drift has no "
+            "common scale with that of features, so no rule finds the value in training; choose a "
+            "number"
+        )
+    return check_amount(name, value)
+
+
 def check_flag(name: str, value: bool) -> bool:
     """Return ``value``; raise TypeError unless it is True or False."""
     if not isinstance(value, bool):

@@ -19,8 +19,15 @@ class UnsavedError(TypeError):
     """A value is no plain data, so a checkpoint cannot hold it."""
 
 
-def encode(value: Any, tensors: dict[str, Tensor], path: str = "state") -> Any:
+def encode(
+    value: Any,
+    tensors: dict[str, Tensor],
+    path: str = "state",
+    places: dict[tuple[Any, ...], str] | None = None,
+) -> Any:
     """Return ``value`` as JSON data, and put its tensors into ``tensors`` under their paths.
+
+    A tensor that several owners share is put into ``tensors`` once.
 
     Plain data are None, bool, int, float (also NaN and infinities), str, bytes, tuples, lists,
     sets, dicts with keys of these, tensors, NumPy arrays and scalars, and torch's devices and
@@ -30,28 +37,39 @@ def encode(value: Any, tensors: dict[str, Tensor], path: str = "state") -> Any:
         value: plain data.
         tensors: receives the tensors by path.
         path: path of ``value``, for messages and the names of tensors.
+        places: paths of the tensors of one state by memory; callers leave it out.
 
     Raises:
         UnsavedError: naming the path of a value that is no plain data.
     """
+    places = {} if places is None else places
     kind = type(value)
     if kind in _SIMPLE:
         return value
     if kind is float:
         return value if math.isfinite(value) else {"$float": repr(value)}
     if isinstance(value, Tensor):
-        tensors[path] = value.detach()
-        return {"$tensor": path}
+        tensor = value.detach()
+        if tensor.layout is torch.strided and tensor.numel() > 0:
+            first = places.setdefault(_view(tensor), path)
+        else:
+            first = path
+        if first == path:
+            tensors[path] = tensor
+        return {"$tensor": first}
     if kind in (list, tuple, set, frozenset):
         # sets are sorted, so that equal states give equal bytes
         entries = sorted(value, key=repr) if kind in (set, frozenset) else value
-        items = [encode(entry, tensors, f"{path}.{k}") for k, entry in enumerate(entries)]
+        items = [encode(entry, tensors, f"{path}.{k}", places) for k, entry in enumerate(entries)]
         return items if kind is list else {f"${kind.__name__}": items}
     if isinstance(value, Mapping):
         if all(type(key) is str for key in value) and not any(k.startswith(_MARK) for k in value):
-            return {key: encode(entry, tensors, f"{path}.{key}") for key, entry in value.items()}
+            return {k: encode(entry, tensors, f"{path}.{k}", places) for k, entry in value.items()}
         pairs = [
-            [encode(key, tensors, f"{path}.{k}.key"), encode(entry, tensors, f"{path}.{k}")]
+            [
+                encode(key, tensors, f"{path}.{k}.key", places),
+                encode(entry, tensors, f"{path}.{k}", places),
+            ]
             for k, (key, entry) in enumerate(value.items())
         ]
         return {"$dict": pairs}
@@ -69,32 +87,47 @@ def encode(value: Any, tensors: dict[str, Tensor], path: str = "state") -> Any:
     raise UnsavedError(f"{path} is a {kind.__module__}.{kind.__qualname__}, which is no plain data")
 
 
+def _view(tensor: Tensor) -> tuple[Any, ...]:
+    """Return what two tensors of equal bits in the same memory have in common."""
+    kind = (tensor.dtype, tensor.device, tensor.is_neg(), tensor.is_conj())
+    return (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), *kind)
+
+
 def decode(data: Any, tensors: Mapping[str, Tensor]) -> Any:
     """Return the value that :func:`encode` encoded.
 
     Args:
         data: the result of :func:`encode`.
-        tensors: the tensors by path; the value holds these very tensors.
+        tensors: the tensors by path; the value holds these very tensors, and a copy for each
+            further owner of a shared tensor.
 
     Raises:
         ValueError: for data that :func:`encode` does not write.
     """
+    return _decoded(data, tensors, set())
+
+
+def _decoded(data: Any, tensors: Mapping[str, Tensor], given: set[str]) -> Any:
     if isinstance(data, list):
-        return [decode(entry, tensors) for entry in data]
+        return [_decoded(entry, tensors, given) for entry in data]
     if not isinstance(data, dict):
         return data
     if len(data) != 1 or not (mark := next(iter(data))).startswith(_MARK):
-        return {key: decode(entry, tensors) for key, entry in data.items()}
+        return {key: _decoded(entry, tensors, given) for key, entry in data.items()}
     content = data[mark]
     if mark == "$tensor":
-        return tensors[content]
+        again = content in given
+        given.add(content)
+        return tensors[content].clone() if again else tensors[content]
     if mark == "$array":
         name, dtype, shape = content
         return tensors[name].cpu().numpy().view(np.dtype(dtype)).reshape(shape).copy()
     if mark == "$scalar":
         return np.frombuffer(base64.b64decode(content[1]), np.dtype(content[0]))[0]
     if mark == "$dict":
-        return {decode(key, tensors): decode(entry, tensors) for key, entry in content}
+        return {
+            _decoded(key, tensors, given): _decoded(entry, tensors, given) for key, entry in content
+        }
     if mark == "$dtype":
         return getattr(torch, content)
     simple: dict[str, Callable[[Any], Any]] = {
@@ -106,5 +139,5 @@ def decode(data: Any, tensors: Mapping[str, Tensor]) -> Any:
         return simple[mark](content)
     several = {"$tuple": tuple, "$set": set, "$frozenset": frozenset}
     if mark in several:
-        return several[mark](decode(entry, tensors) for entry in content)
+        return several[mark](_decoded(entry, tensors, given) for entry in content)
     raise ValueError(f"the mark {mark!r} is unknown to this version")

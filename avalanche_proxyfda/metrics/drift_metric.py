@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -43,6 +43,7 @@ class DriftMetric(PanelMetric):
     """
 
     symbol = "Drift"
+    settings = ("measures", "since", "num_neighbors")
 
     def __init__(
         self,
@@ -63,6 +64,19 @@ class DriftMetric(PanelMetric):
         """Drop all moments and the features of the moment to compare with."""
         super().reset()
         self._before = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of a panel metric, and the features to compare with, [N, D] by set."""
+        return {**super().state_dict(), "before": dict(self._before)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load a result of :meth:`state_dict`.
+
+        Raises:
+            ValueError: when the saved metric had other sets or settings.
+        """
+        super().load_state_dict(state)
+        self._before = dict(state["before"])
 
     def changes(self, values: Mapping[str, float]) -> dict[str, float]:
         """Always empty: a drift is a difference already."""

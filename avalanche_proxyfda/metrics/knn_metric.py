@@ -31,6 +31,7 @@ class KNNMetric(PanelMetric):
     """
 
     symbol = "KNN"
+    settings = ("num_neighbors",)
 
     def __init__(self, panel: Panel, num_neighbors: int = 20) -> None:
         super().__init__(panel)

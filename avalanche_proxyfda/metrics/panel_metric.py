@@ -22,11 +22,16 @@ class PanelMetric(PluginMetric[dict[str, float]]):
     The metric never calls ``strategy.eval`` and leaves modes, heads and random streams as they
     are: a run with the metric and a run without it end in the same weights.
 
+    :class:`~avalanche_proxyfda.Checkpoints` saves the metric by :meth:`state_dict`. A subclass
+    that keeps more than :attr:`history` from moment to moment adds it there and in
+    :meth:`load_state_dict`.
+
     Args:
         panel: data sets; metrics that are given the same panel share its features.
 
     Attributes:
         symbol: the first part of the names of the values, such as ``LP``.
+        settings: names of the attributes that a resumed training must not change.
         history: values by name, one dict a moment; the first moment is before the stream.
 
     Example:
@@ -45,6 +50,7 @@ class PanelMetric(PluginMetric[dict[str, float]]):
     """
 
     symbol: str
+    settings: tuple[str, ...] = ()
 
     def __init__(self, panel: Panel) -> None:
         super().__init__()
@@ -66,6 +72,36 @@ class PanelMetric(PluginMetric[dict[str, float]]):
         """Drop all moments, the first too, and the link to their strategy."""
         self.history, self._strategy = [], None
         self.panel.forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        """State that a resumed training needs: settings, names of the sets, and all moments."""
+        return {
+            "settings": self._described(),
+            "history": [dict(moment) for moment in self.history],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace the moments by those of a result of :meth:`state_dict`.
+
+        Raises:
+            ValueError: when the saved metric had other sets or settings.
+        """
+        here, saved = self._described(), dict(state["settings"])
+        for name in sorted({*here, *saved}):
+            if here.get(name) != saved.get(name):
+                raise ValueError(
+                    f"{name}={here.get(name)!r} of this {type(self).__name__} differs from "
+                    f"{name}={saved.get(name)!r} of the saved one: build the metric as before, or "
+                    "begin in a new folder"
+                )
+        self.history = [dict(moment) for moment in state["history"]]
+        self._strategy = None
+        self.panel.forget()
+
+    def _described(self) -> dict[str, Any]:
+        """Names of the sets, and the settings by name."""
+        own = {name: getattr(self, name) for name in self.settings}
+        return {"sets": tuple(data.name for data in self.panel.sets), **own}
 
     def before_training(self, strategy: Strategy) -> Any:
         """Measure the initial model, once.

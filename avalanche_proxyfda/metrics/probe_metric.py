@@ -75,6 +75,7 @@ class LinearProbeMetric(PanelMetric):
     """
 
     symbol = "LP"
+    settings = ("grid",)
 
     def __init__(self, panel: Panel, grid: tuple[float, ...] = GRID) -> None:
         super().__init__(panel)

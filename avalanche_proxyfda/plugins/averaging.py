@@ -8,7 +8,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda._checks import check_choice, check_count, check_flag
+from avalanche_proxyfda._checks import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_number_on_weights,
+)
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, is_last_part
@@ -71,7 +76,8 @@ class AveragingPlugin(MergedPlugin, supports_distributed=True):
         name: str | None = None,
     ) -> None:
         super().__init__(feature_module=feature_module, anchor=anchor, name=name)
-        self.decay = None if decay is None else check_decay("decay", decay)
+        number = None if decay is None else check_number_on_weights("decay", decay)
+        self.decay = None if number is None else check_decay("decay", number)
         self.every = check_count("every", every, 1)
         check_choice("buffers", buffers, get_args(Buffers))
         self.buffers: Buffers = buffers

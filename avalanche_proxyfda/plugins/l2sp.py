@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._checks import check_number_on_weights
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.losses.l2sp import L2SPLoss
 from avalanche_proxyfda.plugins.base.anchored import AnchorPlugin
@@ -42,7 +42,7 @@ class L2SPPlugin(AnchorPlugin, supports_distributed=True):
         name: str | None = None,
     ) -> None:
         super().__init__(feature_module=feature_module, anchor=anchor, name=name)
-        self.weight = check_amount("weight", weight)
+        self.weight = check_number_on_weights("weight", weight)
         self.loss = L2SPLoss()
 
     def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda._checks import check_amount, check_choice
+from avalanche_proxyfda._checks import check_choice, check_number_on_weights
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.ranks import is_main
@@ -82,7 +82,7 @@ class MagMaxPlugin(MergedPlugin, supports_distributed=True):
         super().__init__(
             feature_module=feature_module, anchor=anchor, include_head=include_head, name=name
         )
-        self.scale = check_amount("scale", scale)
+        self.scale = check_number_on_weights("scale", scale)
         check_choice("buffers", buffers, get_args(Buffers))
         if buffers == "merge" and self.scale > 1:
             raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._checks import check_number_on_weights
 
 _EPSILON = 1e-8
 _BETAS = (0.9, 0.999)
@@ -119,7 +119,7 @@ class GradientProjection:
     """
 
     def __init__(self, mu: float = 0.5) -> None:
-        self.mu = check_amount("mu", mu)
+        self.mu = check_number_on_weights("mu", mu)
         self.steps = 0
         self.omega: Tensor | None = None
         self._mean: Tensor | None = None

@@ -8,14 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._checks import check_number_on_weights
 
 BufferChoice = Literal["interpolate", "tuned", "anchor"]
 
 
 def check_alpha(alpha: float) -> float:
     """Return ``alpha``; raise TypeError or ValueError unless it lies in [0, 1]."""
-    if check_amount("alpha", alpha) > 1:
+    if check_number_on_weights("alpha", alpha) > 1:
         raise ValueError(f"alpha={alpha} must lie in [0, 1]: 0 is the anchor, 1 the tuned model")
     return float(alpha)
 

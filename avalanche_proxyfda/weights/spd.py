@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._checks import check_number_on_weights
 from avalanche_proxyfda.weights.digrap import dots, norms
 
 
@@ -45,7 +45,7 @@ class SelectiveDecay:
     """
 
     def __init__(self, weight: float = 1.0) -> None:
-        self.weight = check_amount("weight", weight)
+        self.weight = check_number_on_weights("weight", weight)
         self._pairs: tuple[list[Tensor], list[Tensor]] | None = None
         self._selected: Tensor | None = None
         self._distance: Tensor | None = None

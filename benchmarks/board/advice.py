@@ -20,7 +20,8 @@ def advice(rows: Sequence[Row]) -> list[str]:
     """Return sentences on the runs; none where nothing speaks against a choice.
 
     They say that training changed nothing, that ``frozen`` is ahead of all other rows, that
-    strengths cannot be told apart, and that the best strength is at the edge of those tried. A
+    strengths cannot be told apart, and that the best strength is at the edge of those tried,
+    unless no strength can be told apart from another. A
     sentence compares rows on the seeds that all of them have, and on the same images, as the
     choice of a setting does; without such a seed there is no sentence.
 
@@ -120,8 +121,16 @@ def _of_group(group: Sequence[Row]) -> Iterator[str]:
     weakest = near[0]
     if any(a > b for row in near for a, b in zip(weakest.force, row.force, strict=True)):
         return  # no row is the weakest in all strengths
+    strengths = ", ".join(row.strength_text for row in near)
+    if len(near) == len(group):
+        yield (
+            f"{name}: the validation scores of {strengths} differ by less than one image "
+            f"({100 * within:.1f} points), so these validation data cannot choose a strength. Keep "
+            f"the weakest, {weakest.strength_text}. More validation images, more seeds or longer "
+            "training may tell the strengths apart."
+        )
+        return  # a strength beyond the edge would be no better known
     if len(near) > 1:
-        strengths = ", ".join(row.strength_text for row in near)
         yield (
             f"{name}: the validation scores of {strengths} differ by less than one image "
             f"({100 * within:.1f} points), so take the weakest of them, {weakest.strength_text}."

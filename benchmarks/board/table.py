@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Sequence
 
 from benchmarks.board.advice import validation_image
+from benchmarks.methods.combined import parts_of
+from benchmarks.methods.registry import METHODS
 from benchmarks.results.matrix import weighted_mean
 from benchmarks.results.places import panel_word
 from benchmarks.results.record import Record
@@ -74,7 +76,7 @@ def table(rows: Sequence[Row]) -> str:
         bold = row.chosen and paths.count(row.method) > 1
         cells = _cells(row, head, panel)
         lines.append([f"**{cell}**" if bold else cell for cell in cells])
-    about = ["strength: λ; mu of DiGraP, alpha of WiSE-FT."]
+    about = [_strengths(whole)]
     if len(set(paths)) < len(paths) and validated:
         about.append(f"Bold: chosen on validation data, by {_score_words(bool(panel))} there.")
     about += [
@@ -95,6 +97,14 @@ def table(rows: Sequence[Row]) -> str:
         about.append(_MACHINES)
     about.append(_PROBE)
     return "\n".join(["", *("| " + " | ".join(line) + " |" for line in lines), "", *about])
+
+
+def _strengths(rows: Sequence[Row]) -> str:
+    """Return the line on the column of strengths; it names the methods whose strength is no λ."""
+    shown = dict.fromkeys(part for row in rows for part in parts_of(row.method))
+    knobs = {name: METHODS[name].knob for name in shown if name in METHODS}
+    named = [f"{knob} of {name}" for name, knob in knobs.items() if knob not in (None, "weight")]
+    return "; ".join(["strength: λ", *([", ".join(named)] if named else [])]) + "."
 
 
 def _score_words(panel: bool) -> str:

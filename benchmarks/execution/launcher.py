@@ -89,7 +89,7 @@ def launch(
     if interrupted:
         return Launched(finished, interrupted)
     print(
-        f"{len(finished)} of {len(jobs)} runs are finished. "
+        f"{len(finished)} of {_runs(len(jobs))} {_are(len(finished))} finished. "
         f"Took {time.monotonic() - started:.0f} s."
     )
     for job, end in zip(jobs, ends, strict=True):
@@ -103,17 +103,30 @@ def _announce(count: int, due: Sequence[Job], kept: Sequence[tuple[Job, str]], o
     states = [state for _, state in kept]
     finished, failed = states.count("finished"), states.count("failed")
     steps = sum(job.steps for job in due)
-    text = f"{count} runs, of which {finished} are finished"
+    text = f"{_runs(count)}, of which {finished} {_are(finished)} finished"
     if steps:
-        text += f"; {steps} steps are due"
+        text += f"; {steps} {'step' if steps == 1 else 'steps'} {_are(steps)} due"
     print(f"{text}; records go to {out}/.", flush=True)
     if finished:
-        print(f"{finished} are finished and kept; --no-resume runs them again.", flush=True)
+        again = f"--no-resume runs {_them(finished)} again"
+        print(f"{finished} {_are(finished)} finished and kept; {again}.", flush=True)
     if failed:
-        print(f"{failed} failed: --retry-failed runs those again.", flush=True)
+        print(f"{failed} failed: --retry-failed runs {_them(failed)} again.", flush=True)
     for job, state in kept:
         if state.startswith("refused"):
             print(f"{job.file}: {state}; --retry-failed runs it again", flush=True)
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _them(count: int) -> str:
+    return "it" if count == 1 else "them"
 
 
 def _why(job: Job, end: Record | None) -> str:

@@ -11,6 +11,8 @@ from benchmarks.methods.combined import force_of
 from benchmarks.results.record import Record
 from benchmarks.results.scores import score
 
+_ROUNDING = 1e-9
+
 
 def next_steps(jobs: Sequence[Job], records: Sequence[Record]) -> list[str]:
     """Lines with the commands ``features`` and ``export`` of one finished run; none without one.
@@ -36,7 +38,8 @@ def next_steps(jobs: Sequence[Job], records: Sequence[Record]) -> list[str]:
 def _best(jobs: Sequence[Job], records: Sequence[Record]) -> tuple[Job, str] | None:
     """The job that validation data choose, and the reason; without such data the last job.
 
-    In a tie the method that comes first wins, and within a method the weaker strength.
+    In a tie the method that comes first wins, and within a method the weaker strength. The
+    reason names the other runs of the tie.
     """
     by_run = {record.run_id: record for record in records if record.status == "finished"}
     ended = [job for job in jobs if job.config.identity in by_run]
@@ -46,7 +49,16 @@ def _best(jobs: Sequence[Job], records: Sequence[Record]) -> tuple[Job, str] | N
     measured = [job for job in _weakest_first(ended) if scores[job.file] is not None]
     if not measured:
         return ended[-1], " (the last run)"
-    return max(measured, key=lambda job: scores[job.file] or 0.0), " (best on validation)"
+    best, *others = _ties(measured, [scores[job.file] or 0.0 for job in measured])
+    if not others:
+        return best, " (best on validation)"
+    return best, f" (best on validation, tied with {', '.join(job.about for job in others)})"
+
+
+def _ties(jobs: Sequence[Job], scores: Sequence[float]) -> list[Job]:
+    """Return the jobs whose scores equal the highest one, up to rounding."""
+    highest = max(scores)
+    return [job for job, x in zip(jobs, scores, strict=True) if highest - x < _ROUNDING]
 
 
 def _weakest_first(jobs: Sequence[Job]) -> list[Job]:

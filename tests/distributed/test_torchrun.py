@@ -74,7 +74,7 @@ def test_a_run_on_two_ranks_is_the_run_of_one_process(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("1 runs, ") == 1 and done.stdout.count("| fda | 1 |") == 1
+    assert done.stdout.count("1 run, ") == 1 and done.stdout.count("| fda | 1 |") == 1
     (found,) = (tmp_path / "spread").glob("*.json")
     spread = read_record(found)
     kept = sorted(f.name for f in found.with_suffix("").iterdir())

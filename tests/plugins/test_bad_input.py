@@ -9,12 +9,40 @@ import torch
 from avalanche.training.plugins import ReplayPlugin, SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda import FDAPlugin, ProxyFDAPlugin
+from avalanche_proxyfda import (
+    AdamSPDPlugin,
+    AveragingPlugin,
+    DiGraPPlugin,
+    FDAPlugin,
+    L2SPPlugin,
+    MagMaxPlugin,
+    ProxyFDAPlugin,
+    WiSEFTPlugin,
+)
 from avalanche_proxyfda.plugins.base.terms import FiniteWatch
 from tests.methods import ON_GRAPH, PLUGINS
 from tests.plugins.toys import Blobs, Growing, Plain, classic, learn, strategy
 
 BOTH = tuple(PLUGINS[method] for method in ON_GRAPH)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "name"),
+    [
+        (L2SPPlugin, "weight"),
+        (AdamSPDPlugin, "weight"),
+        (DiGraPPlugin, "mu"),
+        (WiSEFTPlugin, "alpha"),
+        (MagMaxPlugin, "scale"),
+        (AveragingPlugin, "decay"),
+    ],
+)
+def test_a_method_on_weights_says_why_it_finds_no_weight_by_itself(plugin: Any, name: str) -> None:
+    words = f"{name}='auto' must be a number: the method acts on weights, whose drift has no common"
+    with pytest.raises(TypeError, match=f"^{words} scale .*; choose a number$"):
+        plugin("auto")
+    with pytest.raises(TypeError, match=f"^{name}='much' must be a number$"):
+        plugin("much")
 
 
 @pytest.mark.parametrize("plugin", BOTH)

@@ -119,14 +119,50 @@ def _launched(
 
 
 def _show(jobs: Sequence[Job], summary: dict[str, Any]) -> None:
-    """Print the images of each set, the resolved configurations, and the stream, as YAML."""
+    """Print the images of each set, the resolved configurations, and the stream, as YAML.
+
+    Keys that all runs share are printed once, before the runs.
+    """
     for about in summary.get("sets", ()):
         parts = ", ".join(f"{about[part]} {part}" for part in SPLITS)
         print(f"# {about['name']}: {about['classes']} classes; images: {parts}")
-    for job in jobs:
-        shown = {"run": job.config.label, "steps": job.steps, **plain(job.config)}
+    trees = [plain(job.config) for job in jobs]
+    shared = _in_common(trees) if len(jobs) > 1 else {}
+    if shared:
+        print(f"---\n# the same in all {len(jobs)} runs")
+        print(_yaml(shared))
+    for job, tree in zip(jobs, trees, strict=True):
         print("---")
-        print(write_yaml(shown, sort_keys=False, allow_unicode=True).strip())
+        print(_yaml({"run": job.config.label, "steps": job.steps, **_beyond(tree, shared)}))
     print("---")
     content = {"stream_summary": summary}
     print(write_yaml(content, sort_keys=False, allow_unicode=True, default_flow_style=None))
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    return write_yaml(content, sort_keys=False, allow_unicode=True).strip()
+
+
+def _in_common(trees: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the keys whose values are equal in all trees, at every depth."""
+    common: dict[str, Any] = {}
+    for key, value in trees[0].items():
+        values = [tree[key] for tree in trees if key in tree]
+        if len(values) == len(trees) and all(each == value for each in values):
+            common[key] = value
+        elif len(values) == len(trees) and all(isinstance(each, dict) for each in values):
+            below = _in_common(values)
+            if below:
+                common[key] = below
+    return common
+
+
+def _beyond(tree: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of a tree that are not shared."""
+    own: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key not in shared:
+            own[key] = value
+        elif shared[key] != value:
+            own[key] = _beyond(value, shared[key])
+    return own

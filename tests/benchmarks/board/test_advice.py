@@ -55,6 +55,20 @@ def test_strengths_within_one_image_are_named_and_the_weakest_is_taken() -> None
     assert path("ldifs", scores | {1000: 0.7 + 1.1 * IMAGE}) == []
 
 
+@pytest.mark.parametrize("best", [0.1, 1, 10])
+def test_strengths_that_all_lie_within_one_image_cannot_be_chosen_from(best: float) -> None:
+    scores = {x: 0.7 + 0.9 * IMAGE * (x == best) for x in (0.1, 0.3, 1, 3, 10)}
+    assert path("ldifs", scores) == [
+        "ldifs: the validation scores of 0.1, 0.3, 1, 3, 10 differ by less than one image (0.2 "
+        "points), so these validation data cannot choose a strength. Keep the weakest, 0.1. More "
+        "validation images, more seeds or longer training may tell the strengths apart."
+    ]
+    (line,) = path("ldifs", scores | {0.03: 0.7})  # a weaker one brings no other advice
+    assert "cannot choose a strength. Keep the weakest, 0.03." in line
+    lines = path("ldifs", scores | {0.1: 0.7, 30: 0.7 - 1.1 * IMAGE})
+    assert not any("cannot choose" in line for line in lines)
+
+
 def test_a_larger_alpha_of_wise_ft_is_weaker() -> None:
     near = {0.2: 0.7, 0.5: 0.7 + 0.5 * IMAGE, 0.8: 0.6, 0.1: 0.6}
     (line,) = path("wise-ft", near)

@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from avalanche_proxyfda.streams.files.download import file_digest
-from benchmarks.commands.run import add_options, main
+from benchmarks.commands.run import add_options, main, planned
 from benchmarks.config import RECIPES, Config, load_recipe, plain
+from benchmarks.execution.fitted import fitted
 from benchmarks.experiment.loggers import open_loggers
 from benchmarks.results.files import read_record
 from benchmarks.results.scores import delta_lp, delta_zs
@@ -86,14 +87,26 @@ def test_from_the_archive_to_the_table(data: Path, tmp_path: Path) -> None:
     assert list((folder / "tensorboard").rglob("events*"))
 
 
+def joined(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A whole configuration, from what all runs share and what one has of its own."""
+    both = [key for key in own if key in shared]
+    return {**shared, **own, **{key: joined(shared[key], own[key]) for key in both}}
+
+
 def test_dry_run_shows_the_configuration_the_stream_and_the_steps(
     data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert call("--config", data / "mini.yaml", "--dry-run", "--out", tmp_path / "x") == 0
-    *runs, summary = list(yaml.safe_load_all(capsys.readouterr().out))[0:]
+    printed = capsys.readouterr().out
+    shared, *runs, summary = yaml.safe_load_all(printed)
     assert [r["method"] for r in runs] == ["lp-ft", "fda"] and runs[0]["steps"] == 10
     assert runs[1]["options"] == {"feature_module": "tower", "num_neighbors": 8}
-    assert runs[1]["stream"]["order"] == "pilot-1993"
+    assert shared["stream"]["order"] == "pilot-1993" and "# the same in all 2 runs" in printed
+    assert all("stream" not in run and "train" not in run for run in runs)
+    configs = [job.config for job in fitted(planned(options("--config", str(data / "mini.yaml"))))]
+    for run, config in zip(runs, configs, strict=True):
+        own = {key: value for key, value in run.items() if key not in ("run", "steps")}
+        assert joined(shared, own) == yaml.safe_load(yaml.safe_dump(plain(config)))
     shown = summary["stream_summary"]
     assert len(shown["split_sha256"]) == 64 and shown["class_order"][0] == 168
     assert (shown["train"], shown["validation"], shown["test"]) == (400, 200, 200)
@@ -109,8 +122,9 @@ def test_dry_run_shows_the_configuration_the_stream_and_the_steps(
         "strength=3",
     )
     assert call(*words) == 0
-    *runs, _ = yaml.safe_load_all(capsys.readouterr().out)
-    assert [(r["seed"], r["strength"]) for r in runs] == [(1, 3.0), (2, 3.0)]
+    shared, *runs, _ = yaml.safe_load_all(capsys.readouterr().out)
+    assert shared["strength"] == 3.0
+    assert [[*r, r["seed"]] for r in runs] == [["run", "steps", "seed", seed] for seed in (1, 2)]
 
 
 @pytest.mark.usefixtures("quick_processes")
@@ -225,8 +239,8 @@ def test_overrides_and_strengths_reach_the_methods(
 ) -> None:
     words = ("--methods", "fda", "--set", "options.num_neighbors=4", "--strengths", 1, 3)
     assert call("--config", data / "mini.yaml", "--dry-run", *words) == 0
-    *runs, _ = yaml.safe_load_all(capsys.readouterr().out)
-    assert [(r["strength"], r["options"]["num_neighbors"]) for r in runs] == [(1.0, 4), (3.0, 4)]
+    shared, *runs, _ = yaml.safe_load_all(capsys.readouterr().out)
+    assert [r["strength"] for r in runs] == [1.0, 3.0] and shared["options"]["num_neighbors"] == 4
 
 
 def test_a_method_needs_no_line_in_the_recipe(
@@ -234,7 +248,7 @@ def test_a_method_needs_no_line_in_the_recipe(
 ) -> None:
     words = ("--methods", "rift", "finetune", "--dry-run")
     assert call("--config", data / "mini.yaml", *words) == 0
-    *runs, _ = yaml.safe_load_all(capsys.readouterr().out)
+    _, *runs, _ = yaml.safe_load_all(capsys.readouterr().out)
     assert [(r["method"], r["strength"]) for r in runs] == [("rift", 1.0), ("finetune", None)]
     assert [r["head"]["kind"] for r in runs] == ["probe", "random"]
 

@@ -44,7 +44,7 @@ def test_what_is_finished_is_left_alone_and_failures_are_retried_when_asked(
     assert "6 runs, of which 0 are finished" in shown.out
     instant.ran, instant.fails = [], set()
     assert call(*words) == 1 and instant.ran == []
-    assert "1 failed: --retry-failed runs those again" in capsys.readouterr().out
+    assert "1 failed: --retry-failed runs it again" in capsys.readouterr().out
     assert call(*words, "--retry-failed") == 0 and instant.ran == ["fda, weight = 0.3, seed 0"]
     files = sorted((tmp_path / "out" / "concepts").iterdir())
     assert len(files) == 6 and {read_record(f).status for f in files} == {"finished"}

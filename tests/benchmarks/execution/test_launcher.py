@@ -93,6 +93,28 @@ def test_a_stale_record_runs_again_and_a_finished_one_is_kept(
     assert executor.ran == [jobs[0].about]
 
 
+def test_one_run_is_counted_in_the_singular(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs, executor = small_jobs(tmp_path, seeds=[0]), InstantExecutor()
+    launch(jobs[:1], tmp_path, executor, Policy())
+    shown = capsys.readouterr().out
+    assert shown.startswith("1 run, of which 0 are finished")
+    assert "1 of 1 run is finished." in shown
+    executor.fails = {jobs[1].about}
+    launch(jobs[:2], tmp_path, executor, Policy())
+    shown = capsys.readouterr().out
+    assert shown.startswith("2 runs, of which 1 is finished")
+    assert "1 is finished and kept; --no-resume runs it again." in shown
+    assert "1 of 2 runs is finished." in shown
+    launch(jobs, tmp_path, executor, Policy(retry_failed=False))
+    assert "1 failed: --retry-failed runs it again." in capsys.readouterr().out
+    launch(jobs, tmp_path, executor, Policy(retry_failed=False))
+    shown = capsys.readouterr().out
+    assert "2 are finished and kept; --no-resume runs them again." in shown
+    assert "2 of 3 runs are finished." in shown
+
+
 def test_a_run_that_fails_this_time_is_not_counted_as_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

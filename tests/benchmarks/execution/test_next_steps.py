@@ -14,6 +14,7 @@ from tests.benchmarks.records import finished, recipe
 
 FT = ("finetune", None)
 FDA = ("fda", 1.0)
+LP = ("lp-ft", None)
 
 
 def steps(tmp_path: Path, *runs: tuple[tuple[str, float | None], Any]) -> tuple[list[str], Any]:
@@ -32,8 +33,10 @@ def steps(tmp_path: Path, *runs: tuple[tuple[str, float | None], Any]) -> tuple[
     [
         (((FT, 0.8), (FDA, 0.7)), 0, " (best on validation):"),
         (((FT, 0.7), (FDA, 0.8)), 1, " (best on validation):"),
-        (((FT, 0.7), (FDA, 0.7)), 0, " (best on validation):"),
-        (((("fda", 2.0), 0.7), (FDA, 0.7)), 1, " (best on validation):"),
+        (((FT, 0.7), (FDA, 0.7)), 0, " (best on validation, tied with {1}):"),
+        (((FT, 0.1 + 0.2), (FDA, 0.3), (LP, 0.2)), 0, " (best on validation, tied with {1}):"),
+        (((FT, 0.7), (FDA, 0.7), (LP, 0.7)), 0, " (best on validation, tied with {1}, {2}):"),
+        (((("fda", 2.0), 0.7), (FDA, 0.7)), 1, " (best on validation, tied with {0}):"),
         (((FT, None), (FDA, None)), 1, " (the last run):"),
         (((FT, 0.7), (FDA, 0)), 0, ":"),  # the other run failed
     ],
@@ -43,7 +46,8 @@ def test_the_best_run_on_validation_is_named(
 ) -> None:
     lines, jobs = steps(tmp_path, *runs)
     job = jobs[named]
-    assert lines[0] == f"To see what was forgotten by {job.about}{why}"
+    reason = why.format(*(each.about for each in jobs))
+    assert lines[0] == f"To see what was forgotten by {job.about}{reason}"
     assert f" -m benchmarks features --run {job.file}" in lines[1]
     assert f" -m benchmarks export {job.file}" in lines[3]
 
@@ -58,4 +62,5 @@ def test_the_weaker_companion_is_named_in_a_tie(tmp_path: Path) -> None:
     ]
     jobs = [Job(config, tmp_path) for config in configs]
     lines = next_steps(jobs, [finished(config) for config in configs])
-    assert lines[0] == f"To see what was forgotten by {jobs[1].about} (best on validation):"
+    why = f"best on validation, tied with {jobs[0].about}"
+    assert lines[0] == f"To see what was forgotten by {jobs[1].about} ({why}):"
