@@ -113,6 +113,11 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         image_folder(tmp_path, view)
     with pytest.raises(FileNotFoundError, match="no folder of reference images at"):
         image_folder(tmp_path / "photos", view)
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(
+        ValueError, match=r"link\.png: the link leads to no file: restore or remove"
+    ):
+        image_folder(tmp_path, view)
 
 
 def test_a_pack_gives_its_training_images(tmp_path: Path) -> None:

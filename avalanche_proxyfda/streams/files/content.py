@@ -16,20 +16,24 @@ TEST_SHARE = 0.2
 """Share of each class that becomes the test split where none is published."""
 
 
-def content_digests(paths: Sequence[Path], about: str, workers: int = 4) -> list[str]:
-    """SHA-256 of each file.
+def content_digests(paths: Sequence[Path], about: str, workers: int = 4) -> list[str | None]:
+    """SHA-256 of each file; None for a broken link and for any other file that cannot be read.
 
     Args:
         paths: [N] paths.
         about: label of the progress bar, which appears after five seconds.
         workers: number of threads.
-
-    Raises:
-        OSError: if a file cannot be read.
     """
     with ThreadPoolExecutor(workers) as pool:
-        digests = pool.map(lambda path: file_digest(path, "sha256"), paths)
+        digests = pool.map(_digest, paths)
         return list(tqdm(digests, total=len(paths), desc=about, delay=5, leave=False))
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return file_digest(path, "sha256") if path.is_file() else None  # a pipe would never end
+    except OSError:
+        return None
 
 
 def split_by_content(

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
-from avalanche_proxyfda.streams.files.images import MAX_PIXELS, ImageFiles, UnreadableImage, decode
+from avalanche_proxyfda.streams.files.images import (
+    MAX_PIXELS,
+    ImageFiles,
+    UnreadableImage,
+    absent,
+    decode,
+)
 from avalanche_proxyfda.streams.files.labelled import Labelled
 from avalanche_proxyfda.streams.files.packs import PackedImages
 
@@ -89,7 +95,7 @@ def _read(files: ImageFiles, row: int) -> EncodedImage:
     path = files.paths[row]
     try:
         if not path.is_file():  # a pipe would never end
-            raise UnreadableImage(f"{path}: there is no such file")
+            raise UnreadableImage(absent(path))
         content = np.fromfile(path, np.uint8)
     except OSError as error:
         raise UnreadableImage(f"{path}: {error}") from error

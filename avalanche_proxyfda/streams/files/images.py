@@ -49,9 +49,16 @@ def load_rgb(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:
         with path.open("rb") as file:
             return decode(file, str(path), max_pixels)
     except FileNotFoundError as error:
-        raise UnreadableImage(f"{path}: there is no such file") from error
+        raise UnreadableImage(absent(path)) from error
     except OSError as error:
         raise UnreadableImage(f"{path}: {error}") from error
+
+
+def absent(path: Path) -> str:
+    """Return the message that there is no file at ``path``; it tells a broken link apart."""
+    if path.is_symlink():
+        return f"{path}: the link leads to no file"  # records hold no path of its target
+    return f"{path}: there is no such file"
 
 
 def decode(file: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
