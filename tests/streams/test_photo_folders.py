@@ -16,6 +16,7 @@ from PIL import Image
 from avalanche_proxyfda.streams.files.broken import broken, without_broken
 from avalanche_proxyfda.streams.files.content import split_by_content
 from avalanche_proxyfda.streams.files.datasets import load
+from avalanche_proxyfda.streams.files.download import file_digest
 from avalanche_proxyfda.streams.files.encoded import EncodedImages
 from avalanche_proxyfda.streams.files.images import UnreadableImage, list_hash
 from avalanche_proxyfda.streams.files.labelled import SPLITS, DataSet
@@ -129,17 +130,18 @@ def test_hidden_entries_and_nested_folders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("Train", "validation", "Testing")])
 def test_three_parts(tmp_path: Path, names: tuple[str, ...]) -> None:
+    root = tmp_path / "a"
     for k, name in enumerate(names):
-        flat(tmp_path / "a" / name, count=3 + k)
+        flat(root / name, count=3 + k)
     data, said = loaded(tmp_path, "a")
     assert [len(getattr(data, split)) for split in SPLITS] == [6, 8, 10] and said == []
     lines = [
-        f"{split} {name}/{n}.png {k}"
-        for split, count in zip(SPLITS, (3, 4, 5), strict=True)
+        f"{split} {name}/{n}.png {file_digest(root / part / name / f'{n}.png', 'sha256')} {k}"
+        for split, part, count in zip(SPLITS, names, (3, 4, 5), strict=True)
         for k, name in enumerate(("cat", "dog"))
         for n in range(count)
     ]
-    assert data.sha256 == list_hash(lines)  # as it was before nested folders were read
+    assert data.sha256 == list_hash(lines)
 
 
 def test_train_and_val_alone(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Splits of images by a hash of their content: the same under any name, on any machine."""
+"""Hashes of the contents of images, and splits by them: the same under any name, on any machine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from avalanche_proxyfda.streams.files.download import file_digest
+from avalanche_proxyfda.streams.files.images import ImageFiles
 from avalanche_proxyfda.streams.files.labelled import SPLITS
 
 TEST_SHARE = 0.2
@@ -27,6 +28,19 @@ def content_digests(paths: Sequence[Path], about: str, workers: int = 4) -> list
     with ThreadPoolExecutor(workers) as pool:
         digests = pool.map(_digest, paths)
         return list(tqdm(digests, total=len(paths), desc=about, delay=5, leave=False))
+
+
+def named_contents(files: ImageFiles, about: str) -> list[str]:
+    """Names and SHA-256 of images: identities that another name changes, and other pixels too.
+
+    The order of images, and so the batches of a seed, follow the names.
+
+    Args:
+        files: the images.
+        about: label of the progress bar, see :func:`content_digests`.
+    """
+    digests = content_digests(files.paths, about)
+    return [f"{name} {digest}" for name, digest in zip(files.names, digests, strict=True)]
 
 
 def _digest(path: Path) -> str | None:

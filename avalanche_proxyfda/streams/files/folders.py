@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avalanche_proxyfda.streams.files.content import content_digests, split_by_content
+from avalanche_proxyfda.streams.files.content import (
+    content_digests,
+    named_contents,
+    split_by_content,
+)
 from avalanche_proxyfda.streams.files.folder_parts import (
     Part,
     listed,
@@ -146,6 +150,7 @@ def _divided(parts: dict[str, Part], note: str | None, beside: Sequence[str]) ->
     for split in ("train", "validation", "test"):
         if split in parts:
             files = _files(parts[split], classes)
+            files.keys = named_contents(files, f"{train.folder.parent.name} {split}")
             splits[split] = (files, files.targets)
     return FolderSet(splits, tuple(classes), note, tuple(filter(None, notices)))
 
