@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._names import nearest
-from avalanche_proxyfda.streams.files.content import named_contents
+from avalanche_proxyfda.streams.files.content import identify_by_content
 from avalanche_proxyfda.streams.files.image_names import ENDINGS, is_image_name
 from avalanche_proxyfda.streams.files.images import ImageFiles, absent, list_hash
 from avalanche_proxyfda.streams.files.packs import read_pack
@@ -69,7 +69,8 @@ def image_folder(folder: str | os.PathLike[str], transform: Transform) -> Viewed
     gone = next((path for path in paths if not path.is_file()), None)
     if gone is not None:
         raise ValueError(f"{absent(gone)}: restore or remove it")
-    return ViewedImages(data, transform, list_hash(named_contents(data, root.name)))
+    identify_by_content(data, root.name)
+    return ViewedImages(data, transform, list_hash(data.keys))
 
 
 def image_pack(path: str | os.PathLike[str], transform: Transform) -> ViewedImages:

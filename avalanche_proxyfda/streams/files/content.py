@@ -10,8 +10,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from avalanche_proxyfda.streams.files.download import file_digest
-from avalanche_proxyfda.streams.files.images import ImageFiles
-from avalanche_proxyfda.streams.files.labelled import SPLITS
+from avalanche_proxyfda.streams.files.images import ImageFiles, list_hash
+from avalanche_proxyfda.streams.files.labelled import SPLITS, Labelled
+from avalanche_proxyfda.streams.files.packs import PackedImages
 
 TEST_SHARE = 0.2
 """Share of each class that becomes the test split where none is published."""
@@ -30,17 +31,36 @@ def content_digests(paths: Sequence[Path], about: str, workers: int = 4) -> list
         return list(tqdm(digests, total=len(paths), desc=about, delay=5, leave=False))
 
 
-def named_contents(files: ImageFiles, about: str) -> list[str]:
-    """Names and SHA-256 of images: identities that another name changes, and other pixels too.
+def identify_by_content(files: ImageFiles, about: str) -> None:
+    """Make name and SHA-256 the identity of each image: another name changes it, other pixels too.
 
     The order of images, and so the batches of a seed, follow the names.
 
     Args:
-        files: the images.
+        files: the images, which get ``digests`` and ``keys``.
         about: label of the progress bar, see :func:`content_digests`.
     """
-    digests = content_digests(files.paths, about)
-    return [f"{name} {digest}" for name, digest in zip(files.names, digests, strict=True)]
+    files.digests = content_digests(files.paths, about)
+    names = zip(files.names, files.digests, strict=True)
+    files.keys = [f"{name} {digest}" for name, digest in names]
+
+
+def images_hash(part: Labelled) -> str | None:
+    """Hash of the contents of images, under any name and in any order.
+
+    Args:
+        part: images of a folder, of lists or of a pack.
+
+    Returns:
+        The hash; None for images whose contents are not hashed, such as torchvision's.
+    """
+    source = part.source
+    if isinstance(source, PackedImages):
+        ends = [(source.offsets[row], source.offsets[row + 1]) for row in part.rows]
+        return list_hash([hashlib.sha256(source.buffer[a:b].data).hexdigest() for a, b in ends])
+    if not isinstance(source, ImageFiles) or source.digests is None:
+        return None
+    return list_hash([str(source.digests[row]) for row in part.rows])
 
 
 def _digest(path: Path) -> str | None:

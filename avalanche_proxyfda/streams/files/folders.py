@@ -8,7 +8,7 @@ from pathlib import Path
 
 from avalanche_proxyfda.streams.files.content import (
     content_digests,
-    named_contents,
+    identify_by_content,
     split_by_content,
 )
 from avalanche_proxyfda.streams.files.folder_parts import (
@@ -84,7 +84,7 @@ def _whole(part: Part, folder: Path, share: float, seed: int) -> FolderSet:
     if len(classes) < 2:
         raise ValueError(no_images(folder, [part]))
     files = _files(part, classes)
-    digests = content_digests(files.paths, folder.name)
+    files.digests = digests = content_digests(files.paths, folder.name)
     names = [name.partition("/")[0] for name in files.names]
     files.keys = [f"{name}/{digest}" for name, digest in zip(names, digests, strict=True)]
     known = {k: digest for k, digest in enumerate(digests) if digest is not None}
@@ -150,7 +150,7 @@ def _divided(parts: dict[str, Part], note: str | None, beside: Sequence[str]) ->
     for split in ("train", "validation", "test"):
         if split in parts:
             files = _files(parts[split], classes)
-            files.keys = named_contents(files, f"{train.folder.parent.name} {split}")
+            identify_by_content(files, f"{train.folder.parent.name} {split}")
             splits[split] = (files, files.targets)
     return FolderSet(splits, tuple(classes), note, tuple(filter(None, notices)))
 

@@ -114,7 +114,9 @@ class ImageFiles(Dataset[tuple[Any, int]]):
 
     Attributes:
         keys: [N] identities of the images in the hash of a split; the names, unless they are
-            set to something that a new name does not change.
+            set to something that a new name does not change, or that other pixels change.
+        digests: [N] SHA-256 of the files, None for a file that cannot be read; None if the files
+            are not hashed.
 
     Raises:
         ValueError: if the number of targets or of names differs from the number of paths.
@@ -141,6 +143,7 @@ class ImageFiles(Dataset[tuple[Any, int]]):
         shown = ("/".join(path.parts[-2:]) for path in self.paths) if names is None else names
         self.names = list(shown)
         self.keys = self.names
+        self.digests: list[str | None] | None = None
 
     def subset(self, rows: Sequence[int]) -> ImageFiles:
         """The images of ``rows``, in the order of ``rows``."""
@@ -151,6 +154,8 @@ class ImageFiles(Dataset[tuple[Any, int]]):
             [self.names[k] for k in rows],
         )
         part.keys = [self.keys[k] for k in rows]
+        if self.digests is not None:
+            part.digests = [self.digests[k] for k in rows]
         return part
 
     def __len__(self) -> int:

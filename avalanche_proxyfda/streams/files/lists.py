@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from avalanche_proxyfda.streams.files.content import named_contents
+from avalanche_proxyfda.streams.files.content import identify_by_content
 from avalanche_proxyfda.streams.files.folder_parts import listed
 from avalanche_proxyfda.streams.files.images import ImageFiles
 from avalanche_proxyfda.streams.files.splits import Splits
@@ -45,7 +45,7 @@ def read_lists(place: Path) -> tuple[Splits, tuple[str, ...]]:
     for split, rows in lists.items():
         paths, labels = [root / path for path, _ in rows], [label for _, label in rows]
         files = ImageFiles(paths, labels, names=[path for path, _ in rows])
-        files.keys = named_contents(files, f"{place.name} {split}")
+        identify_by_content(files, f"{place.name} {split}")
         splits[split] = (files, labels)
     return splits, classes
 

@@ -53,7 +53,7 @@ def test_a_checkpoint_of_other_images_is_refused(
     tmp_path: Path, new_process: Callable[[], None]
 ) -> None:
     flat(tmp_path / "pets")
-    flat(tmp_path / "birds", ("finch", "cat"))
+    flat(tmp_path / "birds", ("finch", "cat"), 15)  # others than those of pets
     made, steps = small(tmp_path), [0]
 
     def stops() -> None:
