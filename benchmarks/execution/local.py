@@ -10,6 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.managers import SyncManager
 from queue import SimpleQueue
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from benchmarks.execution.executor import Done, Stepped, execute
 from benchmarks.execution.failure import Work, attempt
 from benchmarks.execution.job import Job
+from benchmarks.execution.orphans import end_with_parent
 from benchmarks.execution.policy import check_parallel
 from benchmarks.results.record import Record
 
@@ -26,6 +28,7 @@ _ticks: Any = None
 
 def _start(ticks: Any, threads: int | None) -> None:
     global _ticks
+    end_with_parent()
     if threads is not None:
         torch.set_num_threads(threads)
     _ticks = ticks
@@ -111,7 +114,9 @@ class LocalExecutor:
         if not jobs:
             return
         context = mp.get_context("spawn")
-        with context.Manager() as manager, _silent_bars():
+        manager = SyncManager(ctx=context)
+        manager.start(end_with_parent)
+        with manager, _silent_bars():
             ticks, free = manager.Queue(), SimpleQueue[_Worker]()
             count = min(self.parallel, len(jobs))
             workers = [_Worker(context, ticks, self.threads) for _ in range(count)]
