@@ -5,9 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from avalanche_proxyfda._locks import has_locks, is_same, lock_handle
+
+_TRIES = 200
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
@@ -29,7 +33,8 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     The temporary file stands beside ``path`` and is called ``.{name}-*.tmp``. Its content
     reaches the disk before the rename. After an exception the temporary file is removed and
     ``path`` is unchanged. Only a process that is killed leaves a temporary file, see
-    :func:`remove_leftovers`.
+    :func:`remove_leftovers`. The file is locked, so that no other process takes it for one of
+    these.
 
     Args:
         path: the file to write; missing folders are made.
@@ -40,27 +45,54 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
         OSError: naming ``path``, if the file cannot be written, in the block or here.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
-        os.close(handle)
+        handle, name = _temporary(path)
         try:
             yield Path(name)
             with open(name, "r+b") as file:
                 os.fsync(file.fileno())
             os.chmod(name, 0o644)  # mkstemp gives access to the owner alone
-            if previous is not None and path.exists():
-                os.replace(path, previous)
+            if previous is not None:
+                with suppress(FileNotFoundError):  # there is none, or another process moved it
+                    os.replace(path, previous)
             os.replace(name, path)
         except BaseException:
             with suppress(OSError):  # the first exception counts
                 os.unlink(name)
             raise
+        finally:
+            if handle is not None:
+                os.close(handle)
         sync_folder(path.parent)
     except OSError as error:
         # a full disk names no file, and a read-only folder names the temporary file
         if error.errno is None:
             raise OSError(f"{path} cannot be written: {error}") from error
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def _temporary(path: Path) -> tuple[int | None, str]:
+    """Make the temporary file of ``path``; return a handle with its lock, and its name.
+
+    Where there are no locks the handle is None: an open file could not be renamed on Windows.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+        except (FileNotFoundError, FileExistsError):
+            if not left:
+                raise
+            continue  # another process has just deleted the empty folder
+        if not has_locks():  # pragma: no cover (Windows)
+            os.close(handle)
+            return None, name
+        try:
+            if lock_handle(handle, wait=True) and is_same(handle, Path(name)):
+                return handle, name
+        except OSError:  # a file system without locks
+            return handle, name
+        os.close(handle)  # another process removed the file before it was locked
+    raise OSError(f"other processes delete its temporary files ({_TRIES} of them)")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -87,7 +119,35 @@ def sync_folder(folder: Path) -> None:
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files of writes of ``path`` that were killed.
 
-    No process may be writing ``path`` meanwhile.
+    Files of processes that are writing stay. Where the system has no locks, no process may be
+    writing ``path`` meanwhile.
     """
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}-*.tmp"):
-        leftover.unlink(missing_ok=True)
+    _remove(path.parent.glob(f".{glob.escape(path.name)}-*.tmp"))
+
+
+def remove_all_leftovers(folder: Path) -> None:
+    """Remove the temporary files of killed writes of all files in ``folder``.
+
+    See :func:`remove_leftovers`.
+    """
+    _remove(folder.glob(".*-*.tmp"))
+
+
+def _is_locked(handle: int) -> bool:
+    """Return True if another open file has the lock; else this one has it from now on."""
+    try:
+        return not lock_handle(handle)
+    except OSError:  # a file system without locks
+        return False
+
+
+def _remove(leftovers: Iterable[Path]) -> None:
+    for leftover in leftovers:
+        with suppress(FileNotFoundError):
+            handle = os.open(leftover, os.O_RDWR) if has_locks() else None
+            try:
+                if handle is None or not _is_locked(handle):
+                    leftover.unlink()
+            finally:
+                if handle is not None:
+                    os.close(handle)

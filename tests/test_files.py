@@ -8,13 +8,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from avalanche_proxyfda import _files
-from avalanche_proxyfda._files import write_bytes
+from avalanche_proxyfda._files import (
+    remove_all_leftovers,
+    remove_leftovers,
+    replacing,
+    write_bytes,
+)
+from avalanche_proxyfda.checkpoint import clean
+from avalanche_proxyfda.checkpoint.files import LATEST, PREVIOUS
 from benchmarks.execution.job import Job
 from benchmarks.execution.settle import Settler
 from benchmarks.results.files import read_record
@@ -169,3 +177,41 @@ def test_a_real_small_disk_that_is_full_and_then_closed(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["full", "closed"]
+
+
+def test_two_writers_and_a_cleaner_break_no_save(tmp_path: Path) -> None:
+    folder, stop = tmp_path / "checkpoint", threading.Event()
+    errors: list[OSError] = []
+
+    def saves() -> None:
+        for k in range(150):
+            try:
+                with replacing(folder / LATEST, previous=folder / PREVIOUS) as temporary:
+                    temporary.write_bytes(bytes([k]) * 1000)
+            except OSError as error:
+                errors.append(error)
+
+    def cleans() -> None:
+        while not stop.is_set():
+            clean(folder)
+
+    cleaner = threading.Thread(target=cleans)
+    writers = [threading.Thread(target=saves) for _ in range(2)]
+    for thread in (cleaner, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    stop.set()
+    cleaner.join()
+    assert errors == []
+
+
+def test_a_leftover_goes_and_a_file_that_is_being_written_stays(tmp_path: Path) -> None:
+    torn = tmp_path / ".a.json-torn.tmp"
+    torn.touch()
+    with replacing(tmp_path / "a.json") as temporary:
+        temporary.write_bytes(b"whole")
+        remove_leftovers(tmp_path / "a.json")
+        remove_all_leftovers(tmp_path)
+        assert temporary.exists() and not torn.exists()
+    assert (tmp_path / "a.json").read_bytes() == b"whole" and len(list(tmp_path.iterdir())) == 1

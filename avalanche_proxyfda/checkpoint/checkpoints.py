@@ -258,6 +258,25 @@ class Checkpoints:
         self._steps, self._saved = 0, time.monotonic()
         return path
 
+    def save_if_possible(self) -> Path | None:
+        """Save between two experiences; warn and return None if the file cannot be written.
+
+        The earlier checkpoints then stay.
+        """
+        path = computed_by_main(lambda: self._written_or_warned(None))
+        self._steps, self._saved = 0, time.monotonic()
+        return path
+
+    def _written_or_warned(self, inside: Any, ranks: Sequence[dict[int, Any]] = ()) -> Path | None:
+        try:
+            return self._write(inside, ranks)
+        except OSError as error:
+            warnings.warn(
+                f"no checkpoint could be saved, and training continues without it: {error}",
+                stacklevel=2,
+            )
+            return None
+
     def _write(self, inside: Any, ranks: Sequence[dict[int, Any]] = ()) -> Path:
         extra = self.extra() if callable(self.extra) else self.extra
         about = (extra, self.identity, inside, self._workers, self.data, ranks)
@@ -371,12 +390,6 @@ class Checkpoints:
             "place": self._place,
         }
         self._steps, self._saved = 0, time.monotonic()
-        try:
-            path = self._write(inside, ranks)
-        except OSError as error:
-            warnings.warn(
-                f"no checkpoint could be saved, and training continues without it: {error}",
-                stacklevel=2,
-            )
-        else:
+        path = self._written_or_warned(inside, ranks)
+        if path is not None:
             _log.info("saved %s after %d steps", path, clock.train_iterations)

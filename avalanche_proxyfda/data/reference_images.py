@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._names import nearest
+from avalanche_proxyfda.streams.files.content import identify_by_content
 from avalanche_proxyfda.streams.files.image_names import ENDINGS, is_image_name
-from avalanche_proxyfda.streams.files.images import ImageFiles, list_hash
+from avalanche_proxyfda.streams.files.images import ImageFiles, absent, list_hash
 from avalanche_proxyfda.streams.files.packs import read_pack
 from avalanche_proxyfda.streams.files.torchvision_sets import TORCHVISION, read_torchvision
 from avalanche_proxyfda.streams.files.visible import files_below
@@ -51,7 +52,7 @@ def image_folder(folder: str | os.PathLike[str], transform: Transform) -> Viewed
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: for a folder without images.
+        ValueError: for a folder without images, or with a link to a file that is missing.
     """
     root = expanded(folder)
     if not root.is_dir():
@@ -65,9 +66,11 @@ def image_folder(folder: str | os.PathLike[str], transform: Transform) -> Viewed
         )
     names = [path.relative_to(root).as_posix() for path in paths]
     data = ImageFiles(paths, [0] * len(paths), names=names)
-    sizes = [path.stat().st_size for path in paths]
-    lines = [f"{name} {size}" for name, size in zip(names, sizes, strict=True)]
-    return ViewedImages(data, transform, list_hash(lines))
+    gone = next((path for path in paths if not path.is_file()), None)
+    if gone is not None:
+        raise ValueError(f"{absent(gone)}: restore or remove it")
+    identify_by_content(data, root.name)
+    return ViewedImages(data, transform, list_hash(data.keys))
 
 
 def image_pack(path: str | os.PathLike[str], transform: Transform) -> ViewedImages:

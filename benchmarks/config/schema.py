@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -40,6 +41,7 @@ from benchmarks.methods.registry import (
     with_strength,
 )
 from benchmarks.results.identity import label_of, run_id_of
+from benchmarks.results.places import kind_and_place
 
 
 def _number_or_auto(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
@@ -104,14 +106,36 @@ class Config:
         sets = getattr(self.stream, "sets", ())
         if hasattr(self.stream, "sets") and not sets:
             raise ValueError("stream.sets needs at least one data set")
-        both = set(sets) & set(self.panel.sets)
-        if both:
-            raise ValueError(
-                f"{sorted(both)} cannot be learnt and be on the panel at once: remove them from "
-                "stream.sets or from panel.sets"
-            )
+        self._check_panel()
         if self.head.words is not None:
             self._hold_words()
+
+    def _check_panel(self) -> None:
+        """Refuse a panel set that is learnt, also under another spelling of its place."""
+        sets: tuple[str, ...] = getattr(self.stream, "sets", ())
+        root = getattr(self.stream, "root", None)
+        learnt = {self._place(name): name for name in sets}
+        if root is not None:
+            learnt[self._place(f"folder:{root}")] = root
+        placed = ((name, learnt.get(self._place(name))) for name in self.panel.sets)
+        both = {name: other for name, other in placed if other is not None}
+        if both:
+            same = [f"{name} is {other}" for name, other in both.items() if name != other]
+            raise ValueError(
+                f"{sorted(both)} cannot be learnt and be on the panel at once"
+                + (f" ({', '.join(same)})" if same else "")
+                + ": remove them from stream.sets or from panel.sets"
+            )
+
+    def _place(self, name: str) -> str:
+        """Return the name of a data set, or the resolved place of its files."""
+        kind, place = kind_and_place(name)
+        if not kind:
+            return name
+        try:
+            return os.path.normcase(os.path.realpath(self.at(place)))
+        except ValueError:  # the home folder of a user that this machine does not know
+            return place
 
     def _hold_words(self) -> None:
         """Put the content of the file ``head.words`` in its place: it is part of the identity."""

@@ -91,6 +91,11 @@ class Display:
         if not self.console.is_terminal:
             self.console.print(f"{job.about}: {record.status}. {self.summary()}", highlight=False)
 
+    def skipped(self, job: Job) -> None:
+        """Leave out a run that another process trains."""
+        self._counts[_group(job)]["left"] -= 1
+        self._steps_left -= job.steps or self._usual
+
     def _move_bar(self) -> None:
         """Show the steps so far; a run that ended counts whole, also where it failed early."""
         self._bar.update(round(self._ended + self._running) - self._bar.n)

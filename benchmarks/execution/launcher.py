@@ -11,6 +11,7 @@ from avalanche_proxyfda.checkpoint import clean
 from benchmarks.execution.display import Display
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.job import Job
+from benchmarks.execution.locks import BusyRunError, idle
 from benchmarks.execution.policy import Policy
 from benchmarks.execution.settle import Settler, widen_selection
 from benchmarks.execution.stopping import status_of, stopped
@@ -58,7 +59,9 @@ def launch(
     states = decided_by_main(lambda: [job.state() for job in jobs])
     if is_main() and not policy.resume:
         for job in jobs:
-            clean(job.checkpoint)
+            with idle(job) as free:
+                if free:
+                    clean(job.checkpoint)
     due = [job for job, state in zip(jobs, states, strict=True) if policy.is_due(state)]
     left = {job.file for job in due}
     kept = [(job, s) for job, s in zip(jobs, states, strict=True) if job.file not in left]
@@ -71,8 +74,14 @@ def launch(
     display = Display(jobs, due)
 
     def done(job: Job, outcome: Record | BaseException) -> None:
-        display.ended(job, settle(job, outcome))
+        if isinstance(outcome, BusyRunError):
+            busy.add(job.file)
+            print(f"{outcome}: skipped", flush=True)
+            display.skipped(job)
+        else:
+            display.ended(job, settle(job, outcome))
 
+    busy: set[Path] = set()
     interrupted = 0
     try:
         with display:
@@ -94,7 +103,8 @@ def launch(
     )
     for job, end in zip(jobs, ends, strict=True):
         if end is None or end.status != "finished":
-            print(f"  {job.about}: {_why(job, end)}")
+            why = "another process trains it" if job.file in busy else _why(job, end)
+            print(f"  {job.about}: {why}")
     return Launched(finished, int(len(finished) < len(jobs)))
 
 

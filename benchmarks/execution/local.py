@@ -10,6 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.managers import SyncManager
 from queue import SimpleQueue
 from typing import Any
 
@@ -18,6 +19,8 @@ import torch
 from benchmarks.execution.executor import Done, Stepped, execute
 from benchmarks.execution.failure import Work, attempt
 from benchmarks.execution.job import Job
+from benchmarks.execution.locks import RunLocks
+from benchmarks.execution.orphans import end_with_parent
 from benchmarks.execution.policy import check_parallel
 from benchmarks.results.record import Record
 
@@ -26,6 +29,7 @@ _ticks: Any = None
 
 def _start(ticks: Any, threads: int | None) -> None:
     global _ticks
+    end_with_parent()
     if threads is not None:
         torch.set_num_threads(threads)
     _ticks = ticks
@@ -111,7 +115,10 @@ class LocalExecutor:
         if not jobs:
             return
         context = mp.get_context("spawn")
-        with context.Manager() as manager, _silent_bars():
+        manager = SyncManager(ctx=context)
+        manager.start(end_with_parent)
+        with manager, _silent_bars():
+            locks = RunLocks(jobs)
             ticks, free = manager.Queue(), SimpleQueue[_Worker]()
             count = min(self.parallel, len(jobs))
             workers = [_Worker(context, ticks, self.threads) for _ in range(count)]
@@ -121,29 +128,35 @@ class LocalExecutor:
             def run_one(job: Job) -> Record:
                 worker = free.get()
                 try:
-                    return worker.run(self.work, job, self.parallel)
+                    made = locks.take(job)
+                    return worker.run(self.work, job, self.parallel) if made is None else made
                 finally:
                     free.put(worker)
 
             with ThreadPoolExecutor(len(workers)) as threads:
                 futures = {threads.submit(run_one, job): job for job in jobs}
                 try:
-                    _watch(futures, ticks, done, stepped)
+                    _watch(futures, ticks, done, stepped, locks)
                 except BaseException:  # Ctrl-C: finished runs are written, running ones end
                     for future in futures:
                         future.cancel()
                     for worker in workers:
                         worker.kill()
+                    threads.shutdown()  # each process has ended
+                    locks.release_all(jobs)
                     raise
                 for worker in workers:
                     worker.close()
 
 
-def _watch(left: dict[Future[Record], Job], ticks: Any, done: Done, stepped: Stepped) -> None:
+def _watch(
+    left: dict[Future[Record], Job], ticks: Any, done: Done, stepped: Stepped, locks: RunLocks
+) -> None:
     while left:
         for future in [f for f in left if f.done()]:
             job, error = left.pop(future), future.exception()
             done(job, future.result() if error is None else error)
+            locks.release(job)
         count = 0
         while not ticks.empty():
             count += ticks.get()

@@ -14,6 +14,7 @@ import torch
 from benchmarks.execution.executor import Done, Stepped, execute
 from benchmarks.execution.failure import Work, attempt
 from benchmarks.execution.job import Job
+from benchmarks.execution.locks import RunLocks
 from benchmarks.results.record import Record
 
 RETRIES = 3
@@ -27,7 +28,12 @@ def _run_one(job: Job, parallel: int) -> Record:
 def _in_worker(work: Work, job: Job, cpus: int, parallel: int, command: list[str]) -> Record:
     sys.argv = command  # for the record: the user's command, not how Ray starts its workers
     torch.set_num_threads(cpus)  # numbers depend on it, so not the machine's count
-    return attempt(work, job, parallel)
+    locks = RunLocks([job])  # of use where nodes share the folder
+    try:
+        made = locks.take(job)
+        return attempt(work, job, parallel) if made is None else made
+    finally:
+        locks.release(job)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from avalanche_proxyfda._files import remove_all_leftovers, remove_leftovers
 from avalanche_proxyfda.checkpoint import clean
 from benchmarks.execution.failure import reason_of
 from benchmarks.execution.job import Job
@@ -70,9 +71,8 @@ def _tidy(job: Job, record: Record) -> None:
 
     The checkpoint of a failed run stays: the run may resume.
     """
-    for folder, name in ((job.folder, job.file.name), (job.own_folder, "*")):
-        for torn in folder.glob(f".{name}-*.tmp"):
-            torn.unlink(missing_ok=True)
+    remove_leftovers(job.file)
+    remove_all_leftovers(job.own_folder)
     if record.status == "finished":
         clean(job.checkpoint)
         with suppress(OSError):  # loggers may have written there too

@@ -7,16 +7,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from torch import distributed
 
-from avalanche_proxyfda.distributed import process_group
+from avalanche_proxyfda.distributed import computed_by_main, process_group
 from benchmarks.config import Config
 from benchmarks.execution.executor import Done, Stepped, execute
 from benchmarks.execution.failure import RunFailedError, attempt
 from benchmarks.execution.job import Job
+from benchmarks.execution.locks import BusyRunError, RunLocks
 from benchmarks.experiment.ranks import is_main, launched
+from benchmarks.results.record import Record
 
 T = TypeVar("T")
 
@@ -85,6 +88,13 @@ class TorchrunExecutor:
         Raises:
             RunFailedError: when a run raised an error on one of several ranks.
         """
+        locks = RunLocks(jobs)
+        try:
+            self._run(jobs, done, stepped, locks)
+        finally:
+            locks.release_all(jobs)
+
+    def _run(self, jobs: Sequence[Job], done: Done, stepped: Stepped, locks: RunLocks) -> None:
         main = is_main()
         for job in jobs:
             own = job if main else _without_files(job)
@@ -94,15 +104,31 @@ class TorchrunExecutor:
                     stepped(1)
 
             try:
+                other = computed_by_main(partial(_taken, locks, job))
+                if other is not None:
+                    if main:
+                        done(job, other)
+                        locks.release(job)
+                    continue
                 record = attempt(lambda job, parallel: execute(job, tick, parallel), own, 1)
             except RunFailedError as error:
                 if main:
                     done(job, error)
+                    locks.release(job)
                 if launched():
                     raise
                 continue
             if main:
                 done(job, record)
+                locks.release(job)
+
+
+def _taken(locks: RunLocks, job: Job) -> Record | BusyRunError | None:
+    """Lock a run; return None to run it, or why not."""
+    try:
+        return locks.take(job)
+    except BusyRunError as error:
+        return error
 
 
 def _without_files(job: Job) -> Job:

@@ -12,6 +12,7 @@ from benchmarks.results.identity import canonical
 from benchmarks.streams.panel import PanelData, load_panel
 from benchmarks.streams.registry import load_stream
 from benchmarks.streams.stream import Stream
+from benchmarks.streams.unlearnt import check_unlearnt
 
 MOST_KEPT = 4
 """Streams that a process keeps, each with its panel."""
@@ -51,7 +52,9 @@ def load_data(config: Config, backbone: Backbone) -> Data:
     key = _key(config)
     if key not in _KEPT:
         views = build_views(config, backbone)
-        _KEPT[key] = Data(load_stream(config, views), load_panel(config, views))
+        stream, panel = load_stream(config, views), load_panel(config, views)
+        check_unlearnt(stream, panel)
+        _KEPT[key] = Data(stream, panel)
         if len(_KEPT) > MOST_KEPT:
             _KEPT.popitem(last=False)
     _KEPT.move_to_end(key)

@@ -183,7 +183,7 @@ def learn(
                     progress.moments[0], optional, prepared.device
                 )
             if checkpoints is not None:
-                checkpoints.save()
+                checkpoints.save_if_possible()
     validation_last = None
     if progress.learnt:
         *earlier, end = range(len(progress.learnt))  # the model is that of right after the last

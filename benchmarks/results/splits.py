@@ -14,9 +14,9 @@ from benchmarks.results.record import Record
 def split_hash(sets: Sequence[tuple[str, str]]) -> str:
     """Return the SHA-256 of the splits of a sequence.
 
-    A folder counts by its class names, its files and their splits. The rows of a pack and of a
-    set of torchvision have numbers for names, so the name of the set counts too: of a pack, the
-    name of its file.
+    A folder counts by its class names, the contents of its files and their splits. The rows of a
+    pack and of a set of torchvision have numbers for names, so the name of the set counts too: of
+    a pack, the name of its file.
 
     Args:
         sets: name and SHA-256 of each data set, see

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 
 from avalanche_proxyfda.checkpoint import (
     CheckpointError,
+    Checkpoints,
     UnsavedError,
     clean,
     files,
@@ -249,6 +250,19 @@ def test_training_goes_on_without_a_checkpoint_and_says_so(tmp_path: Path) -> No
     ):
         train(strategy, classic(1), tmp_path / "full", every=2)
     assert same(whole.model.state_dict(), strategy.model.state_dict())
+
+
+def test_a_save_between_experiences_that_may_fail_warns_and_keeps_the_earlier_one(
+    tmp_path: Path,
+) -> None:
+    strategy = build(Plain)
+    checkpoints = Checkpoints(strategy, tmp_path)
+    assert checkpoints.save_if_possible() == tmp_path / LATEST
+    kept = (tmp_path / LATEST).read_bytes()
+    words = rf"no checkpoint could be saved, and training continues without it: .*{LATEST}"
+    with full_disk(1_000), pytest.warns(UserWarning, match=words):
+        assert checkpoints.save_if_possible() is None
+    assert (tmp_path / LATEST).read_bytes() == kept and len(list(tmp_path.iterdir())) == 1
 
 
 @contextmanager

@@ -103,6 +103,11 @@ def test_a_folder_gives_all_images_below_it(tmp_path: Path) -> None:
     assert [path.name for path in found.data.paths] == ["one.jpg", "two.png"]
     batch = ReferenceData(found, batch=2).batch_of(0, 0, torch.device("cpu"))
     assert batch.images.shape == (2, 3, 8, 8)
+    one = (tmp_path / "a/deep/one.jpg").read_bytes()
+    (tmp_path / "a/deep/one.jpg").write_bytes(bytes([*one[:-3], one[-3] ^ 1, *one[-2:]]))
+    assert image_folder(tmp_path, view).sha256 != found.sha256  # of the same size
+    (tmp_path / "a/deep/one.jpg").write_bytes(one)
+    assert image_folder(tmp_path, view).sha256 == found.sha256
     (tmp_path / "b" / "two.png").rename(tmp_path / "b" / "three.png")
     assert image_folder(tmp_path, view).sha256 != found.sha256
 
@@ -113,6 +118,11 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         image_folder(tmp_path, view)
     with pytest.raises(FileNotFoundError, match="no folder of reference images at"):
         image_folder(tmp_path / "photos", view)
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(
+        ValueError, match=r"link\.png: the link leads to no file: restore or remove"
+    ):
+        image_folder(tmp_path, view)
 
 
 def test_a_pack_gives_its_training_images(tmp_path: Path) -> None:

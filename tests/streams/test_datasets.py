@@ -120,6 +120,20 @@ def test_folders_with_and_without_a_validation_split(tmp_path: Path) -> None:
         load("folder:c", tmp_path)
 
 
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_the_hash_of_a_divided_folder_covers_every_photograph(tmp_path: Path, part: str) -> None:
+    folder(tmp_path / "a", ("train", "val", "test"))
+    before = load("folder:a", tmp_path).sha256
+    file = tmp_path / "a" / part / "dog/3.png"
+    content = file.read_bytes()
+    image(file, 77, (5, 5))
+    assert load("folder:a", tmp_path).sha256 != before
+    file.write_bytes(content)
+    assert load("folder:a", tmp_path).sha256 == before
+    file.rename(file.with_name("z.png"))  # another order of batches
+    assert load("folder:a", tmp_path).sha256 != before
+
+
 def idx(path: Path, array: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     head = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)

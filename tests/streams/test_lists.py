@@ -35,6 +35,18 @@ def test_lists_name_images_labels_and_classes(tmp_path: Path) -> None:
     assert load("lists:elsewhere/clipart", tmp_path, 0.2).sha256 == data.sha256
 
 
+def test_the_hash_covers_every_photograph(tmp_path: Path) -> None:
+    domain(tmp_path, "clipart")
+    before = load("lists:clipart", tmp_path).sha256
+    for part in ("train", "test"):
+        file = tmp_path / f"clipart/aircraft_carrier/clipart_000_{part}1.jpg"
+        content = file.read_bytes()
+        image(file, 200)
+        assert load("lists:clipart", tmp_path).sha256 != before
+        file.write_bytes(content)
+        assert load("lists:clipart", tmp_path).sha256 == before
+
+
 def test_a_file_names_classes_of_several_folders(tmp_path: Path) -> None:
     for session, part in (("s1", "train"), ("s3", "test")):
         lines = []

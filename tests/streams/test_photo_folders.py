@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avalanche_proxyfda.streams.files.broken import broken
+from avalanche_proxyfda.streams.files.broken import broken, without_broken
 from avalanche_proxyfda.streams.files.content import split_by_content
 from avalanche_proxyfda.streams.files.datasets import load
+from avalanche_proxyfda.streams.files.download import file_digest
+from avalanche_proxyfda.streams.files.encoded import EncodedImages
 from avalanche_proxyfda.streams.files.images import UnreadableImage, list_hash
 from avalanche_proxyfda.streams.files.labelled import SPLITS, DataSet
 from avalanche_proxyfda.streams.files.left_out import LeftOutWarning
@@ -127,17 +130,18 @@ def test_hidden_entries_and_nested_folders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("Train", "validation", "Testing")])
 def test_three_parts(tmp_path: Path, names: tuple[str, ...]) -> None:
+    root = tmp_path / "a"
     for k, name in enumerate(names):
-        flat(tmp_path / "a" / name, count=3 + k)
+        flat(root / name, count=3 + k)
     data, said = loaded(tmp_path, "a")
     assert [len(getattr(data, split)) for split in SPLITS] == [6, 8, 10] and said == []
     lines = [
-        f"{split} {name}/{n}.png {k}"
-        for split, count in zip(SPLITS, (3, 4, 5), strict=True)
+        f"{split} {name}/{n}.png {file_digest(root / part / name / f'{n}.png', 'sha256')} {k}"
+        for split, part, count in zip(SPLITS, names, (3, 4, 5), strict=True)
         for k, name in enumerate(("cat", "dog"))
         for n in range(count)
     ]
-    assert data.sha256 == list_hash(lines)  # as it was before nested folders were read
+    assert data.sha256 == list_hash(lines)
 
 
 def test_train_and_val_alone(tmp_path: Path) -> None:
@@ -272,6 +276,37 @@ def test_odd_images_are_read_from_any_layout(tmp_path: Path) -> None:
     assert said == [] and sum(len(getattr(data, split)) for split in SPLITS) == 26
     assert {p.mode for split in SPLITS for p, _ in getattr(data, split)} == {"RGB"}
     assert not any(broken(data).values())
+
+
+def test_files_that_cannot_be_read_are_broken_images_of_train(tmp_path: Path) -> None:
+    usual, _ = loaded(flat(tmp_path / "a").parent, "a")
+    link, pipe, circle = (tmp_path / "a/cat" / f"{name}.png" for name in ("link", "pipe", "o"))
+    link.symlink_to(tmp_path / "gone.png")
+    os.mkfifo(pipe)
+    circle.symlink_to(circle)
+    data, said = loaded(tmp_path, "a")
+    assert said == [] and [len(data.train), len(data.validation), len(data.test)] == [17, 2, 4]
+    reasons = broken(data)
+    assert reasons["validation"] == reasons["test"] == {} and len(reasons["train"]) == 3
+    assert f"{link}: the link leads to no file" in reasons["train"].values()
+    assert f"{pipe}: the file is empty" in reasons["train"].values()
+    rest, dropped = without_broken(data)
+    assert rest.sha256 == usual.sha256 and contents(rest) == contents(usual)
+    assert dropped["folder:a train cat/link.png"] == "cat/link.png: the link leads to no file"
+    encoded = EncodedImages(data.train)
+    (place,) = (k for k in range(17) if data.train.file(k) == link)
+    with pytest.raises(UnreadableImage, match=r"link\.png: the link leads to no file"):
+        encoded.encoded(place)
+
+
+def test_a_folder_of_broken_links_alone_is_refused(tmp_path: Path) -> None:
+    for name in ("a/cat/0.png", "a/dog/0.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).symlink_to(tmp_path / "gone.png")
+    with pytest.raises(
+        ValueError, match=r"none of the 2 images of .*/a can be read, such as cat/0"
+    ):
+        loaded(tmp_path, "a")
 
 
 def test_hidden_folders_are_no_classes_of_torchvisions_sets(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Splits of images by a hash of their content: the same under any name, on any machine."""
+"""Hashes of the contents of images, and splits by them: the same under any name, on any machine."""
 
 from __future__ import annotations
 
@@ -10,26 +10,64 @@ from pathlib import Path
 from tqdm import tqdm
 
 from avalanche_proxyfda.streams.files.download import file_digest
-from avalanche_proxyfda.streams.files.labelled import SPLITS
+from avalanche_proxyfda.streams.files.images import ImageFiles, list_hash
+from avalanche_proxyfda.streams.files.labelled import SPLITS, Labelled
+from avalanche_proxyfda.streams.files.packs import PackedImages
 
 TEST_SHARE = 0.2
 """Share of each class that becomes the test split where none is published."""
 
 
-def content_digests(paths: Sequence[Path], about: str, workers: int = 4) -> list[str]:
-    """SHA-256 of each file.
+def content_digests(paths: Sequence[Path], about: str, workers: int = 4) -> list[str | None]:
+    """SHA-256 of each file; None for a broken link and for any other file that cannot be read.
 
     Args:
         paths: [N] paths.
         about: label of the progress bar, which appears after five seconds.
         workers: number of threads.
-
-    Raises:
-        OSError: if a file cannot be read.
     """
     with ThreadPoolExecutor(workers) as pool:
-        digests = pool.map(lambda path: file_digest(path, "sha256"), paths)
+        digests = pool.map(_digest, paths)
         return list(tqdm(digests, total=len(paths), desc=about, delay=5, leave=False))
+
+
+def identify_by_content(files: ImageFiles, about: str) -> None:
+    """Make name and SHA-256 the identity of each image: another name changes it, other pixels too.
+
+    The order of images, and so the batches of a seed, follow the names.
+
+    Args:
+        files: the images, which get ``digests`` and ``keys``.
+        about: label of the progress bar, see :func:`content_digests`.
+    """
+    files.digests = content_digests(files.paths, about)
+    names = zip(files.names, files.digests, strict=True)
+    files.keys = [f"{name} {digest}" for name, digest in names]
+
+
+def images_hash(part: Labelled) -> str | None:
+    """Hash of the contents of images, under any name and in any order.
+
+    Args:
+        part: images of a folder, of lists or of a pack.
+
+    Returns:
+        The hash; None for images whose contents are not hashed, such as torchvision's.
+    """
+    source = part.source
+    if isinstance(source, PackedImages):
+        ends = [(source.offsets[row], source.offsets[row + 1]) for row in part.rows]
+        return list_hash([hashlib.sha256(source.buffer[a:b].data).hexdigest() for a, b in ends])
+    if not isinstance(source, ImageFiles) or source.digests is None:
+        return None
+    return list_hash([str(source.digests[row]) for row in part.rows])
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return file_digest(path, "sha256") if path.is_file() else None  # a pipe would never end
+    except OSError:
+        return None
 
 
 def split_by_content(

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
-from avalanche_proxyfda.streams.files.images import MAX_PIXELS, ImageFiles, UnreadableImage, decode
+from avalanche_proxyfda.streams.files.images import (
+    MAX_PIXELS,
+    ImageFiles,
+    UnreadableImage,
+    absent,
+    decode,
+)
 from avalanche_proxyfda.streams.files.labelled import Labelled
 from avalanche_proxyfda.streams.files.packs import PackedImages
 
@@ -96,7 +102,7 @@ def _read(files: ImageFiles, row: int) -> EncodedImage:
         with path.open("rb") as file:  # fewer system calls than numpy's fromfile
             content = content[: file.readinto(content.data)]
     except FileNotFoundError as error:
-        raise UnreadableImage(f"{path}: there is no such file") from error
+        raise UnreadableImage(absent(path)) from error
     except OSError as error:
         raise UnreadableImage(f"{path}: {error}") from error
     if len(content) == 0:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avalanche_proxyfda.streams.files.content import content_digests, split_by_content
+from avalanche_proxyfda.streams.files.content import (
+    content_digests,
+    identify_by_content,
+    split_by_content,
+)
 from avalanche_proxyfda.streams.files.folder_parts import (
     Part,
     listed,
@@ -47,7 +51,8 @@ def read_folders(folder: Path, share: float = 0.1, seed: int = 0) -> FolderSet:
     perhaps ``val/`` or ``validation/``. Without ``test/``, ``val/`` is the test split. Images in
     nested folders belong to the class. Hidden files and folders are left out. Folders of
     classes alone are split by content
-    (:func:`~avalanche_proxyfda.streams.files.content.split_by_content`).
+    (:func:`~avalanche_proxyfda.streams.files.content.split_by_content`). A file that cannot be
+    read is a broken image of the training split, and counts for no split.
 
     Args:
         folder: the folder.
@@ -57,8 +62,8 @@ def read_folders(folder: Path, share: float = 0.1, seed: int = 0) -> FolderSet:
     Raises:
         FileNotFoundError: if the folder or its training part is missing.
         ValueError: if fewer than two classes have training images, two folders are the same
-            part, or no class is in train and in test.
-        OSError: if a folder or a file cannot be read.
+            part, no class is in train and in test, or no image can be read.
+        OSError: if a folder cannot be read.
     """
     places = part_folders(folder)
     if not places or "all" in places:
@@ -79,15 +84,25 @@ def _whole(part: Part, folder: Path, share: float, seed: int) -> FolderSet:
     if len(classes) < 2:
         raise ValueError(no_images(folder, [part]))
     files = _files(part, classes)
-    digests = content_digests(files.paths, folder.name)
+    files.digests = digests = content_digests(files.paths, folder.name)
     names = [name.partition("/")[0] for name in files.names]
     files.keys = [f"{name}/{digest}" for name, digest in zip(names, digests, strict=True)]
-    rows = split_by_content(digests, files.targets, share, seed)
-    single = [name for name in classes if len({files.keys[k] for k in _rows(files, name)}) == 1]
+    known = {k: digest for k, digest in enumerate(digests) if digest is not None}
+    if not known:
+        raise ValueError(
+            f"none of the {len(files)} images of {folder} can be read, such as {files.names[0]}: "
+            "restore the files"
+        )
+    places, labels = list(known), [files.targets[k] for k in known]
+    chosen_of = split_by_content(list(known.values()), labels, share, seed)
+    rows = {split: [places[k] for k in chosen] for split, chosen in chosen_of.items()}
+    rows["train"] += [k for k in range(len(files)) if k not in known]
+    contents = {name: {known[k] for k in _rows(files, name) if k in known} for name in classes}
+    single = [name for name in classes if len(contents[name]) == 1]
     notices = [
         *_empty(part),
         _line("one image", single, "learnt and never tested: add images"),
-        _twice(files, digests),
+        _twice(files, known),
         *_rest([part]),
     ]
     splits: Splits = {}
@@ -135,6 +150,7 @@ def _divided(parts: dict[str, Part], note: str | None, beside: Sequence[str]) ->
     for split in ("train", "validation", "test"):
         if split in parts:
             files = _files(parts[split], classes)
+            identify_by_content(files, f"{train.folder.parent.name} {split}")
             splits[split] = (files, files.targets)
     return FolderSet(splits, tuple(classes), note, tuple(filter(None, notices)))
 
@@ -174,11 +190,16 @@ def _lonely(part: Part, train: Part) -> list[str | None]:
     return [*lines, _line(f"in {part.folder.name}/ and not in {train.folder.name}/", alone, end)]
 
 
-def _twice(files: ImageFiles, digests: Sequence[str]) -> str | None:
-    """A line on images that lie in two classes."""
+def _twice(files: ImageFiles, digests: Mapping[int, str]) -> str | None:
+    """A line on images that lie in two classes.
+
+    Args:
+        files: the images.
+        digests: hash of each image that can be read, by row.
+    """
     first: dict[str, int] = {}
     pairs = []
-    for k, digest in enumerate(digests):
+    for k, digest in digests.items():
         other = first.setdefault(digest, k)
         if files.targets[other] != files.targets[k]:
             pairs.append(f"{files.names[other]} = {files.names[k]}")

@@ -49,9 +49,16 @@ def load_rgb(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:
         with path.open("rb") as file:
             return decode(file, str(path), max_pixels)
     except FileNotFoundError as error:
-        raise UnreadableImage(f"{path}: there is no such file") from error
+        raise UnreadableImage(absent(path)) from error
     except OSError as error:
         raise UnreadableImage(f"{path}: {error}") from error
+
+
+def absent(path: Path) -> str:
+    """Return the message that there is no file at ``path``; it tells a broken link apart."""
+    if path.is_symlink():
+        return f"{path}: the link leads to no file"  # records hold no path of its target
+    return f"{path}: there is no such file"
 
 
 def decode(file: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -107,7 +114,9 @@ class ImageFiles(Dataset[tuple[Any, int]]):
 
     Attributes:
         keys: [N] identities of the images in the hash of a split; the names, unless they are
-            set to something that a new name does not change.
+            set to something that a new name does not change, or that other pixels change.
+        digests: [N] SHA-256 of the files, None for a file that cannot be read; None if the files
+            are not hashed.
 
     Raises:
         ValueError: if the number of targets or of names differs from the number of paths.
@@ -134,6 +143,7 @@ class ImageFiles(Dataset[tuple[Any, int]]):
         shown = ("/".join(path.parts[-2:]) for path in self.paths) if names is None else names
         self.names = list(shown)
         self.keys = self.names
+        self.digests: list[str | None] | None = None
 
     def subset(self, rows: Sequence[int]) -> ImageFiles:
         """The images of ``rows``, in the order of ``rows``."""
@@ -144,6 +154,8 @@ class ImageFiles(Dataset[tuple[Any, int]]):
             [self.names[k] for k in rows],
         )
         part.keys = [self.keys[k] for k in rows]
+        if self.digests is not None:
+            part.digests = [self.digests[k] for k in rows]
         return part
 
     def __len__(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from avalanche_proxyfda.streams.files.content import identify_by_content
 from avalanche_proxyfda.streams.files.folder_parts import listed
 from avalanche_proxyfda.streams.files.images import ImageFiles
 from avalanche_proxyfda.streams.files.splits import Splits
@@ -13,7 +14,7 @@ CLASSES = "classes.txt"
 
 
 def read_lists(place: Path) -> tuple[Splits, tuple[str, ...]]:
-    """Read ``NAME_train.txt`` and ``NAME_test.txt``; no image is opened.
+    """Read ``NAME_train.txt`` and ``NAME_test.txt``; images are hashed and not decoded.
 
     A line holds a path, relative to the folder of the lists, and a label from 0. Class names are
     the lines of ``classes.txt`` beside the lists, by label. Without that file, the folder of a
@@ -43,7 +44,9 @@ def read_lists(place: Path) -> tuple[Splits, tuple[str, ...]]:
     splits: Splits = {}
     for split, rows in lists.items():
         paths, labels = [root / path for path, _ in rows], [label for _, label in rows]
-        splits[split] = (ImageFiles(paths, labels, names=[path for path, _ in rows]), labels)
+        files = ImageFiles(paths, labels, names=[path for path, _ in rows])
+        identify_by_content(files, f"{place.name} {split}")
+        splits[split] = (files, labels)
     return splits, classes
 
 

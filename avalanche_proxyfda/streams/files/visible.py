@@ -22,6 +22,13 @@ def is_visible(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in LEFT_BEHIND
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def folders_in(folder: Path) -> list[str]:
     """Sorted names of the visible folders in ``folder``.
 
@@ -29,7 +36,7 @@ def folders_in(folder: Path) -> list[str]:
         OSError: if ``folder`` cannot be read.
     """
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and is_visible(e.name))
+        return sorted(e.name for e in entries if is_visible(e.name) and _is_folder(e))
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -39,7 +46,7 @@ def files_in(folder: Path) -> list[Path]:
         OSError: if ``folder`` cannot be read.
     """
     with os.scandir(folder) as entries:
-        return sorted(folder / e.name for e in entries if not e.is_dir() and is_visible(e.name))
+        return sorted(folder / e.name for e in entries if is_visible(e.name) and not _is_folder(e))
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -15,13 +15,9 @@ import torch
 from torch import Tensor
 
 from avalanche_proxyfda._files import remove_leftovers, write_bytes
+from avalanche_proxyfda._locks import has_locks, open_lock
 from avalanche_proxyfda.features.source import FeatureSource
 from avalanche_proxyfda.teacher.cache.store import Rows
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover (Windows)
-    fcntl = None  # type: ignore[assignment]
 
 VERSION = 1
 _ALIGNED = 4096
@@ -90,13 +86,10 @@ class CacheFile:
         """
         folder.mkdir(parents=True, exist_ok=True)
         file = CacheFile(folder, key, places, None)
-        if fcntl is None:
+        if not has_locks():
             raise OSError("cache_dir needs file locks, which this system lacks: leave it out")
-        lock = os.open(folder / f"{file.name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
+        lock = open_lock(folder / f"{file.name}.lock")
+        if lock is None:
             _log.info("another process is writing %s", file._rows_path)
             return file if file._index_path.exists() else None
         file._lock = lock

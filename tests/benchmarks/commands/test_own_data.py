@@ -139,6 +139,21 @@ def test_names_are_shown_as_they_are_and_one_broken_image_names_the_scan(
         call(*words)
 
 
+@pytest.mark.parametrize("layout", ["pets", "birds/2024"])
+def test_a_broken_link_stops_is_listed_or_is_left_out(
+    photos: Path, capsys: pytest.CaptureFixture[str], layout: str
+) -> None:
+    link = next((photos / layout).rglob("*.png")).with_name("link.png")
+    link.symlink_to(photos / "gone.png")
+    words = ("--data", photos / layout, *TINY, "--methods", "frozen")
+    with pytest.raises(ValueError, match=r"link\.png: the link leads to no file .*remove or"):
+        call(*words)
+    assert call(*words, "--scan") == 1
+    assert f"{link}: the link leads to no file" in capsys.readouterr().out
+    assert call(*words, "--on-corrupt", "drop", "--dry-run") == 0
+    assert "broken images are left out (1): " in capsys.readouterr().err
+
+
 def test_without_a_network_the_small_model_is_named(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,7 +53,7 @@ def test_a_checkpoint_of_other_images_is_refused(
     tmp_path: Path, new_process: Callable[[], None]
 ) -> None:
     flat(tmp_path / "pets")
-    flat(tmp_path / "birds", ("finch", "cat"))
+    flat(tmp_path / "birds", ("finch", "cat"), 15)  # others than those of pets
     made, steps = small(tmp_path), [0]
 
     def stops() -> None:
@@ -80,14 +80,18 @@ def test_a_checkpoint_of_other_images_is_refused(
     assert "2 steps" in (again() or "")
 
 
+@pytest.mark.parametrize("divided", [False, True])
 def test_a_sweep_keeps_no_record_of_other_images(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     new_process: Callable[[], None],
+    divided: bool,
 ) -> None:
     instant = instead_of_processes(monkeypatch)
-    flat(tmp_path / "pets")
+    flat(tmp_path / "pets/train" if divided else tmp_path / "pets")
+    if divided:
+        flat(tmp_path / "pets/test")
     recipe = {
         "stream": {"kind": "sequence", "sets": ["folder:pets"]},
         "backbone": {"name": "tiny-clip"},
@@ -103,7 +107,7 @@ def test_a_sweep_keeps_no_record_of_other_images(
     assert call(*words) == call(*words) == 0 and len(instant.ran) == 1
     (file,) = (tmp_path / "out/r").glob("*.json")
     before = read_record(file)
-    replace_image(tmp_path / "pets")
+    replace_image(tmp_path / "pets/test" if divided else tmp_path / "pets")
     new_process()
     assert call(*words) == call(*words, "--task", 0) == 1 and len(instant.ran) == 1
     shown = capsys.readouterr().out
