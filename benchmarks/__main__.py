@@ -33,7 +33,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command(
         "benchmarks.commands.demo",
-        "run several methods at several strengths on the embedded stream, and draw a page",
+        "run several methods at several strengths on drawn images, and write a page",
         argparse.ArgumentDefaultsHelpFormatter,
     ),
     "run": Command(

@@ -19,14 +19,10 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from avalanche_proxyfda._files import expanded, remove_leftovers, replacing
+from avalanche_proxyfda._locks import lock_handle
 from avalanche_proxyfda.pixels.digests import image_digests, rows_name
 from avalanche_proxyfda.pixels.geometry import Resizing
 from avalanche_proxyfda.streams.files.encoded import EncodedImages
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover (Windows: two processes may build the same file)
-    fcntl = None  # type: ignore[assignment]
 
 GB = 10**9
 
@@ -252,9 +248,6 @@ class RowStore:
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock of ``path``, so that one process builds it and others wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:  # pragma: no cover
-        yield
-        return
     with open(path.with_suffix(".lock"), "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock_handle(lock.fileno(), wait=True)  # on Windows two processes may build the same file
         yield

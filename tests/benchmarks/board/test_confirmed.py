@@ -81,7 +81,7 @@ def test_the_markdown_has_a_legend(made: list[Record], tmp_path: Path) -> None:
 def test_costs_of_two_processors_of_one_name_are_in_no_ratio(
     made: list[Record], tmp_path: Path
 ) -> None:
-    """The processor of the issue was known as "AMD EPYC" on both machines."""
+    """The processor is known as "AMD EPYC" on both machines."""
     for record in made:
         second = record.config["method"] != "lp-ft"
         moved = on(record, replace(CPU, model=2) if second else CPU)

@@ -34,7 +34,7 @@ def headings(made: Board) -> tuple[list[str], list[str]]:
 
 
 def test_a_first_failed_try_leaves_no_section(tmp_path: Path) -> None:
-    """A folder that was misspelt at first, as in the issue."""
+    """A folder that was misspelt at first."""
     typo = failed(recipe("lp-ft", panel__train=50), "FileNotFoundError: no folder is there")
     made = board([plain_run(), typo], tmp_path)
     assert len(made.comparisons) == 1 and made.failed == (typo,)

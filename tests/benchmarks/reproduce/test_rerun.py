@@ -141,7 +141,7 @@ def test_on_another_machine_the_tolerance_holds(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The issue's figure: one image of 400 moved, on another processor."""
+    """One image of 400 moved, on another processor."""
     now = on_another_processor(record)
     monkeypatch.setattr(weights, "trained_again", lambda *_: (None, now))
     write_record(tmp_path / "a.json", on_a_known_processor(record))

@@ -38,7 +38,7 @@ def written(folder: Path, records: Sequence[Record], names: str) -> Path:
 
 
 def test_two_machines_confirm_one_seed(tmp_path: Path) -> None:
-    """One image of 400 moved on another processor, as in the issue: 0.49 and 0.4925."""
+    """One image of 400 moved on another processor: 0.49 and 0.4925."""
     records = [run_on(CPU, 0.49), run_on(replace(CPU, torch_capability="DEFAULT"), 0.4925)]
     found = collect([written(tmp_path / "one", records, "ab")])
     assert len(found.records) == 1 and not found.refused

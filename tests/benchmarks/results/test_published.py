@@ -133,7 +133,7 @@ def test_the_changes_of_table_3_have_another_reference_than_table_1() -> None:
 
 
 def test_figures_of_every_table() -> None:
-    """Figures of the paper that the issue, the text or other tables name too."""
+    """Figures of the paper that its text or other tables name too."""
     first = "SVHN → CIFAR-10 → RESISC45"
     assert value("table03", "six other sets", "Proxy-FDA", "a_lp", first) == 86.95
     assert value("table03", "Cars", "LP-FT", "a_lp") == 71.60
