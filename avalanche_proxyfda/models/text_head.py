@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from avalanche_proxyfda._checks import check_amount
 from avalanche_proxyfda._files import expanded
+from avalanche_proxyfda._prompts import check_template
 from avalanche_proxyfda.models.text_features import text_features
 from avalanche_proxyfda.models.text_key import text_device
 
@@ -106,7 +107,8 @@ def check_prompts(classes: Sequence[str], templates: Sequence[str]) -> None:
         templates: prompts with ``{}`` in the place of the name.
 
     Raises:
-        ValueError: for no class, duplicate names, no template, or a template without ``{}``.
+        ValueError: for no class, duplicate names, no template, or a template that has not one
+            ``{}`` or has another brace.
     """
     if not classes or len(set(classes)) < len(classes):
         raise ValueError(f"classes={list(classes)} must be different names, at least one")
@@ -140,8 +142,8 @@ def text_head(
         train_templates: prompts of the head in training mode; None takes ``templates``.
 
     Raises:
-        ValueError: for no class, duplicate names, no template, a template without ``{}``, or a
-            prompt that is longer than the context of the text tower.
+        ValueError: for no class, duplicate names, no template, a template that has not one
+            ``{}`` or has another brace, or a prompt that is longer than the text tower's context.
         OSError: if a file of the cache cannot be written.
 
     Example:
@@ -170,7 +172,7 @@ def text_head(
 
 
 def _check_templates(name: str, templates: Sequence[str]) -> None:
-    if not templates or not all("{}" in template for template in templates):
-        raise ValueError(
-            f"{name}={list(templates)} must each hold {{}} in the place of the class name"
-        )
+    if isinstance(templates, str) or not templates:
+        raise ValueError(f"{name}={templates!r} must be a list that holds one prompt at least")
+    for template in templates:
+        check_template(name, template)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from avalanche_proxyfda._prompts import check_template
 from benchmarks.config.parts import FIRST, Backbone, Head, Reference, Train
-from benchmarks.config.words import check_template
 
 _OWNERS = {"betas": ("adamw", "adam"), "momentum": ("sgd",)}
 """Keys of ``train`` that some optimizers do not have, with those that have them."""

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from avalanche_proxyfda._prompts import check_template
 from avalanche_proxyfda._yaml import read_yaml
 from benchmarks.config.complaints import complaint
 from benchmarks.config.fields import STRICT
@@ -47,25 +48,6 @@ class SetWords:
             raise ValueError("templates must be prompts, at least one; leave the key out for none")
         for template in self.templates or ():
             check_template("templates", template)
-
-
-def check_template(key: str, template: str, otherwise: str = "") -> None:
-    """Refuse a prompt that a class name cannot be written into.
-
-    Args:
-        key: key of the prompt, for the message.
-        template: the prompt.
-        otherwise: words on what else the key may hold.
-
-    Raises:
-        ValueError: if the prompt has not one ``{}``, or has another brace.
-    """
-    rest = template.replace("{}", "", 1)
-    if rest == template or "{" in rest or "}" in rest:
-        raise ValueError(
-            f"{key}: the template {template!r} must hold {{}} once, in the place of the class "
-            f"name, and no other brace{otherwise}"
-        )
 
 
 _ADAPTER: TypeAdapter[dict[str, SetWords]] = TypeAdapter(dict[str, SetWords])

@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from avalanche_proxyfda._accelerator import best_device
+from benchmarks.config.numbers import check_seed
 from benchmarks.methods.registry import METHODS
 from benchmarks.perf.arms import PLAIN, Arm, Bench, arm_of
 from benchmarks.perf.bounds import STEP
@@ -59,9 +60,10 @@ def setting_of(args: argparse.Namespace) -> Setting:
         )
     if args.batches is None:
         args.batches = 1 if device == "cpu" else 16
-    for name, least in (("batch", 32), ("batches", 1), ("workers", 0), ("seed", 0)):
+    for name, least in (("batch", 32), ("batches", 1), ("workers", 0)):
         if getattr(args, name) < least:
             raise ValueError(f"--{name} {getattr(args, name)} must be at least {least}")
+    check_seed("--seed", args.seed)
     model = "tiny-clip" if args.quick and args.model == Setting().model else args.model
     return Setting(model, args.batch, args.batches, args.precision, device, args.workers, args.seed)
 

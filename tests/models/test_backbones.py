@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +174,14 @@ def test_bad_text_heads() -> None:
     clip = tiny_clip.load()
     with pytest.raises(ValueError, match="must be different names"):
         text_head(clip, tiny_clip.tokenize, ["red", "red"])
-    with pytest.raises(ValueError, match="must each hold"):
-        text_head(clip, tiny_clip.tokenize, ["red"], ["a photo"])
+    for template in ("a photo", "{} or {}", "a {name}", "{} {"):
+        words = re.escape(f"templates: the template {template!r} must hold {{}} once")
+        with pytest.raises(ValueError, match=words):
+            text_head(clip, tiny_clip.tokenize, ["red"], [template])
+    for templates in ([], "a {}."):
+        words = re.escape(f"templates={templates!r} must be a list that holds one prompt at least")
+        with pytest.raises(ValueError, match=words):
+            text_head(clip, tiny_clip.tokenize, ["red"], templates)
     with pytest.raises(ValueError, match=r"has shape \(3,\)"):
         TextHead(torch.ones(3))
     with pytest.raises(ValueError, match="zero, NaN or infinite"):

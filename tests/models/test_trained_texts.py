@@ -181,7 +181,7 @@ def test_bad_input_is_refused() -> None:
         made(text, ids, ids[:1])
     with pytest.raises(TypeError, match="by_experience=1"):
         made(text, ids, by_experience=1)
-    with pytest.raises(ValueError, match=r"templates=\['x'\] must each hold"):
+    with pytest.raises(ValueError, match=r"the template 'x' must hold \{\} once"):
         trained_text_head(text, tokenize, NAMES, PROMPTS, ["x"])
     with pytest.raises(ValueError, match="must be different names"):
         trained_text_head(text, tokenize, ["a", "a"])

@@ -239,6 +239,9 @@ def test_bounds_that_nothing_was_measured_for_are_no_success(
     assert "no bound" in capsys.readouterr().err
     assert perf(monkeypatch, "overhead", "--batch", "8") == 2
     assert "--batch 8 must be at least 32" in capsys.readouterr().err
+    for seed in ("-1", "4294967296"):
+        assert perf(monkeypatch, "overhead", "--seed", seed) == 2
+        assert f"--seed={seed}: give a seed from 0 to 4294967295" in capsys.readouterr().err
 
 
 # ---- the losses alone -------------------------------------------------------------------
