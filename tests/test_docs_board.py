@@ -24,6 +24,7 @@ DOCS = Path(__file__).parents[1] / "docs"
         "concepts_more",
         "concepts_mtil",
         "concepts_mtil_both",
+        "pacs_few",
         "real_images_few",
     ],
 )
@@ -47,6 +48,7 @@ def test_it_is_what_its_records_give(folder: str) -> None:
         ("concepts_more", "concepts_more_chosen.yaml", 100),
         ("concepts_mtil", "concepts_mtil_chosen.yaml", 190),
         ("concepts_mtil_both", "concepts_mtil_both.yaml", 190),
+        ("pacs_few", "pacs_few.yaml", 65),
         ("real_images_few", "real_images_few_chosen.yaml", 80),
     ],
 )
