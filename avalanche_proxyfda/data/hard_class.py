@@ -60,7 +60,8 @@ class HardClassBatches:
         mining: the rule that chooses the classes of a batch, see
             :class:`~avalanche_proxyfda.plugins.base.graph.GraphPlugin`. Experiences with at
             most m classes need no rule.
-        candidates: C, classes of which ``"online"`` chooses m; None takes 3 m.
+        candidates: C, classes of which ``"online"`` chooses m; None takes 3 m. Other rules
+            refuse it.
         sigmoid: returns the loss's scale, bias and weights, for ``"bank"``.
 
     Raises:
@@ -88,6 +89,11 @@ class HardClassBatches:
                 f"candidates={candidates} is below classes_per_batch={classes_per_batch}: a batch "
                 "is chosen among the candidates, so give more candidates, or None for 3 x classes"
             )
+        if candidates is not None and mining != "online":
+            raise ValueError(
+                f"candidates={candidates} has no effect with mining={mining!r}: leave candidates "
+                "out, or give mining='online'"
+            )
         self.candidates = candidates
         self._sigmoid = sigmoid
         self.sampler: HardClassBatchSampler | None = None
@@ -113,10 +119,20 @@ class HardClassBatches:
         return None if self.sampler is None else self.sampler.trains[1]
 
     def sizes(self, classes: int, budget: int) -> tuple[int, int]:
-        """Return (m, n) for an experience of ``classes`` and batches of at most ``budget``."""
+        """Return (m, n) for an experience of ``classes`` and batches of at most ``budget``.
+
+        Raises:
+            ValueError: if ``budget`` has no room for ``samples_per_class`` of two classes.
+        """
         most = min(self.classes_per_batch, classes)
         if self.samples_per_class is not None:
-            return max(1, min(most, budget // self.samples_per_class)), self.samples_per_class
+            n = self.samples_per_class
+            if budget < 2 * n:
+                raise ValueError(
+                    f"train_mb_size={budget} has no room for samples_per_class={n} of two "
+                    f"classes: give train_mb_size={2 * n} at least, or fewer samples of a class"
+                )
+            return min(most, budget // n), n
         m = max(min(2, most), min(most, budget // SAMPLES_PER_CLASS))
         return m, max(1, budget // m)
 
@@ -132,6 +148,9 @@ class HardClassBatches:
             strategy: an Avalanche strategy in ``before_training_exp``.
             features: the teacher as a function of images, for bank and prototypes.
             loading: the keyword arguments of ``strategy.train``.
+
+        Raises:
+            ValueError: if ``train_mb_size`` has no room for two classes.
         """
         data, loader = strategy.adapted_dataset, strategy.dataloader
         keys = class_keys(data)

@@ -24,7 +24,7 @@ class LDIFSLoss(nn.Module):
         normalize: the axis of the norm. ``"token"`` takes one norm for each channel, over the
             positions, as the official code does for ViTs. ``"channel"`` takes one norm for each
             position. ``"auto"`` takes ``"token"`` for tokens and ``"channel"`` for maps of
-            convolutions.
+            convolutions. A feature [B, D] has one norm, whichever axis is named.
 
     Raises:
         ValueError: for another ``normalize``.

@@ -81,7 +81,7 @@ class ProxyFDALoss(GraphLoss):
         variance_weight: alpha, weight of the variance term in the generator's objective.
         negative_weight, init_logit_scale, init_logit_bias, learnable, chunk_size: as in FDA.
         max_proxies: upper limit of the proxies of a set, with one warning where it applies.
-            At the defaults, 32 is enough for batches of up to 98 samples.
+            At the defaults, 32 is enough for batches of up to 90 samples.
         kernel_size: width of the heads' second convolution.
         attention: False leaves the generator's attention out, an ablation of the paper.
         detach_proxies: treat proxies as constants in alignment too.

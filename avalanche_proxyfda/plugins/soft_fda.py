@@ -104,6 +104,11 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
         super().__init__(weight, learnable=False, **options)
         self.scale, self.divergence = scale, divergence
         self.proxies = check_flag("proxies", proxies)
+        if max_proxies is not None and not proxies:
+            raise ValueError(
+                f"max_proxies={max_proxies} has no effect without proxies: give proxies=True, or "
+                "leave max_proxies out"
+            )
         self.max_proxies = (
             None if max_proxies is None else check_count("max_proxies", max_proxies, 1)
         )

@@ -171,6 +171,7 @@ def test_a_sample_that_a_batch_has_twice_is_stored_once() -> None:
         ({"mining": "hard"}, "mining='hard' is unknown; choose one of"),
         ({"candidates": 3}, "candidates=3 is below classes_per_batch=4"),
         ({"candidates": 0}, "candidates=0 must be at least 1"),
+        ({"candidates": 6}, "candidates=6 has no effect with mining='prototypes'"),
     ],
 )
 def test_bad_options(options: dict[str, object], words: str) -> None:

@@ -174,6 +174,19 @@ def test_the_preset_is_the_letter_of_the_paper(kind: Any) -> None:
         assert own.proxy_options["attention"] is True
 
 
+@pytest.mark.parametrize(("batch", "classes"), [(63, 15), (64, None)])
+def test_the_preset_says_that_a_batch_has_no_room_for_16_classes(
+    batch: int, classes: int | None
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        watched(FDAPlugin(preset="paper"), experiences=2, train_mb_size=batch)
+    said = [str(each.message) for each in caught if "preset='paper'" in str(each.message)]
+    expected = f"train_mb_size=63 has room for {classes} classes: give train_mb_size=64"
+    assert len(said) == (0 if classes is None else 2), said  # one for each experience
+    assert all(expected in sentence for sentence in said)
+
+
 def test_defaults_differ_from_the_letter_only_where_the_docs_say_so() -> None:
     plain, letter = FDAPlugin(), FDAPlugin(preset="paper")
     assert plain.loss_options == letter.loss_options
@@ -218,6 +231,15 @@ def test_proxy_options_that_contradict_the_preset_are_refused(name: str, value: 
         ({"start": "warm"}, "start='warm' is unknown"),
         ({"mining": "hard"}, "mining='hard' is unknown"),
         ({"candidates": 8}, "candidates=8 is below classes_per_batch=16"),
+        ({"candidates": 60}, "candidates=60 has no effect with mining='bank'"),
+        (
+            {"hard_class_batches": False, "mining": "online"},
+            "mining='online' and candidates=None have no effect with hard_class_batches=False",
+        ),
+        (
+            {"hard_class_batches": False, "candidates": 60},
+            "mining=None and candidates=60 have no effect with hard_class_batches=False",
+        ),
         ({"num_neighbors": 0}, "num_neighbors=0 must be at least 1"),
         ({"neighbor_factor": 0}, "neighbor_factor=0 must be at least 1"),
         ({"num_neighbors": 8, "neighbor_factor": 1}, "both give K: leave one of them out"),

@@ -125,7 +125,8 @@ def test_bank_and_online_agree_in_the_forced_case() -> None:
     """All classes are candidates, a class has exactly n samples, and the bank is fresh."""
     forced = {"count": 24}
     bank, online = (
-        trained(m, lr=0.0, sizes=forced, epochs=1, candidates=6)[0] for m in ("bank", "online")
+        trained(m, lr=0.0, sizes=forced, epochs=1, **more)[0]
+        for m, more in (("bank", {}), ("online", {"candidates": 6}))
     )
     assert len(bank.labels) == 2
     assert bank.classes() == online.classes()

@@ -258,6 +258,7 @@ def test_the_sigmoid_is_fitted_where_it_is_used(options: Any, fits: bool) -> Non
         ({"memory": True}, TypeError, "memory=True must be an int"),
         ({"memory": 8, "teacher": "averaged"}, ValueError, "memory=8 holds features of one"),
         ({"proxies": 1}, TypeError, "proxies=1 must be True or False"),
+        ({"max_proxies": 3}, ValueError, "max_proxies=3 has no effect without proxies"),
         ({"proxies": True, "max_proxies": 0}, ValueError, "max_proxies=0 must be at least 1"),
         ({"texts": "names"}, ValueError, "texts='names' must be 'head', text features"),
         ({"texts": torch.ones(3)}, ValueError, r"texts has shape \(3,\)"),

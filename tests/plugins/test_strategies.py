@@ -148,3 +148,10 @@ def test_sizes_of_batches(
     from avalanche_proxyfda.data.hard_class import HardClassBatches
 
     assert HardClassBatches(m, n, 0).sizes(classes, budget) == expected
+
+
+def test_a_batch_without_room_for_two_classes_is_refused() -> None:
+    trained = strategy(Plain(), FDAPlugin(samples_per_class=4, num_neighbors=2), train_mb_size=7)
+    words = "train_mb_size=7 has no room for samples_per_class=4 of two classes: give .*=8 at least"
+    with pytest.raises(ValueError, match=words):
+        learn(trained, classic(1))

@@ -40,6 +40,7 @@ PAPER: Mapping[str, Any] = {
     "learnable": True,
 }
 """Options of ``preset="paper"``: the letter of the paper, where it speaks."""
+_PAPER_BATCH = PAPER["classes_per_batch"] * PAPER["samples_per_class"]
 
 
 def under_preset(
@@ -120,10 +121,11 @@ class GraphPlugin(LearnedLossPlugin[L]):
             teacher embed C candidate classes before each step, and the classes with the largest
             FDA loss are added one by one. ``"bank"`` (ours) applies the same rule at the start
             of each epoch to all classes, on features that are stored as they pass in training,
-            so no step has an additional forward. ``"prototypes"`` (ours) adds the class with the
+            so no step has an additional forward. Its choice for the first epoch of an experience
+            is older than the fitted scale and bias. ``"prototypes"`` (ours) adds the class with the
             nearest mean in the teacher's space. ``"random"`` draws the classes.
         candidates: C of ``"online"``, at least ``classes_per_batch``; None takes three times
-            ``classes_per_batch``. The paper does not give C.
+            ``classes_per_batch``. The paper does not give C. Other rules refuse it.
         start: start of scale and bias; None takes ``"fitted"``. ``"fitted"`` (ours) sets both
             before the first step of an experience, to the minimiser of the loss of its first
             batch with the teacher in the student's place. ``"siglip"`` is the paper's: both
@@ -172,6 +174,11 @@ class GraphPlugin(LearnedLossPlugin[L]):
         super().__init__(weight, **options)
         check_choice("preset", preset, (None, "paper"))
         self.preset = preset
+        if hard_class_batches is False and (mining, candidates) != (None, None):
+            raise ValueError(
+                f"mining={mining!r} and candidates={candidates!r} have no effect with "
+                "hard_class_batches=False: leave them out, or take hard-class batches"
+            )
         mining = under_preset(preset, "mining", mining, "bank")
         start = under_preset(preset, "start", start, "fitted")
         samples_per_class = under_preset(preset, "samples_per_class", samples_per_class)
@@ -272,6 +279,12 @@ class GraphPlugin(LearnedLossPlugin[L]):
         """Install the hard-class batches; check K against the size of a batch."""
         size = strategy.train_mb_size
         each = self.samples_per_class or SAMPLES_PER_CLASS
+        if self.preset == "paper" and new and size < _PAPER_BATCH:
+            warnings.warn(
+                f"preset='paper' has batches of 16 classes with 4 samples; train_mb_size={size} "
+                f"has room for {size // 4} classes: give train_mb_size={_PAPER_BATCH}",
+                stacklevel=2,
+            )
         if self._batches is not None:
             labels = getattr(strategy.experience, "task_labels", None) or [0]
             ask = self.ask_teacher(labels[0], autocast_dtype(strategy))
