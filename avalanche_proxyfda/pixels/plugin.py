@@ -10,6 +10,7 @@ from typing import Any
 from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 from torch.utils.data import DataLoader
 
+from avalanche_proxyfda._accelerator import pins_memory
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import generator, mixed_seed
 from avalanche_proxyfda.data.keyed import KeyedSamples, ShuffledBatches
@@ -79,7 +80,7 @@ class InputPipeline(SupervisedPlugin[Any], supports_distributed=True):  # type: 
             ShuffledBatches(len(data), strategy.train_mb_size, seed),
             collate_fn=data.collate_fn,
             num_workers=workers,
-            pin_memory=strategy.device.type != "cpu" if pin is None else bool(pin),
+            pin_memory=pins_memory(strategy.device) if pin is None else bool(pin),
             generator=generator("workers", seed),  # else torch's global one seeds workers
         )
 

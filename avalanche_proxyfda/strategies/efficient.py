@@ -91,6 +91,7 @@ class EfficientTraining(_Strategy):
         self.precision: Precision = precision
         self.accumulate = accumulate
         self.scaler = torch.amp.GradScaler(self.device.type) if precision == "fp16" else None
+        self._scale: float | None = None  # of the last step, on the host
         self.pending_micro_batches = 0
         self.share = 1.0
         self.skipped_updates = self.extra_forwards = 0
@@ -141,11 +142,12 @@ class EfficientTraining(_Strategy):
         """Unscale all gradients; drop them and return False if one is not finite."""
         if self.scaler is None:
             return True
-        before, optimizers = self.scaler.get_scale(), self._optimizers()
+        optimizers = self._optimizers()
+        before = self.scaler.get_scale() if self._scale is None else self._scale
         for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
         self.scaler.update()  # lowers the scale if a gradient is not finite
-        after = self.scaler.get_scale()
+        self._scale = after = self.scaler.get_scale()
         if after >= before:
             return True
         if after < _LEAST_SCALE:
@@ -168,6 +170,7 @@ class EfficientTraining(_Strategy):
     def training_epoch(self, **kwargs: Any) -> None:
         """Train for one epoch, with ``accumulate`` of the loader's batches a step."""
         self.pending_micro_batches = 0  # an exception may have left a partial step
+        self._scale = None  # a checkpoint may have restored the scaler
         batches = self._batches()
         while group := list(islice(batches, self.accumulate)):
             if self._stop_training:

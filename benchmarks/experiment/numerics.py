@@ -24,8 +24,9 @@ REPEATABLE = (":4096:8", ":16:8")
 def numerics(train: Train) -> Iterator[None]:
     """Set ``train.deterministic`` and ``train.tf32`` inside the block; restore all after it.
 
-    cuBLAS reads its variable when a process begins to use a GPU, so a process that used one
-    before may not repeat its bits.
+    Some versions of torch read the variable of cuBLAS once, when a process begins to use a GPU. A
+    process that used a GPU before without the variable may then refuse to be deterministic;
+    :func:`let_cublas_repeat` prevents this.
     """
     with _deterministic(train.deterministic), _tf32(train.tf32):
         yield
@@ -54,6 +55,16 @@ def _deterministic(wanted: bool) -> Iterator[None]:
             del os.environ[WORKSPACE]
         else:
             os.environ[WORKSPACE] = workspace
+
+
+def let_cublas_repeat(device: torch.device) -> None:
+    """Set the variable of cuBLAS for the whole process, before the process uses the GPU.
+
+    Args:
+        device: device of later runs; nothing is set unless it is a CUDA device.
+    """
+    if device.type == "cuda":
+        os.environ.setdefault(WORKSPACE, REPEATABLE[0])
 
 
 @contextmanager

@@ -30,7 +30,8 @@ def pairwise(name: str, **options: Any) -> Any:
 
     Its generator has the size for 20 samples, whatever the strategy says of its batches.
     """
-    given = accepted(name, hard_class_batches=False, max_proxies=8) | FIXED.get(name, {})
+    size = {} if name == "soft-fda" else {"max_proxies": 8}  # soft-fda has no proxies here
+    given = accepted(name, hard_class_batches=False, **size) | FIXED.get(name, {})
     return toy_plugin(name, **(given | options))
 
 

@@ -20,6 +20,7 @@ from benchmarks.accept import (
 from benchmarks.accept.check import Check, Setting, outcome_of
 from benchmarks.accept.journal import Journal, machine_of
 from benchmarks.accept.table import line, table
+from benchmarks.experiment.numerics import let_cublas_repeat
 
 MODULES = (environment, on_losses, on_training, on_evaluation, on_runner)
 
@@ -35,6 +36,7 @@ def make_checks(args: argparse.Namespace) -> int:
         OSError: if the report cannot be read or written.
     """
     setting = Setting(_device(args.device), args.quick)
+    let_cublas_repeat(setting.device)
     checks = _chosen(args.only, args.times)
     journal = Journal(args.out, machine_of(setting), not args.resume)
     with tqdm(checks, unit="check", mininterval=2) as bar:

@@ -16,7 +16,8 @@ from benchmarks.config import RECIPES, Config, load_recipe, precision_of, read
 from benchmarks.execution.fitted import fitted
 from benchmarks.execution.recipe_jobs import recipe_jobs
 from benchmarks.experiment import numerics as module
-from benchmarks.experiment.numerics import WORKSPACE, numerics, resolved
+from benchmarks.experiment.numerics import WORKSPACE, let_cublas_repeat, numerics, resolved
+from benchmarks.experiment.prepare import prepare
 from benchmarks.experiment.run import run
 from tests.benchmarks.miniature import config
 
@@ -54,6 +55,20 @@ def test_deterministic_is_set_and_restored(
     assert settings() == found
     with numerics(train()):
         assert settings() == found
+
+
+def test_cublas_repeats_its_bits_from_the_start_of_a_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(WORKSPACE, "x")  # monkeypatch restores the variable after the test
+    monkeypatch.delenv(WORKSPACE)
+    let_cublas_repeat(CPU)
+    assert WORKSPACE not in os.environ
+    let_cublas_repeat(CUDA)
+    assert os.environ[WORKSPACE] == ":4096:8"
+    monkeypatch.setenv(WORKSPACE, ":16:8")
+    let_cublas_repeat(CUDA)
+    assert os.environ[WORKSPACE] == ":16:8"
 
 
 def allowed() -> tuple[bool, bool]:
@@ -135,6 +150,15 @@ def small(data: Path, **keys: Any) -> Config:
         stream={"kind": "sequence", "sets": ["folder:photo"]},
         train={"lr": 1e-4, "batch": 12, "eval_batch": 50, "batches": "shuffled", **keys},
     )
+
+
+def test_channels_last_is_the_memory_of_the_convolutions(data: Path) -> None:
+    for wanted in (False, True):
+        model = prepare(small(data, channels_last=wanted), only_check=True).model
+        weights = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
+        assert weights
+        for weight in weights:
+            assert weight.is_contiguous(memory_format=torch.channels_last) == wanted
 
 
 def test_the_keys_reach_the_run_and_its_record(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
