@@ -5,9 +5,9 @@ teachers and generators, metrics, counters, random streams, and the position in 
 Checkpoints are safetensors files with JSON. Loading a checkpoint executes no code from it.
 """
 
-from avalanche_proxyfda.checkpoint.checkpoints import Checkpoints, is_there, load, save
+from avalanche_proxyfda.checkpoint.checkpoints import Checkpoints
 from avalanche_proxyfda.checkpoint.files import CheckpointError, clean
-from avalanche_proxyfda.checkpoint.folder import Resumed
+from avalanche_proxyfda.checkpoint.folder import Resumed, is_there, load, save
 from avalanche_proxyfda.checkpoint.tree import UnsavedError
 
 __all__ = [

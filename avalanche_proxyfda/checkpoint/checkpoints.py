@@ -1,4 +1,4 @@
-"""Saves and loads a training: between experiences, and inside of them."""
+"""Saves a strategy while it trains, and resumes its training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avalanche_proxyfda._checks import check_count
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import RandomState
-from avalanche_proxyfda.checkpoint.files import LATEST, PREVIOUS, CheckpointError, clean
+from avalanche_proxyfda.checkpoint.files import CheckpointError, clean
 from avalanche_proxyfda.checkpoint.folder import Resumed, read_checkpoint, write_checkpoint
 from avalanche_proxyfda.checkpoint.plugins import FirstPlugin, LastPlugin
 from avalanche_proxyfda.checkpoint.rest import RestOfEpoch, worker_stream
@@ -27,95 +27,11 @@ from avalanche_proxyfda.distributed.ranks import (
     computed_by_main,
     gathered_by_main,
     is_main,
+    max_over_ranks,
 )
 from avalanche_proxyfda.strategies.budget import batches_of_epoch
 
 _log = logging.getLogger(__name__)
-
-
-def save(strategy: Strategy, folder: Path | str, extra: Any = None, identity: str = "") -> Path:
-    """Save a strategy between two experiences, after the evaluation.
-
-    Args:
-        strategy: an Avalanche SGD strategy, outside of ``train``.
-        folder: folder of the latest and the previous checkpoint.
-        extra: plain data and tensors of the caller.
-        identity: name of the configuration; :func:`load` refuses another one.
-
-    All ranks must call this function, and rank 0 writes.
-
-    Returns:
-        Path of the latest checkpoint.
-
-    Raises:
-        UnsavedError: if the state of a plugin or a metric is no plain data.
-        OSError: if the file cannot be written; the earlier checkpoints stay.
-        RuntimeError: on the other ranks, if rank 0 raises.
-
-    Example:
-        >>> import tempfile
-        >>> import torch
-        >>> from avalanche.training import Naive
-        >>> from avalanche_proxyfda.checkpoint import save
-        >>> model = torch.nn.Linear(4, 2)
-        >>> strategy = Naive(model=model, optimizer=torch.optim.AdamW(model.parameters()))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save(strategy, folder, extra={"seed": 7}).name
-        'checkpoint.safetensors'
-    """
-    return computed_by_main(
-        lambda: write_checkpoint(strategy, expanded(folder), extra, identity, None)
-    )
-
-
-def load(strategy: Strategy, folder: Path | str, identity: str = "") -> Resumed | None:
-    """Load the latest checkpoint into a newly built strategy.
-
-    :meth:`Checkpoints.resume` also resumes inside an experience.
-
-    Args:
-        strategy: an Avalanche SGD strategy, built like the saved one.
-        folder: folder of the checkpoints.
-        identity: the ``identity`` that was given to :func:`save`.
-
-    Returns:
-        The point where training resumes; None if the folder has no checkpoint.
-
-    Raises:
-        CheckpointError: for a checkpoint of another configuration or version, or if all
-            checkpoints of the folder are damaged.
-
-    Example:
-        >>> import tempfile
-        >>> import torch
-        >>> from avalanche.training import Naive
-        >>> from avalanche_proxyfda.checkpoint import load, save
-        >>> models = torch.nn.Linear(4, 2), torch.nn.Linear(4, 2)
-        >>> old, new = (Naive(model=m, optimizer=torch.optim.AdamW(m.parameters())) for m in models)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = save(old, folder, extra={"seed": 7})
-        ...     resumed = load(new, folder)
-        >>> resumed.extra, torch.equal(models[0].weight, models[1].weight)
-        ({'seed': 7}, True)
-    """
-    return read_checkpoint(strategy, expanded(folder), identity)[0]
-
-
-def is_there(folder: Path | str | None) -> bool:
-    """Return True if a folder holds a checkpoint, whole or damaged; False for None.
-
-    Example:
-        >>> import tempfile
-        >>> import torch
-        >>> from avalanche.training import Naive
-        >>> from avalanche_proxyfda.checkpoint import is_there, save
-        >>> model = torch.nn.Linear(4, 2)
-        >>> strategy = Naive(model=model, optimizer=torch.optim.AdamW(model.parameters()))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     is_there(folder), save(strategy, folder).name, is_there(folder)
-        (False, 'checkpoint.safetensors', True)
-    """
-    return folder is not None and any((expanded(folder) / n).exists() for n in (LATEST, PREVIOUS))
 
 
 class Checkpoints:
@@ -142,7 +58,8 @@ class Checkpoints:
 
     On several ranks, every rank makes the object and calls its methods. Rank 0 reads and
     writes. The ranks' random streams are equal at the start of an epoch only, so training saves
-    there, once ``every`` or ``minutes`` are over, and a signal ends the process without a save.
+    there, once ``every`` or ``minutes`` are over. After a signal to any rank, all ranks save at the
+    start of the next epoch or in the next call of :meth:`save`, and end together.
 
     Args:
         strategy: an Avalanche SGD strategy, fully built, before its first ``train``.
@@ -253,19 +170,32 @@ class Checkpoints:
         return resumed
 
     def save(self) -> Path:
-        """Save between two experiences; see :func:`save`."""
+        """Save between two experiences; see :func:`save`.
+
+        On several ranks the process ends after the save, if a rank has received a signal.
+        """
         path = computed_by_main(lambda: self._write(None))
-        self._steps, self._saved = 0, time.monotonic()
+        self._end_save()
         return path
 
     def save_if_possible(self) -> Path | None:
         """Save between two experiences; warn and return None if the file cannot be written.
 
-        The earlier checkpoints then stay.
+        The earlier checkpoints then stay. On several ranks the process ends afterwards, if a rank
+        has received a signal.
         """
         path = computed_by_main(lambda: self._written_or_warned(None))
-        self._steps, self._saved = 0, time.monotonic()
+        self._end_save()
         return path
+
+    def _end_save(self) -> None:
+        """Begin the time to the next save; end all ranks if a signal came on one of them."""
+        self._steps, self._saved = 0, time.monotonic()
+        if active():
+            (number,) = max_over_ranks([self._signals.number])
+            self._signals.restore()
+            if number:
+                self._signals.leave(number)
 
     def _written_or_warned(self, inside: Any, ranks: Sequence[dict[int, Any]] = ()) -> Path | None:
         try:
@@ -284,6 +214,7 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Delete the checkpoints, after the last experience."""
+        self._signals.restore()
         if is_main():
             clean(self.folder)
 
@@ -292,12 +223,19 @@ class Checkpoints:
     def begin_training(self) -> None:
         """Check the plugins; install the signal handlers, if this is the main thread."""
         check_saveable(self.strategy)
-        self._signals.reset()
-        if self.on_signal and not active():
+        if not active():
+            self._signals.reset()  # ranks keep a request until they all leave
+        if self.on_signal:
             self._signals.install()
 
     def end_training(self) -> None:
-        """Restore the signal handlers; end the process if a signal came."""
+        """Restore the signal handlers; end the process if a signal came.
+
+        On several ranks the handlers stay until the next save, where all ranks end together.
+        """
+        if active():
+            self._signals.keep()
+            return
         self._signals.restore()
         if self._signals.requested:
             self._signals.leave()
@@ -340,7 +278,7 @@ class Checkpoints:
                 "random": RandomState.capture(strategy.device).state_dict(),
                 "workers": worker_stream(strategy.dataloader),
             }
-            if active() and strategy.clock.train_exp_epochs > 0:
+            if active():
                 self._save_with_ranks()
             return
         state, self._unfinished = self._unfinished, None
@@ -375,11 +313,19 @@ class Checkpoints:
         return last_epoch and clock.train_epoch_iterations == self._batches
 
     def _save_with_ranks(self) -> None:
-        """Save at the start of an epoch of several ranks, if rank 0 says that a save is due."""
-        if computed_by_main(self._is_due):
+        """Save at the start of an epoch, if rank 0 says so or a signal came; then end all ranks.
+
+        The first epoch follows a save of the caller, so it begins with a save after a signal only.
+        """
+        first = self.strategy.clock.train_exp_epochs == 0
+        asked = int(is_main() and not first and self._is_due())
+        due, number = max_over_ranks([asked, self._signals.number])
+        if due or number:
             ranks = gathered_by_main(rank_state(self.strategy))
-            if is_main():
-                self._save_inside(ranks)
+            # torchrun stops every rank when one has ended, so all wait for the file
+            computed_by_main(lambda: self._save_inside(ranks))
+        if number:
+            self._signals.leave(number)
 
     def _save_inside(self, ranks: Sequence[dict[int, Any]] = ()) -> None:
         strategy, clock = self.strategy, self.strategy.clock

@@ -1,4 +1,4 @@
-"""Writes the state of a training into a folder, and reads the latest state."""
+"""Saves a strategy into a folder, and loads the latest state: between experiences, and inside."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.checkpoint.files import (
+    LATEST,
+    PREVIOUS,
     CheckpointError,
     read_latest,
     set_aside,
@@ -49,6 +52,91 @@ class Resumed:
     extra: Any
     source: str
     warning: str | None
+
+
+def save(strategy: Strategy, folder: Path | str, extra: Any = None, identity: str = "") -> Path:
+    """Save a strategy between two experiences, after the evaluation.
+
+    Args:
+        strategy: an Avalanche SGD strategy, outside of ``train``.
+        folder: folder of the latest and the previous checkpoint.
+        extra: plain data and tensors of the caller.
+        identity: name of the configuration; :func:`load` refuses another one.
+
+    All ranks must call this function, and rank 0 writes.
+
+    Returns:
+        Path of the latest checkpoint.
+
+    Raises:
+        UnsavedError: if the state of a plugin or a metric is no plain data.
+        OSError: if the file cannot be written; the earlier checkpoints stay.
+        RuntimeError: on the other ranks, if rank 0 raises.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda.checkpoint import save
+        >>> model = torch.nn.Linear(4, 2)
+        >>> strategy = Naive(model=model, optimizer=torch.optim.AdamW(model.parameters()))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(strategy, folder, extra={"seed": 7}).name
+        'checkpoint.safetensors'
+    """
+    return computed_by_main(
+        lambda: write_checkpoint(strategy, expanded(folder), extra, identity, None)
+    )
+
+
+def load(strategy: Strategy, folder: Path | str, identity: str = "") -> Resumed | None:
+    """Load the latest checkpoint into a newly built strategy.
+
+    :meth:`~avalanche_proxyfda.Checkpoints.resume` also resumes inside an experience.
+
+    Args:
+        strategy: an Avalanche SGD strategy, built like the saved one.
+        folder: folder of the checkpoints.
+        identity: the ``identity`` that was given to :func:`save`.
+
+    Returns:
+        The point where training resumes; None if the folder has no checkpoint.
+
+    Raises:
+        CheckpointError: for a checkpoint of another configuration or version, or if all
+            checkpoints of the folder are damaged.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda.checkpoint import load, save
+        >>> models = torch.nn.Linear(4, 2), torch.nn.Linear(4, 2)
+        >>> old, new = (Naive(model=m, optimizer=torch.optim.AdamW(m.parameters())) for m in models)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = save(old, folder, extra={"seed": 7})
+        ...     resumed = load(new, folder)
+        >>> resumed.extra, torch.equal(models[0].weight, models[1].weight)
+        ({'seed': 7}, True)
+    """
+    return read_checkpoint(strategy, expanded(folder), identity)[0]
+
+
+def is_there(folder: Path | str | None) -> bool:
+    """Return True if a folder holds a checkpoint, whole or damaged; False for None.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from avalanche.training import Naive
+        >>> from avalanche_proxyfda.checkpoint import is_there, save
+        >>> model = torch.nn.Linear(4, 2)
+        >>> strategy = Naive(model=model, optimizer=torch.optim.AdamW(model.parameters()))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     is_there(folder), save(strategy, folder).name, is_there(folder)
+        (False, 'checkpoint.safetensors', True)
+    """
+    return folder is not None and any((expanded(folder) / n).exists() for n in (LATEST, PREVIOUS))
 
 
 def write_checkpoint(

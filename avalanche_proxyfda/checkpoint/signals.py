@@ -15,10 +15,10 @@ _PATIENCE = 2.0  # seconds; the SIGINT of Ctrl-C and a parent's SIGTERM count as
 
 
 class StopSignals:
-    """Turns SIGTERM and SIGINT into a request to stop after the current step.
+    """Turns SIGTERM and SIGINT into a request to stop at the next save.
 
     A second signal after two seconds ends the process at once. So does a signal that arrives
-    outside of ``strategy.train``.
+    outside of ``strategy.train``, except after :meth:`keep`.
 
     Args:
         strategy: the strategy whose ``train`` the request concerns.
@@ -28,7 +28,13 @@ class StopSignals:
         self._strategy = weakref.ref(strategy)
         self._number: int | None = None  # the first signal
         self._time = 0.0
+        self._kept = False  # after strategy.train a signal is a request too
         self._handlers: dict[int, Any] = {}  # of the process, before the training
+
+    @property
+    def number(self) -> int:
+        """Number of the signal that came first; 0 without one."""
+        return self._number or 0
 
     @property
     def requested(self) -> bool:
@@ -41,24 +47,33 @@ class StopSignals:
 
     def install(self) -> None:
         """Install the handlers, if this is the main thread; safe to repeat."""
+        self._kept = False
         if not self._handlers and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._handlers[number] = signal.signal(number, self._receive)
 
+    def keep(self) -> None:
+        """Leave the handlers installed after ``strategy.train``, until :meth:`restore`."""
+        self._kept = True
+
     def restore(self) -> None:
         """Restore the handlers that the process had before."""
+        self._kept = False
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
 
-    def leave(self) -> None:
+    def leave(self, number: int | None = None) -> None:
         """Restore the handlers and end the process as the signal would.
+
+        Args:
+            number: the signal; None takes the one that came first.
 
         Raises:
             KeyboardInterrupt: for SIGINT.
             SystemExit: for SIGTERM, with status 128 + 15.
         """
-        number, self._number = self._number, None
+        number, self._number = number or self._number, None
         self.restore()
         if number == signal.SIGINT:
             raise KeyboardInterrupt
@@ -69,7 +84,7 @@ class StopSignals:
         second = self._number is not None and now - self._time > _PATIENCE
         if self._number is None:
             self._number, self._time = number, now
-        if second or not self._in_training(frame):  # a second signal, or train has raised
+        if second or not (self._kept or self._in_training(frame)):  # or train has raised
             self.leave()
 
     def _in_training(self, frame: FrameType | None) -> bool:

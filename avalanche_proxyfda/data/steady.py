@@ -9,7 +9,19 @@ from typing import Any
 from torch.utils.data import DataLoader, Sampler
 
 from avalanche_proxyfda.data.keyed import Stamp
-from avalanche_proxyfda.distributed.ranks import active
+
+
+def _whole(batches: Any) -> Any:
+    """Return the batches of which a rank takes its rows; without ranks, ``batches``."""
+    return getattr(batches, "whole", batches)
+
+
+def _copied(batches: Any) -> Any:
+    """Return a copy that has its own epoch and position."""
+    copied = copy.copy(batches)
+    if _whole(batches) is not batches:
+        copied.whole = copy.copy(batches.whole)
+    return copied
 
 
 class _Run(Sampler[list[Stamp]]):
@@ -24,19 +36,21 @@ class _Run(Sampler[list[Stamp]]):
         self.batches, self.crosses = batches, crosses
         self.start = self.stop = self.skip = self.offset = 0
         self.left_out: dict[int, int | None] = {}
+        self.totals: dict[int, Any] = {}  # rows of the whole batches of an epoch, on ranks
 
     def __iter__(self) -> Iterator[list[Stamp]]:
         skip, self.skip = self.skip, 0
         for epoch in range(self.start, self.stop):
-            batches = copy.copy(self.batches) if self.crosses else self.batches
-            whole = getattr(batches, "whole", batches)  # of a rank's rows
+            batches = _copied(self.batches) if self.crosses else self.batches
+            whole = _whole(batches)
             if hasattr(whole, "set_epoch"):
                 whole.set_epoch(epoch + self.offset)
             for number, batch in enumerate(batches):
+                self.totals[epoch] = getattr(batches, "totals", None)
                 if number >= skip:
                     yield [Stamp(sample, epoch) for sample in batch]
             skip = 0
-            self.left_out[epoch] = getattr(batches, "left_out", None)
+            self.left_out[epoch] = getattr(whole, "left_out", None)
 
 
 class SteadyLoader(DataLoader[Any]):
@@ -44,7 +58,7 @@ class SteadyLoader(DataLoader[Any]):
 
     Each iteration is one epoch, as that of every loader. The workers load ahead into the next
     epoch, so no epoch begins with an empty queue. They do not where the next epoch's batches
-    depend on this epoch's training (``mining="bank"``), on several ranks, and without workers.
+    depend on this epoch's training (``mining="bank"``), and without workers.
 
     Samples must not depend on what a worker drew before: their views are keyed, see
     :class:`~avalanche_proxyfda.data.keyed.KeyedSamples`, or have no randomness. The loader can
@@ -93,10 +107,10 @@ class SteadyLoader(DataLoader[Any]):
     @property
     def crosses(self) -> bool:
         """True if workers load the next epoch before this one ends."""
-        sampler = self.batch_sampler
+        sampler = _whole(self.batch_sampler)
         depends = bool(getattr(sampler, "looks_at_samples", False))
         settable = hasattr(sampler, "set_epoch")
-        return self.num_workers > 0 and settable and not depends and not active()
+        return self.num_workers > 0 and settable and not depends
 
     def __iter__(self) -> Any:
         return self._epoch()
@@ -108,11 +122,14 @@ class SteadyLoader(DataLoader[Any]):
         run, batches = self._running(epoch, start)
         self._live = -1  # unless the epoch is read to its end
         for _ in range(len(self) - start):
-            yield next(batches)
+            batch = next(batches)
+            if run.crosses and hasattr(sampler, "totals"):
+                sampler.totals = run.totals[epoch]  # a copy of the sampler drew the batches
+            yield batch
         if run.crosses:
-            self._live = epoch + 1
-            if hasattr(sampler, "left_out"):
-                sampler.left_out = run.left_out[epoch]
+            self._live, whole = epoch + 1, _whole(sampler)
+            if hasattr(whole, "left_out"):
+                whole.left_out = run.left_out[epoch]
         else:
             next(batches, None)  # the sampler ends its epoch
         self._next = epoch + 1
@@ -126,7 +143,7 @@ class SteadyLoader(DataLoader[Any]):
         if self._live != epoch or start or self._batches is None:
             sampler: Any = self.batch_sampler
             run.start, run.stop = epoch, self._stop if run.crosses else epoch + 1
-            run.skip, run.offset = start, getattr(sampler, "epoch", epoch) - epoch
+            run.skip, run.offset = start, getattr(_whole(sampler), "epoch", epoch) - epoch
             if start and hasattr(sampler, "begin_at"):
                 sampler.begin_at(0)
             self._begin = 0

@@ -263,6 +263,18 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     return value
 
 
+def max_over_ranks(numbers: Sequence[int]) -> list[int]:
+    """Return the largest of every rank's numbers at each place; outside of a group, ``numbers``.
+
+    All ranks of a group must call this function, with equally many numbers.
+    """
+    if not active():
+        return list(numbers)
+    largest = torch.tensor(numbers, dtype=torch.int64).to(_host())
+    distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+    return [int(number) for number in largest.tolist()]
+
+
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     """Yield lists of tensors with equal dtype and device, of limited size, equal on all ranks."""
     kinds: dict[Any, list[Tensor]] = {}

@@ -9,12 +9,12 @@ without waiting, and :func:`on_host` copies features in blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm import tqdm
 
 from avalanche_proxyfda._accelerator import pins_memory
@@ -27,6 +27,75 @@ BLOCK = 2**26
 def sent(images: Tensor, device: torch.device) -> Tensor:
     """Return a batch on ``device``; a batch in pinned memory is sent without waiting."""
     return images.to(device, non_blocking=images.is_pinned())
+
+
+class BatchesInTurn(Dataset[Any]):
+    """The batches of several data sets, one data set after the other, for one loader.
+
+    A loader of its own for each data set would start its worker processes anew. Each batch is
+    that of such a loader: it has samples of one data set, in their order.
+
+    Args:
+        sets: data sets with a length, each with its collate function; None takes torch's default.
+        batch_size: samples in a batch.
+
+    Attributes:
+        places: for each batch, the number of its data set and of its first sample.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.features.passes import BatchesInTurn
+        >>> sets = [torch.utils.data.TensorDataset(torch.arange(n)) for n in (3, 1)]
+        >>> batches = BatchesInTurn([(data, None) for data in sets], batch_size=2)
+        >>> loader = batches.loader(torch.device("cpu"), about="example")
+        >>> [(number, batch[0].tolist()) for batch, (number, _) in zip(loader, batches.places)]
+        [(0, [0, 1]), (0, [2]), (1, [0])]
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[tuple[Any, Callable[[list[Any]], Any] | None]],
+        batch_size: int,
+    ) -> None:
+        self.sets, self.batch_size = list(sets), batch_size
+        self.places = [
+            (number, first)
+            for number, (data, _) in enumerate(self.sets)
+            for first in range(0, len(data), batch_size)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, place: int) -> Any:
+        """Return one collated batch."""
+        number, first = self.places[place]
+        data, collate = self.sets[number]
+        rows = list(range(first, min(first + self.batch_size, len(data))))
+        several = getattr(data, "__getitems__", None)  # as torch's loaders ask for samples
+        items = [data[row] for row in rows] if several is None else several(rows)
+        return (collate or default_collate)(items)
+
+    def loader(self, device: torch.device, about: str, num_workers: int = 0) -> DataLoader[Any]:
+        """Return a loader of all batches, in pinned memory if ``device`` is an accelerator.
+
+        Args:
+            device: device of the forwards.
+            about: names the random streams of the worker processes.
+            num_workers: worker processes.
+        """
+        return DataLoader(
+            self,
+            batch_size=None,  # an item is a batch
+            num_workers=num_workers,
+            collate_fn=_as_it_is,
+            generator=generator(about),
+            pin_memory=pins_memory(device),
+        )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def on_host(batches: Iterable[Tensor]) -> Tensor:

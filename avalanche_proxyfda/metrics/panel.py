@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal, get_args
 
 import torch
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from avalanche_proxyfda._accelerator import pins_memory
 from avalanche_proxyfda._checks import check_choice, check_count
 from avalanche_proxyfda._float64 import CPU, float64_device
 from avalanche_proxyfda._labelled import check_pair, check_same_width
 from avalanche_proxyfda._protocols import Strategy
-from avalanche_proxyfda._random import generator, preserved_rng
+from avalanche_proxyfda._random import preserved_rng
 from avalanche_proxyfda.features.linear_probe import held_out
-from avalanche_proxyfda.features.passes import on_host, sent
+from avalanche_proxyfda.features.passes import BatchesInTurn, on_host, sent
 from avalanche_proxyfda.features.pooling import Pooling, pool_features
 from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
@@ -178,7 +178,7 @@ class Panel:
             computed, which fails for a model that no preset knows.
         pooling: see :func:`~avalanche_proxyfda.features.pooling.pool_features`.
         batch_size: images a forward pass.
-        num_workers: worker processes of the loaders.
+        num_workers: worker processes of the loader that reads all sets.
 
     Attributes:
         passes: number of times that the features of a data set were computed.
@@ -270,32 +270,37 @@ class Panel:
             value = teacher.values(images, DTYPES.get(precision), forward)[source]
             return pool_features(value, str(source), self.pooling)
 
-        return {data.name: self._of_set(data, features_of, device) for data in self.sets}
+        splits = self._rows(features_of, device)
+        for name, of_set in splits.items():
+            _check_labels(name, {split: labels for split, (_, labels) in of_set.items()})
+        return {name: PanelFeatures(name, of_set, device) for name, of_set in splits.items()}
 
-    def _of_set(
-        self, data: PanelSet, features_of: Callable[[Tensor], Tensor], device: torch.device
-    ) -> PanelFeatures:
-        self.passes += 1
-        splits: dict[Split, Rows] = {}
-        for split in SPLITS:
-            images: Any = getattr(data, split)
-            if images is None:
-                continue
-            loader = DataLoader(
-                images,
-                batch_size=self.batch_size,
-                num_workers=self.num_workers,
-                collate_fn=data.collate_fn,
-                generator=generator("panel"),
-                pin_memory=pins_memory(device),
-            )
-            batches = tqdm(loader, desc=f"panel: {data.name}", delay=5, leave=False)
-            labels: list[Tensor] = []
-            with preserved_rng(device), torch.no_grad():
-                rows = on_host(_features(batches, features_of, device, labels))
-            splits[split] = rows, torch.cat(labels).cpu()
-        _check_labels(data.name, {split: y for split, (_, y) in splits.items()})
-        return PanelFeatures(data.name, splits, device)
+    def _rows(
+        self, features_of: Callable[[Tensor], Tensor], device: torch.device
+    ) -> dict[str, dict[Split, Rows]]:
+        """Features and labels by set and split; one loader reads them all."""
+        parts = [
+            (data, split)
+            for data in self.sets
+            for split in SPLITS
+            if getattr(data, split) is not None
+        ]
+        batches = BatchesInTurn(
+            [(getattr(data, split), data.collate_fn) for data, split in parts], self.batch_size
+        )
+        loader = batches.loader(device, "panel", self.num_workers)
+        rows: dict[str, dict[Split, Rows]] = {data.name: {} for data in self.sets}
+        with preserved_rng(device), torch.no_grad(), tqdm(loader, delay=5, leave=False) as bar:
+            read = zip(bar, batches.places, strict=True)
+            for number, of_part in groupby(read, key=lambda pair: pair[1][0]):
+                data, split = parts[number]
+                bar.set_description(f"panel: {data.name}", refresh=False)
+                labels: list[Tensor] = []
+                own = (batch for batch, _ in of_part)
+                features = on_host(_features(own, features_of, device, labels))
+                rows[data.name][split] = features, torch.cat(labels).cpu()
+        self.passes += len(self.sets)
+        return rows
 
     def forget(self) -> None:
         """Drop the features of the last moment."""

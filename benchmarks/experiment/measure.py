@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from avalanche_proxyfda._accelerator import best_device, device_count, module_of
 from avalanche_proxyfda._float64 import CPU, float64_device
-from avalanche_proxyfda._random import generator, preserved_rng
+from avalanche_proxyfda._random import preserved_rng
+from avalanche_proxyfda.features.passes import BatchesInTurn, sent
 from avalanche_proxyfda.metrics import (
     Panel,
     defined_drift,
@@ -71,30 +71,30 @@ def device_of(config: Config, touch: bool = True) -> torch.device:
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, data: Any, config: Config, device: torch.device) -> float:
-    """Share of the labels of ``data`` that the model predicts, in eval mode.
+def accuracies(
+    model: nn.Module, sets: Sequence[Any], config: Config, device: torch.device
+) -> tuple[float, ...]:
+    """Share of the labels of each of ``sets`` that the model predicts, in eval mode.
 
-    The forward passes have the precision of training. Random streams and modes stay as they
-    are, and no head grows.
+    One loader reads all sets, so its workers start once. The forward passes have the precision of
+    training. Random streams and modes stay as they are, and no head grows.
     """
+    if not sets:
+        return ()
     modes = {name: module.training for name, module in model.named_modules()}
     model.eval()
-    loader = DataLoader(
-        data.eval(),
-        batch_size=config.train.eval_batch,
-        num_workers=config.train.workers,
-        collate_fn=data.collate_fn,
-        generator=generator("accuracy"),
-    )
-    hits = torch.zeros((), dtype=torch.long, device=device)
+    with_collate = [(data.eval(), data.collate_fn) for data in sets]
+    batches = BatchesInTurn(with_collate, config.train.eval_batch)
+    loader = batches.loader(device, "accuracy", config.train.workers)
+    hits = torch.zeros(len(sets), dtype=torch.long, device=device)
     with preserved_rng(device), autocast(precision_of(config.train), device, model):
-        for images, labels, *tasks in loader:
-            task_labels = tasks[0].to(device) if tasks else None
-            logits = avalanche_forward(model, images.to(device), task_labels)
-            hits += (logits.argmax(dim=1) == labels.to(device)).sum()
+        for (images, labels, *tasks), (number, _) in zip(loader, batches.places, strict=True):
+            task_labels = sent(tasks[0], device) if tasks else None
+            logits = avalanche_forward(model, sent(images, device), task_labels)
+            hits[number] += (logits.argmax(dim=1) == sent(labels, device)).sum()
     for name, module in model.named_modules():
         module.training = modes[name]
-    return int(hits) / len(data)
+    return tuple(right / len(data) for right, data in zip(hits.tolist(), sets, strict=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from benchmarks.experiment.evaluator import (
 )
 from benchmarks.experiment.kept import check_keepable
 from benchmarks.experiment.loggers import open_loggers
-from benchmarks.experiment.measure import accuracy, measure_panel, panel_heads, pretrained_panel
+from benchmarks.experiment.measure import accuracies as accuracies_of
+from benchmarks.experiment.measure import measure_panel, panel_heads, pretrained_panel
 from benchmarks.experiment.numerics import numerics, resolved
 from benchmarks.experiment.prepare import Prepared, prepare
 from benchmarks.experiment.progress import Progress, Row
@@ -102,19 +103,21 @@ class _Accuracies:
         one_for_all = not (stream.tasks or stream.grows)
         self._heads_exist = one_for_all or config.head.kind in with_words
 
-    def _on(self, experience: Any) -> float:
+    def _on(self, experiences: Sequence[Any]) -> tuple[float, ...]:
         prepared, config = self._prepared, self._config
-        data = experience.dataset
-        return computed_by_main(lambda: accuracy(prepared.model, data, config, prepared.device))
+        sets = [experience.dataset for experience in experiences]
+        return computed_by_main(
+            lambda: accuracies_of(prepared.model, sets, config, prepared.device)
+        )
 
     def test_from(self, first: int) -> Row:
         """Test accuracies from experience ``first`` on; None where there is no head yet."""
         rest = self._prepared.stream.test[first:]
-        return tuple(self._on(experience) if self._heads_exist else None for experience in rest)
+        return self._on(rest) if self._heads_exist else (None,) * len(rest)
 
-    def validation(self, number: int) -> float:
-        """Validation accuracy on one experience."""
-        return self._on(self._prepared.stream.validation[number])
+    def validation(self, first: int, end: int) -> tuple[float, ...]:
+        """Validation accuracies on the experiences ``first`` to ``end - 1``."""
+        return self._on(self._prepared.stream.validation[first:end])
 
 
 def learn(
@@ -174,7 +177,7 @@ def learn(
             progress.matrix.append((*learnt, *accuracies.test_from(number + 1)))
             progress.forgetting = stream_forgetting(results)
             if stream.validation is not None:
-                progress.learnt.append(accuracies.validation(number))
+                progress.learnt += accuracies.validation(number, number + 1)
             last = number == len(stream.test) - 1
             if measured and (config.panel.each_experience or last):
                 moment = measure_panel(model, *panel)
@@ -186,8 +189,9 @@ def learn(
                 checkpoints.save_if_possible()
     validation_last = None
     if progress.learnt:
-        *earlier, end = range(len(progress.learnt))  # the model is that of right after the last
-        validation_last = (*map(accuracies.validation, earlier), progress.learnt[end])
+        # the model is that of right after the last
+        earlier = accuracies.validation(0, len(progress.learnt) - 1)
+        validation_last = (*earlier, progress.learnt[-1])
     progress.count()
     return Trained(config, prepared, strategy, timer, method, progress, wordless, validation_last)
 

@@ -21,7 +21,8 @@ from torch.utils.data import TensorDataset
 from avalanche_proxyfda import EfficientNaive, FDAPlugin
 from avalanche_proxyfda._random import RandomState
 from avalanche_proxyfda.checkpoint import rest
-from avalanche_proxyfda.checkpoint.checkpoints import Checkpoints, is_there
+from avalanche_proxyfda.checkpoint.checkpoints import Checkpoints
+from avalanche_proxyfda.checkpoint.folder import is_there
 from avalanche_proxyfda.data.keyed import ShuffledBatches
 from avalanche_proxyfda.data.steady import SteadyLoader
 from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train

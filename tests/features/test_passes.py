@@ -12,11 +12,17 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from avalanche_proxyfda import class_prototypes
 from avalanche_proxyfda.features import passes, prototypes
-from avalanche_proxyfda.features.passes import all_batches, feature_batches, on_host, sent
+from avalanche_proxyfda.features.passes import (
+    BatchesInTurn,
+    all_batches,
+    feature_batches,
+    on_host,
+    sent,
+)
 from avalanche_proxyfda.metrics import panel
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
@@ -84,6 +90,29 @@ def test_batches_for_an_accelerator_are_pinned(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(passes, "DataLoader", loader)
     assert list(all_batches(TensorDataset(torch.zeros(2)), CPU)) == []
     assert asked == [True, False]
+
+
+def test_batches_of_several_sets_are_those_of_each_and_pinned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sets = [TensorDataset(torch.arange(n)) for n in (5, 2, 0, 3)]
+    twice = Subset(sets[3], [2, 0])  # asked for all samples of a batch at once
+    asked: list[list[int]] = []
+    monkeypatch.setattr(
+        Subset, "__getitems__", lambda self, rows: asked.append(rows) or [self[r] for r in rows]
+    )
+
+    def backwards(items: list[Any]) -> list[int]:
+        return [int(rows[0]) for rows in reversed(items)]
+
+    given: list[Any] = [*((data, None) for data in sets[:3]), (sets[3], backwards), (twice, None)]
+    batches = BatchesInTurn(given, batch_size=2)
+    found = [list(b) if isinstance(b[0], int) else b[0].tolist() for b in batches.loader(CPU, "t")]
+    assert found == [[0, 1], [2, 3], [4], [0, 1], [1, 0], [2], [2, 0]]
+    assert [number for number, _ in batches.places] == [0, 0, 0, 1, 3, 3, 4] and asked == [[0, 1]]
+    assert not batches.loader(CPU, "t").pin_memory
+    monkeypatch.setattr(passes, "pins_memory", lambda device: device == GPU)
+    assert batches.loader(GPU, "t").pin_memory
 
 
 @pytest.mark.parametrize("about", ["bank", "prototypes"])

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
+from torch.utils.data import ConcatDataset, Subset
 
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import seeded
 from avalanche_proxyfda.data.keyed import KeyedSamples, Stamp
 from avalanche_proxyfda.data.views import ReplayedViews
+from avalanche_proxyfda.distributed.ranks import Shard, active
 from avalanche_proxyfda.features.passes import all_batches
 from avalanche_proxyfda.teacher.cache.batch import task_forward, tasks_of
 from avalanche_proxyfda.teacher.cache.file import CacheFile
@@ -63,7 +65,7 @@ class Probe:
         self.teacher, self.settings, self.strategy = teacher, settings, strategy
         self._ask_teacher = ask
         clean = settings.choice == "clean"
-        self.datasets = [_evaluation_view(data) if clean else data for data in datasets]
+        self.datasets = _evaluation_views(datasets) if clean else list(datasets)
         self.count = sum(map(len, datasets))
         numbers = sorted({k * (self.count - 1) // max(1, _PROBED - 1) for k in range(_PROBED)})
         first, second = (self._draw(numbers, seed) for seed in (0, 1))
@@ -151,14 +153,19 @@ class Probe:
     def clean_pass(
         self, loading: Mapping[str, Any]
     ) -> Callable[[torch.dtype | None], Iterator[tuple[Sequence[bytes], Any]]]:
-        """Return a function that makes one pass over the evaluation views of all samples."""
+        """Return a function that makes one pass over the evaluation views of all samples.
+
+        Each rank of a group reads its samples, in batches of the size of a single process, and all
+        ranks get the values of all samples.
+        """
 
         def fill(autocast: torch.dtype | None) -> Iterator[tuple[Sequence[bytes], Any]]:
             strategy, first = self.strategy, 0
             device = strategy.device
             for data in self.datasets:
+                left = len(data)
                 batches = all_batches(
-                    data,
+                    _own_samples(data),
                     device,
                     strategy.eval_mb_size or strategy.train_mb_size,
                     int(loading.get("num_workers", 0)),
@@ -169,9 +176,9 @@ class Probe:
                     tasks = tasks_of(batch)
                     call = task_forward(None if tasks is None else tasks.to(device))
                     values = self.teacher.live(batch[0].to(device), autocast, call)
-                    count = len(batch[0])
+                    values, count = _of_all_ranks(values, len(batch[0]), left)
                     yield [sample_name(first + k) for k in range(count)], values
-                    first += count
+                    first, left = first + count, left - count
 
         return fill
 
@@ -182,6 +189,34 @@ def _shown(batch: Any) -> list[Any]:
     return [images.to("cpu"), *rest]
 
 
-def _evaluation_view(data: Any) -> Any:
-    wrapped = isinstance(data, (ReplayedViews, KeyedSamples))
-    return (data.data if wrapped else data).eval()
+def _evaluation_views(datasets: Sequence[Any]) -> list[Any]:
+    """Return the evaluation views of data sets; the loader of a rank joins Avalanche's to one."""
+    views: list[Any] = []
+    for data in datasets:
+        inner = data.data if isinstance(data, (ReplayedViews, KeyedSamples)) else data
+        joined = isinstance(inner, ConcatDataset)
+        views += _evaluation_views(inner.datasets) if joined else [inner.eval()]
+    return views
+
+
+def _own_samples(data: Any) -> Any:
+    """Return every world-th sample, beginning with the rank; as many samples on every rank."""
+    if not active():
+        return data
+    rank, world, last = distributed.get_rank(), distributed.get_world_size(), len(data) - 1
+    return Subset(data, [min(k + rank, last) for k in range(0, len(data), world)])
+
+
+def _of_all_ranks(values: Values, rows: int, left: int) -> tuple[Values, int]:
+    """Return the values of all ranks in the order of the data, and the number of samples.
+
+    Args:
+        values: of this rank's batch, from :func:`_own_samples`.
+        rows: samples in this batch.
+        left: samples of the data that no earlier batch had.
+    """
+    if not active():
+        return values, rows
+    rank, world = distributed.get_rank(), distributed.get_world_size()
+    shard = Shard(rank, world, min(left, world * rows))
+    return {source: shard.join(value) for source, value in values.items()}, shard.total

@@ -163,12 +163,14 @@ def test_a_run_follows_its_plan(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Steps, rates and labels of each experience, and texts of training and evaluation."""
     rates: list[float] = []
     checked: list[str] = []
+    calls: list[int] = []  # sets of each call
     passes = Counter[str]()  # over data sets: those of Avalanche's loop, and our own
-    measure_accuracy = run_module.accuracy
+    measure_accuracies = run_module.accuracies_of
 
-    def measured(model: Any, data: Any, *given: Any) -> float:
-        passes["validation" if len(data) in held else "test"] += 1
-        return measure_accuracy(model, data, *given)
+    def measured(model: Any, sets: Any, *given: Any) -> tuple[float, ...]:
+        passes.update("validation" if len(data) in held else "test" for data in sets)
+        calls.append(len(sets))
+        return measure_accuracies(model, sets, *given)
 
     class Look(StepTimer):
         def before_update(self, strategy: Any, **kwargs: Any) -> None:
@@ -194,7 +196,7 @@ def test_a_run_follows_its_plan(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
             checked.append(texts)
 
     monkeypatch.setattr(run_module, "StepTimer", Look)
-    monkeypatch.setattr(run_module, "accuracy", measured)
+    monkeypatch.setattr(run_module, "accuracies_of", measured)
     keys: dict[str, Any] = {"steps": [4, 2], "lr_factors": [5, 1], "label_smoothing": 0.2}
     texts = {"kind": "zero-shot", "train_template": "a {}."}
     own = settings(data, keys, head=texts)
@@ -208,6 +210,7 @@ def test_a_run_follows_its_plan(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
     record: Any = run(own)
     # row 0 is ours, and each later row is Avalanche's up to the diagonal and ours beyond it
     assert passes == {"test": 2 + 1, "evaluated": 1 + 2, "validation": 2 + 1}
+    assert calls == [2, 1, 1, 0, 1, 1]  # one pass before training reads both test sets
     assert record.outcome.validation_last[1] == record.outcome.validation_learnt[1]
     assert record.cost.steps == 6 and [len(t["Loss"]) for t in record.outcome.loss_terms] == [2, 1]
     assert checked.count("train_weight") == 6 and checked.count("weight") > 0
