@@ -33,6 +33,16 @@ def float64_device(device: torch.device) -> torch.device:
     return device
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """Return float64 if ``device`` computes in it, and float32 otherwise.
+
+    Example:
+        >>> widest(torch.device("cpu"))
+        torch.float64
+    """
+    return torch.float64 if float64_device(device) == device else torch.float32
+
+
 def rows_at_once(bytes_per_row: int, workspace: int = WORKSPACE) -> int:
     """Return the number of rows whose temporary values fit into the workspace, at least 1.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from avalanche_proxyfda._checks import check_amount
+from avalanche_proxyfda._float64 import float64_device
 from avalanche_proxyfda._random import generator
 from avalanche_proxyfda.distributed.ranks import Shard
 from avalanche_proxyfda.plugins.base.terms import TermLog
@@ -302,12 +303,13 @@ def drifted(features: Any, drift: float, deepest: Any = None, shard: Shard | Non
         return [drifted(v, drift, None, shard) if k == at else v for k, v in enumerate(features)]
     if not isinstance(features, Tensor) or not features.is_floating_point():
         return features
-    values = features.detach().double()
+    place = float64_device(features.device)
+    values = features.detach().to(place).double()
     if shard is not None:
         values = shard.join(values)
     spread = (values - values.mean(dim=0)).square().mean().sqrt()
     noise = torch.randn(values.shape, generator=generator("drift"), dtype=torch.float64)
-    values = (values + drift * spread * noise.to(values.device)).to(features.dtype)
+    values = (values + drift * spread * noise.to(place)).to(features.dtype).to(features.device)
     if shard is None:
         return values
     # a rank without rows computes one row that has no weight

@@ -9,6 +9,7 @@ import torch
 from avalanche.evaluation.metric_results import MetricValue
 from torch import Tensor
 
+from avalanche_proxyfda._float64 import widest
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.ranks import active, sum_over_ranks
 
@@ -37,11 +38,16 @@ class TermLog:
 
         All ranks of a group must call this method, and get the same means.
         """
-        sums = self._sums
-        if sums and active():
-            totals = sum_over_ranks(torch.stack([total.double() for total in sums.values()]))
-            sums = dict(zip(sums, totals, strict=True))
-        return {name: float(total) / self._steps for name, total in sums.items()}
+        if not self._sums:
+            return {}
+        # one tensor, since each read waits for the device
+        totals = torch.stack([total.to(widest(total.device)) for total in self._sums.values()])
+        if active():
+            totals = sum_over_ranks(totals)
+        return {
+            name: total / self._steps
+            for name, total in zip(self._sums, totals.tolist(), strict=True)
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return sums and steps so far."""

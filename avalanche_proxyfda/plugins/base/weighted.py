@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from avalanche_proxyfda._float64 import widest
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import preserved_rng
 from avalanche_proxyfda.distributed.ranks import Shard, sum_over_ranks
@@ -184,7 +185,7 @@ class WeightedPlugin(TeacherPlugin):
         """Return scalars of the whole batch, the same on every rank, from those of this process."""
         if self._shard is None:
             return values
-        rows = torch.stack([value.double() for value in values]) * self._shard.share
+        rows = torch.stack([value.to(widest(value.device)) for value in values]) * self._shard.share
         return tuple(each.to(values[0]) for each in sum_over_ranks(rows))
 
     def _constraint(self, on_reference: bool | None = None) -> Constraint:
