@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from avalanche_proxyfda._checks import check_flag
 from avalanche_proxyfda._modes import in_eval_mode
+from avalanche_proxyfda._tensors import without_autocast
 from avalanche_proxyfda.models.text_head import TEMPLATES, TextHead, check_prompts
 from avalanche_proxyfda.models.text_tokens import text_tokens
 from avalanche_proxyfda.models.text_tower import TextTower
@@ -106,7 +107,7 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
         self.register_buffer("training_tokens", training, persistent=False)
         # a tensor, since torch.compile would compile anew for each value of an int
         self.register_buffer("_forwards", torch.zeros((), dtype=torch.long), persistent=False)
-        self._present: list[int] | None = None  # classes of the experience; None: all
+        self._present: Tensor | None = None  # classes of the experience; None: all
         self._kept: tuple[list[tuple[int, int]], TextHead] | None = None
 
     @property
@@ -143,7 +144,8 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
                 f"the experience has labels from {labels[0]} to {labels[-1]}, the head has "
                 f"{self.classes} classes: build the head with the texts of all classes"
             )
-        self._present = labels
+        # on the device, since each use of numbers of the host waits for the device
+        self._present = torch.tensor(labels, dtype=torch.long, device=self.tokens.device)
 
     def train(self, mode: bool = True) -> TrainedTextHead:
         """Set the mode; training mode drops the cached texts."""
@@ -159,16 +161,22 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
             return logits
         self._kept = None
         self._forwards += 1
-        present, tokens = self._present, self.training_tokens
-        weight = class_embeddings(self.text, tokens if present is None else tokens[present])
+        tokens, present = self.training_tokens, self._present_on(self.training_tokens.device)
+        chosen = tokens if present is None else tokens.index_select(0, present)
+        weight = class_embeddings(self.text, chosen)
         scale = self.text.scale
         factor: Any = _SCALE if scale is None else scale.reshape(()).to(x.dtype)
         logits = factor * F.normalize(x, dim=1) @ weight.to(x.dtype).T
         if present is None:
             return logits
         wide = logits.new_full((len(x), self.classes), ABSENT)
-        wide[:, present] = logits
-        return wide
+        return wide.index_copy(1, present.to(logits.device), logits)
+
+    def _present_on(self, device: torch.device) -> Tensor | None:
+        """Return the classes of the experience on ``device``, and keep them there."""
+        if self._present is not None and self._present.device != device:
+            self._present = self._present.to(device)
+        return self._present
 
     def fixed(self) -> TextHead:
         """Return the zero-shot head of the weights as they stand, which later steps do not change.
@@ -188,8 +196,7 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
         tensors = (*text.parameters(), *text.buffers())
         state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
         if self._kept is None or self._kept[0] != state:
-            place = _place(text)
-            with in_eval_mode(text), torch.autocast(place.type, enabled=False):
+            with in_eval_mode(text), without_autocast(next(text.parameters())):
                 parts = torch.split(self.tokens, _AT_ONCE)
                 chunks = [class_embeddings(text, part).T for part in parts]
             scale = text.scale

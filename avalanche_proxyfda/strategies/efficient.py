@@ -90,7 +90,7 @@ class EfficientTraining(_Strategy):
         check_precision(precision, self.device)
         self.precision: Precision = precision
         self.accumulate = accumulate
-        self.scaler = torch.amp.GradScaler(self.device.type) if precision == "fp16" else None
+        self.scaler = _Scaler(self.device.type) if precision == "fp16" else None
         self.pending_micro_batches = 0
         self.share = 1.0
         self.skipped_updates = self.extra_forwards = 0
@@ -232,6 +232,28 @@ def _check_parents(kind: type) -> None:
                     "accumulate or scale its gradients: use a strategy that trains by Avalanche's "
                     "own loop (Naive, Replay, EWC, Cumulative, JointTraining, …)"
                 )
+
+
+class _Scaler(torch.amp.GradScaler):
+    """Torch's scaler that reads its scale from the device once after each change."""
+
+    _known: float | None = None
+
+    def get_scale(self) -> float:
+        """Return the scale."""
+        if self._known is None:
+            self._known = float(super().get_scale())
+        return self._known
+
+    def update(self, new_scale: float | Tensor | None = None) -> None:
+        """Change the scale by the gradients of the step, or to ``new_scale``."""
+        self._known = None
+        super().update(new_scale)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load scale and settings."""
+        self._known = None
+        super().load_state_dict(state_dict)
 
 
 class EfficientNaive(EfficientTraining, Naive):

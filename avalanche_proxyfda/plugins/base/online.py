@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
 from torch import Tensor
 
 from avalanche_proxyfda._modes import in_eval_mode as in_eval_mode
@@ -12,6 +11,7 @@ from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.mining import SigmoidValues, hardest_classes
 from avalanche_proxyfda.distributed.plugin import DistributedTraining, shard_of
 from avalanche_proxyfda.teacher.cache.batch import MarkedBatch
+from avalanche_proxyfda.teacher.cache.store import index_of
 
 
 def train_on_hardest(
@@ -43,7 +43,7 @@ def train_on_hardest(
         whole = [shard.join(entry) for entry in batch]
         mine = rows[shard.rank :: shard.world] or rows[-1:]
         cast("DistributedTraining", strategy.plugins[0]).resize(len(rows))
-    index = torch.tensor(mine, device=batch[0].device)
+    index = index_of(mine, batch[0].device)
     entries = [entry.index_select(0, index) for entry in whole]
     marked = isinstance(batch, MarkedBatch)
     strategy.mbatch = batch.chosen(entries, mine, shard) if marked else entries

@@ -16,6 +16,7 @@ from avalanche_proxyfda.data.views import NumberedItem
 from avalanche_proxyfda.distributed.ranks import Shard
 from avalanche_proxyfda.pixels.batch import PixelBatch
 from avalanche_proxyfda.teacher.cache.names import LENGTH, checksums, pixel_names, sample_name
+from avalanche_proxyfda.teacher.cache.store import index_of
 from avalanche_proxyfda.teacher.teacher import Forward
 
 Collate = Callable[[list[Any]], Any]
@@ -84,7 +85,9 @@ class MarkedBatch(list[Any]):
         if names is None:
             return entries
         if sums is not None:
-            sums = sums[torch.tensor(rows)]
+            # moved first, while the sums are in pinned memory
+            device = entries[0].device
+            sums = sums.to(device, non_blocking=True).index_select(0, index_of(rows, device))
         marked = MarkedBatch(entries, [names[row] for row in rows], sums)
         marked[0] = entries[0]  # the names belong to these images
         return marked
