@@ -24,8 +24,9 @@ REPEATABLE = (":4096:8", ":16:8")
 def numerics(train: Train) -> Iterator[None]:
     """Set ``train.deterministic`` and ``train.tf32`` inside the block; restore all after it.
 
-    cuBLAS reads its variable when a process begins to use a GPU, so a process that used one
-    before may not repeat its bits.
+    cuBLAS reads its variable at the first matrix product of a process on a GPU, and older torch
+    does so too. A process that made a product before may not repeat its bits, unless the variable
+    was set at its start.
     """
     with _deterministic(train.deterministic), _tf32(train.tf32):
         yield

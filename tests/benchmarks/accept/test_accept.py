@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from benchmarks.accept.groups import GROUPS
 from benchmarks.accept.journal import Journal, machine_of
 from benchmarks.accept.table import table
 from benchmarks.commands.work import accept
+from benchmarks.experiment.numerics import WORKSPACE
 
 CPU = Setting(torch.device("cpu"), quick=True)
 
@@ -110,6 +112,29 @@ def test_the_command_on_a_cpu(
 
 class Begun(Exception):  # noqa: N818 (no error)
     """Ends a check at the first use of its device."""
+
+
+@pytest.mark.parametrize(("before", "inside"), [(None, ":4096:8"), (":16:8", ":16:8")])
+def test_the_workspace_of_repeatable_products_is_set_before_the_first_check(
+    before: str | None,
+    inside: str,
+    main: Callable[[list[str]], int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str | None] = []
+
+    def look(setting: Setting) -> str:
+        seen.append(os.environ.get(WORKSPACE))
+        return "looked"
+
+    monkeypatch.setenv(WORKSPACE, before or "")  # the test's end restores it
+    if before is None:
+        monkeypatch.delenv(WORKSPACE)
+    monkeypatch.setattr(accept, "_chosen", lambda *_: [Check("environment: look", look)])
+    report = str(tmp_path / "report.json")
+    assert main(["accept", "--device", "cpu", "--out", report]) == 0
+    assert seen == [inside]
 
 
 def test_every_check_runs_on_the_device_that_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
