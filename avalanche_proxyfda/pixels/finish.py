@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from avalanche_proxyfda._tensors import without_autocast
+
 Interpolation = Literal["bilinear", "bicubic"]
 Colour = tuple[float, float, float]
 
@@ -63,7 +65,7 @@ class Finish:
         elif rows.device.type == "cpu":
             images = self._cropped_one_by_one(rows, boxes).float()
         else:
-            with torch.autocast(rows.device.type, enabled=False):  # 255 steps need float32
+            with without_autocast(rows):  # 255 steps need float32
                 images = self._cropped_at_once(rows, boxes)
         mean, std = _constants(self.mean, self.std, rows.device)
         return images.div_(255).sub_(mean).div_(std)

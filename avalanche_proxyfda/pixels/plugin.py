@@ -10,6 +10,7 @@ from typing import Any
 from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 from torch.utils.data import DataLoader
 
+from avalanche_proxyfda._accelerator import pins_memory
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import generator, mixed_seed
 from avalanche_proxyfda.data.keyed import KeyedSamples, ShuffledBatches
@@ -29,7 +30,7 @@ class InputPipeline(SupervisedPlugin[Any], supports_distributed=True):  # type: 
     :class:`~avalanche_proxyfda.pixels.views.PixelView` depend on seed, experience, epoch and
     sample, so neither a resume nor the number of worker processes changes them. The worker
     processes live until the experience ends and load the next epoch before this one ends;
-    memory is pinned if the device is an accelerator.
+    memory is pinned if that speeds up copies to the device.
 
     A loader of another plugin, such as Replay's, and options that change the default loader's
     batches stay as they are, with a warning; so does the loader of an experience with several
@@ -79,7 +80,7 @@ class InputPipeline(SupervisedPlugin[Any], supports_distributed=True):  # type: 
             ShuffledBatches(len(data), strategy.train_mb_size, seed),
             collate_fn=data.collate_fn,
             num_workers=workers,
-            pin_memory=strategy.device.type != "cpu" if pin is None else bool(pin),
+            pin_memory=pins_memory(strategy.device) if pin is None else bool(pin),
             generator=generator("workers", seed),  # else torch's global one seeds workers
         )
 
