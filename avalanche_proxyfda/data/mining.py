@@ -67,7 +67,7 @@ def hardest_classes(
     if count > classes:
         raise ValueError(f"count={count} is above the {classes} candidates: draw more candidates")
     rows, teacher_rows = (unit_rows(full_precision(x)) for x in (student, teacher))
-    chosen = [torch.full((), first, device=rows.device)]
+    chosen = [torch.full((), first, device=rows.device)]  # no copy from the host
     free = torch.ones(classes, dtype=torch.bool, device=rows.device)
     free[first] = False
     itself = torch.eye(each, dtype=torch.bool, device=rows.device).expand(classes, each, each)

@@ -144,7 +144,8 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
                 f"the experience has labels from {labels[0]} to {labels[-1]}, the head has "
                 f"{self.classes} classes: build the head with the texts of all classes"
             )
-        self._present = torch.tensor(labels, device=self.tokens.device)  # one copy an experience
+        # on the device, since each use of numbers of the host waits for the device
+        self._present = torch.tensor(labels, dtype=torch.long, device=self.tokens.device)
 
     def train(self, mode: bool = True) -> TrainedTextHead:
         """Set the mode; training mode drops the cached texts."""
@@ -160,17 +161,22 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
             return logits
         self._kept = None
         self._forwards += 1
-        present, tokens = self._present, self.training_tokens
-        if present is not None:
-            tokens = tokens.index_select(0, present.to(tokens.device))
-        weight = class_embeddings(self.text, tokens)
+        tokens, present = self.training_tokens, self._present_on(self.training_tokens.device)
+        chosen = tokens if present is None else tokens.index_select(0, present)
+        weight = class_embeddings(self.text, chosen)
         scale = self.text.scale
         factor: Any = _SCALE if scale is None else scale.reshape(()).to(x.dtype)
         logits = factor * F.normalize(x, dim=1) @ weight.to(x.dtype).T
         if present is None:
             return logits
         wide = logits.new_full((len(x), self.classes), ABSENT)
-        return wide.index_copy(1, present.to(x.device), logits)
+        return wide.index_copy(1, present.to(logits.device), logits)
+
+    def _present_on(self, device: torch.device) -> Tensor | None:
+        """Return the classes of the experience on ``device``, and keep them there."""
+        if self._present is not None and self._present.device != device:
+            self._present = self._present.to(device)
+        return self._present
 
     def fixed(self) -> TextHead:
         """Return the zero-shot head of the weights as they stand, which later steps do not change.
@@ -190,7 +196,7 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
         tensors = (*text.parameters(), *text.buffers())
         state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
         if self._kept is None or self._kept[0] != state:
-            with in_eval_mode(text), without_autocast(tensors[0]):
+            with in_eval_mode(text), without_autocast(next(text.parameters())):
                 parts = torch.split(self.tokens, _AT_ONCE)
                 chunks = [class_embeddings(text, part).T for part in parts]
             scale = text.scale

@@ -30,7 +30,7 @@ class InputPipeline(SupervisedPlugin[Any], supports_distributed=True):  # type: 
     :class:`~avalanche_proxyfda.pixels.views.PixelView` depend on seed, experience, epoch and
     sample, so neither a resume nor the number of worker processes changes them. The worker
     processes live until the experience ends and load the next epoch before this one ends;
-    memory is pinned if the device is an accelerator.
+    memory is pinned if that speeds up copies to the device.
 
     A loader of another plugin, such as Replay's, and options that change the default loader's
     batches stay as they are, with a warning; so does the loader of an experience with several

@@ -90,8 +90,7 @@ class EfficientTraining(_Strategy):
         check_precision(precision, self.device)
         self.precision: Precision = precision
         self.accumulate = accumulate
-        self.scaler = torch.amp.GradScaler(self.device.type) if precision == "fp16" else None
-        self._scale: float | None = None  # of the last step, on the host
+        self.scaler = _Scaler(self.device.type) if precision == "fp16" else None
         self.pending_micro_batches = 0
         self.share = 1.0
         self.skipped_updates = self.extra_forwards = 0
@@ -142,12 +141,11 @@ class EfficientTraining(_Strategy):
         """Unscale all gradients; drop them and return False if one is not finite."""
         if self.scaler is None:
             return True
-        optimizers = self._optimizers()
-        before = self.scaler.get_scale() if self._scale is None else self._scale
+        before, optimizers = self.scaler.get_scale(), self._optimizers()
         for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
         self.scaler.update()  # lowers the scale if a gradient is not finite
-        self._scale = after = self.scaler.get_scale()
+        after = self.scaler.get_scale()
         if after >= before:
             return True
         if after < _LEAST_SCALE:
@@ -170,7 +168,6 @@ class EfficientTraining(_Strategy):
     def training_epoch(self, **kwargs: Any) -> None:
         """Train for one epoch, with ``accumulate`` of the loader's batches a step."""
         self.pending_micro_batches = 0  # an exception may have left a partial step
-        self._scale = None  # a checkpoint may have restored the scaler
         batches = self._batches()
         while group := list(islice(batches, self.accumulate)):
             if self._stop_training:
@@ -235,6 +232,28 @@ def _check_parents(kind: type) -> None:
                     "accumulate or scale its gradients: use a strategy that trains by Avalanche's "
                     "own loop (Naive, Replay, EWC, Cumulative, JointTraining, …)"
                 )
+
+
+class _Scaler(torch.amp.GradScaler):
+    """Torch's scaler that reads its scale from the device once after each change."""
+
+    _known: float | None = None
+
+    def get_scale(self) -> float:
+        """Return the scale."""
+        if self._known is None:
+            self._known = float(super().get_scale())
+        return self._known
+
+    def update(self, new_scale: float | Tensor | None = None) -> None:
+        """Change the scale by the gradients of the step, or to ``new_scale``."""
+        self._known = None
+        super().update(new_scale)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load scale and settings."""
+        self._known = None
+        super().load_state_dict(state_dict)
 
 
 class EfficientNaive(EfficientTraining, Naive):

@@ -14,7 +14,7 @@ from avalanche_proxyfda import FDAPlugin
 from avalanche_proxyfda.data.keyed import KeyedSamples, ShuffledBatches
 from avalanche_proxyfda.data.sampler import HardClassBatchSampler
 from avalanche_proxyfda.data.steady import SteadyLoader
-from avalanche_proxyfda.pixels import InputPipeline
+from avalanche_proxyfda.pixels import InputPipeline, plugin
 from tests.plugins.toys import Multi, Plain, classic, modern, strategy, tasks
 
 
@@ -87,3 +87,18 @@ def test_the_loader_of_another_plugin_stays() -> None:
 def test_orders_differ_between_experiences_and_seeds() -> None:
     orders = {tuple(batch) for seed in range(3) for batch in ShuffledBatches(8, 8, seed)}
     assert len(orders) == 3
+
+
+def test_memory_is_pinned_only_where_that_speeds_up_copies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A device that shares the memory of the host, as Apple's does, has nothing to pin."""
+    for answer in (False, True):
+        monkeypatch.setattr(plugin, "pins_memory", lambda device, answer=answer: answer)
+        trained = strategy(Plain(), own := InputPipeline())
+        trained.experience = modern().train_stream[0]
+        trained.adapted_dataset = trained.experience.dataset
+        trained.make_train_dataloader()
+        own.before_training_exp(trained)
+        assert isinstance(trained.dataloader, SteadyLoader)
+        assert trained.dataloader.pin_memory is answer

@@ -17,6 +17,7 @@ from benchmarks.config import read
 from benchmarks.experiment import run as run_module
 from benchmarks.experiment.provenance import provenance
 from benchmarks.experiment.training import StepTimer
+from tests.benchmarks.miniature import write_folder
 from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
 from tests.methods import toy_plugin
 from tests.plugins.toys import Blobs, Plain, classic
@@ -57,6 +58,37 @@ def test_no_step_of_a_run_waits(second: torch.device, monkeypatch: pytest.Monkey
     assert len(timer.seconds) == 24 and min(timer.seconds) > 0 and timer.loader_seconds > 0
     machine = provenance(config, second).machine
     assert (machine.device, machine.gpus) == ("Second device", 1)
+
+
+@pytest.mark.parametrize("augment", ["none", "flip-crop"])
+@pytest.mark.parametrize("pipeline", ["tensor", "cached"])
+def test_no_step_on_uint8_images_waits(
+    pipeline: str, augment: str, second: torch.device, tmp_path: Path
+) -> None:
+    """The device makes the floats and the crops of a batch without the host."""
+    seen: list[Counter[str]] = []
+
+    def after_step() -> None:
+        seen.append(counts.waits())
+        if len(seen) == 8:
+            raise BrokenOffError
+
+    write_folder(tmp_path / "photo", ["ant", "bee", "cat"], (40, 36), "RGB", seed=1)
+    config = read(
+        {
+            "stream": {"kind": "sequence", "sets": ["folder:photo"]},
+            "head": {"kind": "random"},
+            "panel": {"sets": []},
+            "method": "rkd",
+            "strength": 1.0,
+            "train": {"lr": 1e-4, "batch": 4, "eval_batch": 50, "batches": "shuffled"}
+            | {"pipeline": pipeline, "augment": augment},
+            "where": {"data": str(tmp_path)},
+        }
+    )
+    with pytest.raises(BrokenOffError):
+        run_module.run(config, after_step)
+    assert len(seen) == 8 and seen[-1] == seen[0], seen[-1] - seen[0]
 
 
 @pytest.mark.parametrize("method", ["proxy-fda", "rkd"])

@@ -40,12 +40,14 @@ class TermLog:
         """
         if not self._sums:
             return {}
-        sums = list(self._sums.values())
-        totals = torch.stack([total.to(widest(total.device)) for total in sums])
+        # one tensor, since each read waits for the device
+        totals = torch.stack([total.to(widest(total.device)) for total in self._sums.values()])
         if active():
             totals = sum_over_ranks(totals)
-        values = totals.tolist()  # the one place where an epoch waits for the terms
-        return {name: value / self._steps for name, value in zip(self._sums, values, strict=True)}
+        return {
+            name: total / self._steps
+            for name, total in zip(self._sums, totals.tolist(), strict=True)
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return sums and steps so far."""

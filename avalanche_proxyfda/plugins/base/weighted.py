@@ -185,8 +185,7 @@ class WeightedPlugin(TeacherPlugin):
         """Return scalars of the whole batch, the same on every rank, from those of this process."""
         if self._shard is None:
             return values
-        wide = widest(values[0].device)
-        rows = torch.stack([value.to(wide) for value in values]) * self._shard.share
+        rows = torch.stack([value.to(widest(value.device)) for value in values]) * self._shard.share
         return tuple(each.to(values[0]) for each in sum_over_ranks(rows))
 
     def _constraint(self, on_reference: bool | None = None) -> Constraint:

@@ -85,8 +85,9 @@ class MarkedBatch(list[Any]):
         if names is None:
             return entries
         if sums is not None:
-            picked = sums.index_select(0, index_of(rows, sums.device))
-            sums = picked.pin_memory() if sums.is_pinned() else picked
+            # moved first, while the sums are in pinned memory
+            device = entries[0].device
+            sums = sums.to(device, non_blocking=True).index_select(0, index_of(rows, device))
         marked = MarkedBatch(entries, [names[row] for row in rows], sums)
         marked[0] = entries[0]  # the names belong to these images
         return marked

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.config import RECIPES, Config, load_recipe, precision_of, read
 from benchmarks.execution.fitted import fitted
@@ -182,3 +182,29 @@ def test_the_keys_reach_the_run_and_its_record(data: Path, monkeypatch: pytest.M
     assert len(compiled) == 1 and faster.outcome is not None and plain.outcome is not None
     assert faster.outcome.accuracy[-1][0] == pytest.approx(plain.outcome.accuracy[-1][0], abs=0.1)
     torch.compiler.reset()
+
+
+def test_channels_last_reaches_the_convolutions_of_a_run(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch follows the memory of the weights, so the maps of a convolution have it too."""
+    seen: set[tuple[bool, bool]] = set()
+    forward: Callable[..., Tensor] = nn.Conv2d.forward
+
+    def look(layer: nn.Conv2d, images: Tensor) -> Tensor:
+        maps = forward(layer, images)
+        if layer.training:
+            last = torch.channels_last
+            parts = (layer.weight, maps)
+            weight, made = (part.is_contiguous(memory_format=last) for part in parts)
+            seen.add((weight, made))
+        return maps
+
+    monkeypatch.setattr(nn.Conv2d, "forward", look)
+    plain = run(small(data))
+    assert seen == {(False, False)}
+    seen.clear()
+    last = run(small(data, channels_last=True))
+    assert seen == {(True, True)}
+    assert last.outcome is not None and plain.outcome is not None
+    assert last.outcome.accuracy[-1][0] == pytest.approx(plain.outcome.accuracy[-1][0], abs=0.1)
