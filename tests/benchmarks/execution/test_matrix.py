@@ -43,7 +43,7 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         "concepts_mtil_chosen": 38,
         "concepts_mtil_both": 38,
         "real_images_few": 43,
-        "real_images_few_chosen": 16,
+        "real_images_few_chosen": 21,
         "pacs_few": 13,
     }
 
