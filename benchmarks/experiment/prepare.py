@@ -185,13 +185,13 @@ def batch_sizes(config: Config, stream: Stream) -> list[int]:
         if train.batches == "shuffled" or classes < 2:
             sizes.append(train.batch)
             continue
-        batches = HardClassBatches(train.classes_per_batch, train.samples_per_class, 0)
-        m, n = batches.sizes(classes, train.batch)
-        if m < 2 or m * n > train.batch:
+        if train.batch < 2 * (train.samples_per_class or 1):
             raise ValueError(
                 f"train.samples_per_class={train.samples_per_class} leaves no room for two classes "
                 f"in train.batch={train.batch}: lower it, or raise train.batch"
             )
+        batches = HardClassBatches(train.classes_per_batch, train.samples_per_class, 0)
+        m, n = batches.sizes(classes, train.batch)
         sizes.append(m * n)
     return sizes
 

@@ -105,7 +105,8 @@ modes = st.sampled_from(MODES)
 
 
 def of_graph(kind: str, dim: int, k: int, mode: str, chunk_size: Any, ratio: float = 0.4) -> Any:
-    options = accepted(kind, proxy_ratio=ratio, max_proxies=16, seed=k)
+    size = {} if kind == "soft-fda" else {"max_proxies": 16}  # soft-fda has no proxies here
+    options = accepted(kind, proxy_ratio=ratio, seed=k, **size)
     loss: Any = toy_loss(
         kind,
         dim,

@@ -51,7 +51,7 @@ def test_texts_of_training_come_from_their_own_templates() -> None:
     assert head.train_weight is not None and torch.equal(head.train_weight, single.weight)
     assert not torch.equal(head.weight, head.train_weight)
     for wrong in ([], ["a photo"]):
-        with pytest.raises(ValueError, match="train_templates="):
+        with pytest.raises(ValueError, match=r"train_templates[=:]"):
             text_head(clip, tiny_clip.tokenize, names, train_templates=wrong)
 
 
