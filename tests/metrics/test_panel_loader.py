@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from avalanche_proxyfda.metrics import Panel, PanelSet
 from avalanche_proxyfda.metrics.panel import SPLITS
+from tests.loaders import worker_starts
 from tests.plugins.toys import Blobs, Plain
 
 CPU = torch.device("cpu")
@@ -32,14 +32,7 @@ def test_one_loader_reads_all_sets_of_a_panel(
         PanelSet("c", Blobs(16, 2, seed=10), Blobs(5, 2, seed=11)),
     ]
     model = Plain()
-    starts: list[int] = []
-    begin = _MultiProcessingDataLoaderIter.__init__
-
-    def started(self: Any, loader: Any) -> None:
-        starts.append(loader.num_workers)
-        begin(self, loader)
-
-    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "__init__", started)
+    starts = worker_starts(monkeypatch)
     panel = Panel(sets, batch_size=16, num_workers=workers)
     state = torch.get_rng_state()
     found = panel.of(model, CPU)

@@ -211,7 +211,7 @@ def _of_all_ranks(values: Values, rows: int, left: int) -> tuple[Values, int]:
     """Return the values of all ranks in the order of the data, and the number of samples.
 
     Args:
-        values: of this rank's batch, from :func:`_own_samples`.
+        values: teacher's values of this rank's batch, whose samples :func:`_own_samples` gave.
         rows: samples in this batch.
         left: samples of the data that no earlier batch had.
     """

@@ -9,11 +9,11 @@ import torch
 from avalanche.models.utils import avalanche_forward, avalanche_model_adaptation
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from benchmarks.config import read
 from benchmarks.experiment import measure
 from benchmarks.experiment.measure import accuracies
+from tests.loaders import worker_starts
 from tests.plugins.toys import Multi, Plain, classic, modern, tasks
 
 CPU = torch.device("cpu")
@@ -59,14 +59,7 @@ def test_one_loader_reads_several_sets(
     logits, recorded.logits = recorded.logits, []
     model.train()
     model.backbone[2].eval()  # type: ignore[index]
-    starts: list[int] = []
-    begin = _MultiProcessingDataLoaderIter.__init__
-
-    def started(self: Any, loader: Any) -> None:
-        starts.append(loader.num_workers)
-        begin(self, loader)
-
-    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "__init__", started)
+    starts = worker_starts(monkeypatch)
     config = read({"train": {"lr": 1e-4, "eval_batch": 16, "workers": workers}})
     state = torch.get_rng_state()
     assert accuracies(model, sets, config, CPU) == expected
