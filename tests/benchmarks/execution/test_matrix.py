@@ -45,6 +45,7 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         "real_images_few": 43,
         "real_images_few_chosen": 21,
         "pacs_few": 13,
+        "real_images_lite0_few": 14,
     }
 
 
