@@ -94,7 +94,8 @@ def _computed(
     visual = getattr(clip, "visual", None)
     own = [t for n, t in clip.named_parameters() if not n.startswith("visual.")]
     tower = clip
-    if any(tensor.device != device for tensor in own):
+    here = torch.empty(0, device=device).device  # with an index, as the devices of tensors
+    if any(tensor.device != here for tensor in own):
         # the image tower is not copied
         tower = copy.deepcopy(clip, {id(visual): None}).to(device)
     batches = iter(tokens)

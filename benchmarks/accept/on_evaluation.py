@@ -13,6 +13,7 @@ from avalanche_proxyfda.metrics.knn import knn_accuracy
 from avalanche_proxyfda.models.text_head import text_head
 from benchmarks.accept.check import Check, Fault, Setting, relative, within
 from benchmarks.accept.toys import finals, strategy_for, stream_for
+from benchmarks.experiment.numerics import tf32
 from benchmarks.models import tiny_clip
 
 
@@ -81,7 +82,7 @@ def _weights(method: str, setting: Setting) -> str:
     results = []
     for device in (torch.device("cpu"), setting.device):
         strategy = strategy_for(method, "static", device)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), tf32(False):
             warnings.simplefilter("ignore")
             torch.manual_seed(1)
             for experience in stream_for("static").train_stream:

@@ -13,13 +13,13 @@ from avalanche_proxyfda._accelerator import (
     can_refuse_waits,
     peak_memory,
     reset_peak_memory,
-    rounds_products,
     synchronize,
     total_memory,
     waits_refused,
 )
 from avalanche_proxyfda.losses.chunks import block_bytes
 from benchmarks.accept.check import Check, Fault, Setting, Skip, relative, within
+from benchmarks.experiment.numerics import tf32
 from benchmarks.perf.bounds import LAUNCHES
 from benchmarks.perf.counting import Operations, memory_of
 from benchmarks.perf.losses import FEW, LOSSES, Case, Size
@@ -27,7 +27,6 @@ from benchmarks.perf.losses import FEW, LOSSES, Case, Size
 BATCHES = (16, 64, 256, 1024)
 DIM = 512
 _VALUE, _GRADIENT = 1e-4, 2e-3  # float32 against float64, of the largest entry
-_TF32 = 20  # times more where products round their inputs to ten bits
 _PEAK_BLOCKS = 12  # the losses' peak in blocks, see docs/performance.md
 NAMES = tuple(name for name in LOSSES if name != FEW)
 
@@ -61,17 +60,18 @@ def _with(loss: nn.Module, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tenso
 
 
 def _equals(name: str, setting: Setting) -> str:
+    """Compare without TF32, which would choose other neighbours where two are almost as near."""
     worst = 0.0
-    loose = _TF32 if rounds_products(setting.device) else 1
     for batch in _batches(setting):
         case = Case(name, Size(batch, DIM), "cpu")
         inputs = (case.student.detach(), case.teacher)
-        on_device = _with(case.loss.to(setting.device), _to(inputs, setting.device))
+        with tf32(False):
+            on_device = _with(case.loss.to(setting.device), _to(inputs, setting.device))
         exact = _with(case.loss.to("cpu").double(), _to(inputs, torch.float64))
         value = relative(on_device[0], exact[0])
         gradient = relative(on_device[1], exact[1])
-        within(f"value at B = {batch}: relative difference", value, loose * _VALUE)
-        within(f"gradient at B = {batch}: relative difference", gradient, loose * _GRADIENT)
+        within(f"value at B = {batch}: relative difference", value, _VALUE)
+        within(f"gradient at B = {batch}: relative difference", gradient, _GRADIENT)
         worst = max(worst, gradient)
     return f"B = {_batches(setting)[0]} to {_batches(setting)[-1]}: at most {worst:.1g} apart"
 

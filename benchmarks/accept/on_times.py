@@ -9,9 +9,11 @@ import warnings
 from functools import partial
 
 from benchmarks.accept.check import Check, Setting, Skip
+from benchmarks.experiment.training import StepTimer
 from benchmarks.perf import input as loaders
 from benchmarks.perf.arms import PLAIN, Arm, Bench, arm_of
 from benchmarks.perf.options import Setting as StepSetting
+from benchmarks.perf.options import workers_of
 from benchmarks.perf.stepping import Stepper
 
 MODELS = ("ViT-B-32", "ViT-B-16")
@@ -44,18 +46,30 @@ def _loaders(setting: Setting) -> str:
 def _step(model: str, batch: int, name: str, setting: Setting) -> str:
     if setting.on_cpu:
         raise Skip("an accelerator's time; on a CPU `perf overhead` measures the ratios")
+    device = str(setting.device)
+    workers = workers_of(setting.device.type)
     bench = Bench(
-        StepSetting(model, batch, batches=4, precision="bf16", device=str(setting.device))
+        StepSetting(model, batch, batches=4, precision="bf16", device=device, workers=workers)
     )
     arm: Arm = arm_of(name)
-    with warnings.catch_warnings(), bench.started([arm]) as (steppers, _):
+    timers: list[StepTimer] = []
+
+    def timer() -> StepTimer:
+        timers.append(StepTimer())
+        return timers[-1]
+
+    with warnings.catch_warnings(), bench.started([arm], timer) as (steppers, _):
         warnings.simplefilter("ignore")
-        seconds = _timed(steppers[name], bench.warm_up)
-    return f"{1e3 * seconds:.1f} ms a step, {batch / seconds:.0f} images a second, bf16"
+        loaded = _timed(steppers[name], bench.warm_up)
+        seconds = statistics.median(timers[0].seconds[-_STEPS:])
+    return (
+        f"{1e3 * seconds:.1f} ms a step, {batch / seconds:.0f} images a second, bf16; "
+        f"{1e3 * loaded:.1f} ms with the loader, {workers} workers"
+    )
 
 
 def _timed(stepper: Stepper, warm_up: int) -> float:
-    """Return the median duration of a step, in seconds, after the cache is full."""
+    """Return the median seconds of a step with its loading, after the cache is full."""
     for _ in range(warm_up + 2):
         stepper.step()
     taken = []

@@ -14,13 +14,18 @@ from avalanche.training.plugins import SupervisedPlugin
 
 from avalanche_proxyfda.checkpoint import Checkpoints
 from avalanche_proxyfda.strategies.precision import Precision, check_precision
-from benchmarks.accept.check import Check, Fault, Setting, Skip
+from benchmarks.accept.check import Check, Fault, Setting, Skip, within
 from benchmarks.accept.toys import HEADS, Heads, finals, strategy_for, stream_for
+from benchmarks.experiment.numerics import deterministic, tf32
 from benchmarks.methods.plugins import arguments_of
 from benchmarks.methods.registry import METHODS
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bf16", "fp16")
 WITH_CACHE = tuple(name for name in METHODS if "teacher_cache" in arguments_of(name))
+REPEATING = ("cpu", "cuda")
+"""Devices on which torch's deterministic algorithms give the same bits again."""
+CHOOSING = ("fda", "proxy-fda")
+"""Methods whose neighbours may change with the last digit of a feature."""
 ADAMS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "fused": {"fused": True},
@@ -86,19 +91,30 @@ def _learn(strategy: Any, benchmark: Any, **options: Any) -> None:
 
 
 def _cache(method: str, workers: int, setting: Setting) -> str:
-    """Compare trainings with a live and a cached teacher, and count the hits."""
+    """Compare trainings with a live and a cached teacher, and count the hits.
+
+    A cached teacher saw an image in another batch, so its features may differ in their last
+    digits. AdamW with a small ``eps`` turns such a digit into a whole step where a gradient is
+    almost zero.
+    """
     if setting.quick and method != "fda":
         raise Skip("left out by --quick")
     results, hits = [], 0
     for choice in ("off", "exact"):
         strategy = strategy_for(
-            method, "static", setting.device, epochs=3, plugin_options={"teacher_cache": choice}
+            method,
+            "static",
+            setting.device,
+            adam={"eps": 1e-3},
+            epochs=3,
+            plugin_options={"teacher_cache": choice},
         )
         options: dict[str, Any] = {"num_workers": workers}
         if workers:
-            options["pin_memory"] = not setting.on_cpu
+            options |= {"pin_memory": not setting.on_cpu, "persistent_workers": True}
         torch.manual_seed(1)
-        _learn(strategy, stream_for("static"), **options)
+        with deterministic(True), tf32(False):
+            _learn(strategy, stream_for("static"), **options)
         results.append(finals(strategy))
         hits = max(getattr(plugin, "cache_hits", 0) for plugin in strategy.plugins)
     if hits == 0:
@@ -107,9 +123,9 @@ def _cache(method: str, workers: int, setting: Setting) -> str:
         float((results[0][name].double() - value.double()).abs().max())
         for name, value in results[1].items()
     )
-    if not worst <= 1e-3:
-        raise Fault(f"a cached and a live teacher train weights {worst:.2g} apart; at most 0.001")
-    return f"{hits} hits, weights {worst:.1g} apart"
+    most = 1e-2 if method in CHOOSING else 1e-3
+    gap = within("weights, from those with a live teacher:", worst, most)
+    return f"{hits} hits; {gap}"
 
 
 class _BrokenOff(Exception):  # noqa: N818
@@ -145,7 +161,12 @@ def _resume(adam: str, method: str, setting: Setting) -> str:
 
     def train(folder: Path, at: int | None) -> Any:
         strategy = strategy_for(
-            method, "static", setting.device, last=[_BreakOff(at)], adam=ADAMS[adam], epochs=2
+            method,
+            "static",
+            setting.device,
+            last=[_BreakOff(at)],
+            adam={"eps": 1e-3, **ADAMS[adam]},
+            epochs=2,
         )
         torch.manual_seed(1)
         checkpoints = Checkpoints(strategy, folder, every=1, minutes=None, on_signal=False)
@@ -159,7 +180,7 @@ def _resume(adam: str, method: str, setting: Setting) -> str:
                 checkpoints.save()
         return strategy
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, deterministic(True):
         whole = finals(train(Path(folder) / "whole", None))
         try:
             train(Path(folder) / "parts", 8)
@@ -170,8 +191,8 @@ def _resume(adam: str, method: str, setting: Setting) -> str:
         rest = finals(train(Path(folder) / "parts", None))
     same = all(torch.equal(value, rest[name]) for name, value in whole.items())
     worst = max(float((v.double() - rest[n].double()).abs().max()) for n, v in whole.items())
-    if setting.on_cpu and not same:
+    if same:
+        return "the same bits"
+    if setting.device.type in REPEATING:
         raise Fault(f"resumed weights are {worst:.2g} from those of an unbroken training")
-    if not worst <= 1e-4:
-        raise Fault(f"resumed weights are {worst:.2g} from the unbroken training's; at most 1e-4")
-    return "the same bits" if same else f"weights {worst:.1g} apart"
+    return within("weights, from the unbroken training's:", worst, 1e-2)

@@ -92,8 +92,9 @@ class _Multi(MultiTaskModule):
 
 
 def _tower() -> nn.Sequential:
+    """Return a small network; a bias before the batch norm would have no gradient, but noise."""
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(8),
         nn.ReLU(),
         nn.Conv2d(8, WIDTH, 3, stride=2, padding=1),

@@ -28,12 +28,12 @@ def numerics(train: Train) -> Iterator[None]:
     process that used a GPU before without the variable may then refuse to be deterministic;
     :func:`let_cublas_repeat` prevents this.
     """
-    with _deterministic(train.deterministic), _tf32(train.tf32):
+    with deterministic(train.deterministic), tf32(train.tf32):
         yield
 
 
 @contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
+def deterministic(wanted: bool) -> Iterator[None]:
     """Let torch choose deterministic algorithms alone, or raise; False changes nothing."""
     if not wanted:
         yield
@@ -68,7 +68,7 @@ def let_cublas_repeat(device: torch.device) -> None:
 
 
 @contextmanager
-def _tf32(wanted: bool | None) -> Iterator[None]:
+def tf32(wanted: bool | None) -> Iterator[None]:
     """Allow or forbid TF32 in matrix products and convolutions; None changes nothing."""
     if wanted is None:
         yield

@@ -218,14 +218,13 @@ class Bench:
 
     @contextmanager
     def started(
-        self, arms: Sequence[Arm], spread: Callable[[], Any] | None = None
+        self, arms: Sequence[Arm], first: Callable[[], Any] | None = None
     ) -> Iterator[tuple[dict[str, Stepper], dict[str, Any]]]:
         """Start the trainings of arms; the end of the block ends them.
 
         Args:
             arms: arms to start.
-            spread: makes the plugin that distributes a strategy over ranks; None for one
-                process.
+            first: makes a plugin that each strategy has before the method's; None for none.
 
         Yields:
             Steppers and strategies, by name of the arm.
@@ -234,7 +233,7 @@ class Bench:
         device = torch.device(self.setting.device)
         steppers = {arm.name: Stepper(device) for arm in arms}
         strategies = {
-            arm.name: self.strategy(arm, [steppers[arm.name]], [spread()] if spread else [])
+            arm.name: self.strategy(arm, [steppers[arm.name]], [first()] if first else [])
             for arm in arms
         }
         for name, stepper in steppers.items():

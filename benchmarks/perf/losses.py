@@ -76,7 +76,9 @@ class Case:
             torch.manual_seed(0)
             self.student = torch.randn(size.batch, size.dim).requires_grad_()
             self.teacher = torch.randn(size.batch, size.dim)
-        self.loss = LOSSES[name](size).to(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)  # the generator's weights
+            self.loss = LOSSES[name](size).to(device)
 
     @property
     def given(self) -> tuple[Tensor, ...]:

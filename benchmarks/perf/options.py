@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,11 @@ class Setting:
     device: str = "cpu"
     workers: int = 0
     seed: int = 0
+
+
+def workers_of(device: str) -> int:
+    """Return the usual number of loader processes: none on the CPU, which they would share."""
+    return 0 if device == "cpu" else min(8, os.cpu_count() or 1)
 
 
 def of_overhead(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +85,10 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, or the type of an accelerator")
     parser.add_argument(
-        "--workers", type=int, default=plain.workers, help="processes of the loader"
+        "--workers",
+        type=int,
+        default=None,
+        help="processes of the loader; default: 0 on the CPU, on a GPU 8 or the number of cores",
     )
     parser.add_argument(
         "--seed", type=int, default=plain.seed, help="seed of images, weights and turns"

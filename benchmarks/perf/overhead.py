@@ -15,7 +15,7 @@ from benchmarks.config.numbers import check_seed
 from benchmarks.methods.registry import METHODS
 from benchmarks.perf.arms import PLAIN, Arm, Bench, arm_of
 from benchmarks.perf.bounds import STEP
-from benchmarks.perf.options import Setting
+from benchmarks.perf.options import Setting, workers_of
 from benchmarks.perf.report import machine, report
 from benchmarks.perf.stats import format_spread, ratios, spread
 from benchmarks.perf.stepping import take_turns
@@ -60,6 +60,8 @@ def setting_of(args: argparse.Namespace) -> Setting:
         )
     if args.batches is None:
         args.batches = 1 if device == "cpu" else 16
+    if args.workers is None:
+        args.workers = workers_of(device)
     for name, least in (("batch", 32), ("batches", 1), ("workers", 0)):
         if getattr(args, name) < least:
             raise ValueError(f"--{name} {getattr(args, name)} must be at least {least}")

@@ -107,6 +107,18 @@ def test_other_content_is_computed_anew(counted: Counted) -> None:
     assert tower_hash(counted.clip) != known
 
 
+@pytest.mark.parametrize("name", ["cpu", "cpu:0"])
+def test_a_tower_on_the_device_is_not_copied(
+    name: str, counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any) -> None:
+        raise AssertionError("the tower was copied")
+
+    monkeypatch.setattr(text_features.copy, "deepcopy", refuse)
+    head = counted.head(device=torch.device(name))
+    assert same(head, as_open_clip(counted.clip))
+
+
 @pytest.mark.parametrize("harm", ["torn", "other key", "other numbers"])
 def test_a_damaged_file_is_written_again(
     harm: str, counted: Counted, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -36,6 +36,11 @@ def make_checks(args: argparse.Namespace) -> int:
         OSError: if the report cannot be read or written.
     """
     setting = Setting(_device(args.device), args.quick)
+    if args.device == "auto" and setting.on_cpu:
+        print(
+            "torch can use no accelerator here, so the CPU is checked; --device cuda says why",
+            file=sys.stderr,
+        )
     let_cublas_repeat(setting.device)
     checks = _chosen(args.only, args.times)
     journal = Journal(args.out, machine_of(setting), not args.resume)

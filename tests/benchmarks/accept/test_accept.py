@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from avalanche_proxyfda import FDALoss
+from avalanche_proxyfda.teacher.cache.store import FeatureStore
 from benchmarks import __main__ as command_line
-from benchmarks.accept import on_losses, on_runner, on_times
+from benchmarks.accept import on_losses, on_runner, on_times, on_training
 from benchmarks.accept.check import Check, Fault, Setting, Skip, outcome_of, relative, within
 from benchmarks.accept.groups import GROUPS
 from benchmarks.accept.journal import Journal, machine_of
@@ -130,7 +131,7 @@ def test_every_check_runs_on_the_device_that_was_named(monkeypatch: pytest.Monke
         with pytest.raises(Begun):
             check.run(second)
     assert devices == ["cuda:1"] * 5
-    assert on_runner._overrides(second)["where.device"] == "cuda:1"
+    assert on_runner._overrides("fda", second)["where.device"] == "cuda:1"
 
 
 def test_a_peak_that_counts_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,3 +160,31 @@ def test_a_wrong_loss_fails(
     command = ["accept", "--quick", "--device", "cpu", "--out", str(tmp_path / "a.json")]
     assert main([*command, "--only", "losses"]) == 1
     assert "failed: losses: fda equals float64" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["fda", "lwf"])
+def test_a_cache_that_mixes_up_its_rows_fails(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Setting(torch.device("cpu"))
+    assert "live teacher: 0" in on_training._cache(method, 0, whole)
+    right = FeatureStore.gather
+
+    def wrong(self: FeatureStore, names: Sequence[bytes], device: torch.device) -> Any:
+        return {key: rows.roll(1, 0) for key, rows in right(self, names, device).items()}
+
+    monkeypatch.setattr(FeatureStore, "gather", wrong)
+    with pytest.raises(Fault, match="from those with a live teacher"):
+        on_training._cache(method, 0, whole)
+
+
+def test_auto_says_that_the_cpu_is_checked(
+    tmp_path: Path,
+    main: Callable[[list[str]], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(accept, "best_device", lambda: torch.device("cpu"))
+    command = ["accept", "--quick", "--only", "environment", "--out", str(tmp_path / "a.json")]
+    assert main(command) == 0
+    assert "torch can use no accelerator here" in capsys.readouterr().err
+    assert main([*command, "--device", "cpu"]) == 0
+    assert "no accelerator here" not in capsys.readouterr().err

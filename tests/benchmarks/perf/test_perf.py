@@ -18,6 +18,7 @@ from benchmarks.perf import bounds, cache, memory, overhead, page, scaling
 from benchmarks.perf.arms import Bench, Setting, arm_of, strength_of
 from benchmarks.perf.bounds import Bound, exceeded
 from benchmarks.perf.losses import Case, Size, kept_whole, too_long
+from benchmarks.perf.options import workers_of
 from benchmarks.perf.rank_steps import on_ranks
 from benchmarks.perf.report import read
 from benchmarks.perf.saved import peak_bytes, saved_bytes
@@ -375,3 +376,12 @@ def test_a_mark_of_nothing_and_a_file_of_another_kind_are_refused(tmp_path: Path
     (tmp_path / "memory.json").write_text(json.dumps({"version": 0}), encoding="utf-8")
     with pytest.raises(ValueError, match="measure again"):
         read(tmp_path / "memory.json")
+
+
+def test_the_loader_has_processes_of_its_own_beside_an_accelerator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert workers_of("cpu") == 0
+    for cores, workers in ((2, 2), (16, 8)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert workers_of("cuda") == workers
