@@ -226,6 +226,11 @@ def rounds_products(device: torch.device) -> bool:
     return device.type == "cuda" and matmul_uses_tf32()
 
 
+def repeats_bits(device: torch.device) -> bool:
+    """Return True if torch's deterministic algorithms give the same bits again on ``device``."""
+    return device.type in ("cpu", "cuda")
+
+
 def can_refuse_waits(device: torch.device) -> bool:
     """Return True if :func:`waits_refused` works on ``device``."""
     return device.type == "cuda"

@@ -26,6 +26,25 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         raise ValueError(f"{str(path)!r}: {error}; give the whole path") from error
 
 
+def check_folder(name: str, folder: Path) -> None:
+    """Check that files can be written to a folder, which need not exist yet.
+
+    Args:
+        name: name of the argument that gives the folder.
+        folder: the folder.
+
+    Raises:
+        ValueError: if the folder or one above it is a file, or cannot be written.
+    """
+    present = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not present.is_dir():
+        raise ValueError(f"{name}={str(folder)!r}: {present} is a file: give a folder")
+    if not os.access(present, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"{name}={str(folder)!r}: nothing can be written to {present}: give another folder"
+        )
+
+
 @contextmanager
 def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path that becomes ``path`` when the block ends without an exception.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avalanche_proxyfda._checks import check_count
-from avalanche_proxyfda._files import expanded
+from avalanche_proxyfda._files import check_folder, expanded
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import RandomState
 from avalanche_proxyfda.checkpoint.files import CheckpointError, clean
@@ -72,8 +72,9 @@ class Checkpoints:
             compares nothing.
 
     Raises:
-        TypeError, ValueError: for an option of the wrong type or out of range, or for several
-            ranks without :class:`~avalanche_proxyfda.distributed.DistributedTraining`.
+        TypeError, ValueError: for an option of the wrong type or out of range, for a folder that
+            cannot be written, or for several ranks without
+            :class:`~avalanche_proxyfda.distributed.DistributedTraining`.
         UnsavedError: for a plugin or a metric whose state is no plain data, such as Avalanche's
             Replay; also at the start of each training, for plugins that came later.
 
@@ -112,6 +113,8 @@ class Checkpoints:
             raise ValueError(f"minutes={minutes} must be positive, or None")
         self._strategy = weakref.ref(strategy)  # it holds this object, see FirstPlugin
         self.folder, self.identity = expanded(folder), identity
+        if is_main():
+            check_folder("folder", self.folder)
         self.every, self.minutes, self.on_signal = every, minutes, on_signal
         self.data = data
         self._extra: Any = None
@@ -121,6 +124,8 @@ class Checkpoints:
         self._resumed_workers: int | None = None  # the same of the checkpoint, until used
         self._steps, self._saved = 0, time.monotonic()
         self._batches = 0  # of the epoch
+        self._trained: list[int] = []  # numbers of the experiences, in the order of training
+        self._has_resumed = False  # until the next experience begins
         self._signals = StopSignals(strategy)
         check_saveable(strategy)
         strategy.plugins.insert(int(spread), FirstPlugin(self))
@@ -159,7 +164,9 @@ class Checkpoints:
             The point where training resumes; None if the folder has no checkpoint.
 
         Raises:
-            CheckpointError: see :func:`load`; also for a checkpoint of other data.
+            CheckpointError: see :func:`load`; also for a checkpoint of other data, or of a plugin
+                with other arguments. Training then raises the error if a checkpoint from inside an
+                experience is followed by another experience.
         """
         resumed, state = read_checkpoint(self.strategy, self.folder, self.identity, self.data)
         if resumed is None:
@@ -167,6 +174,7 @@ class Checkpoints:
         self.extra = resumed.extra
         self._unfinished = state if resumed.inside else None
         self._workers = self._resumed_workers = state.get("workers")
+        self._trained, self._has_resumed = list(state.get("trained", ())), True
         return resumed
 
     def save(self) -> Path:
@@ -209,7 +217,7 @@ class Checkpoints:
 
     def _write(self, inside: Any, ranks: Sequence[dict[int, Any]] = ()) -> Path:
         extra = self.extra() if callable(self.extra) else self.extra
-        about = (extra, self.identity, inside, self._workers, self.data, ranks)
+        about = (extra, self.identity, inside, self._workers, self.data, ranks, self._trained)
         return write_checkpoint(self.strategy, self.folder, *about)
 
     def clear(self) -> None:
@@ -252,6 +260,7 @@ class Checkpoints:
                 stacklevel=2,
             )
         self._workers = workers
+        self._check_experience()
         if self._unfinished is None:
             return
         inside, strategy = self._unfinished["inside"], self.strategy
@@ -261,6 +270,27 @@ class Checkpoints:
                 f"train_epochs={strategy.train_epochs} now: build the strategy as before"
             )
         strategy.train_epochs -= inside["epoch"]
+
+    def _check_experience(self) -> None:
+        """Compare the first experience after a resume with those of the checkpoint."""
+        number = getattr(self.strategy.experience, "current_experience", None)
+        resumed, self._has_resumed = self._has_resumed, False
+        loop = "loop over train_stream[resumed.experiences:], where resumed = checkpoints.resume()"
+        if resumed and self._unfinished is not None:
+            if self._trained and number != self._trained[-1]:
+                raise CheckpointError(
+                    f"the checkpoint was saved in experience {self._trained[-1]}, and training "
+                    f"begins experience {number}: {loop}"
+                )
+            return  # the list has the experience already
+        if resumed and number in self._trained:
+            warnings.warn(
+                f"the checkpoint was saved after experience {number}, and training begins it "
+                f"again: {loop}",
+                stacklevel=2,
+            )
+        if number is not None:
+            self._trained.append(int(number))
 
     def begin_epoch_first(self) -> None:
         """Set the clock to the saved epoch, before other plugins read it."""

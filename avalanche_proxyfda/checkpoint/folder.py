@@ -148,6 +148,7 @@ def write_checkpoint(
     workers: int | None = None,
     data: Mapping[str, str] | None = None,
     ranks: Sequence[dict[int, Any]] = (),
+    trained: Sequence[int] = (),
 ) -> Path:
     """Write a strategy's checkpoint, and return its path.
 
@@ -160,10 +161,12 @@ def write_checkpoint(
         workers: processes that load.
         data: hash of each data set, by name.
         ranks: state of each rank that differs from rank 0's.
+        trained: numbers of the experiences that training has begun, in their order.
     """
     state = strategy_state(strategy, ranks)
     about = {"identity": identity, "inside": inside, "extra": extra, "workers": workers}
-    return write_state(folder, {**about, "data": dict(data or {}), "strategy": state})
+    about |= {"data": dict(data or {}), "trained": list(trained)}
+    return write_state(folder, {**about, "strategy": state})
 
 
 def read_checkpoint(

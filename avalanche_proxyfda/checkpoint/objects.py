@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from avalanche.training.utils import ParamData
 from torch import Tensor, nn
 
 from avalanche_proxyfda.checkpoint.files import CheckpointError
@@ -79,7 +80,7 @@ def _plain(value: Any, path: str, depth: int = 0) -> Any:
     if _has_state(value):
         return {_STATE: type(value).__qualname__, "state": value.state_dict()}
     kind = type(value)
-    if kind.__module__.startswith("avalanche.evaluation."):
+    if kind.__module__.startswith("avalanche.evaluation.") or _is_data(value):
         attributes = {
             name: _plain(entry, f"{path}.{name}", depth + 1)
             for name, entry in vars(value).items()
@@ -90,6 +91,11 @@ def _plain(value: Any, path: str, depth: int = 0) -> Any:
         f"{path} is a {kind.__module__}.{kind.__qualname__}, which a checkpoint cannot hold: give "
         "its owner state_dict() and load_state_dict(), or train without checkpoints"
     )
+
+
+def _is_data(value: Any) -> bool:
+    """Return True for a tensor with its name, as Avalanche's EWC keeps it."""
+    return type(value) is ParamData and value.init_function is torch.zeros
 
 
 def load_attributes(holder: Any, state: Mapping[str, Any]) -> None:
@@ -114,8 +120,11 @@ def _restored(value: Any, present: Any) -> Any:
     if isinstance(value, dict) and _OBJECT in value:
         metric = present
         if metric is None or _name(metric) != value[_OBJECT]:
-            metric = object.__new__(_class(value[_OBJECT]))
+            kind = _class(value[_OBJECT])
+            metric = ParamData("", (0,)) if kind is ParamData else object.__new__(kind)
         load_attributes(metric, value["attributes"])
+        if isinstance(metric, ParamData):
+            metric.shape = torch.Size(metric.shape)
         return metric
     if isinstance(value, dict):
         entries = {key: _restored(entry, None) for key, entry in value.items()}
@@ -136,8 +145,11 @@ def _name(value: object) -> str:
 
 
 def _class(name: str) -> type[Any]:
-    """Return a class of Avalanche's metrics by name; a file can name no other class."""
+    """Return ParamData or a class of Avalanche's metrics; a file can name no other class."""
     module, _, qualified = name.partition(":")
+    if name == f"{ParamData.__module__}:{ParamData.__qualname__}":
+        found: type[Any] = ParamData
+        return found
     kind: Any = sys.modules.get(module) if module.startswith("avalanche.evaluation.") else None
     for part in qualified.split("."):
         kind = getattr(kind, part, None)

@@ -38,6 +38,7 @@ def described(strategy: Any) -> dict[str, Any]:
         "model": type(unwrap(strategy.model)).__qualname__,
         "optimizer": type(strategy.optimizer).__qualname__,
         "plugins": [type(plugin).__qualname__ for _, plugin in _plugins(strategy)],
+        "settings": [getattr(plugin, "given", None) for _, plugin in _plugins(strategy)],
         "metrics": [type(metric).__qualname__ for metric in strategy.evaluator.metrics],
         **{name: getattr(strategy, name) for name in _SETTINGS if hasattr(strategy, name)},
         "avalanche_proxyfda": __version__,
@@ -56,14 +57,29 @@ def check_fit(strategy: Any, saved: Mapping[str, Any], where: object) -> None:
         saved: the result of :func:`described` for the saved strategy.
         where: the checkpoint, for the message.
     """
-    here = described(strategy)
+    here, saved = described(strategy), dict(saved)
+    settings = here.pop("settings"), saved.pop("settings", None)
     differing = [k for k in sorted({*here, *saved}) if here.get(k) != saved.get(k)]
-    if differing:
+    if not differing:
+        _check_settings(here["plugins"], *settings, where)
+    else:
         gaps = "; ".join(f"{k}: {saved.get(k)!r} there, {here.get(k)!r} here" for k in differing)
         raise CheckpointError(
             f"{where} belongs to another strategy or other versions, so resuming would not be "
             f"exact ({gaps}): build the strategy as before, or delete the checkpoint to start again"
         )
+
+
+def _check_settings(names: Sequence[str], here: Any, saved: Any, where: object) -> None:
+    """Raise CheckpointError if a plugin was made with other arguments than the saved one."""
+    for name, ours, theirs in zip(names, here, saved or here, strict=True):
+        for key in sorted({*(ours or {}), *(theirs or {})}) if ours != theirs else ():
+            one, other = (theirs or {}).get(key), (ours or {}).get(key)
+            if one != other:
+                raise CheckpointError(
+                    f"{where} was saved with {name}({key}={one!r}), and {key}={other!r} now: make "
+                    "the plugin as before, or delete the checkpoint to start again"
+                )
 
 
 def _plugins(strategy: Any) -> Iterator[tuple[int, Any]]:

@@ -107,6 +107,7 @@ class HardClassBatches:
         self._first_epoch, self._epoch, self._trained = 0, 0, 0
         self._resumed = False
         self._warned = self._warned_of_one_class = False
+        self._warned_of_size = False
 
     @property
     def batch_size(self) -> int | None:
@@ -160,6 +161,11 @@ class HardClassBatches:
             self._warn_of_one_class(strategy.experience.current_experience)
             return
         m, n = self.sizes(classes, strategy.train_mb_size)
+        if m * n > strategy.train_mb_size and not self._warned_of_size:
+            self._warned_of_size = True
+            room = f"train_mb_size={strategy.train_mb_size} has no room for two classes"
+            remedy = f"batches have {m * n} samples (this warning comes once): give 64"
+            warnings.warn(f"{room}, so {remedy}", stacklevel=4)
         seed = mixed_seed("experience", self.seed, strategy.clock.train_exp_counter)
         sampler = whole_batches(loader)
         if isinstance(sampler, HardClassBatchSampler):  # of another plugin of this package

@@ -12,6 +12,7 @@ _STEPS = 100
 _LARGEST_SCALE = 1e4
 _LEAST_VALUE = 1e-6  # a lower loss means separable pairs, whose loss falls to 0 as a grows
 _MOST_PAIRS = 2**20
+_EQUAL = 1e-6  # a smaller range of cosines is rounding
 _CONSTANT = 0.9999  # cosines above it say that a model ignores its images
 
 
@@ -121,7 +122,13 @@ def why_unfitted(cosine: Tensor) -> str:
             "not settled give constant features: freeze pre-trained statistics, or train without "
             "the plugin first"
         )
+    if not bool(cosine.isfinite().all()):
+        cause = "a cosine is not finite"
+    elif float(cosine.max() - cosine.min()) < _EQUAL:
+        cause = "all cosines are equal"
+    else:
+        cause = "the cosines separate neighbours from others, as in small batches"
     return (
-        "no scale and bias centre the sigmoid on a teacher's graph: all cosines are equal or not "
-        f"finite, or they separate neighbours from others; {kept}. start='siglip' skips the fit"
+        f"no scale and bias centre the sigmoid on a teacher's graph, since {cause}; {kept}, and "
+        "training continues with them. Larger batches usually have a fit; start='siglip' skips it"
     )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from avalanche.training.plugins import SupervisedPlugin
 
+from avalanche_proxyfda._accelerator import repeats_bits
 from avalanche_proxyfda.checkpoint import Checkpoints
 from avalanche_proxyfda.strategies.precision import Precision, check_precision
 from benchmarks.accept.check import Check, Fault, Setting, Skip, within
@@ -22,8 +23,6 @@ from benchmarks.methods.registry import METHODS
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bf16", "fp16")
 WITH_CACHE = tuple(name for name in METHODS if "teacher_cache" in arguments_of(name))
-REPEATING = ("cpu", "cuda")
-"""Devices on which torch's deterministic algorithms give the same bits again."""
 CHOOSING = ("fda", "proxy-fda")
 """Methods whose neighbours may change with the last digit of a feature."""
 ADAMS: Mapping[str, Mapping[str, Any]] = {
@@ -193,6 +192,6 @@ def _resume(adam: str, method: str, setting: Setting) -> str:
     worst = max(float((v.double() - rest[n].double()).abs().max()) for n, v in whole.items())
     if same:
         return "the same bits"
-    if setting.device.type in REPEATING:
+    if repeats_bits(setting.device):
         raise Fault(f"resumed weights are {worst:.2g} from those of an unbroken training")
     return within("weights, from the unbroken training's:", worst, 1e-2)

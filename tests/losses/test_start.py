@@ -97,8 +97,14 @@ def test_constant_features_are_named_with_their_remedy() -> None:
     alike = torch.ones(6, 3) + 1e-3 * features(6, 3).float()
     with pytest.warns(UserWarning, match=r"features are alike .* above 0.9999.*evaluation mode"):
         assert not FDALoss(2).fit(alike)
-    with pytest.warns(UserWarning, match="they separate neighbours from others"):
-        assert not FDALoss(2).fit(torch.eye(6))
+    undefined = torch.tensor([[1.0, 0.0], [0.0, 1.0], [torch.nan, 1.0]])
+    for cause, teacher in (
+        ("all cosines are equal", torch.eye(6)),
+        ("separate neighbours from others", torch.eye(2).repeat_interleave(3, dim=0)),
+        ("a cosine is not finite", undefined),
+    ):
+        with pytest.warns(UserWarning, match=f"{cause}.*training continues with them"):
+            assert not FDALoss(2).fit(teacher)
 
 
 def test_unit_weights_stand_in_where_non_neighbours_attract() -> None:

@@ -20,6 +20,7 @@ from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.features.tap import FeatureTap
 from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight, Weight
+from avalanche_proxyfda.plugins.base.first_batch import warn_of_batch
 from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin, TeacherChoice, Terms
 from avalanche_proxyfda.plugins.base.options import FeatureOptions as FeatureOptions
 from avalanche_proxyfda.plugins.base.options import TeacherOptions as TeacherOptions
@@ -304,6 +305,7 @@ class FeaturePlugin(ReferenceDataPlugin):
 
     def _add_training(self, strategy: Strategy, student: Values) -> None:
         """Add the terms on the training batch, unless it is too small."""
+        warn_of_batch(self, strategy, student)
         if batch_size(strategy) < self.least_samples:
             self.skipped += 1
             return

@@ -25,6 +25,7 @@ from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.plugins.base.arguments import check_names, check_positional, describe
 from avalanche_proxyfda.plugins.base.auto_weight import Weight
+from avalanche_proxyfda.plugins.base.given import given_arguments
 from avalanche_proxyfda.plugins.base.terms import FiniteWatch, TaskLoss, TermLog, publish
 
 ReferenceChoice = Literal["previous", "initial"]
@@ -72,7 +73,11 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
             check_positional(cls.__name__, cls.__signature__, len(args))
             check_names(cls.__name__, cls.__signature__.parameters, kwargs, cls.kin)
         instance: Self = super().__new__(cls)
+        instance.given = given_arguments(cls.__signature__, args, kwargs)
         return instance
+
+    given: Mapping[str, Any]
+    """The arguments of the constructor as plain data; a checkpoint with others is refused."""
 
     __signature__: ClassVar[inspect.Signature | None] = None
     """All arguments, those of the base classes included; None for a class with other keywords."""
@@ -239,6 +244,11 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         if subject not in self._warned:
             self._warned.add(subject)
             warnings.warn(message, stacklevel=4)
+
+    def warn_of(self, subject: str, message: str | None) -> None:
+        """Warn once with ``message``; None is no warning."""
+        if message is not None:
+            self.warn_once(subject, message)
 
     # ---- a step -----------------------------------------------------------------------
 

@@ -14,6 +14,36 @@ from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.ranks import active, sum_over_ranks
 
 
+def check_terms(owner: str, terms: Any) -> None:
+    """Check what a method's ``compare`` returned.
+
+    Args:
+        owner: name of the plugin's class.
+        terms: the result of ``compare``.
+
+    Raises:
+        TypeError: unless it is a dict of pairs, each of a factor and a scalar tensor.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.plugins.base.terms import check_terms
+        >>> check_terms("Mine", {"distance": (1.0, torch.tensor(0.5))})
+    """
+    remedy = 'return {"name": (factor, value)} with a scalar tensor as value, such as a mean'
+    if not isinstance(terms, Mapping):
+        raise TypeError(f"{owner}.compare returned a {type(terms).__name__}: {remedy}")
+    for name, term in terms.items():
+        pair = isinstance(term, tuple) and len(term) == 2
+        if pair and isinstance(term[1], Tensor) and term[1].ndim == 0:
+            continue
+        value = term[1] if pair else term
+        about = type(value).__name__
+        if isinstance(value, Tensor):
+            about += f" of shape {list(value.shape)}"
+        about += " without a factor" if not pair else " as its value"
+        raise TypeError(f"{owner}.compare returned {name!r} with a {about}: {remedy}")
+
+
 class TermLog:
     """Means of named terms over an epoch; a step does not synchronise with the device."""
 

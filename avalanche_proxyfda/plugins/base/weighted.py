@@ -29,7 +29,7 @@ from avalanche_proxyfda.plugins.base.lifecycle import (
     is_first_part,
     whole_experience,
 )
-from avalanche_proxyfda.plugins.base.terms import FiniteWatch
+from avalanche_proxyfda.plugins.base.terms import FiniteWatch, check_terms
 
 
 class WeightedPlugin(TeacherPlugin):
@@ -124,9 +124,11 @@ class WeightedPlugin(TeacherPlugin):
             teacher: as ``compare`` takes it.
 
         Raises:
+            TypeError: if ``compare`` returns no terms.
             ValueError: if the scale is not finite or zero.
         """
         terms = compare(student, teacher)
+        check_terms(type(self).__name__, terms)
         own = _total(terms)
         if own is not None and self._constraint().level is None:
             self._measure(own, compare, teacher)
