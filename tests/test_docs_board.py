@@ -26,6 +26,7 @@ DOCS = Path(__file__).parents[1] / "docs"
         "concepts_mtil_both",
         "pacs_few",
         "real_images_few",
+        "real_images_lite0_few",
     ],
 )
 def test_it_is_what_its_records_give(folder: str) -> None:
@@ -50,6 +51,7 @@ def test_it_is_what_its_records_give(folder: str) -> None:
         ("concepts_mtil_both", "concepts_mtil_both.yaml", 190),
         ("pacs_few", "pacs_few.yaml", 65),
         ("real_images_few", "real_images_few_chosen.yaml", 105),
+        ("real_images_lite0_few", "real_images_lite0_few.yaml", 70),
     ],
 )
 def test_it_holds_every_run_of_the_study(folder: str, matrix: str, count: int) -> None:
