@@ -96,13 +96,42 @@ REFUSED = (
     (("demo", "--strengths", "-1"), "strengths=-1.0 must be finite and not negative"),
     (("sweep", "--matrix", "concept.yaml"), "did you mean 'concepts.yaml'?"),
     (("sweep", "--matrix", "concepts.yaml", "--task", "99999"), "--task 99999: the sweep has"),
-    (("rerun", "nothing.json"), "nothing.json"),
+    (("rerun", "nothing.json"), "error: nothing.json is not there: give one record, such as run"),
+    (
+        ("rerun", str(RECORD.with_name(f"x{RECORD.name}"))),
+        f"is not there: give one record, such as {RECORD}",
+    ),
     (("rerun", str(RECORD), "--set", "train.lr=1"), "--set train.lr: it makes another run"),
     (("rerun", str(RECORD), "--set", "where.nope=1"), "'where.nope' is not a key"),
-    (("features", "--run", "nothing.json"), "nothing.json"),
+    (("features", "--run", "nothing.json"), "--run nothing.json is not there: give one record"),
+    (
+        ("features", "--run", str(RECORD.parent)),
+        f"--run {RECORD.parent} is a folder: give one record, such as {RECORD}",
+    ),
     (("features", "--run", str(RECORD), "--images", "0"), "--images 0: at least one"),
     (("features", "--run", str(RECORD), "--set", "nope"), "--set 'nope' names no set of the run"),
-    (("export", "nothing.json"), "nothing.json"),
+    (
+        ("export", "nothing.json"),
+        "error: nothing.json is not there: give one record, such as run",
+    ),
+    (("export", str(RECORD.parent)), f"is a folder: give one record, such as {RECORD}"),
+    (
+        ("export", f"{RECORD}/a.json"),
+        f"error: {RECORD}/a.json cannot be read (Not a directory): give the record of a finished",
+    ),
+    (
+        ("board", str(RECORD), "--out", f"{RECORD}/board"),
+        f"--out {RECORD}/board: nothing can be written to this folder ({RECORD} is a file); give a "
+        "folder that can be made or written with --out DIR",
+    ),
+    (
+        ("published", "--out", "docs"),
+        "--out docs: this file cannot be written (it is a folder); give a file in a folder that ",
+    ),
+    (
+        ("published", "--out", f"{RECORD}/published.md"),
+        f"--out {RECORD}/published.md: this file cannot be written ({RECORD} is a file); give a ",
+    ),
     (("export", str(RECORD), "--place", "a"), "--place 'a': give NAME=PATH, as in pets="),
     (("accept", "--only", "los"), "--only los: the groups are environment, losses, training,"),
     (("perf", "memory", "--losses", "nope"), "argument --losses: invalid choice: 'nope'"),
