@@ -17,7 +17,9 @@ from torch import nn
 from avalanche_proxyfda import find_feature_source
 from avalanche_proxyfda.models import TextHead, load_backbone, text_head
 from benchmarks.models import tiny_clip
+from benchmarks.models.backbone import build_backbone
 from benchmarks.streams.concepts.data import concept
+from tests.benchmarks.records import recipe
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8))
@@ -125,7 +127,9 @@ def test_code_in_a_weight_file_does_not_run(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("resnet50", "give 'open_clip:ARCHITECTURE/TAG' or 'timm:MODEL'"),
+        ("resnet50", "name='resnet50' is unknown: give 'open_clip:ARCHITECTURE/TAG' or 'timm"),
+        ("ViT-B-16/openai", r"'timm:MODEL'; did you mean 'open_clip:ViT-B-16/openai'\?$"),
+        ("ViT-B-16", r"did you mean 'open_clip:ViT-B-16/\w+' or 'open_clip:ViT-B-16/\w+'"),
         (
             "open_clip:ViT-B-61/openai",
             "the open_clip architecture 'ViT-B-61' is unknown; .*ViT-B-16",
@@ -139,6 +143,27 @@ def test_unknown_names(name: str, words: str) -> None:
         pytest.importorskip("timm")
     with pytest.raises(ValueError, match=words):
         load_backbone(name)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tim:ResNet18"])
+def test_a_name_without_its_library_is_answered_with_the_whole_name(name: str) -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(ValueError, match=r"'timm:MODEL'; did you mean 'timm:resnet18'\?$"):
+        load_backbone(name)
+
+
+def test_a_name_like_no_other_has_no_hint() -> None:
+    with pytest.raises(ValueError, match=r"give 'open_clip:ARCHITECTURE/TAG' or 'timm:MODEL'$"):
+        load_backbone("?")
+
+
+@pytest.mark.parametrize("name", ["tinyclip", "tiny_clip", "Tiny-CLIP"])
+def test_a_configuration_is_answered_with_its_key_and_the_small_model(name: str) -> None:
+    config = recipe("finetune", backbone__name=name)
+    with pytest.raises(ValueError, match=r"'timm:MODEL' or 'tiny-clip'; did you mean 'tiny-clip'"):
+        build_backbone(config)
+    with pytest.raises(ValueError, match=f"^backbone.name={name!r} is unknown: give "):
+        build_backbone(config)
 
 
 def test_a_machine_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
