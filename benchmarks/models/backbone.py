@@ -46,9 +46,14 @@ def build_backbone(config: Config) -> Backbone:
     weights: Any = options.weights
     if weights is not None and weights != "random" and not weights.startswith(PREFIX):
         weights = config.at(weights)
-    return load_backbone(
-        options.name, weights, options.image_size, options.mean, options.std, options.options
-    )
+    try:
+        return load_backbone(
+            options.name, weights, options.image_size, options.mean, options.std, options.options
+        )
+    except ConnectionError as error:
+        if weights is not None:  # a file is there already
+            raise
+        raise ConnectionError(f"{error} (in a command: --set backbone.weights=FILE)") from error
 
 
 def _normalised(steps: list[Any], mean: Any, std: Any) -> Transform:

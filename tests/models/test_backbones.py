@@ -168,11 +168,15 @@ def test_a_configuration_is_answered_with_its_key_and_the_small_model(name: str)
 
 def test_a_machine_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
-        raise OSError("no route to host")
+        raise OSError(f"no route to host\n{'connection ' * 40}")
 
     monkeypatch.setattr(open_clip, "create_model_and_transforms", refuse)
-    with pytest.raises(ConnectionError, match=r"ViT-B-16/openai could not be .*pass weights=FILE"):
+    words = r"ViT-B-16/openai could not be .*OSError: no route to host (connection )+…\): check .*"
+    with pytest.raises(ConnectionError, match=f"{words}, or pass weights=FILE$"):
         load_backbone("open_clip:ViT-B-16/openai")
+    config = recipe("finetune", backbone__name="open_clip:ViT-B-16/openai")
+    with pytest.raises(ConnectionError, match=r"=FILE \(in a command: --set backbone.weights=FILE"):
+        build_backbone(config)
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["forward", "backward"])

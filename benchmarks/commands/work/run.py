@@ -87,7 +87,7 @@ def _checked(jobs: Sequence[Job], own: bool) -> tuple[list[Job], dict[str, Any]]
             raise
         raise ConnectionError(
             f"{error}; to try without a network, use the small model of this repository: "
-            "--set backbone.name=tiny-clip"
+            "--set backbone.name=tiny-clip train.lr=3e-4"
         ) from error
 
 

@@ -162,7 +162,10 @@ def test_without_a_network_the_small_model_is_named(
 
     monkeypatch.setattr(work, "checked_steps", checked_steps)
     for words, end in (
-        (("--data", photos / "pets"), r"downloaded; to try .*: --set backbone\.name=tiny-clip$"),
+        (
+            ("--data", photos / "pets"),
+            r"downloaded; to try .*: --set backbone\.name=tiny-clip train\.lr=3e-4$",
+        ),
         (("--config", "ldifs.yaml"), "downloaded$"),
     ):
         with pytest.raises(ConnectionError, match=end):
