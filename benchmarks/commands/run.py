@@ -14,9 +14,8 @@ from benchmarks.config.numbers import check_seed
 from benchmarks.execution.job import Job
 from benchmarks.execution.own_data import RECIPE, data_overrides
 from benchmarks.execution.policy import add_policy, check_parallel
-from benchmarks.execution.recipe_jobs import check_strengths, recipe_jobs
+from benchmarks.execution.recipe_jobs import check_strengths, given_strength, recipe_jobs
 from benchmarks.experiment.ranks import refuse_ranks
-from benchmarks.methods.registry import strength_of_text
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strengths",
         nargs="+",
-        type=strength_of_text,
+        type=given_strength,
         default=None,
         metavar="X",
         help="strengths of every method that has one, numbers or auto; default: the recipe's",

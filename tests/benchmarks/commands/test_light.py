@@ -92,6 +92,11 @@ REFUSED = (
         ("rerun", str(RECORD), "--data", "a", "--set", "where.data=b"),
         "--set where.data: --data sets it too; drop one of the two",
     ),
+    (
+        (*CONCEPTS, "--strengths", "1", "x"),
+        "run: error: argument --strengths: 'x' is neither a number nor auto",
+    ),
+    (("demo", "--strengths", "x"), "argument --strengths: 'x' is neither a number nor auto"),
     (("demo", "--methods", "nope"), "argument --methods: invalid choice: 'nope'"),
     (("demo", "--strengths", "-1"), "strengths=-1.0 must be finite and not negative"),
     (("sweep", "--matrix", "concept.yaml"), "did you mean 'concepts.yaml'?"),
