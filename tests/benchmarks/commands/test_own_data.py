@@ -218,3 +218,22 @@ def test_a_folder_that_cannot_be_read_is_one_line(
     assert os.listdir(tmp_path) == ["a"]
     assert call("--data", flat(tmp_path / "b"), "--scan", "--methods", "frozen") == 0
     assert "20 images read, 0 of them broken" in capsys.readouterr().out
+
+
+def test_a_parent_of_data_sets_is_asked_about_and_stays_allowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("pets", "birds"):
+        flat(tmp_path / "photos" / name)
+    words = (*TINY, "--methods", "frozen", "--dry-run")
+    assert call("--data", tmp_path / "photos", *words) == 0
+    shown = capsys.readouterr()
+    assert "# folder:photos: 2 classes;" in shown.out
+    sets = f"{tmp_path}/photos/birds {tmp_path}/photos/pets"
+    question = f"folders birds, pets hold folders and no images: did you mean --data {sets}?"
+    assert shown.err.splitlines()[0] == f"the class {question}"
+    photo(tmp_path / "photos/pets/own.png", 5)  # a class with an image of its own
+    assert call("--data", tmp_path / "photos", *words) == 0
+    assert "did you mean" not in capsys.readouterr().err
+    assert call("--data", tmp_path / "photos/pets", *words) == 0
+    assert "did you mean" not in capsys.readouterr().err
