@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from avalanche_proxyfda.models.preprocessing import Transform
 
 RANDOM = "random"
+_LONGEST = 300
+"""Letters of a library's message in an error."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ def created(
     try:
         return create()
     except Exception as error:
-        about = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        said = textwrap.shorten(str(error), _LONGEST, placeholder=" …")  # ends at a word
+        about = f"{type(error).__name__}: {said}"
         if isinstance(error, OSError) or (downloads and isinstance(error, RuntimeError)):
             raise ConnectionError(
                 f"the weights of {name} could not be downloaded ({about}): check the network, or "

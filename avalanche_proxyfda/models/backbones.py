@@ -10,6 +10,7 @@ from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda.models.backbone import RANDOM, Backbone
 from avalanche_proxyfda.models.from_open_clip import open_clip_backbone
 from avalanche_proxyfda.models.from_timm import timm_backbone
+from avalanche_proxyfda.models.names import check_backbone_name
 from avalanche_proxyfda.models.packaged import PREFIX, packaged
 
 _WORDS = ("off", "on", "no", "yes")
@@ -69,11 +70,8 @@ def load_backbone(
         >>> backbone.tower(torch.zeros(1, 3, 32, 32)).shape
         torch.Size([1, 1280])
     """
+    check_backbone_name(name)
     family, _, model = name.partition(":")
-    if family not in ("open_clip", "timm") or not model:
-        raise ValueError(
-            f"name={name!r} is unknown: give 'open_clip:ARCHITECTURE/TAG' or 'timm:MODEL'"
-        )
     if isinstance(weights, str) and weights.startswith(PREFIX):
         entry, _ = packaged(weights, name)
         mean, std = mean or entry.mean, std or entry.std

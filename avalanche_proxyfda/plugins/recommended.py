@@ -65,8 +65,8 @@ def recommended(
         cache_dtype: ``"float16"`` halves the cache; None caches values as they are.
 
     Raises:
-        TypeError, ValueError: for an option of the wrong type or out of range, or a model without
-            a place that a plugin needs.
+        TypeError: for an option of the wrong type, or a model that is no ``nn.Module``.
+        ValueError: for an option out of range, or a model without a place that a plugin needs.
 
     Example:
         >>> from avalanche_proxyfda import recommended
@@ -74,6 +74,8 @@ def recommended(
         >>> [type(plugin).__name__ for plugin in recommended(resnet18())]
         ['SoftFDAPlugin', 'LDIFSPlugin']
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
     shared: dict[str, Any] = {
         "teacher": teacher,
         "teacher_cache": teacher_cache,

@@ -149,7 +149,8 @@ def save_tuned(
         about: facts for people, as values of JSON.
 
     Raises:
-        TypeError: if the head is another one, or an option of the backbone is no value of JSON.
+        TypeError: if ``backbone`` is no :class:`~avalanche_proxyfda.models.Backbone`, the head is
+            another one, or an option of the backbone is no value of JSON.
         ValueError: if the class names do not fit the head.
         OSError: if a file cannot be written.
 
@@ -168,6 +169,11 @@ def save_tuned(
         ...     sorted(path.name for path in Path(folder).iterdir())
         ['model.json', 'model.safetensors']
     """
+    if not isinstance(backbone, Backbone):
+        raise TypeError(
+            "backbone must be a Backbone, the result of load_backbone, not "
+            f"{type(backbone).__name__}"
+        )
     description = described(model, backbone, classes, about)
     for name, content in tuned_files(description, state_bytes(tuned_state(model))).items():
         write_bytes(expanded(folder) / name, content)

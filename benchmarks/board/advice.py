@@ -19,7 +19,7 @@ _FROZEN = "frozen"
 def advice(rows: Sequence[Row]) -> list[str]:
     """Return sentences on the runs; none where nothing speaks against a choice.
 
-    They say that training changed nothing, that ``frozen`` is ahead of all other rows, that
+    They say that training changed nothing, that no row is ahead of ``frozen``, that
     strengths cannot be told apart, and that the best strength is at the edge of those tried,
     unless no strength can be told apart from another. A
     sentence compares rows on the seeds that all of them have, and on the same images, as the
@@ -73,10 +73,19 @@ def _beside_frozen(rows: Sequence[Row]) -> Iterator[str]:
             "image of frozen. Raise train.lr or train.epochs before you compare methods."
         )
         return
-    if own >= max(scores):
+    highest = max(scores)
+    if own - highest >= _ROUNDING:
         yield (
             "frozen, which trains the heads alone, has the best validation score: here no row "
             "learnt enough to pay for what it lost."
+        )
+    elif highest - own < _ROUNDING:
+        pairs = zip(others, scores, strict=True)
+        equal = [row.label for row, score in pairs if own - score < _ROUNDING]
+        same = f"{equal[0]} has" if len(equal) == 1 else f"{len(equal)} rows have"
+        yield (
+            "No row has a better validation score than frozen, which trains the heads alone, and "
+            f"{same} the same score: here training more than the heads gained nothing."
         )
 
 

@@ -7,6 +7,7 @@ import sys
 
 from avalanche_proxyfda._files import expanded
 from benchmarks.board.write import write_board
+from benchmarks.execution.policy import check_folder
 from benchmarks.results.files import collect
 
 
@@ -39,12 +40,16 @@ def main(args: argparse.Namespace) -> int:
 
     Returns:
         0 if one record or more was used, else 1; the board then lists the refused files.
+
+    Raises:
+        OSError: if nothing can be written to the folder of the board.
     """
     if args.seeds is not None and args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds}: at least one")
     collected = collect(args.records)
     first = args.records[0]
     out = args.out or (first if first.is_dir() else first.parent) / "board"
+    check_folder(out)
     page = write_board(collected, out, args.seeds)
     failed = sum(record.status == "failed" for record in collected.records)
     count = len(collected.records)

@@ -12,8 +12,13 @@ from benchmarks.config import Recipe, find_recipe, load_recipe
 from benchmarks.config.numbers import check_seed
 from benchmarks.execution.job import Job
 from benchmarks.execution.policy import add_policy, check_parallel
-from benchmarks.execution.recipe_jobs import Strengths, check_strengths, recipe_jobs
-from benchmarks.methods.registry import METHODS, strength_of_text
+from benchmarks.execution.recipe_jobs import (
+    Strengths,
+    check_strengths,
+    given_strength,
+    recipe_jobs,
+)
+from benchmarks.methods.registry import METHODS
 
 
 def concepts_recipe() -> Recipe:
@@ -38,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strengths",
         nargs="+",
-        type=strength_of_text,
+        type=given_strength,
         default=None,
         metavar="X",
         help="lambda or auto (mu of DiGraP, alpha of WiSE-FT); default: the recipe's coarse or "

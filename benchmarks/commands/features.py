@@ -70,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
             raise ValueError(f"{name} {value}: at least one")
     if args.method == "umap":
         umap_library()
-    record, here = finished_record(args.run), here_of(args)
+    record, here = finished_record(args.run, "--run"), here_of(args)
     config_in(record, here)  # what is refused is refused before torch is imported
     name = chosen_set(record, args.data_set)
     return work.draw_features(args, record, here, name)

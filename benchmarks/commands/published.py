@@ -6,6 +6,7 @@ import argparse
 
 from avalanche_proxyfda._files import expanded, write_bytes
 from benchmarks.board.published import published_page
+from benchmarks.execution.policy import check_file
 from benchmarks.results.published_files import shipped_tables
 
 
@@ -17,7 +18,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write the page and print its path."""
+    """Write the page and print its path.
+
+    Raises:
+        OSError: if the page cannot be written.
+    """
+    check_file(args.out)
     tables = shipped_tables()
     write_bytes(args.out, published_page(tables).encode())
     print(f"{len(tables)} tables: reported, not run here.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,10 @@ from benchmarks.commands import work
 from benchmarks.config import find_recipe, keys_help, load_recipe, parse_overrides
 from benchmarks.config.numbers import check_seed
 from benchmarks.execution.job import Job
-from benchmarks.execution.own_data import RECIPE, data_overrides
+from benchmarks.execution.own_data import RECIPE, data_overrides, parents_of_sets
 from benchmarks.execution.policy import add_policy, check_parallel
-from benchmarks.execution.recipe_jobs import check_strengths, recipe_jobs
-from benchmarks.experiment.ranks import refuse_ranks
-from benchmarks.methods.registry import strength_of_text
+from benchmarks.execution.recipe_jobs import check_strengths, given_strength, recipe_jobs
+from benchmarks.experiment.ranks import is_main, refuse_ranks
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strengths",
         nargs="+",
-        type=strength_of_text,
+        type=given_strength,
         default=None,
         metavar="X",
         help="strengths of every method that has one, numbers or auto; default: the recipe's",
@@ -138,6 +138,9 @@ def main(args: argparse.Namespace) -> int:
     if args.scan and args.dry_run:
         raise ValueError("--scan and --dry-run each stop before the training: drop one of the two")
     jobs = planned(args)
+    if is_main():
+        for question in parents_of_sets(args.data or ()):
+            print(question, file=sys.stderr)
     if args.scan:
         refuse_ranks("run --scan")
         return work.scan_stream(jobs)

@@ -12,6 +12,7 @@ from benchmarks.results.record import Record
 from benchmarks.results.scores import score
 
 _ROUNDING = 1e-9
+_MOST_NAMED = 2
 
 
 def next_steps(jobs: Sequence[Job], records: Sequence[Record]) -> list[str]:
@@ -39,7 +40,7 @@ def _best(jobs: Sequence[Job], records: Sequence[Record]) -> tuple[Job, str] | N
     """The job that validation data choose, and the reason; without such data the last job.
 
     In a tie the method that comes first wins, and within a method the weaker strength. The
-    reason names the other runs of the tie.
+    reason names other runs of the tie.
     """
     by_run = {record.run_id: record for record in records if record.status == "finished"}
     ended = [job for job in jobs if job.config.identity in by_run]
@@ -52,7 +53,15 @@ def _best(jobs: Sequence[Job], records: Sequence[Record]) -> tuple[Job, str] | N
     best, *others = _ties(measured, [scores[job.file] or 0.0 for job in measured])
     if not others:
         return best, " (best on validation)"
-    return best, f" (best on validation, tied with {', '.join(job.about for job in others)})"
+    return best, f" (best on validation, tied with {_named(others)})"
+
+
+def _named(jobs: Sequence[Job]) -> str:
+    """Return the first jobs by name, and the number of the others; a name may hold commas."""
+    names = [job.about for job in jobs]
+    if len(names) > _MOST_NAMED + 1:  # "1 more" would be no shorter than a name
+        names[_MOST_NAMED:] = [f"and {len(names) - _MOST_NAMED} more"]
+    return "; ".join(names)
 
 
 def _ties(jobs: Sequence[Job], scores: Sequence[float]) -> list[Job]:

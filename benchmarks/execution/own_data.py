@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from avalanche_proxyfda._files import expanded
-from avalanche_proxyfda.streams.files.folder_parts import part_folders
+from avalanche_proxyfda.streams.files.folder_parts import listed, part_folders
+from avalanche_proxyfda.streams.files.image_names import is_image_name
+from avalanche_proxyfda.streams.files.visible import files_below, files_in, folders_in
 
 RECIPE = "own_data.yaml"
 """Recipe of ``--data`` without ``--config``."""
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z")
+_MOST_SETS = 5
 _SET_BY_DATA = ("where.data", "stream.kind", "stream.sets")
 
 
@@ -47,6 +51,33 @@ def data_overrides(folders: Sequence[str], overrides: Mapping[str, Any]) -> dict
     root = Path(os.path.commonpath([place.parent for place in places]))
     names = [f"folder:{place.relative_to(root).as_posix()}" for place in places]
     return {"where.data": str(root), "stream.kind": "sequence", "stream.sets": names}
+
+
+def parents_of_sets(folders: Sequence[str]) -> Iterator[str]:
+    """Yield a question on each folder whose class folders hold folders and no image of their own.
+
+    Such a folder may be the parent of the data sets; it stays allowed.
+
+    Args:
+        folders: folders of photographs, as ``--data`` has them.
+    """
+    for folder in folders:
+        place = expanded(folder)
+        names = [] if part_folders(place) else folders_in(place)
+        if names and all(_holds_folders_alone(place / name) for name in names):
+            sets = " ".join(shlex.quote(str(place / name)) for name in names[:_MOST_SETS])
+            more = " …" if len(names) > _MOST_SETS else ""
+            yield (
+                f"the class folders {listed(names)} hold folders and no images: did you mean "
+                f"--data {sets}{more}?"
+            )
+
+
+def _holds_folders_alone(folder: Path) -> bool:
+    """Return True if images are in the folders of ``folder``, and none is beside them."""
+    if any(is_image_name(path.name) for path in files_in(folder)):
+        return False
+    return any(is_image_name(path.name) for path in files_below(folder))
 
 
 def _check(place: Path) -> None:

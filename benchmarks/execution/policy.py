@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,11 +69,52 @@ def check_parallel(count: int) -> int:
 
 
 def check_folder(out: Path) -> None:
-    """Try to write to ``out`` now, not after the first run.
+    """Try to write to ``out``, the folder of ``--out``, now and not after the first run.
 
     Raises:
-        OSError: when nothing can be written there.
+        OSError: when nothing can be written there; the message names the option.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out):
+    try:
+        _try(out)
+    except OSError as error:
+        raise type(error)(
+            f"--out {out}: nothing can be written to this folder ({_reason(out, error)}); give a "
+            "folder that can be made or written with --out DIR"
+        ) from error
+
+
+def check_file(out: Path) -> None:
+    """Try to write to the folder of ``out``, the file of ``--out``, now.
+
+    Raises:
+        OSError: when the file cannot be written; the message names the option.
+    """
+    try:
+        _try(out.parent)
+    except OSError as error:
+        raise type(error)(_no_file(out, _reason(out.parent, error))) from error
+    if out.is_dir():
+        raise IsADirectoryError(_no_file(out, "it is a folder"))
+
+
+def _no_file(out: Path, why: str) -> str:
+    return (
+        f"--out {out}: this file cannot be written ({why}); give a file in a folder that can be "
+        "made or written with --out FILE"
+    )
+
+
+def _try(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
         pass
+
+
+def _reason(folder: Path, error: OSError) -> str:
+    """Return why nothing can be written to ``folder``."""
+    for place in (folder, *folder.parents):
+        if os.path.isdir(place):  # without an error for a place that may not be read
+            return f"{place}: {error.strerror}"
+        if os.path.exists(place):
+            return f"{place} is a file"
+    return str(error.strerror)

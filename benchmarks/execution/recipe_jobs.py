@@ -6,13 +6,14 @@ The jobs are planned from configurations alone, without torch.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.config import Recipe, load_recipe, path_configs
 from benchmarks.execution.job import Job
-from benchmarks.methods.registry import METHODS, Strength, with_strength
+from benchmarks.methods.registry import METHODS, Strength, strength_of_text, with_strength
 from benchmarks.results.record import Selection
 
 Strengths = Literal["grid", "coarse", "recipe"] | Sequence[Strength]
@@ -103,3 +104,15 @@ def method_jobs(
     selection = Selection("validation", len(grid))
     path = path_configs(run.config, grid)
     return [Job(config, folder, selection, source=source) for config in path]
+
+
+def given_strength(text: str) -> Strength:
+    """Return a strength of ``--strengths``.
+
+    Raises:
+        argparse.ArgumentTypeError: for a text that is neither a number nor ``auto``.
+    """
+    try:
+        return strength_of_text(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto") from None

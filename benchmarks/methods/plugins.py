@@ -41,8 +41,24 @@ def _parameters(method: str) -> Mapping[str, inspect.Parameter]:
     name = METHODS[check_method(method)].plugin
     if name is None:
         return {}
-    parameters = inspect.signature(getattr(plugins, name)).parameters
+    parameters = inspect.signature(_class_of(method, name)).parameters
     return {key: p for key, p in parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
+
+
+def _class_of(method: str, name: str) -> Any:
+    """Return the class of a method's plugin.
+
+    Raises:
+        ValueError: if the package does not list the class.
+    """
+    try:
+        return getattr(plugins, name)
+    except AttributeError as error:
+        raise ValueError(
+            f"method {method!r}: its plugin {name} is no public name of "
+            "avalanche_proxyfda.plugins: add the line that imports it to "
+            "avalanche_proxyfda/plugins/__init__.pyi"
+        ) from error
 
 
 def make_plugins(
@@ -93,7 +109,7 @@ def make_plugins(
             raise TypeError(f"options.{name}={value!r}: give true or false")
     if isinstance(options.get("auto_weight"), Mapping):
         options = {**options, "auto_weight": _auto_weight(options["auto_weight"])}
-    return [getattr(plugins, known.plugin)(**given, **options)]
+    return [_class_of(method, known.plugin)(**given, **options)]
 
 
 def _auto_weight(content: Mapping[str, Any]) -> AutoWeight:
@@ -116,7 +132,7 @@ def needs_reference(method: str) -> bool:
         ValueError: for an unknown method.
     """
     name = METHODS[check_method(method)].plugin
-    kind = getattr(plugins, name) if name is not None else None
+    kind = _class_of(method, name) if name is not None else None
     with_texts = getattr(kind, "reads_texts", False)
     return bool(with_texts or not getattr(kind, "reads_training_batch", True))
 
@@ -135,7 +151,7 @@ def uses_reference(config: Config) -> bool:
     name, asked = METHODS[config.method].plugin, config.options.get("reference_data", False)
     if not isinstance(asked, bool):
         raise TypeError(f"options.reference_data={asked!r}: give true or false")
-    kind = getattr(plugins, name) if name is not None else None
+    kind = _class_of(config.method, name) if name is not None else None
     if not (asked or needs_reference(config.method)):
         return False
     if "reference_data" not in arguments_of(config.method):

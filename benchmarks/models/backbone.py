@@ -9,6 +9,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from avalanche_proxyfda.models import Backbone, load_backbone
+from avalanche_proxyfda.models.names import check_backbone_name
 from avalanche_proxyfda.models.packaged import PREFIX
 from avalanche_proxyfda.models.preprocessing import eval_view
 from avalanche_proxyfda.pixels import RowStore, pixel_views
@@ -41,12 +42,18 @@ def build_backbone(config: Config) -> Backbone:
         recipe = {"name": TINY, "clip": tiny_clip.config()}
         texts = (clip, tiny_clip.tokenize)
         return Backbone(TINY, clip.visual, 128, view, view, *texts, _TINY_VIEW, recipe)
+    check_backbone_name(options.name, "backbone.name", [TINY])
     weights: Any = options.weights
     if weights is not None and weights != "random" and not weights.startswith(PREFIX):
         weights = config.at(weights)
-    return load_backbone(
-        options.name, weights, options.image_size, options.mean, options.std, options.options
-    )
+    try:
+        return load_backbone(
+            options.name, weights, options.image_size, options.mean, options.std, options.options
+        )
+    except ConnectionError as error:
+        if weights is not None:  # a file is there already
+            raise
+        raise ConnectionError(f"{error} (in a command: --set backbone.weights=FILE)") from error
 
 
 def _normalised(steps: list[Any], mean: Any, std: Any) -> Transform:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
+import sys
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.style
@@ -21,6 +25,7 @@ _SIDE = 160  # pixels of a picture
 _MOST_BESIDE = 6
 _MOST_NAMED = 3
 _TITLE_SHARE = 0.95  # of the figure's width
+_GLYPH = re.compile(r"Glyph (\d+) .*missing from")
 _LONGEST = 24  # letters of a title's line
 
 
@@ -72,6 +77,28 @@ def thumbnails(images: Shown, neighbors: Neighbors, worst: Sequence[int]) -> byt
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()
+
+
+@contextmanager
+def missing_glyphs_said() -> Iterator[None]:
+    """Print one sentence in place of matplotlib's warnings about letters without a glyph."""
+    missing: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for each in caught:
+        found = _GLYPH.match(str(each.message))
+        if found:
+            missing.append(chr(int(found[1])))
+        else:
+            warnings.showwarning(each.message, each.category, each.filename, each.lineno)
+    if missing:
+        letters = " ".join(dict.fromkeys(missing))
+        print(
+            f"The figures show boxes for {letters}: matplotlib's font lacks these letters; the "
+            "CSV file has them.",
+            file=sys.stderr,
+        )
 
 
 def _entitle(figure: Figure, text: str) -> None:

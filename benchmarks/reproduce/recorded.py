@@ -9,33 +9,69 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from avalanche_proxyfda._names import nearest
 from benchmarks.config import Config, changed, complaint, plain, read
 from benchmarks.config.known_keys import KEYS, check_keys
 from benchmarks.config.overrides import with_overrides
 from benchmarks.reproduce.here import Here
 from benchmarks.reproduce.set_names import named_set
+from benchmarks.results.beside import is_beside
 from benchmarks.results.files import RefusedRecordError, read_record
 from benchmarks.results.record import Record
 
+_MOST_READ = 20
+"""Files that the search for an example reads."""
 RECORDED = Here()
 """The places that a record holds, and no others."""
 
 
-def finished_record(path: Path) -> Record:
+def finished_record(path: Path, option: str = "") -> Record:
     """Read the record of a finished run.
 
+    Args:
+        path: file of the record.
+        option: option of the command that names the file; it begins the messages about a path
+            without a record.
+
     Raises:
-        ValueError: if the record is refused, or the run failed; the message begins with the
-            file.
-        OSError: if the file cannot be read.
+        ValueError: if the path is a folder, the record is refused, or the run failed; the message
+            names the path.
+        OSError: if the file cannot be read; the message names the path and the remedy.
     """
+    given = f"{option} {path}".lstrip()
+    if path.is_dir():
+        raise ValueError(f"{given} is a folder: give one record, such as {_example(path)}")
     try:
         record = read_record(path)
     except RefusedRecordError as error:
         raise ValueError(f"{path}: {error}") from None
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{given} is not there: give one record, such as {_example(path.parent, path.name)}"
+        ) from error
+    except OSError as error:
+        raise type(error)(
+            f"{given} cannot be read ({error.strerror}): give the record of a finished run"
+        ) from error
     if record.status != "finished":
         raise ValueError(f"{path}: the run failed ({record.reason}): there is no tuned model")
     return record
+
+
+def _example(folder: Path, name: str = "") -> str:
+    """Return the path of a record in ``folder`` or one folder below, the nearest to ``name``.
+
+    Without one it says which commands write records.
+    """
+    files = [*sorted(folder.glob("*.json")), *sorted(folder.glob("*/*.json"))]
+    close = [folder / word for word in nearest(name, [file.name for file in files], 1)]
+    for file in [*close, *files][:_MOST_READ]:
+        try:
+            if not is_beside(file) and read_record(file).status == "finished":
+                return str(file)
+        except (RefusedRecordError, OSError):
+            continue
+    return "runs/demo/NAME.json; python -m benchmarks demo, run or sweep makes some"
 
 
 def config_in(record: Record, here: Here = RECORDED) -> Config:

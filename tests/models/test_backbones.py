@@ -17,7 +17,9 @@ from torch import nn
 from avalanche_proxyfda import find_feature_source
 from avalanche_proxyfda.models import TextHead, load_backbone, text_head
 from benchmarks.models import tiny_clip
+from benchmarks.models.backbone import build_backbone
 from benchmarks.streams.concepts.data import concept
+from tests.benchmarks.records import recipe
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8))
@@ -125,7 +127,9 @@ def test_code_in_a_weight_file_does_not_run(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("resnet50", "give 'open_clip:ARCHITECTURE/TAG' or 'timm:MODEL'"),
+        ("resnet50", "name='resnet50' is unknown: give 'open_clip:ARCHITECTURE/TAG' or 'timm"),
+        ("ViT-B-16/openai", r"'timm:MODEL'; did you mean 'open_clip:ViT-B-16/openai'\?$"),
+        ("ViT-B-16", r"did you mean 'open_clip:ViT-B-16/\w+' or 'open_clip:ViT-B-16/\w+'"),
         (
             "open_clip:ViT-B-61/openai",
             "the open_clip architecture 'ViT-B-61' is unknown; .*ViT-B-16",
@@ -141,13 +145,38 @@ def test_unknown_names(name: str, words: str) -> None:
         load_backbone(name)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "tim:ResNet18"])
+def test_a_name_without_its_library_is_answered_with_the_whole_name(name: str) -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(ValueError, match=r"'timm:MODEL'; did you mean 'timm:resnet18'\?$"):
+        load_backbone(name)
+
+
+def test_a_name_like_no_other_has_no_hint() -> None:
+    with pytest.raises(ValueError, match=r"give 'open_clip:ARCHITECTURE/TAG' or 'timm:MODEL'$"):
+        load_backbone("?")
+
+
+@pytest.mark.parametrize("name", ["tinyclip", "tiny_clip", "Tiny-CLIP"])
+def test_a_configuration_is_answered_with_its_key_and_the_small_model(name: str) -> None:
+    config = recipe("finetune", backbone__name=name)
+    with pytest.raises(ValueError, match=r"'timm:MODEL' or 'tiny-clip'; did you mean 'tiny-clip'"):
+        build_backbone(config)
+    with pytest.raises(ValueError, match=f"^backbone.name={name!r} is unknown: give "):
+        build_backbone(config)
+
+
 def test_a_machine_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
-        raise OSError("no route to host")
+        raise OSError(f"no route to host\n{'connection ' * 40}")
 
     monkeypatch.setattr(open_clip, "create_model_and_transforms", refuse)
-    with pytest.raises(ConnectionError, match=r"ViT-B-16/openai could not be .*pass weights=FILE"):
+    words = r"ViT-B-16/openai could not be .*OSError: no route to host (connection )+…\): check .*"
+    with pytest.raises(ConnectionError, match=f"{words}, or pass weights=FILE$"):
         load_backbone("open_clip:ViT-B-16/openai")
+    config = recipe("finetune", backbone__name="open_clip:ViT-B-16/openai")
+    with pytest.raises(ConnectionError, match=r"=FILE \(in a command: --set backbone.weights=FILE"):
+        build_backbone(config)
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["forward", "backward"])

@@ -314,3 +314,10 @@ def test_a_recommended_set_that_cannot_work_is_refused_at_once(
 ) -> None:
     with pytest.raises(error, match=words):
         recommended(Plain(), **{"taps": TAPS, **options})
+
+
+def test_the_recommended_set_takes_a_model_and_nothing_else() -> None:
+    model: Any
+    for model, kind in (("resnet", "str"), (strategy(Plain(), Watcher()), "Naive")):
+        with pytest.raises(TypeError, match=rf"model must be a torch\.nn\.Module, not {kind}$"):
+            recommended(model)

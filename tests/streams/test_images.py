@@ -98,7 +98,7 @@ def broken(folder: Path) -> dict[str, Path]:
     [
         ("empty", "the file is empty"),
         ("cut", "[Tt]runcated|not processed"),
-        ("text", "cannot identify"),
+        ("text", "cannot identify image file .the content is none of JPEG, PNG, "),
         ("absent", "there is no such file"),
     ],
 )

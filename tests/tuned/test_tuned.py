@@ -198,6 +198,8 @@ def test_what_cannot_be_described(tiny: Backbone, tmp_path: Path) -> None:
     ):
         with pytest.raises(error, match=words):
             save_tuned(tmp_path, joined(tiny, head), tiny, classes)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"backbone must be a Backbone, .* not NoneType$"):
+        save_tuned(tmp_path, joined(tiny, nn.Linear(128, 3)), None, {"all": NAMES})  # type: ignore[arg-type]
     own = Backbone("own", tiny.tower, 128, tiny.eval_transform, tiny.eval_transform)
     with pytest.raises(ValueError, match="does not say how it is built"):
         save_tuned(tmp_path, joined(own, nn.Linear(128, 3)), own, {"all": NAMES})

@@ -104,7 +104,7 @@ def _read(files: ImageFiles, row: int) -> EncodedImage:
     except FileNotFoundError as error:
         raise UnreadableImage(absent(path)) from error
     except OSError as error:
-        raise UnreadableImage(f"{path}: {error}") from error
+        raise UnreadableImage(f"{path}: {error.strerror or error}") from error
     if len(content) == 0:
         raise UnreadableImage(f"{path}: the file is empty")
     return EncodedImage(content, str(path), files.max_pixels)

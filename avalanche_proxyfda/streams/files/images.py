@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 MAX_PIXELS = 50_000_000  # 200 MB as RGBA: above any photograph of a data set
 # formats of the content, not of the name: PIL would pass PostScript to an interpreter
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_KINDS = f"the content is none of {', '.join(FORMATS)}"
 # exceptions that PIL raises for damaged files, collected by fuzzing
 DAMAGE = (
     OSError,
@@ -51,7 +52,7 @@ def load_rgb(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     except FileNotFoundError as error:
         raise UnreadableImage(absent(path)) from error
     except OSError as error:
-        raise UnreadableImage(f"{path}: {error}") from error
+        raise UnreadableImage(f"{path}: {error.strerror or error}") from error
 
 
 def absent(path: Path) -> str:
@@ -85,6 +86,8 @@ def decode(file: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
             return _flattened(ImageOps.exif_transpose(opened), name)
     except UnreadableImage:
         raise
+    except UnidentifiedImageError as error:  # its message repeats the path
+        raise UnreadableImage(f"{name}: cannot identify image file ({_KINDS})") from error
     except DAMAGE as error:
         raise UnreadableImage(f"{name}: {error or type(error).__name__}") from error
 

@@ -20,6 +20,7 @@ from benchmarks.accept import (
 from benchmarks.accept.check import Check, Setting, outcome_of
 from benchmarks.accept.journal import Journal, machine_of
 from benchmarks.accept.table import line, table
+from benchmarks.execution.policy import check_file
 from benchmarks.experiment.numerics import let_cublas_repeat
 
 MODULES = (environment, on_losses, on_training, on_evaluation, on_runner)
@@ -43,6 +44,7 @@ def make_checks(args: argparse.Namespace) -> int:
         )
     let_cublas_repeat(setting.device)
     checks = _chosen(args.only, args.times)
+    check_file(args.out)
     journal = Journal(args.out, machine_of(setting), not args.resume)
     with tqdm(checks, unit="check", mininterval=2) as bar:
         for check in bar:

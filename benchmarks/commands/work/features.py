@@ -13,7 +13,7 @@ from benchmarks.reproduce.feature_report import both_features, report_files
 from benchmarks.reproduce.figure_words import Drawing
 from benchmarks.reproduce.from_record import config_of, pretrained, shown
 from benchmarks.reproduce.here import Here
-from benchmarks.reproduce.pictures import forgotten
+from benchmarks.reproduce.pictures import forgotten, missing_glyphs_said
 from benchmarks.reproduce.verdict import verdict, why_chosen
 from benchmarks.reproduce.weights import kept_weights, tower_of, weights_again
 from benchmarks.results.record import Record
@@ -45,7 +45,8 @@ def draw_features(args: argparse.Namespace, record: Record, here: Here, name: st
     content, tuned, note = _tuned(args.run, record, config)
     rows = both_features(prepared, images, config, tower_of(content))
     drawing = Drawing(args.split, near, args.method)
-    files, neighbors = report_files(tuned, config, images, drawing, rows, note)
+    with missing_glyphs_said():
+        files, neighbors = report_files(tuned, config, images, drawing, rows, note)
     for file, written in files.items():
         write_bytes(out / file, written)
         print(out / file)

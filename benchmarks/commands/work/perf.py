@@ -6,6 +6,7 @@ import argparse
 import sys
 from importlib import import_module
 
+from benchmarks.execution.policy import check_folder
 from benchmarks.perf.bounds import exceeded
 from benchmarks.perf.report import write
 
@@ -21,6 +22,7 @@ def make_measurement(args: argparse.Namespace) -> int:
 
     Raises:
         ValueError: if an option is refused, or ``--check`` has no bound to assert.
+        OSError: if nothing can be written to ``--out``.
     """
     work = import_module(f"benchmarks.perf.{args.what}")
     if args.what == "page":
@@ -29,6 +31,8 @@ def make_measurement(args: argparse.Namespace) -> int:
         raise ValueError(
             f"perf {args.what} --check: the measurement has no bound; leave out --check"
         )
+    if args.out is not None:
+        check_folder(args.out)
     measured = work.measure(args)
     if args.out is not None:
         write(args.out, measured, work.draw)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from avalanche_proxyfda._yaml import write_yaml
@@ -12,7 +13,7 @@ from benchmarks.board.advice import advice
 from benchmarks.board.per_set import per_set
 from benchmarks.board.table import table
 from benchmarks.board.unseen import unseen_markdown
-from benchmarks.config import plain
+from benchmarks.config import Config, plain
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.fitted import fitted
 from benchmarks.execution.job import Job
@@ -20,13 +21,19 @@ from benchmarks.execution.launcher import launch
 from benchmarks.execution.local import LocalExecutor
 from benchmarks.execution.next_steps import next_steps
 from benchmarks.execution.own_images import check_images
-from benchmarks.execution.plan import checked_steps, printed_notices
+from benchmarks.execution.plan import (
+    caught_notices,
+    checked_steps,
+    print_notices,
+    printed_notices,
+)
 from benchmarks.execution.policy import Policy, check_folder, policy_of
 from benchmarks.execution.stopping import typed
 from benchmarks.execution.torchrun import TorchrunExecutor, first_on_machine, joined
 from benchmarks.experiment.ranks import is_main, launched
 from benchmarks.results.settings import rows_of
-from benchmarks.streams.registry import scan_images
+from benchmarks.streams.registry import load_stream, scan_images
+from benchmarks.streams.views import Views
 
 
 def run_jobs(args: argparse.Namespace, planned: Sequence[Job]) -> int:
@@ -50,10 +57,12 @@ def run_jobs(args: argparse.Namespace, planned: Sequence[Job]) -> int:
     with joined([job.config for job in jobs], args.jobs):
         if args.data is not None and is_main():
             check_images(jobs[0].config)
-        jobs, summary = first_on_machine(lambda: _checked(jobs, args.data is not None))
         if args.dry_run:
+            with _data_first(jobs[0].config):
+                jobs, summary = first_on_machine(lambda: _checked(jobs, args.data is not None))
             _show(jobs, summary)
             return 0
+        jobs, summary = first_on_machine(lambda: _checked(jobs, args.data is not None))
         return _launched(jobs, summary, executor, policy_of(args), args.data is not None)
 
 
@@ -78,6 +87,32 @@ def scan_stream(planned: Sequence[Job]) -> int:
     return int(bool(broken))
 
 
+@contextmanager
+def _data_first(config: Config) -> Iterator[None]:
+    """Print the images of each set before the block, which needs the weights of the backbone.
+
+    Raises:
+        FileNotFoundError, ImportError, ConnectionError, ValueError: when data are missing or
+            refused, before the block.
+    """
+    notices: list[str] = []
+    try:
+        with caught_notices(notices):
+            views = Views(_as_it_is, _as_it_is)  # the backbone's are not known yet
+            summary = first_on_machine(lambda: load_stream(config, views).summary)
+        for about in summary.get("sets", ()):
+            parts = ", ".join(f"{about[part]} {part}" for part in SPLITS)
+            print(f"# {about['name']}: {about['classes']} classes; images: {parts}", flush=True)
+        yield
+    except Exception:
+        print_notices(notices)  # the plan, which prints them otherwise, is not reached
+        raise
+
+
+def _as_it_is(image: Any) -> Any:
+    return image
+
+
 def _checked(jobs: Sequence[Job], own: bool) -> tuple[list[Job], dict[str, Any]]:
     """The jobs with their steps; for own data, a missing network is answered with a small model."""
     try:
@@ -87,7 +122,7 @@ def _checked(jobs: Sequence[Job], own: bool) -> tuple[list[Job], dict[str, Any]]
             raise
         raise ConnectionError(
             f"{error}; to try without a network, use the small model of this repository: "
-            "--set backbone.name=tiny-clip"
+            "--set backbone.name=tiny-clip train.lr=3e-4"
         ) from error
 
 
@@ -119,13 +154,10 @@ def _launched(
 
 
 def _show(jobs: Sequence[Job], summary: dict[str, Any]) -> None:
-    """Print the images of each set, the resolved configurations, and the stream, as YAML.
+    """Print the resolved configurations and the stream, as YAML.
 
     Keys that all runs share are printed once, before the runs.
     """
-    for about in summary.get("sets", ()):
-        parts = ", ".join(f"{about[part]} {part}" for part in SPLITS)
-        print(f"# {about['name']}: {about['classes']} classes; images: {parts}")
     trees = [plain(job.config) for job in jobs]
     shared = _in_common(trees) if len(jobs) > 1 else {}
     if shared:

@@ -196,7 +196,7 @@ def test_training_that_changed_nothing_is_said_by_validation_data_alone() -> Non
 
 
 def test_frozen_ahead_of_all_others_is_said() -> None:
-    frozen, plain = learnt("frozen", 0.7, 0.8, 0.7), learnt("lp-ft", 0.7, 0.9, 0.8)
+    frozen, plain = learnt("frozen", 0.7, 0.8, 0.7), learnt("lp-ft", 0.69, 0.9, 0.8)
     (line,) = advice(rows_of([frozen, plain]))
     assert line.startswith("frozen, which trains the heads alone, has the best validation score")
     assert advice(rows_of([plain])) == []
@@ -204,6 +204,20 @@ def test_frozen_ahead_of_all_others_is_said() -> None:
     assert advice(rows_of([frozen, plain, other])) == [line]  # frozen has no run of seed 1
     assert advice(rows_of([frozen, other])) == []
     assert advice(rows_of([frozen, learnt("lp-ft", 0.71, 0.9, 0.8)])) == []
+
+
+@pytest.mark.parametrize("apart", [0.0, 1e-12, -1e-12])  # rounding
+def test_a_tie_of_frozen_is_said_as_a_tie(apart: float) -> None:
+    tied = [learnt("frozen", 0.7, 0.8, 0.7), learnt("lp-ft", 0.7 + apart, 0.9, 0.8)]
+    words = "No row has a better validation score than frozen, which trains the heads alone, and "
+    end = " the same score: here training more than the heads gained nothing."
+    assert advice(rows_of(tied)) == [f"{words}lp-ft has{end}"]
+    worse = learnt("l2sp", 0.6, 0.9, 0.8)
+    assert advice(rows_of([*tied, worse])) == [f"{words}lp-ft has{end}"]
+    assert advice(rows_of([*tied, worse, learnt("wise-ft", 0.7, 0.9, 0.8)])) == [
+        f"{words}2 rows have{end}"
+    ]
+    assert advice(rows_of([*tied, learnt("wise-ft", 0.71, 0.9, 0.8)])) == []
 
 
 def test_without_validation_data_there_is_no_advice() -> None:

@@ -154,19 +154,33 @@ def test_a_broken_link_stops_is_listed_or_is_left_out(
     assert "broken images are left out (1): " in capsys.readouterr().err
 
 
-def test_without_a_network_the_small_model_is_named(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_a_network_the_small_model_is_named_and_the_data_come_first(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def checked_steps(jobs: object) -> object:
         raise ConnectionError("the weights could not be downloaded")
 
     monkeypatch.setattr(work, "checked_steps", checked_steps)
+    tiny = r"--set backbone\.name=tiny-clip train\.lr=3e-4"
     for words, end in (
-        (("--data", photos / "pets"), r"downloaded; to try .*: --set backbone\.name=tiny-clip$"),
+        (("--data", photos / "pets"), f"downloaded; to try .*: {tiny}$"),
         (("--config", "ldifs.yaml"), "downloaded$"),
     ):
         with pytest.raises(ConnectionError, match=end):
             call(*words)
+    (photos / "pets/empty").mkdir()
+    capsys.readouterr()
+    with pytest.raises(ConnectionError, match=tiny):
+        call("--data", photos / "pets", photos / "birds/2024", "--dry-run")
+    shown = capsys.readouterr()  # the images are shown before the weights are needed
+    assert shown.out.splitlines() == [
+        "# folder:pets: 2 classes; images: 14 train, 2 validation, 4 test",
+        "# folder:birds/2024: 2 classes; images: 10 train, 2 validation, 6 test",
+    ]
+    assert shown.err.count("folder:pets: no image: empty; left out") == 1
+    absent = ("--config", "imagenet_r.yaml", "--set", f"where.data={photos}")
+    with pytest.raises(FileNotFoundError, match="imagenet-r"):
+        call(*absent, "--dry-run")
 
 
 def test_a_run_that_stops_at_an_image_says_so_in_one_line(tmp_path: Path) -> None:
@@ -204,3 +218,22 @@ def test_a_folder_that_cannot_be_read_is_one_line(
     assert os.listdir(tmp_path) == ["a"]
     assert call("--data", flat(tmp_path / "b"), "--scan", "--methods", "frozen") == 0
     assert "20 images read, 0 of them broken" in capsys.readouterr().out
+
+
+def test_a_parent_of_data_sets_is_asked_about_and_stays_allowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("pets", "birds"):
+        flat(tmp_path / "photos" / name)
+    words = (*TINY, "--methods", "frozen", "--dry-run")
+    assert call("--data", tmp_path / "photos", *words) == 0
+    shown = capsys.readouterr()
+    assert "# folder:photos: 2 classes;" in shown.out
+    sets = f"{tmp_path}/photos/birds {tmp_path}/photos/pets"
+    question = f"folders birds, pets hold folders and no images: did you mean --data {sets}?"
+    assert shown.err.splitlines()[0] == f"the class {question}"
+    photo(tmp_path / "photos/pets/own.png", 5)  # a class with an image of its own
+    assert call("--data", tmp_path / "photos", *words) == 0
+    assert "did you mean" not in capsys.readouterr().err
+    assert call("--data", tmp_path / "photos/pets", *words) == 0
+    assert "did you mean" not in capsys.readouterr().err

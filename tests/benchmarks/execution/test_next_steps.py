@@ -15,6 +15,9 @@ from tests.benchmarks.records import finished, recipe
 FT = ("finetune", None)
 FDA = ("fda", 1.0)
 LP = ("lp-ft", None)
+WISE = ("wise-ft", 0.5)
+MANY = tuple((run, 0.7) for run in (FT, FDA, LP, WISE, ("ldifs", 100.0), ("l2sp", 0.1)))
+TIE = " (best on validation, tied with "
 
 
 def steps(tmp_path: Path, *runs: tuple[tuple[str, float | None], Any]) -> tuple[list[str], Any]:
@@ -35,8 +38,10 @@ def steps(tmp_path: Path, *runs: tuple[tuple[str, float | None], Any]) -> tuple[
         (((FT, 0.7), (FDA, 0.8)), 1, " (best on validation):"),
         (((FT, 0.7), (FDA, 0.7)), 0, " (best on validation, tied with {1}):"),
         (((FT, 0.1 + 0.2), (FDA, 0.3), (LP, 0.2)), 0, " (best on validation, tied with {1}):"),
-        (((FT, 0.7), (FDA, 0.7), (LP, 0.7)), 0, " (best on validation, tied with {1}, {2}):"),
+        (((FT, 0.7), (FDA, 0.7), (LP, 0.7)), 0, " (best on validation, tied with {1}; {2}):"),
         (((("fda", 2.0), 0.7), (FDA, 0.7)), 1, " (best on validation, tied with {0}):"),
+        (((FT, 0.7), (FDA, 0.7), (LP, 0.7), (WISE, 0.7)), 0, f"{TIE}{{1}}; {{2}}; {{3}}):"),
+        (MANY, 0, f"{TIE}{{1}}; {{2}}; and 3 more):"),
         (((FT, None), (FDA, None)), 1, " (the last run):"),
         (((FT, 0.7), (FDA, 0)), 0, ":"),  # the other run failed
     ],

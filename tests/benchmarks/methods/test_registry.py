@@ -12,7 +12,7 @@ import pytest
 
 from avalanche_proxyfda import plugins
 from benchmarks.config.recipes import load_recipe
-from benchmarks.methods.plugins import arguments_of, needs_reference, plugins_of
+from benchmarks.methods.plugins import arguments_of, make_plugins, needs_reference, plugins_of
 from benchmarks.methods.registry import METHODS, PLAIN, Method, check_method, version_of
 
 ROOT = Path(__file__).parents[3]
@@ -133,3 +133,14 @@ def test_importing_the_registry_is_cheap() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8"
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_a_plugin_that_the_package_does_not_list_is_named_with_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(METHODS, "cosine", Method(**WHOLE, **{**KNOB, "plugin": "CosinePlugin"}))
+    words = r"'cosine': its plugin CosinePlugin is no public name .*plugins/__init__\.pyi$"
+    with pytest.raises(ValueError, match=words):
+        make_plugins("cosine", 1.0)
+    with pytest.raises(ValueError, match=words):
+        needs_reference("cosine")

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import sys
+import warnings
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from io import BytesIO, StringIO
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from avalanche_proxyfda.streams.files.datasets import load
@@ -26,7 +28,7 @@ from benchmarks.experiment.prepare import prepare
 from benchmarks.experiment.run import run
 from benchmarks.reproduce import from_record, weights
 from benchmarks.reproduce.feature_report import FIELDS
-from benchmarks.reproduce.pictures import file_names, forgotten, thumbnails
+from benchmarks.reproduce.pictures import file_names, forgotten, missing_glyphs_said, thumbnails
 from benchmarks.reproduce.projection import Neighbors
 from benchmarks.reproduce.recorded import chosen_set
 from benchmarks.reproduce.set_names import named_set
@@ -339,3 +341,17 @@ def test_the_files_of_what_was_forgotten_are_named_and_shown(tmp_path: Path) -> 
         assert (pixels[:, [0, 1, -2, -1]] == 255).all(), name  # nothing is cut on the sides
         assert (pixels[:2] == 255).all() and (pixels < 255).any()
     assert list(forgotten(images, Neighbors(np.ones(4), ((),) * 4), 3)) == []
+
+
+def test_letters_without_a_glyph_are_said_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    with missing_glyphs_said():
+        figure = Figure()
+        figure.suptitle("犬 cat 犬\U0001fae8")
+        figure.savefig(BytesIO(), format="png")
+        warnings.warn("another", UserWarning, stacklevel=1)
+    shown = capsys.readouterr().err
+    assert shown.startswith("The figures show boxes for 犬 \U0001fae8: matplotlib's font lacks ")
+    assert shown.count("\n") == 1 and "Glyph" not in shown
+    assert [str(each.message) for each in recwarn] == ["another"]
