@@ -42,7 +42,7 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         "concepts_mtil": 91,
         "concepts_mtil_chosen": 38,
         "concepts_mtil_both": 38,
-        "real_images_few": 43,
+        "real_images_few": 46,
         "real_images_few_chosen": 21,
         "pacs_few": 13,
         "real_images_lite0_few": 14,
