@@ -273,8 +273,11 @@ class Checkpoints:
 
     def _check_experience(self) -> None:
         """Compare the first experience after a resume with those of the checkpoint."""
-        number = getattr(self.strategy.experience, "current_experience", None)
         resumed, self._has_resumed = self._has_resumed, False
+        experience = self.strategy.experience
+        number = getattr(experience, "current_experience", None)
+        if number is None or hasattr(experience, "origin_experience"):
+            return  # parts of an online experience have numbers that repeat
         loop = "loop over train_stream[resumed.experiences:], where resumed = checkpoints.resume()"
         if resumed and self._unfinished is not None:
             if self._trained and number != self._trained[-1]:
@@ -289,8 +292,7 @@ class Checkpoints:
                 f"again: {loop}",
                 stacklevel=2,
             )
-        if number is not None:
-            self._trained.append(int(number))
+        self._trained.append(int(number))
 
     def begin_epoch_first(self) -> None:
         """Set the clock to the saved epoch, before other plugins read it."""

@@ -73,7 +73,7 @@ def check_fit(strategy: Any, saved: Mapping[str, Any], where: object) -> None:
 def _check_settings(names: Sequence[str], here: Any, saved: Any, where: object) -> None:
     """Raise CheckpointError if a plugin was made with other arguments than the saved one."""
     for name, ours, theirs in zip(names, here, saved or here, strict=True):
-        for key in sorted({*(ours or {}), *(theirs or {})}) if ours != theirs else ():
+        for key in sorted({*(ours or {}), *(theirs or {})}):
             one, other = (theirs or {}).get(key), (ours or {}).get(key)
             if one != other:
                 raise CheckpointError(

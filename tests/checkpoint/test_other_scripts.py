@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from avalanche.benchmarks.scenarios.online import split_online_stream
 from avalanche.training.plugins import EWCPlugin, SynapticIntelligencePlugin
 from avalanche.training.utils import ParamData
 from torch import Tensor
@@ -152,3 +153,22 @@ def test_a_folder_that_is_a_file_is_refused_at_once(tmp_path: Path) -> None:
             Checkpoints(build(Plain), folder)
     Checkpoints(build(Plain), tmp_path / "new" / "below")
     assert not (tmp_path / "new").exists()
+
+
+def test_parts_of_an_online_experience_are_not_compared(tmp_path: Path) -> None:
+    parts = [
+        part
+        for experience in classic(2, count=60).train_stream
+        for part in split_online_stream([experience], experience_size=15)
+    ]
+    assert [part.current_experience for part in parts] == [0, 1, 0, 1]
+    again, first = build(Plain), build(Plain)
+    checkpoints = Checkpoints(first, tmp_path)
+    for part in parts[:3]:
+        first.train(part, eval_streams=[])
+    checkpoints.save()
+    found = Checkpoints(again, tmp_path).resume()
+    assert found is not None and found.experiences == 3
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "the checkpoint was saved")
+        again.train(parts[3], eval_streams=[])

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.reference import ReferenceData
 from avalanche_proxyfda.data.views import replay_views
-from avalanche_proxyfda.distributed.plugin import batch_size, shard_of
+from avalanche_proxyfda.distributed.plugin import shard_of
 from avalanche_proxyfda.features.presets import find_feature_source
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
 from avalanche_proxyfda.features.tap import FeatureTap
 from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight, Weight
-from avalanche_proxyfda.plugins.base.first_batch import warn_of_batch
+from avalanche_proxyfda.plugins.base.first_batch import lacks_samples
 from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin, TeacherChoice, Terms
 from avalanche_proxyfda.plugins.base.options import FeatureOptions as FeatureOptions
 from avalanche_proxyfda.plugins.base.options import TeacherOptions as TeacherOptions
@@ -305,8 +305,7 @@ class FeaturePlugin(ReferenceDataPlugin):
 
     def _add_training(self, strategy: Strategy, student: Values) -> None:
         """Add the terms on the training batch, unless it is too small."""
-        warn_of_batch(self, strategy, student)
-        if batch_size(strategy) < self.least_samples:
+        if lacks_samples(self, strategy, student):
             self.skipped += 1
             return
         self._shard = shard_of(strategy)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda.distributed.plugin import batch_size
 
 
 class _Owner(Protocol):
@@ -20,8 +21,8 @@ class _Owner(Protocol):
         """Warn once with ``message``; None is no warning."""
 
 
-def warn_of_batch(plugin: _Owner, strategy: Strategy, student: Mapping[Any, Any]) -> None:
-    """Warn once if the term of a plugin has no effect on a strategy's batches.
+def lacks_samples(plugin: _Owner, strategy: Strategy, student: Mapping[Any, Any]) -> bool:
+    """Return True if a batch is too small for a term; warn once if the term never has an effect.
 
     Args:
         plugin: the plugin.
@@ -29,7 +30,10 @@ def warn_of_batch(plugin: _Owner, strategy: Strategy, student: Mapping[Any, Any]
         student: values of the student's places.
     """
     plugin.warn_of("gradient", why_no_gradient(plugin.name, student))
+    if batch_size(strategy) >= plugin.least_samples:
+        return False
     plugin.warn_of("batch", why_no_term(plugin.name, plugin.least_samples, strategy))
+    return True
 
 
 def why_no_term(name: str, least: int, strategy: Strategy) -> str | None:
