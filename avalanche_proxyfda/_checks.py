@@ -45,3 +45,17 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name}={value!r} is unknown; choose one of {choices}")
+
+
+def named_kind(value: object) -> str:
+    """Return the class of ``value`` with its article, for messages.
+
+    Example:
+        >>> from avalanche_proxyfda._checks import named_kind
+        >>> named_kind([]), named_kind(3), named_kind(None)
+        ('a list', 'an int', 'None')
+    """
+    name = type(value).__name__
+    if value is None:
+        return "None"
+    return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"

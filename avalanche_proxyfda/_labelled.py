@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from avalanche_proxyfda._checks import named_kind
+
 _NUMBERS = "give the class number of each sample"
 
 
@@ -31,7 +33,7 @@ def check_features(name: str, rows: Tensor, least: int = 1) -> None:
     """Raise TypeError or ValueError unless ``rows`` is a tensor [N, D], N >= ``least``, D >= 1."""
     if not isinstance(rows, Tensor):
         raise TypeError(
-            f"{name} is a {type(rows).__name__}, and must be a tensor [N, D]: convert it with "
+            f"{name} is {named_kind(rows)}, and must be a tensor [N, D]: convert it with "
             "torch.as_tensor"
         )
     if rows.ndim != 2 or rows.shape[1] == 0:
@@ -74,7 +76,7 @@ def check_labels(
     """
     if not isinstance(labels, Tensor):
         raise TypeError(
-            f"{name} is a {type(labels).__name__}, and must be a tensor [N]: convert it with "
+            f"{name} is {named_kind(labels)}, and must be a tensor [N]: convert it with "
             "torch.as_tensor"
         )
     if labels.ndim != 1:
@@ -106,7 +108,7 @@ def check_pair(name: str, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Return features [N, D] and labels [N]; raise TypeError or ValueError for anything else."""
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise TypeError(
-            f"{name} is a {type(pair).__name__}, and must be a pair: features [N, D] and labels [N]"
+            f"{name} is {named_kind(pair)}, and must be a pair: features [N, D] and labels [N]"
         )
     rows, labels = pair
     check_features(f"{name}[0]", rows)

@@ -87,7 +87,8 @@ def _module(model: nn.Module, name: str, kind: str) -> nn.Module:
         parent.add_module(last, module)
     if type(module).__qualname__ != kind:
         raise CheckpointError(
-            f"module {name!r} is a {kind} in the checkpoint, and a {type(module).__qualname__} here"
+            f"module {name!r} has the class {kind} in the checkpoint, and "
+            f"{type(module).__qualname__} here"
         )
     return module
 

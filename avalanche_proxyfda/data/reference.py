@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from avalanche_proxyfda._accelerator import pins_memory
-from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._checks import check_count, named_kind
 from avalanche_proxyfda._keys import keyed
 from avalanche_proxyfda._random import generator, mixed_seed, seeded
 
@@ -142,7 +142,7 @@ class ReferenceData:
         image = item[0] if isinstance(item, (tuple, list)) and item else item
         if not isinstance(image, Tensor) or image.ndim != 3 or not image.is_floating_point():
             raise TypeError(
-                f"reference image {number} is a {_kind(image)}, and a float tensor [C, H, W] is "
+                f"reference image {number} is {_kind(image)}, and a float tensor [C, H, W] is "
                 "expected: give the data set the transform of the evaluation view"
             )
         size = image.numel() * image.element_size()
@@ -176,7 +176,7 @@ def _check_images(images: Any) -> None:
     if isinstance(images, Tensor):
         if images.ndim != 4 or not images.is_floating_point():
             raise ValueError(
-                f"images is a {_kind(images)}: a tensor of reference images is float [N, C, H, W], "
+                f"images is {_kind(images)}: a tensor of reference images is float [N, C, H, W], "
                 "normalised as the training images are"
             )
         return
@@ -188,7 +188,7 @@ def _check_images(images: Any) -> None:
     readable = hasattr(images, "__len__") and hasattr(images, "__getitem__")
     if not readable or isinstance(images, (IterableDataset, dict)):
         raise TypeError(
-            f"images is a {type(images).__name__}, which is no data set with a length and "
+            f"images is {named_kind(images)}, which is no data set with a length and "
             "numbered images: pass a torch Dataset, or a tensor [N, C, H, W]"
         )
 
@@ -196,12 +196,12 @@ def _check_images(images: Any) -> None:
 def _checked_texts(texts: Tensor) -> Tensor:
     if not isinstance(texts, Tensor):
         raise TypeError(
-            f"texts is a {type(texts).__name__}: pass text features, float [M, D], or token ids, "
+            f"texts is {named_kind(texts)}: pass text features, float [M, D], or token ids, "
             "int [M, L], as the model's tokenizer gives them"
         )
     if texts.ndim != 2 or len(texts) == 0 or texts.dtype == torch.bool or texts.is_complex():
         raise ValueError(
-            f"texts is a {_kind(texts)}: pass text features, float [M, D], or token ids, int [M, L]"
+            f"texts is {_kind(texts)}: pass text features, float [M, D], or token ids, int [M, L]"
         )
     return texts.detach() if texts.is_floating_point() else texts.detach().long()
 
@@ -213,10 +213,10 @@ def _content(value: Tensor) -> bytes:
 
 
 def _kind(value: Any) -> str:
-    """Return the type of a value, with dtype and shape if it is a tensor."""
+    """Return the class of a value with its article, with dtype and shape if it is a tensor."""
     if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} tensor {list(value.shape)}"
-    return type(value).__name__
+        return f"a tensor {list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+    return named_kind(value)
 
 
 def _sent(values: Tensor, device: torch.device) -> Tensor:

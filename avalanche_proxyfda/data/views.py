@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import mixed_seed, seeded
 from avalanche_proxyfda.data.keyed import KeyedSamples
@@ -85,7 +86,7 @@ def replay_views(strategy: Strategy, views: int, seed: int, epoch: int) -> None:
     datasets = datasets_of(strategy.dataloader)
     if datasets is None:
         raise ValueError(
-            f"cache_views={views} cannot reach into a {type(strategy.dataloader).__name__}: leave "
+            f"cache_views={views} cannot reach into {named_kind(strategy.dataloader)}: leave "
             "it out, or train with a DataLoader of torch or Avalanche"
         )
     datasets = [d.data if isinstance(d, NumberedItems) else d for d in datasets]

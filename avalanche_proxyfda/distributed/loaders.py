@@ -10,6 +10,7 @@ from avalanche.benchmarks.utils.data_loader import GroupBalancedDataLoader, Mult
 from torch import distributed
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
+from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda.distributed.ranks import active, leave_shared_streams
 
 _ARGUMENTS = (
@@ -147,7 +148,7 @@ def own_rows(loader: Any) -> DataLoader[Any]:
         loader = loader._get_loader()  # the torch loader that Avalanche makes for each epoch
     if not isinstance(loader, DataLoader):
         raise ValueError(
-            f"strategy.dataloader is a {type(loader).__name__}, which cannot be spread over ranks: "
+            f"strategy.dataloader is {named_kind(loader)}, which cannot be spread over ranks: "
             "use a torch.utils.data.DataLoader"
         )
     return sliced(loader)

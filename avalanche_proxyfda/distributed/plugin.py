@@ -10,6 +10,7 @@ import torch
 from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 from torch import Tensor, distributed, nn
 
+from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.loaders import RankSlices, own_rows, unshard
 from avalanche_proxyfda.distributed.ranks import (
@@ -155,7 +156,7 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
         batches = getattr(strategy.dataloader, "batch_sampler", None)
         if not isinstance(batches, RankSlices):
             raise ValueError(
-                f"strategy.dataloader became a {type(strategy.dataloader).__name__} that is not "
+                f"strategy.dataloader became {named_kind(strategy.dataloader)} that is not "
                 "spread over ranks: replace it in before_training_exp"
             )
         self.shard = Shard(batches.rank, batches.world, batches.totals[self._step])
@@ -179,7 +180,7 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
         assert self.shard is not None
         if not isinstance(strategy.mb_output, Tensor):
             raise TypeError(
-                f"the model returns a {type(strategy.mb_output).__name__}: on several ranks it "
+                f"the model returns {named_kind(strategy.mb_output)}: on several ranks it "
                 "must return a tensor [B, ...]"
             )
         strategy.mb_output = self.shard.join(strategy.mb_output.detach())

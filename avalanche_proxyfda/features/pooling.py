@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from avalanche_proxyfda._checks import named_kind
+
 Pooling = Literal["auto", "first", "mean"]
 
 
@@ -42,7 +44,7 @@ def pool_features(output: Any, name: str, pooling: Pooling = "auto") -> Tensor:
             return value.flatten(2).mean(dim=2)
         kind = f"a tensor of shape {tuple(value.shape)}"
     else:
-        kind = f"a {type(value).__name__}"
+        kind = named_kind(value)
     raise ValueError(
         f"feature_module={name!r} gives {kind}, which is neither [B, D], tokens [B, T, D] nor "
         f"a map [B, C, H, W] that pooling={pooling!r} can turn into one vector a sample; name "

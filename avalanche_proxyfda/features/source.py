@@ -10,6 +10,8 @@ from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
+from avalanche_proxyfda._checks import named_kind
+
 Layout = Literal["channels_first", "channels_last"]
 
 _TEXT = re.compile(r"(.*?)(?:\[(\d+)\])?(:input)?(?::(channels_first|channels_last))?", re.DOTALL)
@@ -136,7 +138,7 @@ class FeatureSource:
         if type(module).forward is nn.Module.forward:
             members = ", ".join(f"{self.module}.{n}" for n, _ in module.named_children())
             raise ValueError(
-                f"{option}={str(self)!r} is a {type(module).__name__}, which holds modules and "
+                f"{option}={str(self)!r} is {named_kind(module)}, which holds modules and "
                 f"never runs itself; name one of its members: {members or 'it has none'}"
             )
         return module

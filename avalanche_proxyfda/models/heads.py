@@ -9,7 +9,7 @@ from avalanche.models.dynamic_modules import MultiTaskModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avalanche_proxyfda._checks import check_count
+from avalanche_proxyfda._checks import check_count, named_kind
 from avalanche_proxyfda.models.task_labels import tasks_in
 from avalanche_proxyfda.models.text_head import TextHead
 from avalanche_proxyfda.models.text_tower import TextTower
@@ -172,7 +172,7 @@ class TaskHeads(MultiTaskModule):  # type: ignore[misc]
         head = self.head.heads[task]
         if not isinstance(head, nn.Linear):
             raise ValueError(
-                f"the head of task {task} is a {type(head).__name__}, and weights are set in a "
+                f"the head of task {task} is {named_kind(head)}, and weights are set in a "
                 "torch.nn.Linear: build the model with linear heads"
             )
         if weight.shape != head.weight.shape:

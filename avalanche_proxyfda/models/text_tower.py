@@ -6,6 +6,8 @@ import copy
 
 from torch import Tensor, nn
 
+from avalanche_proxyfda._checks import named_kind
+
 
 class TextTower(nn.Module):
     """Maps token ids to text embeddings with the text side of an open_clip model.
@@ -35,7 +37,7 @@ class TextTower(nn.Module):
         super().__init__()
         if not hasattr(clip, "encode_text"):
             raise TypeError(
-                f"clip is a {type(clip).__name__} without encode_text: pass the clip of an "
+                f"clip is {named_kind(clip)} without encode_text: pass the clip of an "
                 "open_clip backbone"
             )
         visual = getattr(clip, "visual", None)

@@ -10,7 +10,7 @@ from avalanche.models.dynamic_modules import DynamicModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avalanche_proxyfda._checks import check_flag
+from avalanche_proxyfda._checks import check_flag, named_kind
 from avalanche_proxyfda._modes import in_eval_mode
 from avalanche_proxyfda._tensors import without_autocast
 from avalanche_proxyfda.models.text_head import TEMPLATES, TextHead, check_prompts
@@ -90,7 +90,7 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
     ) -> None:
         super().__init__()
         if not isinstance(text, TextTower):
-            raise TypeError(f"text is a {type(text).__name__}: pass TextTower(clip)")
+            raise TypeError(f"text is {named_kind(text)}: pass TextTower(clip)")
         _check_tokens("tokens", tokens)
         if training_tokens is not None:
             _check_tokens("training_tokens", training_tokens)

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load, load_file
 from torch import Tensor
 
+from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda._files import expanded
 
 _SAFE_TORCH = (2, 6)
@@ -114,10 +115,10 @@ def _state(content: object) -> object:
 
 def _tensors(state: object) -> dict[str, Tensor]:
     if not isinstance(state, Mapping):
-        raise ValueError(f"it holds a {type(state).__name__}, not names and tensors")
+        raise ValueError(f"it holds {named_kind(state)}, not names and tensors")
     for name, value in state.items():
         if not isinstance(value, Tensor):
-            raise ValueError(f"{name!r} is a {type(value).__name__}, not a tensor")
+            raise ValueError(f"{name!r} is {named_kind(value)}, not a tensor")
     # n_averaged is a counter of torch's AveragedModel
     return {_unwrapped(str(k)): value for k, value in state.items() if k != "n_averaged"}
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda.features.maps import find_feature_maps
 from avalanche_proxyfda.features.source import FeatureSource
 from avalanche_proxyfda.losses.ldifs import LDIFSLoss, NormAxis
@@ -74,7 +75,7 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
             if not isinstance(value, Tensor):
                 entries = isinstance(value, (tuple, list)) and len(value) > 0
                 raise ValueError(
-                    f"taps: {str(source)!r} gives a {type(value).__name__}, not a tensor; name "
+                    f"taps: {str(source)!r} gives {named_kind(value)}, not a tensor; name "
                     + (f"an entry of it, '{source}[0]', or " if entries else "")
                     + "a module whose output is a tensor"
                 )

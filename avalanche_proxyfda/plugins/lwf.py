@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.labels import task_classes
 from avalanche_proxyfda.features.source import OUTPUT, FeatureSource, unwrap
@@ -112,9 +113,9 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
         """Raise ValueError unless the place gives a tensor with a row for each sample."""
         for source in self.sources:
             if not isinstance(values[source], Tensor):
-                kind = type(values[source]).__name__
+                kind = named_kind(values[source])
                 raise ValueError(
-                    f"LwF needs logits [B, C], but {str(source)!r} gives a {kind}: make the "
+                    f"LwF needs logits [B, C], but {str(source)!r} gives {kind}: make the "
                     "model return a tensor"
                 )
             check_rows(len(values[source]), batch, str(source))

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda._files import expanded, write_bytes
 from avalanche_proxyfda.models import Backbone, TrainedTextHead, parse_weights
 from avalanche_proxyfda.models.fitting import fit
@@ -97,7 +98,7 @@ def state_bytes(state: Mapping[str, Tensor]) -> bytes:
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise TypeError(
-                f"state[{name!r}] is a {type(value).__name__}, and a file of weights holds tensors "
+                f"state[{name!r}] is {named_kind(value)}, and a file of weights holds tensors "
                 "alone: leave the entry out"
             )
     return save(

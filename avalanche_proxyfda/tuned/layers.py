@@ -9,6 +9,7 @@ from avalanche.models import IncrementalClassifier
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda.models import (
     GrowingTextHead,
     SeenTextHead,
@@ -120,6 +121,6 @@ def _layer(head: nn.Module, prefix: str, unit: bool = False) -> Layer:
         grown = type(head) is GrowingTextHead
         return Layer(f"{inner}weight", f"{inner}bias", None, active, grown)
     raise TypeError(
-        f"head is a {type(head).__name__}: its logits cannot be described; use nn.Linear, "
+        f"head is {named_kind(head)}: its logits cannot be described; use nn.Linear, "
         "IncrementalClassifier or a head of avalanche_proxyfda.models"
     )

@@ -266,7 +266,7 @@ def test_a_classifier_of_public_parts_needs_every_entry_of_its_heads() -> None:
     assert torch.equal(
         head.logits({"w": torch.eye(3), "b": torch.ones(3)}, torch.eye(3)), torch.eye(3) + 1
     )
-    with pytest.raises(TypeError, match=r"state\['steps'\] is a int, and a file of weights holds"):
+    with pytest.raises(TypeError, match=r"state\['steps'\] is an int, and a file of weights holds"):
         tuned.state_bytes({"steps": 3})  # type: ignore[dict-item]
 
 

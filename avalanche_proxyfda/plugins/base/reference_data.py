@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.reference import ReferenceBatch, ReferenceData
 from avalanche_proxyfda.distributed.ranks import active
@@ -84,7 +85,7 @@ class ReferenceDataPlugin(WeightedPlugin):
         )
         if reference_data is not None and not isinstance(reference_data, ReferenceData):
             raise TypeError(
-                f"reference_data is a {type(reference_data).__name__}: pass ReferenceData(images), "
+                f"reference_data is {named_kind(reference_data)}: pass ReferenceData(images), "
                 "or None"
             )
         self._check_needs(reference_data, reference_weight)

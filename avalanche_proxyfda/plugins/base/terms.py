@@ -9,6 +9,7 @@ import torch
 from avalanche.evaluation.metric_results import MetricValue
 from torch import Tensor
 
+from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda._float64 import widest
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.ranks import active, sum_over_ranks
@@ -31,17 +32,17 @@ def check_terms(owner: str, terms: Any) -> None:
     """
     remedy = 'return {"name": (factor, value)} with a scalar tensor as value, such as a mean'
     if not isinstance(terms, Mapping):
-        raise TypeError(f"{owner}.compare returned a {type(terms).__name__}: {remedy}")
+        raise TypeError(f"{owner}.compare returned {named_kind(terms)}: {remedy}")
     for name, term in terms.items():
         pair = isinstance(term, tuple) and len(term) == 2
         if pair and isinstance(term[1], Tensor) and term[1].ndim == 0:
             continue
         value = term[1] if pair else term
-        about = type(value).__name__
+        about = named_kind(value)
         if isinstance(value, Tensor):
             about += f" of shape {list(value.shape)}"
         about += " without a factor" if not pair else " as its value"
-        raise TypeError(f"{owner}.compare returned {name!r} with a {about}: {remedy}")
+        raise TypeError(f"{owner}.compare returned {name!r} with {about}: {remedy}")
 
 
 class TermLog:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda._float64 import widest
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import preserved_rng
@@ -79,7 +80,7 @@ class WeightedPlugin(TeacherPlugin):
         """True if a weight is ``"auto"``."""
         if auto_weight is not None and not isinstance(auto_weight, AutoWeight):
             raise TypeError(
-                f"auto_weight is a {type(auto_weight).__name__}: pass AutoWeight(delta=…), or None"
+                f"auto_weight is {named_kind(auto_weight)}: pass AutoWeight(delta=…), or None"
             )
         if auto_weight is not None and not self.automatic:
             raise ValueError(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from avalanche_proxyfda._accelerator import free_memory
+from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.loaders import datasets_of, with_datasets
 from avalanche_proxyfda.data.views import NumberedItems
@@ -103,7 +104,7 @@ def _planned(
     if datasets is None:
         if clean or strategy.device.type != "cpu":
             raise NoCache(
-                f"a {type(strategy.dataloader).__name__} does not tell which samples a batch holds",
+                f"{named_kind(strategy.dataloader)} does not tell which samples a batch holds",
                 "pass teacher_cache='off', or train with a DataLoader of torch or Avalanche",
             )
         datasets = [strategy.adapted_dataset]
