@@ -36,6 +36,7 @@ class PKTPlugin(EmbeddingPlugin, supports_distributed=True):
     """
 
     usual_delta = 1.0
+    usual_share = 0.25
 
     def __init__(
         self,

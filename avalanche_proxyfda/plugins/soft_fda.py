@@ -88,6 +88,7 @@ class SoftFDAPlugin(GraphPlugin[SoftFDALoss | SoftProxyFDALoss], supports_distri
     """
 
     usual_delta = 1.0
+    usual_share = 0.25
 
     def __init__(
         self,

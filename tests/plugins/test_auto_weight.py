@@ -223,7 +223,7 @@ def test_the_generator_of_proxies_keeps_its_coefficient() -> None:
     terms = plugin.weighed(None, {"alignment": (2.0, one), "generator": (1.0, one)})
     assert {name: c for name, (c, _) in terms.items()} == {"alignment": 2.0, "generator": 1.0}
     plugin._constraint().measure("P", first=0.0, agreed=0.0, moved=1.0, new=True)
-    terms = plugin.weighed(None, {"alignment": ("auto", one), "generator": (1.0, one)})
+    terms = plugin.weighed(gentle(plugin), {"alignment": ("auto", one), "generator": (1.0, one)})
     assert float(terms["alignment"][0]) == pytest.approx(90.0) and terms["generator"][0] == 1.0
 
 

@@ -162,20 +162,48 @@ def test_a_small_unit_that_float32_resolves_is_taken() -> None:
     assert constraint(unit=2e-6).unit == 2e-6
 
 
+def limited(**options: float) -> Constraint:
+    """A rule whose tolerance of 0.01 every value above 1.01 leaves."""
+    rule = Constraint(AutoWeight(delta=0.01, maximum=1e3, **options))
+    rule.measure("toy", first=1.0, agreed=1.0, moved=2.0, new=True)
+    return rule
+
+
 def test_the_share_limits_the_coefficient() -> None:
     """With s = 1/4 the term may rise to a third of the task's loss: 6 / 3 = 2 = weight (3 - 1)."""
-    rule = Constraint(AutoWeight(delta=0.01, maximum=1e3, share=0.25))
-    rule.measure("toy", first=1.0, agreed=1.0, moved=2.0, new=True)
-    assert float(rule.weight_of(torch.tensor(3.0), UNBOUNDED)) == pytest.approx(19900, rel=1e-4)
-    assert float(rule.weight_of(torch.tensor(3.0), torch.tensor(6.0))) == pytest.approx(1.0)
-    assert float(rule.weight_of(torch.tensor(3.0), torch.tensor(0.0))) == 0.0
-    rule.multiplier = 2.0  # a term below its level has no rise, and no limit but its multiplier's
-    assert float(rule.weight_of(torch.tensor(0.999), torch.tensor(6.0))) == pytest.approx(
-        90.0, rel=1e-4
-    )
+    value, task = torch.tensor(3.0), torch.tensor(6.0)
+    assert float(limited().weight_of(value, UNBOUNDED)) == pytest.approx(19900, rel=1e-4)
+    assert float(limited(share=0.25).weight_of(value, task)) == pytest.approx(1.0)
+    assert float(limited().weight_of(value, task)) == pytest.approx(3.0)  # s = 1/2
+    assert float(limited(share=0.25).weight_of(value, torch.tensor(0.0))) == 0.0
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
-        weight = rule.weight_of(torch.tensor(3.0, dtype=dtype), torch.tensor(6.0))
+        weight = limited(share=0.25).weight_of(value.to(dtype), task)
         assert weight.dtype == dtype and float(weight) == pytest.approx(1.0, rel=1e-2)
+
+
+def test_the_limit_reads_the_mean_of_the_tasks_loss_in_the_experience() -> None:
+    """A fitted task has a loss near 0, and the term keeps its weight: means 6, 3 and 2."""
+    rule, value = limited(), torch.tensor(3.0)
+    tasks = (torch.tensor(6.0), torch.tensor(0.0), torch.tensor(0.0))
+    assert [float(rule.weight_of(value, task)) for task in tasks] == pytest.approx([3.0, 1.5, 1.0])
+    rule.forget_scale()
+    rule.measure("toy", first=1.0, agreed=1.0, moved=2.0, new=True)
+    assert float(rule.weight_of(value, torch.tensor(8.0))) == pytest.approx(4.0)
+
+
+def test_a_term_within_its_tolerance_is_limited_as_if_it_used_all_of_it() -> None:
+    """A multiplier of 1 000 would give 1e5: the limit is 6 / 0.01 where the term rose by less."""
+    rule = limited()
+    rule.multiplier = 1e3
+    for value in (0.5, 1.0, 1.005, 1.01):
+        weight = rule.weight_of(torch.tensor(value, dtype=torch.float64), torch.tensor(6.0))
+        assert float(weight) == pytest.approx(600.0)
+
+
+def test_constraints_divide_the_limit() -> None:
+    value, task = torch.tensor(3.0), torch.tensor(6.0)
+    weights = [float(limited().weight_of(value, task, constraints=n)) for n in (1, 2, 3)]
+    assert weights == pytest.approx([3.0, 1.5, 1.0])
 
 
 def test_a_share_of_one_is_refused() -> None:
@@ -190,14 +218,17 @@ def test_options_are_checked(name: str) -> None:
             AutoWeight(**{name: bad})
 
 
-def test_a_delta_that_is_left_out_is_the_methods_own() -> None:
-    """docs/automatic-weight.md says where 0.3 and 1 are from."""
+def test_a_delta_or_share_that_is_left_out_is_the_methods_own() -> None:
+    """docs/automatic-weight.md says where these numbers are from."""
     assert Constraint(AutoWeight()).delta == LDIFSPlugin("auto").auto_weight.delta == 0.3
     for kind in (SoftFDAPlugin, PKTPlugin):
         assert kind("auto").auto_weight.delta == 1.0
         options = AutoWeight(penalty=2.0)
-        assert kind("auto", auto_weight=options).auto_weight == AutoWeight(1.0, penalty=2.0)
+        own = AutoWeight(1.0, penalty=2.0, share=0.25)
+        assert kind("auto", auto_weight=options).auto_weight == own
         assert kind("auto", auto_weight=AutoWeight(delta=0.2)).auto_weight.delta == 0.2
+        assert kind("auto", auto_weight=AutoWeight(share=0.4)).auto_weight.share == 0.4
+    assert Constraint(AutoWeight()).share == LDIFSPlugin("auto").auto_weight.share == 0.5
     rule = Constraint(SoftFDAPlugin("auto").auto_weight)
     rule.measure("toy", first=0.0, agreed=0.0, moved=2.0, new=True)
     assert rule.used(2.0) == 1.0

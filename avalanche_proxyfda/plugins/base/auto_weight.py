@@ -14,10 +14,13 @@ from avalanche_proxyfda._checks import check_amount
 from avalanche_proxyfda._float64 import float64_device
 from avalanche_proxyfda._random import generator
 from avalanche_proxyfda.distributed.ranks import Shard
-from avalanche_proxyfda.plugins.base.terms import TermLog
+from avalanche_proxyfda.plugins.base.terms import RunningMean, TermLog
 
 USUAL_DELTA = 0.3
 """Tolerance of a method without one of its own: docs/automatic-weight.md says where it is from."""
+
+USUAL_SHARE = 0.5
+"""Limit of the share of a method without one of its own; see the same page."""
 
 _RESOLVED = 1e-6
 """Smallest unit. The cosines and norms behind a term are of order 1, and float32 leaves noise of
@@ -56,7 +59,10 @@ class AutoWeight:
         maximum: upper limit of the multiplier and of the multiplier with the penalty, above 0,
             in units of the task's loss.
         share: upper limit of the term's share in its sum with the task's loss, above 0 and below
-            1. A tolerance that training cannot meet then does not stop the learning.
+            1. The task's loss is its mean over the experience so far. Terms with an automatic
+            weight divide the limit between them. None takes the plugin's ``usual_share``: 0.25
+            for SoftFDA and PKT, and 0.5 for the others. A tolerance that training cannot meet
+            then does not stop the learning.
 
     Raises:
         TypeError, ValueError: for an option that is no finite number above 0, or a share of 1 or
@@ -73,7 +79,7 @@ class AutoWeight:
     drift: float = 0.5
     penalty: float = 1.0
     maximum: float = 10.0
-    share: float = 0.5
+    share: float | None = None
 
     def __post_init__(self) -> None:
         why = {
@@ -84,13 +90,13 @@ class AutoWeight:
             "share": "the weight would always be 0",
         }
         for name, reason in why.items():
-            if name == "delta" and self.delta is None:
+            if getattr(self, name) is None and name in ("delta", "share"):
                 continue
             value = check_amount(name, getattr(self, name))
             if value == 0:
                 raise ValueError(f"{name}={value} must be above 0: {reason}")
             object.__setattr__(self, name, value)
-        if self.share >= 1:
+        if self.share is not None and self.share >= 1:
             raise ValueError(f"share={self.share} must be below 1: the task must count too")
 
 
@@ -101,14 +107,17 @@ class Constraint:
     is g <= 0. The augmented Lagrangian adds (max(0, y + c g)^2 - y^2) / 2c to the task's loss
     (Rockafellar, 1973; Nocedal and Wright, section 17.4), so the gradient of the term has the
     coefficient :meth:`weight_of`. The multiplier y is updated once an epoch by the mean of g.
-    The share s limits the coefficient to s / (1 - s) of the task's loss over term - l.
+    The share s limits the coefficient: coefficient * max(term - l, delta u) is at most
+    s / (1 - s) of the task's mean loss in the experience, divided by the number of constraints.
 
     Args:
-        options: gives delta (None takes 0.3), the penalty c, the maximum and the share.
+        options: gives delta (None takes 0.3), the penalty c, the maximum and the share (None
+            takes 0.5).
         multiplier: y at the start, >= 0, in units of the task's loss.
 
     Attributes:
         delta: the tolerance.
+        share: limit of the term's share in its sum with the task's loss.
         multiplier: y.
         level: value of the term where the student agrees with the teacher; None before
             :meth:`measure`.
@@ -127,7 +136,8 @@ class Constraint:
         0.0
         >>> float(constraint.weight_of(torch.tensor(3.0), task))  # c g / (delta u) = 2 * 0.5 / 2
         0.5
-        >>> float(constraint.weight_of(torch.tensor(9.0), task))  # as large as the task's loss
+        >>> task = torch.tensor(3.0)  # the mean over three steps is then 7
+        >>> float(constraint.weight_of(torch.tensor(7.0), task))  # as large as the mean loss
         1.0
         >>> constraint.update(3.0)
         1.0
@@ -136,11 +146,13 @@ class Constraint:
     def __init__(self, options: AutoWeight, multiplier: float = 0.0) -> None:
         self.options = options
         self.delta = USUAL_DELTA if options.delta is None else options.delta
+        self.share = USUAL_SHARE if options.share is None else options.share
         self.multiplier = multiplier
         self.level: float | None = None
         self.unit = math.nan
         self.noise: float | None = None
         self._log = TermLog()
+        self._task = RunningMean()  # over the experience
 
     # ---- the scale --------------------------------------------------------------------
 
@@ -181,25 +193,29 @@ class Constraint:
         self.level, self.unit = agreed + self.noise, unit
 
     def forget_scale(self) -> None:
-        """Measure again at the next batch."""
+        """Measure again at the next batch, and start the mean of the task's loss anew."""
         self.level, self.unit = None, math.nan
+        self._task.clear()
 
     # ---- a step -----------------------------------------------------------------------
 
-    def weight_of(self, value: Tensor, task: Tensor) -> Tensor:
+    def weight_of(self, value: Tensor, task: Tensor, constraints: int = 1) -> Tensor:
         """Return the coefficient of the term, a scalar without gradient on the term's device.
+
+        Call once a step, since the task's loss becomes part of its mean over the experience.
 
         Args:
             value: the term, a scalar.
             task: the task's loss of the same step, a scalar.
+            constraints: number of constraints that divide the limit between them, >= 1.
         """
         options, budget = self.options, self.delta * self.unit
         assert self.level is not None
         excess = (value.detach() - self.level) / budget - 1
         pull = (excess * options.penalty + self.multiplier).clamp(0, options.maximum)
-        rise = (value.detach() - self.level).clamp(min=torch.finfo(value.dtype).tiny)
-        most = task.detach().to(value) * (options.share / (1 - options.share)) / rise
-        return torch.minimum(pull / budget, most)
+        rise = (value.detach() - self.level).clamp(min=budget)
+        part = self.share / (1 - self.share) / constraints
+        return torch.minimum(pull / budget, (self._task.add(task) * part).to(value) / rise)
 
     def note(self, value: Tensor, weight: Tensor, share: float = 1.0) -> None:
         """Add term and coefficient of one step to the means of the epoch.
@@ -250,23 +266,25 @@ class Constraint:
     # ---- saved state ------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return multiplier, scale and the means of the running epoch."""
+        """Return multiplier, scale, and the means of the running epoch and experience."""
         return {
             "multiplier": self.multiplier,
             "level": self.level,
             "unit": self.unit,
             "floor": self.noise,
             "log": self._log.state_dict(),
+            "task": self._task.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load ``state`` without the means of the running epoch."""
+        """Load ``state`` without the means of the running epoch and experience."""
         self.multiplier, self.level, self.unit = state["multiplier"], state["level"], state["unit"]
         self.noise = state["floor"]
 
     def load_steps(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Load the means of the running epoch onto ``device``."""
+        """Load the means of the running epoch and experience onto ``device``."""
         self._log.load_state_dict(state["log"], device)
+        self._task.load_state_dict(state["task"], device)
 
 
 def drifted(features: Any, drift: float, deepest: Any = None, shard: Shard | None = None) -> Any:

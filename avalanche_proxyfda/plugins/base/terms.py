@@ -94,6 +94,43 @@ class TermLog:
         self._sums, self._steps = {}, 0
 
 
+class RunningMean:
+    """Mean of a scalar since the last :meth:`clear`; no call synchronises with the device.
+
+    Example:
+        >>> import torch
+        >>> from avalanche_proxyfda.plugins.base.terms import RunningMean
+        >>> mean = RunningMean()
+        >>> [float(mean.add(torch.tensor(value))) for value in (4.0, 2.0)]
+        [4.0, 3.0]
+    """
+
+    def __init__(self) -> None:
+        self._sum: Tensor | None = None
+        self._count = 0
+
+    def add(self, value: Tensor) -> Tensor:
+        """Add a scalar, and return the mean with it, without gradient."""
+        value = value.detach()
+        self._sum = value if self._sum is None else self._sum + value
+        self._count += 1
+        return self._sum / self._count
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return sum and count."""
+        return {"sum": self._sum, "count": self._count}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Load ``state`` onto ``device``."""
+        total = state["sum"]
+        self._sum = None if total is None else total.to(device)
+        self._count = int(state["count"])
+
+    def clear(self) -> None:
+        """Start anew."""
+        self._sum, self._count = None, 0
+
+
 class TaskLoss:
     """Mean of the strategy's loss before the plugins add their terms, as Avalanche's is: by sample.
 

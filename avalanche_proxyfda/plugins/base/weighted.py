@@ -16,6 +16,7 @@ from avalanche_proxyfda._random import preserved_rng
 from avalanche_proxyfda.distributed.ranks import Shard, sum_over_ranks
 from avalanche_proxyfda.plugins.base.auto_weight import (
     USUAL_DELTA,
+    USUAL_SHARE,
     AutoWeight,
     Constraint,
     Weight,
@@ -47,8 +48,8 @@ class WeightedPlugin(TeacherPlugin):
         reference_weight: coefficient of the terms on the reference data: a number or
             ``"auto"``; None takes the plugin's weight.
         auto_weight: options of ``"auto"``; None takes the defaults of
-            :class:`~avalanche_proxyfda.plugins.base.auto_weight.AutoWeight`, whose ``delta`` of
-            None takes :attr:`usual_delta`.
+            :class:`~avalanche_proxyfda.plugins.base.auto_weight.AutoWeight`, whose ``delta`` and
+            ``share`` of None take :attr:`usual_delta` and :attr:`usual_share`.
 
     Raises:
         TypeError, ValueError: for a weight that is neither, or options without ``"auto"``.
@@ -56,6 +57,8 @@ class WeightedPlugin(TeacherPlugin):
 
     usual_delta: ClassVar[float] = USUAL_DELTA
     """Tolerance of ``weight="auto"`` where ``auto_weight`` gives none, in units of the term."""
+    usual_share: ClassVar[float] = USUAL_SHARE
+    """Limit of the term's share where ``auto_weight`` gives none."""
     reads_whole_batch: ClassVar[bool] = False
     """True if a method gathers its features over ranks, so that each rank has all rows."""
 
@@ -90,8 +93,10 @@ class WeightedPlugin(TeacherPlugin):
         if self.automatic:
             self._watch = FiniteWatch(strength=f"the maximum of {self.name}'s auto_weight")
         options = AutoWeight() if auto_weight is None else auto_weight
-        self.auto_weight = (
-            replace(options, delta=self.usual_delta) if options.delta is None else options
+        self.auto_weight = replace(
+            options,
+            delta=self.usual_delta if options.delta is None else options.delta,
+            share=self.usual_share if options.share is None else options.share,
         )
         self._shard: Shard | None = None  # of the training batch
         self.constraints: dict[str, Constraint] = {}
@@ -180,7 +185,7 @@ class WeightedPlugin(TeacherPlugin):
             return {n: (c, value) for n, (c, value) in terms.items() if not isinstance(c, str)}
         constraint = self._constraint(on_reference)
         total, task = self._whole(own, self.task_value(strategy))
-        weight = constraint.weight_of(total, task)
+        weight = constraint.weight_of(total, task, _measured_constraints(strategy))
         constraint.note(total, weight, 1.0 if self._shard is None else self._shard.share)
         return {n: (weight if isinstance(c, str) else c, value) for n, (c, value) in terms.items()}
 
@@ -258,6 +263,13 @@ class WeightedPlugin(TeacherPlugin):
         for prefix, each in (saved or {}).items():
             self.constraints[prefix] = Constraint(self.auto_weight)
             self.constraints[prefix].load_state_dict(each)
+
+
+def _measured_constraints(strategy: Strategy) -> int:
+    """Return how many constraints of the strategy's plugins have a scale in this experience."""
+    plugins = [each for each in strategy.plugins if isinstance(each, WeightedPlugin)]
+    constraints = [c for plugin in plugins for c in plugin.constraints.values()]
+    return sum(each.level is not None for each in constraints)
 
 
 def _total(terms: Terms) -> Tensor | None:
