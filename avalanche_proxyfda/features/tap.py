@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from avalanche_proxyfda.features.compiled import is_compiled
 from avalanche_proxyfda.features.layouts import check_layout, widths_of
 from avalanche_proxyfda.features.source import WHOLE_INPUT, FeatureSource, layout_of, unwrap
 
@@ -139,7 +140,7 @@ class FeatureTap:
         """
         self.detach()
         inner = unwrap(model)
-        self._compiled = hasattr(model, "_orig_mod")
+        self._compiled = is_compiled(model)
         for source, module in [(s, s.find(inner)) for s in self.sources]:
             self._handles.append(hook(module, source, partial(self._keep, source)))
             if source.layout is None and layout_of(module) is None:

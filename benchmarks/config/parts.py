@@ -210,7 +210,7 @@ class Train:
         ),
     ] = False
     compile: Annotated[
-        bool, key("true: torch.compile for forwards of the model", since_records=False)
+        bool, key("true: torch.compile for forwards of the tower", since_records=False)
     ] = False
     accumulate: Annotated[
         int,

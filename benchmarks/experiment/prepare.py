@@ -84,7 +84,9 @@ def prepare(config: Config, only_check: bool = False) -> Prepared:
     if not only_check:
         model.to(device)
     if config.train.compile and not only_check:
-        model.compile()  # in place: names, heads and copies stay those of the plain model
+        # in place, so that names and copies stay those of the plain model; the code of a whole
+        # model depends on the task, and torch compiles eight variants and no more
+        model.tower.compile()
     optimizer = build_optimizer(config, model)  # may freeze the tower
     reference = None
     if uses_reference(config):

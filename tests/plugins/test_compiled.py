@@ -9,7 +9,10 @@ import pytest
 import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
+from avalanche_proxyfda.models.heads import TaskHeads
+from avalanche_proxyfda.models.task_labels import note_tasks
 from tests.methods import toy_plugin
 from tests.plugins.toys import Plain, classic, hooks_of, strategy
 
@@ -34,12 +37,14 @@ class Losses(SupervisedPlugin[Any]):
         self.values += [strategy.loss.detach().clone(), first.grad.clone()]
 
 
-def fine_tune(model: nn.Module, *plugins: Any) -> tuple[list[Tensor], list[Tensor]]:
-    """Losses and gradients of the steps of two experiences, and the weights after them."""
+def fine_tune(
+    model: nn.Module, *plugins: Any, experiences: int = 2
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Losses and gradients of the steps of all experiences, and the weights after them."""
     torch.manual_seed(3)
     seen = Losses()
     trained = strategy(model, *plugins, seen)
-    benchmark = classic(2)
+    benchmark = classic(experiences)
     for experience in benchmark.train_stream:
         trained.train(experience, eval_streams=[])
         trained.eval(benchmark.test_stream)
@@ -58,3 +63,27 @@ def test_a_compiled_model_learns_the_same(methods: tuple[str, ...]) -> None:
     assert hooks_of(inner) == 0
     # without the plugins it learns something else
     assert not torch.allclose(fine_tune(Plain(dropout=0.0))[0][-1], plain[0][-1])
+
+
+@pytest.mark.parametrize("name", ["fda", "ldifs", "lwf", "snd"])
+def test_a_part_that_is_compiled_in_place_learns_the_same(name: str) -> None:
+    """The hooks of the first experience are part of its code; those of later ones read as well."""
+    plain = fine_tune(Plain(dropout=0.0), toy_plugin(name), experiences=3)
+    model, plugin = Plain(dropout=0.0), toy_plugin(name)
+    counted = CompileCounterWithBackend("eager")
+    model.backbone.compile(backend=counted)
+    compiled = fine_tune(model, plugin, experiences=3)
+    assert counted.frame_count > 0
+    torch.testing.assert_close(compiled, plain, rtol=1e-6, atol=1e-7)
+
+
+def test_a_compiled_tower_is_compiled_once_for_all_tasks() -> None:
+    """Torch compiles eight variants of a function, and each task is a variant of a model."""
+    counted = CompileCounterWithBackend("eager")
+    model = TaskHeads(nn.Linear(4, 3), 3, [2] * 12)
+    model.tower.compile(backend=counted)
+    for task in range(12):
+        labels = torch.full((6,), task)
+        note_tasks(labels, labels)
+        model(torch.ones(6, 4), labels).sum().backward()
+        assert counted.frame_count == 1

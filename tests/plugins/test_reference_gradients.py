@@ -88,17 +88,18 @@ def test_reference_images_do_not_enter_the_bank_of_training_features() -> None:
     assert sigmoids[0] == sigmoids[1]
 
 
-def test_a_compiled_model_runs_the_reference_batch_without_its_code() -> None:
+@pytest.mark.parametrize("part", ["", "backbone"])
+def test_a_compiled_model_runs_the_reference_batch_without_its_code(part: str) -> None:
     ends = []
     for compiled in (False, True):
         torch.compiler.reset()
         torch.manual_seed(0)
         model, own = Plain(dropout=0.0), Moved(reference_data=data())
         if compiled:
-            model.compile(backend="eager")
-        call = model._compiled_call_impl
+            model.get_submodule(part).compile(backend="eager")
+        call = model.get_submodule(part)._compiled_call_impl
         learn(strategy(model, own, train_mb_size=60), classic(1))
-        assert model._compiled_call_impl is call
+        assert model.get_submodule(part)._compiled_call_impl is call
         ends.append([student for student, *_ in own.seen])
     torch.compiler.reset()
     torch.testing.assert_close(ends[0], ends[1], rtol=1e-5, atol=1e-6)

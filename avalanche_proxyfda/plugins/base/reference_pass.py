@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import mixed_seed, seeded
 from avalanche_proxyfda.data.reference import ReferenceBatch, ReferenceData
+from avalanche_proxyfda.features.compiled import compiled_modules
 from avalanche_proxyfda.features.source import FeatureSource
 from avalanche_proxyfda.features.tap import Capture, hook
 from avalanche_proxyfda.models.text_tower import TextTower
@@ -56,13 +57,15 @@ def borrowed_buffers(buffers: Iterable[tuple[nn.Module, str]]) -> Iterator[None]
 
 @contextmanager
 def eager(model: nn.Module) -> Iterator[None]:
-    """Call ``model`` without its compiled code, which does not see new hooks."""
-    compiled = model.__dict__.pop("_compiled_call_impl", None)
+    """Call ``model`` and its modules without compiled code, which does not see new hooks."""
+    lent = [(module, module._compiled_call_impl) for module in compiled_modules(model)]
+    for module, _ in lent:
+        module._compiled_call_impl = None
     try:
         yield
     finally:
-        if compiled is not None:
-            model._compiled_call_impl = compiled
+        for module, call in lent:
+            module._compiled_call_impl = call
 
 
 class ReferencePass:
