@@ -1,7 +1,9 @@
-"""Trainings: every method with every kind of head and precision, caches, kill and resume."""
+"""Trainings: all methods, heads and precisions, compiled towers, caches, kill and resume."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -38,6 +40,10 @@ def checks() -> list[Check]:
         Check(f"training: {method}, {heads} heads", partial(_precisions, method, heads))
         for method in METHODS
         for heads in HEADS
+    ]
+    made += [
+        Check(f"training: {method}, compiled tower", partial(_compiled, method))
+        for method in ("fda", "ldifs")
     ]
     made += [
         Check(f"caches: {method}, {workers} workers", partial(_cache, method, workers))
@@ -87,6 +93,28 @@ def _learn(strategy: Any, benchmark: Any, **options: Any) -> None:
         warnings.simplefilter("ignore")  # toys have few classes and few samples
         for experience in benchmark.train_stream:
             strategy.train(experience, eval_streams=[], **options)
+
+
+def _compiled(method: str, setting: Setting) -> str:
+    """Compare trainings with and without ``torch.compile``; a plugin reads the compiled tower."""
+    if setting.quick:
+        raise Skip("left out by --quick")
+    if setting.on_cpu and shutil.which(os.environ.get("CXX", "g++")) is None:
+        raise Skip("on a CPU, torch.compile needs a C++ compiler")
+    results = []
+    for compiled in (False, True):
+        strategy = strategy_for(method, "multi", setting.device, adam={"eps": 1e-3}, epochs=2)
+        if compiled:
+            strategy.model.tower.compile()
+        torch.manual_seed(1)
+        with tf32(False):
+            _learn(strategy, stream_for("multi"))
+        results.append(finals(strategy))
+    torch.compiler.reset()
+    worst = max(
+        float((v.double() - results[1][n].double()).abs().max()) for n, v in results[0].items()
+    )
+    return within("weights, from those of the uncompiled tower:", worst, 1e-2)
 
 
 def _cache(method: str, workers: int, setting: Setting) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from avalanche_proxyfda import FDALoss
 from avalanche_proxyfda.teacher.cache.store import FeatureStore
@@ -132,6 +133,27 @@ def test_every_check_runs_on_the_device_that_was_named(monkeypatch: pytest.Monke
             check.run(second)
     assert devices == ["cuda:1"] * 5
     assert on_runner._overrides("fda", second)["where.device"] == "cuda:1"
+
+
+def test_a_compiled_tower_that_computes_something_else_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compile_by: Callable[..., None] = nn.Module.compile
+    backends: list[Any] = ["eager", lambda graph, inputs: lambda *given: doubled(graph(*given))]
+
+    def doubled(values: Any) -> Any:
+        return type(values)(value * 2 for value in values)
+
+    monkeypatch.setattr(nn.Module, "compile", lambda model: compile_by(model, backend=backends[0]))
+    monkeypatch.setattr(on_training.shutil, "which", lambda name: name)
+    setting = Setting(torch.device("cpu"))
+    assert re.match("weights, from .* 0$", on_training._compiled("ldifs", setting))
+    backends.pop(0)
+    with pytest.raises(Fault, match=r"uncompiled tower: is .*, at most 0.01"):
+        on_training._compiled("ldifs", setting)
+    monkeypatch.setattr(on_training.shutil, "which", lambda name: None)
+    with pytest.raises(Skip, match=r"needs a C\+\+ compiler"):
+        on_training._compiled("ldifs", setting)
 
 
 def test_a_peak_that_counts_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
