@@ -30,9 +30,8 @@ def optimizer_state(
     Raises:
         CheckpointError: if the optimizer holds a tensor that is no parameter of the model.
     """
-    stale = {
-        n: p for n, p in (optimized or {}).items() if dict(model.named_parameters()).get(n) is not p
-    }
+    present = dict(model.named_parameters())
+    stale = {n: p for n, p in (optimized or {}).items() if present.get(n) is not p}
     names = {id(p): n for n, p in (*stale.items(), *model.named_parameters())}
 
     def name_of(parameter: Tensor) -> str:

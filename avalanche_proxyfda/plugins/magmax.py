@@ -117,8 +117,13 @@ class MagMaxPlugin(MergedPlugin, supports_distributed=True):
                 f"folder={str(self.folder)!r} holds task vectors of another training: delete "
                 "them, or name another folder"
             )
+        anchors = self.reference.tensors
         for name in self._taken():
-            self._start.setdefault(name, self.reference.tensors[name])
+            self._start.setdefault(name, anchors[name])
+        # with anchor="previous", a head that grew has anchors of its new shape
+        grown = {n for n in self._names if anchors[n].shape != self._start[n].shape}
+        self._names = [name for name in self._names if name not in grown]
+        self.warn_of_missing(grown)
 
     def _taken(self) -> list[str]:
         return self._names + (self._buffer_names if self.buffers == "merge" else [])

@@ -212,8 +212,15 @@ class FeatureTeacher:
                     "a module that it calls"
                 )
         if watched is not None and inputs and inputs[0] is images:
-            self.module, self.root = watched, parent  # the rest of the model is not needed
+            self._narrow(watched, parent)
         return values
+
+    def _narrow(self, module: nn.Module, root: str) -> None:
+        """Keep ``module``, which computes all places, and free the rest of the model."""
+        self.module, self.root = module, root
+        parts = [part for part in (module, self.text) if part is not None]
+        kept = {id(parameter) for part in parts for parameter in part.parameters()}
+        self._trained = [parameter for parameter in self._trained if id(parameter) in kept]
 
     def forget(self) -> None:
         """Drop the remembered batch and its values."""
@@ -255,12 +262,12 @@ class FeatureTeacher:
             ValueError: if ``model`` lacks a tensor of ``state``.
         """
         teacher = FeatureTeacher(model, sources, needs_text=needs_text)
-        if state["root"]:
-            teacher.module = FeatureSource(state["root"]).find(teacher.module)
-            teacher.root = state["root"]
-        teacher._capture.trust(state["safe"])
         module = teacher.module
+        if state["root"]:
+            module = FeatureSource(state["root"]).find(module)
+        teacher._capture.trust(state["safe"])
         _remove_others(module, state["parts"], state["module"])
+        teacher._narrow(module, state["root"])
         tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         for name, value in state["module"].items():
             if name not in tensors:

@@ -44,6 +44,7 @@ class Display:
         self._usual = sum(known) / len(known) if known else 1.0
         self._steps_left = sum(job.steps or self._usual for job in due)
         self._ended = self._running = 0.0  # steps of runs that ended, and of those that run
+        self._earlier = 0  # of these steps, those that earlier processes made
         self._started = time.monotonic()
         self._live = Live(
             console=self.console, get_renderable=self.table, refresh_per_second=2, transient=False
@@ -74,8 +75,11 @@ class Display:
             self._live.stop()
 
     def stepped(self, steps: int) -> None:
-        """Count training steps that were made."""
-        self._running += steps
+        """Count training steps that were made; a number below 0 is of an earlier process."""
+        self._running += abs(steps)
+        if steps < 0:
+            self._earlier -= steps
+            self._bar.initial -= steps  # the bar's rate leaves these steps out
         self._move_bar()
 
     def ended(self, job: Job, record: Record) -> None:
@@ -102,9 +106,9 @@ class Display:
 
     @property
     def seconds_left(self) -> float | None:
-        """An estimate from the steps so far; None before the first step."""
-        steps = self._ended + self._running
-        if not steps:
+        """An estimate from the steps of this process; None before the first step."""
+        steps = self._ended + self._running - self._earlier
+        if steps <= 0:
             return None
         left = max(0.0, self._steps_left - self._running)
         return (time.monotonic() - self._started) * left / steps

@@ -12,7 +12,8 @@ from benchmarks.results.record import Record
 Done = Callable[[Job, "Record | BaseException"], object]
 """Called as each job ends, with its record or its error."""
 Stepped = Callable[[int], object]
-"""Called now and then with the training steps since the last call."""
+"""Called now and then with the training steps since the last call, or with the number of steps of
+an earlier process below 0."""
 
 
 class Executor(Protocol):
@@ -28,12 +29,12 @@ class Executor(Protocol):
         ...
 
 
-def execute(job: Job, tick: Callable[[], None] | None = None, parallel: int = 1) -> Record:
+def execute(job: Job, tick: Stepped | None = None, parallel: int = 1) -> Record:
     """Run a job in this process, from its checkpoint where it has one; no record is written.
 
     Args:
         job: the run.
-        tick: called after each training step.
+        tick: called with 1 after each training step; see :func:`~benchmarks.experiment.run.run`.
         parallel: runs at a time on the machine, for the record.
     """
     return run(job.config, tick, job.own_folder, job.selection, parallel, job.checkpoint)

@@ -35,9 +35,9 @@ def _start(ticks: Any, threads: int | None) -> None:
     _ticks = ticks
 
 
-def _tick() -> None:
+def _tick(steps: int) -> None:
     with suppress(ConnectionError, EOFError):  # the parent has ended: the count is not needed
-        _ticks.put(1)
+        _ticks.put(steps)
 
 
 def _run_one(job: Job, parallel: int) -> Record:
@@ -159,6 +159,10 @@ def _watch(
             locks.release(job)
         count = 0
         while not ticks.empty():
-            count += ticks.get()
+            steps = ticks.get()
+            if steps < 0:
+                stepped(steps)
+            else:
+                count += steps
         stepped(count)
         time.sleep(0.2)

@@ -99,9 +99,9 @@ class TorchrunExecutor:
         for job in jobs:
             own = job if main else _without_files(job)
 
-            def tick() -> None:
+            def tick(steps: int) -> None:
                 if main:
-                    stepped(1)
+                    stepped(steps)
 
             try:
                 other = computed_by_main(partial(_taken, locks, job))

@@ -36,7 +36,7 @@ from benchmarks.results.record import Record, Selection
 
 def run(
     config: Config,
-    after_step: Callable[[], None] | None = None,
+    after_step: Callable[[int], object] | None = None,
     folder: Path | None = None,
     selection: Selection | None = None,
     parallel: int = 1,
@@ -49,8 +49,8 @@ def run(
 
     Args:
         config: configuration of the run.
-        after_step: called after each training step; a resumed run calls it for the earlier
-            steps too.
+        after_step: called with 1 after each training step; a resumed run first calls it with
+            the number of earlier steps below 0, such as -500.
         folder: folder of loggers' files and of weights (``where.loggers``,
             ``where.keep_weights``).
         selection: how the setting was chosen, for the record.
@@ -69,7 +69,7 @@ def run(
 
 def _run(
     config: Config,
-    after_step: Callable[[], None] | None,
+    after_step: Callable[[int], object] | None,
     folder: Path | None,
     selection: Selection,
     parallel: int,

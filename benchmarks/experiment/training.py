@@ -76,7 +76,8 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):  # type: igno
     """Times each training step, and calls a function after each.
 
     Args:
-        after_step: function to call after each step; None calls nothing.
+        after_step: function to call with 1 after each step, and with the number of steps of an
+            earlier process below 0; None calls nothing.
 
     Attributes:
         loader_seconds: time in which the host waited for the loader, in seconds; the strategy
@@ -87,7 +88,7 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):  # type: igno
         peak_rss: largest memory of the process after a step, in bytes.
     """
 
-    def __init__(self, after_step: Callable[[], None] | None = None) -> None:
+    def __init__(self, after_step: Callable[[int], object] | None = None) -> None:
         super().__init__()
         self.loader_seconds = 0.0
         self.forwards = self.samples = self.peak_rss = 0
@@ -126,13 +127,12 @@ class StepTimer(SupervisedPlugin[Any], supports_distributed=True):  # type: igno
         self._watch.stop(strategy.device)
         self.peak_rss = max(self.peak_rss, self._process.memory_info().rss)
         if self._after_step is not None:
-            self._after_step()
+            self._after_step(1)
 
     def catch_up(self) -> None:
         """Call the function for the steps of an earlier process."""
-        if self._after_step is not None:
-            for _ in self.seconds:
-                self._after_step()
+        if self._after_step is not None and self.seconds:
+            self._after_step(-len(self.seconds))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts."""

@@ -75,13 +75,13 @@ def _kept(path: Path, record: Record, file_name: str) -> bytes | None:
 
 
 def trained_again(
-    config: Config, after_step: Callable[[], None], threads: int
+    config: Config, after_step: Callable[[int], object], threads: int
 ) -> tuple[bytes | None, Record]:
     """Train the run again.
 
     Args:
         config: configuration of the run.
-        after_step: function to call after each training step.
+        after_step: function to call with 1 after each training step.
         threads: number of torch's threads in the run; sums depend on it.
 
     Returns:

@@ -99,7 +99,7 @@ def record_of(file: Path, out: Path, steps: int | None) -> Record | int:
     job = Job(load_recipe(file, changes).config, out)
     left = [steps]
 
-    def tick() -> None:
+    def tick(made: int) -> None:
         if left[0] is not None:
             left[0] -= 1
             if left[0] == 0:

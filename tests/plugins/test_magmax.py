@@ -91,8 +91,9 @@ def test_other_plugins_take_anchors_from_the_weights_that_training_goes_on_from(
     assert torch.equal(anchors[1], ends.tuned[0]["backbone.1.weight"])
 
 
-def test_a_head_that_grows_keeps_its_tuned_weights() -> None:
-    own = MagMaxPlugin(0.5, include_head=True)
+@pytest.mark.parametrize("anchor", ["initial", "previous"])
+def test_a_head_that_grows_keeps_its_tuned_weights(anchor: Any) -> None:
+    own = MagMaxPlugin(0.5, include_head=True, anchor=anchor)
     with pytest.warns(UserWarning, match="MagMax leaves out 2 weights.*classifier"):
         ends, shipped = run(own, model=Growing())
     name = "classifier.classifier.weight"

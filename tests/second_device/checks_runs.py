@@ -34,7 +34,7 @@ def test_no_step_of_a_run_waits(second: torch.device, monkeypatch: pytest.Monkey
             super().__init__(*given)
             timers.append(self)
 
-    def after_step() -> None:
+    def after_step(steps: int) -> None:
         seen.append(counts.waits())
         if len(seen) == 24:
             raise BrokenOffError
@@ -68,7 +68,7 @@ def test_no_step_on_uint8_images_waits(
     """The device makes the floats and the crops of a batch without the host."""
     seen: list[Counter[str]] = []
 
-    def after_step() -> None:
+    def after_step(steps: int) -> None:
         seen.append(counts.waits())
         if len(seen) == 8:
             raise BrokenOffError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, cast, get_args
@@ -25,6 +26,7 @@ from avalanche_proxyfda.plugins.base.online import in_eval_mode, train_on_hardes
 from avalanche_proxyfda.plugins.base.weak import WeakMethod
 from avalanche_proxyfda.strategies.precision import autocast_dtype
 
+_log = logging.getLogger(__name__)
 L = TypeVar("L", bound=GraphLoss)
 Start = Literal["fitted", "siglip", "refit"]
 PAPER: Mapping[str, Any] = {
@@ -112,8 +114,8 @@ class GraphPlugin(LearnedLossPlugin[L]):
             replace the strategy's loader by class-balanced batches of classes that are chosen
             by ``mining``. An epoch has as many images as before, rounded up to whole batches,
             but small classes repeat theirs, and large classes leave some out until a later
-            epoch. With None, a warning in the first epoch of an experience counts the images
-            that are left out, and the largest number of repeats. False keeps
+            epoch. With None, the first experience that leaves images out gives a warning with
+            their number and the largest number of repeats; later ones are logged. False keeps
             the strategy's loader, which draws every image once an epoch. An experience with one
             class keeps it too, with a warning.
         mining: the rule that chooses the classes of a batch if an experience has more classes
@@ -328,16 +330,17 @@ class GraphPlugin(LearnedLossPlugin[L]):
         super().after_training_epoch(strategy, **kwargs)
 
     def _say_left_out(self, strategy: Strategy, begins: bool) -> None:
-        """Warn if an epoch leaves images out, unless the user asked for such batches."""
+        """Warn once of an epoch that leaves images out, unless the user asked for such batches."""
         if self._batches is None or not self._says_left_out:
             return
         sentence = self._batches.left_out(strategy, begins)
         if sentence is not None:
-            warnings.warn(
-                f"{sentence}. Each epoch draws anew. Pass "
+            _log.info("%s", sentence)
+            self.warn_once(
+                "left out",
+                f"{sentence}. Each epoch draws anew (this warning comes once). Pass "
                 "hard_class_batches=False for shuffled batches of all images, or True for "
                 "balanced batches without this warning",
-                stacklevel=3,
             )
 
     def before_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:

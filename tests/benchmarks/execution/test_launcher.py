@@ -215,6 +215,21 @@ def with_steps(jobs: list[Job], steps: int) -> list[Job]:
     return [replace(job, steps=steps) for job in jobs]
 
 
+def test_steps_of_an_earlier_process_say_nothing_of_the_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was killed after 90 of 100 steps: 20 s for five steps more, so 20 s are left."""
+    clock = [100.0]
+    monkeypatch.setattr(display_module.time, "monotonic", lambda: clock[0])
+    jobs = with_steps(small_jobs(tmp_path)[:1], 100)
+    with Display(jobs, jobs, Console(file=io.StringIO(), width=120)) as display:
+        display.stepped(-90)
+        assert display.seconds_left is None
+        clock[0] += 20
+        display.stepped(5)
+        assert display.seconds_left == pytest.approx(20)
+
+
 def test_progress_tells_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(display_module.time, "monotonic", lambda: clock[0])

@@ -26,7 +26,7 @@ def killed_once(job: Job, parallel: int) -> Record:
     """A run whose worker is killed in its middle, the first time."""
     steps = 0
 
-    def stepped() -> None:
+    def stepped(made: int) -> None:
         nonlocal steps
         steps += 1
         marker = job.folder / "killed"

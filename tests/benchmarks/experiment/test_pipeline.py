@@ -83,7 +83,7 @@ def test_neither_workers_nor_a_resume_in_the_middle_of_an_epoch_change_a_number(
     train: dict[str, Any] = {"pipeline": "tensor", "augment": "flip-crop"}
     expected, steps = run(made(jpegs, **train)), 0
 
-    def stop() -> None:
+    def stop(made: int) -> None:
         nonlocal steps
         steps += 1
         if steps == 7:  # of 5 an epoch; the checkpoint is that of step 6
@@ -93,7 +93,9 @@ def test_neither_workers_nor_a_resume_in_the_middle_of_an_epoch_change_a_number(
     with pytest.raises(Stopped):
         run(killed, after_step=stop, checkpoint=tmp_path / "saved")
     assert expected.cost.steps == 10
-    resumed = run(killed, checkpoint=tmp_path / "saved")
+    ticks: list[int] = []
+    resumed = run(killed, after_step=ticks.append, checkpoint=tmp_path / "saved")
+    assert ticks == [-6, 1, 1, 1, 1]
     assert resumed.resumed_from and numbers(resumed) == numbers(expected)
 
 
