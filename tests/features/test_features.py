@@ -224,6 +224,9 @@ def test_only_the_module_that_sees_the_images_is_kept() -> None:
     assert sum(p.numel() for p in tower.module.parameters()) == sum(
         p.numel() for p in clip.visual.parameters()
     )
+    again = FeatureTeacher.restore(clip, tower.sources, tower.state_dict())
+    for kept in (tower, again):  # no list holds the text tower's parameters
+        assert {id(p) for p in kept._trained} == {id(p) for p in kept.module.parameters()}
 
 
 def test_several_places_cost_one_forward_and_keep_the_module_that_makes_them_all() -> None:
