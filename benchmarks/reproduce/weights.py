@@ -145,8 +145,8 @@ def repeated(config: Config, record: Record) -> tuple[bytes | None, Record]:
     print(f"{record.label}: {steps} steps.", flush=True)
     with tqdm(total=steps, desc="steps", unit="step", mininterval=2) as bar:
 
-        def stepped() -> None:
-            bar.update()
+        def stepped(made: int) -> None:
+            bar.update(made)
 
         return trained_again(config, stepped, record.how.machine.threads)
 

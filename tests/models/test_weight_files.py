@@ -139,7 +139,7 @@ def test_torch_that_cannot_be_trusted_with_pickles(
     [
         ([1, 2], "it holds a list, not names and tensors"),
         (torch.ones(2), "it holds a Tensor, not names"),
-        ({"a": 3}, "'a' is a int, not a tensor"),
+        ({"a": 3}, "'a' is an int, not a tensor"),
         ({"state_dict": {"a": {"b": torch.ones(1)}}}, "'a' is a dict, not a tensor"),
     ],
 )

@@ -56,7 +56,7 @@ def test_a_checkpoint_of_other_images_is_refused(
     flat(tmp_path / "birds", ("finch", "cat"), 15)  # others than those of pets
     made, steps = small(tmp_path), [0]
 
-    def stops() -> None:
+    def stops(made: int) -> None:
         steps[0] += 1
         if steps[0] == 3:  # the checkpoint holds two
             raise InterruptedError

@@ -106,7 +106,7 @@ def test_loggers_that_fail_in_training_end_no_run(
         opened[name] = real(name, *rest)
         return opened[name]
 
-    def step() -> None:
+    def step(made: int) -> None:
         steps.append(1)
         if len(steps) == 2:
             opened["text"][0].file.close()  # the next line fails
@@ -153,5 +153,5 @@ def test_what_cannot_be_written_is_refused_before_training(
     steps: list[int] = []
     config = recipe("lp-ft", **SHORT, where__keep_weights=True)
     with pytest.raises(ValueError, match=r"odd\._extra_state of the model cannot be written"):
-        run(config, lambda: steps.append(1), tmp_path)
+        run(config, lambda _: steps.append(1), tmp_path)
     assert steps == []
