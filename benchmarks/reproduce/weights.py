@@ -144,11 +144,7 @@ def repeated(config: Config, record: Record) -> tuple[bytes | None, Record]:
     steps = planned_steps(config, prepared.stream)
     print(f"{record.label}: {steps} steps.", flush=True)
     with tqdm(total=steps, desc="steps", unit="step", mininterval=2) as bar:
-
-        def stepped(made: int) -> None:
-            bar.update(made)
-
-        return trained_again(config, stepped, record.how.machine.threads)
+        return trained_again(config, bar.update, record.how.machine.threads)
 
 
 def weights_again(config: Config, record: Record, effect: str) -> tuple[bytes, Record, str]:
