@@ -1,8 +1,9 @@
-"""The suite in several environments: the oldest that the metadata allows, and the newest.
+"""Run the suite in several environments: the oldest that the metadata allows, and the newest.
 
 ``make matrix`` builds each environment under ``build/matrix`` (about 7 GB), runs the tests there,
-removes it, and prints a table. An interpreter is found as ``python3.10`` on the path, or given by
-``PYTHON_3_10=/its/path``; where there is none the environment is reported as not run.
+removes it, and prints a table. The variable ``PYTHON_3_10=/its/path`` names an interpreter. Without
+the variable, ``python3.10`` on the path is tried, and then pyenv's versions. An environment whose
+interpreter does not start is reported as not run.
 """
 
 from __future__ import annotations
@@ -80,17 +81,39 @@ def lower_bounds(text: str) -> list[str]:
     return [f"{name}=={version}" for name, version in pins.items()]
 
 
+def variable_of(version: str) -> str:
+    """Return the variable that names the interpreter of a version."""
+    return "PYTHON_" + version.replace(".", "_")
+
+
 def find_python(version: str) -> str | None:
-    """The interpreter of a version, if there is one."""
-    told = os.environ.get("PYTHON_" + version.replace(".", "_"))
-    return shutil.which(told or f"python{version}")
+    """Return an interpreter of a version that starts, or None.
+
+    A name on the path is no proof: pyenv puts a shim there for each version that it has, and the
+    shim of a version that is not selected exits with an error.
+    """
+    given = os.environ.get(variable_of(version))
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    pyenv = [str(folder / "bin" / "python") for folder in sorted(versions.glob(f"{version}.*"))]
+    candidates = [given] if given else [f"python{version}", *pyenv]
+    return next((path for path in map(shutil.which, candidates) if _is(path, version)), None)
+
+
+def _is(path: str | None, version: str) -> bool:
+    """Return whether an interpreter starts and has the version."""
+    ask = "import sys; print('%d.%d' % sys.version_info[:2])"
+    if path is None:
+        return False
+    answer = subprocess.run([path, "-c", ask], capture_output=True, encoding="utf-8")
+    return answer.returncode == 0 and answer.stdout.strip() == version
 
 
 def run(environment: Environment, place: Path, pytest: Sequence[str], keep: bool) -> Result:
     """Build the environment under ``place``, run the tests in it; ``place/NAME.log`` has it all."""
     python = find_python(environment.python)
     if python is None:
-        return Result(environment, NOT_RUN, f"no python{environment.python} on the path")
+        variable = variable_of(environment.python)
+        return Result(environment, NOT_RUN, f"no python{environment.python}; set {variable}=PATH")
     place.mkdir(parents=True, exist_ok=True)
     folder = place / environment.name
     own = str(folder / "bin" / "python")

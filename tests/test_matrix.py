@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def matrix() -> ModuleType:
-    """The tool, which is no part of a package."""
+    """Return the tool, which is no part of a package."""
     spec = spec_from_file_location("matrix", ROOT / ".ci" / "matrix.py")
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
@@ -25,11 +25,12 @@ def matrix() -> ModuleType:
     return module
 
 
-def stand_in(path: Path, tests: str, status: int = 0, pip: int = 0) -> Path:
-    """An interpreter that makes a copy of itself for a venv, and says ``tests`` for pytest."""
+def stand_in(path: Path, tests: str, status: int = 0, pip: int = 0, version: str = "3.13") -> Path:
+    """Write an interpreter that copies itself for a venv, and prints ``tests`` for pytest."""
     path.write_text(
         f"""#!/bin/sh
 case "$*" in
+  *sys.version_info*) echo {version} ;;
   *venv*) for last; do :; done; mkdir -p "$last/bin"; cp "$0" "$last/bin/python" ;;
   *torch.__version__*) echo 9.9.9 ;;
   *install*) exit {pip} ;;
@@ -64,6 +65,30 @@ def test_the_oldest_python_of_the_metadata_is_run(matrix: ModuleType) -> None:
     assert {e.versions for e in matrix.ENVIRONMENTS} == {"lowest", "tested"}
 
 
+def test_an_interpreter_must_start_and_have_the_version(
+    matrix: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shims, root = tmp_path / "shims", tmp_path / "pyenv"
+    shims.mkdir()
+    monkeypatch.setenv("PATH", f"{shims}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYENV_ROOT", str(root))
+    monkeypatch.delenv("PYTHON_3_99", raising=False)
+    shim = shims / "python3.99"
+    shim.write_text("#!/bin/sh\necho 'command not found' >&2\nexit 127\n", encoding="utf-8")
+    shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
+    assert matrix.find_python("3.99") is None
+    for folder, version in (("3.9.9", "3.9"), ("3.99.1", "3.99")):
+        (root / "versions" / folder / "bin").mkdir(parents=True)
+        stand_in(root / "versions" / folder / "bin" / "python", "", version=version)
+    in_pyenv = str(root / "versions" / "3.99.1" / "bin" / "python")
+    assert matrix.find_python("3.99") == in_pyenv  # the shim is skipped
+    stand_in(shim, "", version="3.99")
+    assert matrix.find_python("3.99") == str(shim)
+    other = stand_in(tmp_path / "other", "", version="3.98")
+    monkeypatch.setenv("PYTHON_3_99", str(other))
+    assert matrix.find_python("3.99") is None  # the named one, or none
+
+
 def test_passed_failed_and_not_run(
     matrix: ModuleType,
     tmp_path: Path,
@@ -80,19 +105,19 @@ def test_passed_failed_and_not_run(
     place = tmp_path / "m"
     assert matrix.main(["--place", str(place), "--", "-x", "tests"]) == 0
     table = capsys.readouterr().out
-    assert table.count("not run") == 3 and "no python3.12 on the path" in table
+    assert table.count("not run") == 3 and "no python3.12; set PYTHON_3_12=PATH" in table
     assert "3.13-tested  9.9.9  passed" in table and "7 passed, 2 skipped in 3s" in table
     assert "-m pytest -p no:cacheprovider -x tests" in (place / "3.13-tested.log").read_text(
         encoding="utf-8"
     )
     assert [p.name for p in place.iterdir()] == ["3.13-tested.log"]  # the environment is gone
-    bad = stand_in(tmp_path / "bad", "== 1 failed, 6 passed in 3s ==", status=1)
+    bad = stand_in(tmp_path / "bad", "== 1 failed, 6 passed in 3s ==", status=1, version="3.10")
     monkeypatch.setenv("PYTHON_3_10", str(bad))
     assert matrix.main(["--place", str(place), "--only", "3.10-lowest", "--keep"]) == 1
     assert "failed" in (said := capsys.readouterr().out) and "1 failed, 6 passed in 3s" in said
     assert (place / "3.10-lowest" / "bin" / "python").exists()
     assert "torch==" in (place / "lowest.txt").read_text(encoding="utf-8")
-    unbuilt = stand_in(tmp_path / "unbuilt", "== 1 passed in 3s ==", pip=1)
+    unbuilt = stand_in(tmp_path / "unbuilt", "== 1 passed in 3s ==", pip=1, version="3.10")
     monkeypatch.setenv("PYTHON_3_10", str(unbuilt))
     assert matrix.main(["--place", str(place), "--only", "3.10-lowest"]) == 1
     assert "the pip failed, see" in capsys.readouterr().out

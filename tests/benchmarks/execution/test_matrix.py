@@ -37,15 +37,16 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
     assert counts == {
         "ablations": 14,
         "concepts": 26,
-        "concepts_more": 92,
+        "concepts_more": 97,
         "concepts_more_chosen": 25,
         "concepts_mtil": 91,
         "concepts_mtil_chosen": 38,
         "concepts_mtil_both": 38,
-        "real_images_few": 46,
-        "real_images_few_chosen": 23,
-        "pacs_few": 16,
-        "real_images_lite0_few": 16,
+        "real_images_few": 49,
+        "real_images_few_chosen": 24,
+        "real_images_few_confirm": 8,
+        "pacs_few": 17,
+        "real_images_lite0_few": 17,
     }
 
 
