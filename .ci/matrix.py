@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = "bench,dev,ot,ray,timm"
 _BOUND = re.compile(r"([A-Za-z0-9_.-]+)>=([0-9][0-9.]*)")
+_OF_TORCH = re.compile(r"(torch|torchvision|triton|(nvidia|cuda)-[a-z0-9-]+)==")
 _COUNTS = re.compile(r"\d+ (?:passed|failed|errors?)\b.*")
 NOT_RUN = "not run"
 
@@ -32,7 +33,7 @@ class Environment:
     """A Python version, and the versions of everything else."""
 
     python: str
-    versions: str  # "lowest", what setup.cfg allows; "tested", constraints.txt
+    versions: str  # "lowest", what setup.cfg allows; "tested", constraints.txt; or of TORCH
 
     @property
     def name(self) -> str:
@@ -40,9 +41,12 @@ class Environment:
         return f"{self.python}-{self.versions}"
 
 
+TORCH = {"torch2.11": ("torch==2.11.0", "torchvision==0.26.0")}
+"""Pins of an older torch, which goes with the rest of constraints.txt."""
 ENVIRONMENTS = (
     Environment("3.10", "lowest"),
     Environment("3.11", "tested"),
+    Environment("3.12", "torch2.11"),
     Environment("3.12", "tested"),
     Environment("3.13", "tested"),
 )
@@ -79,6 +83,14 @@ def lower_bounds(text: str) -> list[str]:
         if found and pins.setdefault(found[1], found[2]) != found[2]:
             raise ValueError(f"setup.cfg: {found[1]!r} has two lower bounds; give it one")
     return [f"{name}=={version}" for name, version in pins.items()]
+
+
+def with_torch(text: str, pins: Sequence[str]) -> list[str]:
+    """Return the lines of a constraints file with other pins of torch.
+
+    The lines of torch's own requirements are left out, because each torch pins its own.
+    """
+    return [line for line in text.splitlines() if not _OF_TORCH.match(line)] + list(pins)
 
 
 def variable_of(version: str) -> str:
@@ -118,10 +130,13 @@ def run(environment: Environment, place: Path, pytest: Sequence[str], keep: bool
     folder = place / environment.name
     own = str(folder / "bin" / "python")
     pins = ROOT / "constraints.txt"
-    if environment.versions == "lowest":
-        pins = place / "lowest.txt"
-        declared = (ROOT / "setup.cfg").read_text(encoding="utf-8")
-        pins.write_text("\n".join(lower_bounds(declared)) + "\n", encoding="utf-8")
+    if environment.versions != "tested":
+        if environment.versions == "lowest":
+            lines = lower_bounds((ROOT / "setup.cfg").read_text(encoding="utf-8"))
+        else:
+            lines = with_torch(pins.read_text(encoding="utf-8"), TORCH[environment.versions])
+        pins = place / f"{environment.versions}.txt"
+        pins.write_text("\n".join(lines) + "\n", encoding="utf-8")
     install = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     steps = {
         "environment": [python, "-m", "venv", "--clear", str(folder)],

@@ -62,7 +62,16 @@ def test_the_oldest_python_of_the_metadata_is_run(matrix: ModuleType) -> None:
     asked = {e.python for e in matrix.ENVIRONMENTS}
     assert all(f"Python :: {python}\n" in text for python in asked)
     assert f"python_requires = >={matrix.ENVIRONMENTS[0].python}\n" in text
-    assert {e.versions for e in matrix.ENVIRONMENTS} == {"lowest", "tested"}
+    assert {e.versions for e in matrix.ENVIRONMENTS} == {"lowest", "tested", *matrix.TORCH}
+
+
+def test_an_older_torch_goes_with_the_other_pins(matrix: ModuleType) -> None:
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    lines = matrix.with_torch(pins, matrix.TORCH["torch2.11"])
+    names = [line.partition("==")[0] for line in lines if not line.startswith("#")]
+    assert lines[-2:] == ["torch==2.11.0", "torchvision==0.26.0"] and len(set(names)) == len(names)
+    assert {"torchmetrics", "numpy", "avalanche-lib"} <= set(names)
+    assert not [n for n in names if n == "triton" or n.startswith(("nvidia-", "cuda-"))]
 
 
 def test_an_interpreter_must_start_and_have_the_version(
@@ -99,14 +108,14 @@ def test_passed_failed_and_not_run(
     for version in ("3_10", "3_11", "3_12", "3_13"):
         monkeypatch.setenv(f"PYTHON_{version}", str(tmp_path / "absent"))
     assert matrix.main(["--place", str(tmp_path / "m")]) == 0  # nothing could be run or failed
-    assert capsys.readouterr().out.count("not run") == 4
+    assert capsys.readouterr().out.count("not run") == 5
     good = stand_in(tmp_path / "good", "== 7 passed, 2 skipped in 3s ==")
     monkeypatch.setenv("PYTHON_3_13", str(good))
     place = tmp_path / "m"
     assert matrix.main(["--place", str(place), "--", "-x", "tests"]) == 0
     table = capsys.readouterr().out
-    assert table.count("not run") == 3 and "no python3.12; set PYTHON_3_12=PATH" in table
-    assert "3.13-tested  9.9.9  passed" in table and "7 passed, 2 skipped in 3s" in table
+    assert table.count("not run") == 4 and "no python3.12; set PYTHON_3_12=PATH" in table
+    assert "3.13-tested     9.9.9  passed" in table and "7 passed, 2 skipped in 3s" in table
     assert "-m pytest -p no:cacheprovider -x tests" in (place / "3.13-tested.log").read_text(
         encoding="utf-8"
     )
