@@ -24,5 +24,15 @@ def compiled_modules(model: nn.Module) -> list[nn.Module]:
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Return True if ``torch.compile`` wraps ``model``, or compiled a module of it in place."""
-    return hasattr(model, "_orig_mod") or bool(compiled_modules(model))
+    """Return True if ``torch.compile`` wraps a module of ``model``, or compiled it in place.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from avalanche_proxyfda.features.compiled import is_compiled
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> is_compiled(model), is_compiled(torch.compile(model))
+        (False, True)
+    """
+    wrapped = any("_orig_mod" in module._modules for module in model.modules())
+    return wrapped or bool(compiled_modules(model))

@@ -157,7 +157,9 @@ class FeatureTap:
             self._most_runs |= self._runs
         self.capture.keep(source, value)
         kind = value.device.type if isinstance(value, Tensor) else "cpu"
-        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        # torch.compile of torch 2.11 cannot trace the question, and would divide the graph here
+        available = torch.compiler.is_compiling() or torch.amp.is_autocast_available(kind)
+        if available and torch.is_autocast_enabled(kind):
             self.autocast = torch.get_autocast_dtype(kind)
 
     def arm(self, without_gradient: bool = False) -> None:

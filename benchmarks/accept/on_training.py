@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from avalanche.training.plugins import SupervisedPlugin
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from avalanche_proxyfda._accelerator import repeats_bits
 from avalanche_proxyfda.checkpoint import Checkpoints
@@ -101,16 +102,18 @@ def _compiled(method: str, setting: Setting) -> str:
         raise Skip("left out by --quick")
     if setting.on_cpu and shutil.which(os.environ.get("CXX", "g++")) is None:
         raise Skip("on a CPU, torch.compile needs a C++ compiler")
-    results = []
+    results, inductor = [], CompileCounterWithBackend("inductor")
     for compiled in (False, True):
         strategy = strategy_for(method, "multi", setting.device, adam={"eps": 1e-3}, epochs=2)
         if compiled:
-            strategy.model.tower.compile()
+            strategy.model.tower.compile(backend=inductor)
         torch.manual_seed(1)
         with tf32(False):
             _learn(strategy, stream_for("multi"))
         results.append(finals(strategy))
     torch.compiler.reset()
+    if inductor.frame_count == 0:
+        raise Fault("torch.compile compiled nothing of the tower")
     worst = max(
         float((v.double() - results[1][n].double()).abs().max()) for n, v in results[0].items()
     )

@@ -91,9 +91,18 @@ class _Multi(MultiTaskModule):
         return logits
 
 
-def _tower() -> nn.Sequential:
+class _Chain(nn.Sequential):
+    """Modules in a row, with a forward that every torch compiles; 2.11 skips torch.nn's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for module in self:
+            x = module(x)
+        return x
+
+
+def _tower() -> _Chain:
     """Return a small network; a bias before the batch norm would have no gradient, but noise."""
-    return nn.Sequential(
+    return _Chain(
         nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(8),
         nn.ReLU(),

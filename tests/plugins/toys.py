@@ -84,6 +84,15 @@ def backbone(seed: int = 0, dropout: float = 0.2) -> nn.Sequential:
         )
 
 
+class Chain(nn.Sequential):
+    """Modules in a row, with a forward that every torch compiles; 2.11 skips torch.nn's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for module in self:
+            x = module(x)
+        return x
+
+
 class Plain(nn.Module):
     """A static head over the backbone."""
 

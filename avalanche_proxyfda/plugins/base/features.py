@@ -243,7 +243,7 @@ class FeaturePlugin(ReferenceDataPlugin):
         super().before_training_exp(strategy, **kwargs)
         self._tap = FeatureTap(self.sources)
         self._tap.capture.trust(resumed.get("safe", ()))
-        self._tap.attach(model)
+        self._tap.attach(strategy.model)  # with its wrappers, which say that it is compiled
 
     def _check_shared_teacher(self, strategy: Strategy) -> None:
         """Refuse plugins with different settings of a shared teacher or of the views."""

@@ -135,21 +135,34 @@ def test_every_check_runs_on_the_device_that_was_named(monkeypatch: pytest.Monke
     assert on_runner._overrides("fda", second)["where.device"] == "cuda:1"
 
 
+@pytest.mark.parametrize("factor", [1, 2])
 def test_a_compiled_tower_that_computes_something_else_fails(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, factor: int
 ) -> None:
-    compile_by: Callable[..., None] = nn.Module.compile
-    backends: list[Any] = ["eager", lambda graph, inputs: lambda *given: doubled(graph(*given))]
+    class Compiler:
+        def __init__(self, backend: str) -> None:
+            assert backend == "inductor"
+            self.frame_count = 0
 
-    def doubled(values: Any) -> Any:
-        return type(values)(value * 2 for value in values)
+        def __call__(self, graph: Any, inputs: Any) -> Any:
+            self.frame_count += 1
+            return lambda *given: type(ends := graph(*given))(end * factor for end in ends)
 
-    monkeypatch.setattr(nn.Module, "compile", lambda model: compile_by(model, backend=backends[0]))
+    monkeypatch.setattr(on_training, "CompileCounterWithBackend", Compiler)
     monkeypatch.setattr(on_training.shutil, "which", lambda name: name)
     setting = Setting(torch.device("cpu"))
-    assert re.match("weights, from .* 0$", on_training._compiled("ldifs", setting))
-    backends.pop(0)
-    with pytest.raises(Fault, match=r"uncompiled tower: is .*, at most 0.01"):
+    if factor == 1:
+        assert re.match("weights, from .* 0$", on_training._compiled("ldifs", setting))
+    else:
+        with pytest.raises(Fault, match=r"uncompiled tower: is .*, at most 0.01"):
+            on_training._compiled("ldifs", setting)
+
+
+def test_a_compiled_tower_needs_a_compiler_that_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = Setting(torch.device("cpu"))
+    monkeypatch.setattr(on_training.shutil, "which", lambda name: name)
+    monkeypatch.setattr(nn.Module, "compile", lambda module, backend: None)
+    with pytest.raises(Fault, match="compiled nothing of the tower"):
         on_training._compiled("ldifs", setting)
     monkeypatch.setattr(on_training.shutil, "which", lambda name: None)
     with pytest.raises(Skip, match=r"needs a C\+\+ compiler"):
