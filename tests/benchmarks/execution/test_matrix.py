@@ -44,7 +44,7 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         "concepts_mtil_both": 38,
         "real_images_few": 49,
         "real_images_few_chosen": 24,
-        "real_images_few_confirm": 8,
+        "real_images_few_confirm": 5,
         "pacs_few": 17,
         "real_images_lite0_few": 17,
     }
