@@ -1,4 +1,4 @@
-"""The recommended set of plugins: a structural and a point-wise term with one teacher."""
+"""The recommended sets of plugins: a structural term, and what goes with it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch import nn
 from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.plugins.base.auto_weight import Weight, check_weight
 from avalanche_proxyfda.plugins.base.features import FeaturePlugin
-from avalanche_proxyfda.plugins.base.lifecycle import TeacherChoice
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, TeacherChoice
 from avalanche_proxyfda.plugins.ldifs import LDIFSPlugin
 from avalanche_proxyfda.plugins.soft_fda import SoftFDAPlugin
+from avalanche_proxyfda.plugins.wise_ft import WiSEFTPlugin
 from avalanche_proxyfda.teacher.cache import CacheChoice
 from avalanche_proxyfda.teacher.cache.settings import CacheDtype
 
@@ -21,8 +22,9 @@ from avalanche_proxyfda.teacher.cache.settings import CacheDtype
 def recommended(
     model: nn.Module,
     structural: Weight = 1.0,
-    pointwise: Weight = 100.0,
+    pointwise: Weight | None = 100.0,
     *,
+    alpha: float | None = None,
     teacher: TeacherChoice = "previous",
     scale: float | None = None,
     memory: int = 0,
@@ -35,23 +37,28 @@ def recommended(
     cache_bytes: int = 2**31,
     cache_dir: str | os.PathLike[str] | None = None,
     cache_dtype: CacheDtype | None = None,
-) -> list[FeaturePlugin]:
-    """Return SoftFDA and LDIFS, which share one teacher (ours).
+) -> list[FeaturePlugin | WiSEFTPlugin]:
+    """Return SoftFDA and LDIFS, which share one teacher, or SoftFDA and WiSE-FT (ours).
 
-    A step costs one student forward and one teacher forward, which a cached teacher saves. The
-    default strengths are those that validation data chose in the study of docs/results.md, on
-    drawn images with a small model. docs/recommended.md says when not to take this set. Choose
-    strengths on your own validation data.
+    The defaults are those of the study with drawn images and a small model in docs/results.md.
+    ``pointwise=None, alpha=0.5`` is the set of the studies with photographs: SoftFDA trains, and
+    WiSE-FT averages the weights before and after each experience. docs/recommended.md says when
+    to take which, and when neither. Choose strengths on your own validation data. A step costs
+    one student forward and one teacher forward, which a cached teacher saves.
 
     Args:
         model: the model that the strategy trains; it is not changed.
         structural: coefficient of SoftFDA; 0 leaves the term without effect, and ``"auto"`` sets it
             while it trains.
-        pointwise: coefficient of LDIFS, likewise.
-        teacher: ``"previous"``, ``"initial"`` or ``"averaged"``, of both plugins.
+        pointwise: coefficient of LDIFS, likewise; None leaves LDIFS out.
+        alpha: share of the trained weights in WiSE-FT's average, in [0, 1]; None leaves WiSE-FT
+            out. Its anchors are the weights before the stream if ``teacher="initial"``, and those
+            before the experience otherwise.
+        teacher: ``"previous"``, ``"initial"`` or ``"averaged"``, of SoftFDA and LDIFS.
         scale: s of SoftFDA's softmax; None takes 10.
         memory: earlier samples among SoftFDA's columns.
-        feature_module: the embedding that SoftFDA compares; None takes a preset.
+        feature_module: the embedding that SoftFDA compares, and up to which WiSE-FT averages;
+            None takes a preset.
         taps: the places that LDIFS compares. None takes a preset; training fails with a
             ValueError for a model that no preset knows.
         hard_class_batches: True trains on class-balanced batches, as FDA does. False leaves the
@@ -66,13 +73,17 @@ def recommended(
 
     Raises:
         TypeError: for an option of the wrong type, or a model that is no ``nn.Module``.
-        ValueError: for an option out of range, or a model without a place that a plugin needs.
+        ValueError: for an option out of range, ``taps`` without LDIFS, or a model without a
+            place that a plugin needs.
 
     Example:
         >>> from avalanche_proxyfda import recommended
         >>> from torchvision.models import resnet18
         >>> [type(plugin).__name__ for plugin in recommended(resnet18())]
         ['SoftFDAPlugin', 'LDIFSPlugin']
+        >>> photographs = recommended(resnet18(), pointwise=None, alpha=0.5)
+        >>> [type(plugin).__name__ for plugin in photographs]
+        ['SoftFDAPlugin', 'WiSEFTPlugin']
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
@@ -93,8 +104,17 @@ def recommended(
         seed=seed,
         **shared,
     )
-    ldifs = LDIFSPlugin(check_weight("pointwise", pointwise), taps=taps, **shared)
-    plugins: list[FeaturePlugin] = [soft, ldifs]
-    for plugin in plugins:
-        plugin.checked_places(unwrap(model))
-    return plugins
+    terms: list[FeaturePlugin] = [soft]
+    if pointwise is not None:
+        terms.append(LDIFSPlugin(check_weight("pointwise", pointwise), taps=taps, **shared))
+    elif taps is not None:
+        raise ValueError(
+            f"taps={taps!r} are places of LDIFS, and pointwise=None leaves LDIFS out: give one of "
+            "the two"
+        )
+    for term in terms:
+        term.checked_places(unwrap(model))
+    if alpha is None:
+        return [*terms]
+    anchor: ReferenceChoice = "initial" if teacher == "initial" else "previous"
+    return [*terms, WiSEFTPlugin(alpha, feature_module=feature_module, anchor=anchor)]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from avalanche_proxyfda import LDIFSPlugin, ReferenceData, SoftFDAPlugin, recommended
+from avalanche_proxyfda import LDIFSPlugin, ReferenceData, SoftFDAPlugin
 from avalanche_proxyfda.losses import SoftFDALoss
 from avalanche_proxyfda.models import SeenTextHead, TextHead, TrainedTextHead, TwoTowers
 from avalanche_proxyfda.plugins.base.auto_weight import drifted
@@ -269,55 +269,3 @@ def test_the_sigmoid_is_fitted_where_it_is_used(options: Any, fits: bool) -> Non
 def test_bad_options(options: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         SoftFDAPlugin(**options)
-
-
-# ---- the recommended set ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("cached", [False, True])
-def test_the_recommended_set_costs_one_teacher_forward_a_step(cached: bool) -> None:
-    model, watcher = Plain(), Watcher()
-    cache: Any = "exact" if cached else "off"
-    plugins = recommended(model, memory=20, taps=TAPS, teacher_cache=cache)
-    assert [(type(p), p.weight) for p in plugins] == [(SoftFDAPlugin, 1.0), (LDIFSPlugin, 100.0)]
-    trained = strategy(model, watcher, *plugins, train_epochs=2)
-    trained.train(classic(1).train_stream[0], eval_streams=[])
-    steps = trained.clock.train_iterations
-    assert steps == 10 and watcher.calls == [1] * steps  # 120 images in batches of 24
-    forwards = sum(plugin.teacher_forwards for plugin in plugins)
-    probes = 3  # eight samples, and their halves
-    assert forwards == (steps // 2 + probes if cached else steps)
-
-
-def test_the_options_of_the_recommended_set_reach_its_plugins(tmp_path: Any) -> None:
-    given: dict[str, Any] = {"teacher": "initial", "cache_dir": tmp_path, "cache_views": 3}
-    soft, ldifs = recommended(Plain(), 2.0, 50.0, scale=5.0, taps=TAPS, memory=7, seed=3, **given)
-    assert isinstance(soft, SoftFDAPlugin) and isinstance(ldifs, LDIFSPlugin)
-    assert (soft.weight, soft.scale, soft.memory.size, soft.seed) == (2.0, 5.0, 7, 3)
-    assert soft.choice == ldifs.choice == "initial" and soft.cache == ldifs.cache
-    assert (soft.cache.views, ldifs.weight) == (3, 50.0)
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "words"),
-    [
-        ({"structural": -1.0}, ValueError, "structural=-1.0 must be finite and not negative"),
-        ({"pointwise": "1"}, TypeError, "pointwise='1' must be a number"),
-        ({"teacher": "last"}, ValueError, "teacher='last' is unknown"),
-        ({"feature_module": "backbon"}, ValueError, "'backbon' is not a module of Plain"),
-        ({"taps": ("backbon",)}, ValueError, "taps='backbon' is not a module of Plain"),
-        ({"taps": None}, ValueError, "taps"),
-    ],
-)
-def test_a_recommended_set_that_cannot_work_is_refused_at_once(
-    options: Any, error: type[Exception], words: str
-) -> None:
-    with pytest.raises(error, match=words):
-        recommended(Plain(), **{"taps": TAPS, **options})
-
-
-def test_the_recommended_set_takes_a_model_and_nothing_else() -> None:
-    model: Any
-    for model, kind in (("resnet", "str"), (strategy(Plain(), Watcher()), "Naive")):
-        with pytest.raises(TypeError, match=rf"model must be a torch\.nn\.Module, not {kind}$"):
-            recommended(model)
