@@ -26,6 +26,7 @@ DOCS = Path(__file__).parents[1] / "docs"
         "concepts_mtil_both",
         "pacs_few",
         "real_images_few",
+        "real_images_few_confirm",
         "real_images_lite0_few",
     ],
 )
@@ -46,11 +47,12 @@ def test_it_is_what_its_records_give(folder: str) -> None:
     [
         ("board", "concepts.yaml", 130),
         ("ablations", "ablations.yaml", 42),
-        ("concepts_more", "concepts_more_chosen.yaml", 130),
+        ("concepts_more", "concepts_more_chosen.yaml", 135),
         ("concepts_mtil", "concepts_mtil_chosen.yaml", 190),
         ("concepts_mtil_both", "concepts_mtil_both.yaml", 190),
         ("pacs_few", "pacs_few.yaml", 85),
         ("real_images_few", "real_images_few_chosen.yaml", 120),
+        ("real_images_few_confirm", "real_images_few_confirm.yaml", 50),
         ("real_images_lite0_few", "real_images_lite0_few.yaml", 85),
     ],
 )

@@ -1,4 +1,4 @@
-"""The recommended sets of plugins: a structural term, and what goes with it."""
+"""The recommended set of plugins: a structural term, and an average of weights."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from avalanche_proxyfda.teacher.cache.settings import CacheDtype
 def recommended(
     model: nn.Module,
     structural: Weight = 1.0,
-    pointwise: Weight | None = 100.0,
+    alpha: float | None = 0.5,
     *,
-    alpha: float | None = None,
+    pointwise: Weight | None = None,
     teacher: TeacherChoice = "previous",
     scale: float | None = None,
     memory: int = 0,
@@ -38,22 +38,22 @@ def recommended(
     cache_dir: str | os.PathLike[str] | None = None,
     cache_dtype: CacheDtype | None = None,
 ) -> list[FeaturePlugin | WiSEFTPlugin]:
-    """Return SoftFDA and LDIFS, which share one teacher, or SoftFDA and WiSE-FT (ours).
+    """Return SoftFDA and WiSE-FT, a set of ours, and LDIFS on request.
 
-    The defaults are those of the study with drawn images and a small model in docs/results.md.
-    ``pointwise=None, alpha=0.5`` is the set of the studies with photographs: SoftFDA trains, and
-    WiSE-FT averages the weights before and after each experience. docs/recommended.md says when
-    to take which, and when neither. Choose strengths on your own validation data. A step costs
-    one student forward and one teacher forward, which a cached teacher saves.
+    SoftFDA keeps the neighbours of the teacher's features while the model trains, as PKT does
+    (Passalis and Tefas, ECCV 2018). WiSE-FT averages the weights before and after each experience
+    (Wortsman et al., CVPR 2022). The defaults had the largest sums over the four studies of
+    docs/results.md, and docs/recommended.md says when to take something else. A step costs one
+    student forward and one teacher forward, which a cached teacher saves.
 
     Args:
         model: the model that the strategy trains; it is not changed.
         structural: coefficient of SoftFDA; 0 leaves the term without effect, and ``"auto"`` sets it
             while it trains.
-        pointwise: coefficient of LDIFS, likewise; None leaves LDIFS out.
         alpha: share of the trained weights in WiSE-FT's average, in [0, 1]; None leaves WiSE-FT
             out. Its anchors are the weights before the stream if ``teacher="initial"``, and those
             before the experience otherwise.
+        pointwise: coefficient of LDIFS, or ``"auto"``; None leaves LDIFS out.
         teacher: ``"previous"``, ``"initial"`` or ``"averaged"``, of SoftFDA and LDIFS.
         scale: s of SoftFDA's softmax; None takes 10.
         memory: earlier samples among SoftFDA's columns.
@@ -80,10 +80,10 @@ def recommended(
         >>> from avalanche_proxyfda import recommended
         >>> from torchvision.models import resnet18
         >>> [type(plugin).__name__ for plugin in recommended(resnet18())]
-        ['SoftFDAPlugin', 'LDIFSPlugin']
-        >>> photographs = recommended(resnet18(), pointwise=None, alpha=0.5)
-        >>> [type(plugin).__name__ for plugin in photographs]
         ['SoftFDAPlugin', 'WiSEFTPlugin']
+        >>> terms = recommended(resnet18(), alpha=None, pointwise=100.0)
+        >>> [type(plugin).__name__ for plugin in terms]
+        ['SoftFDAPlugin', 'LDIFSPlugin']
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")

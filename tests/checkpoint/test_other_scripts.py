@@ -138,7 +138,7 @@ def test_a_plugin_with_other_arguments_is_refused(tmp_path: Path, case: str) -> 
 def test_the_recommended_set_with_another_strength_is_refused(tmp_path: Path) -> None:
     strategies = []
     for strength in (1.0, 2.0):
-        plugins = recommended(Plain(), structural=strength, taps=("backbone.0", "backbone"))
+        plugins = recommended(Plain(), structural=strength)
         strategies.append(build(Plain, *plugins))
     Checkpoints(strategies[0], tmp_path).save()
     checkpoints = Checkpoints(strategies[1], tmp_path)

@@ -16,26 +16,32 @@ from tests.plugins.toys import Plain, classic, strategy
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_the_recommended_set_costs_one_teacher_forward_a_step(cached: bool) -> None:
+@pytest.mark.parametrize("pointwise", [None, 100.0])
+def test_a_set_costs_one_teacher_forward_a_step(cached: bool, pointwise: float | None) -> None:
     model, watcher = Plain(), Watcher()
     cache: Any = "exact" if cached else "off"
-    plugins = recommended(model, memory=20, taps=TAPS, teacher_cache=cache)
-    assert [(type(p), p.weight) for p in plugins] == [(SoftFDAPlugin, 1.0), (LDIFSPlugin, 100.0)]
+    taps = None if pointwise is None else TAPS
+    plugins = recommended(model, memory=20, pointwise=pointwise, taps=taps, teacher_cache=cache)
+    terms: list[Any] = [plugin for plugin in plugins if not isinstance(plugin, WiSEFTPlugin)]
+    assert [term.weight for term in terms] == [1.0, *([] if pointwise is None else [100.0])]
     trained = strategy(model, watcher, *plugins, train_epochs=2)
     trained.train(classic(1).train_stream[0], eval_streams=[])
     steps = trained.clock.train_iterations
     assert steps == 10 and watcher.calls == [1] * steps  # 120 images in batches of 24
-    forwards = sum(plugin.teacher_forwards for plugin in plugins)
+    forwards = sum(term.teacher_forwards for term in terms)
     probes = 3  # eight samples, and their halves
     assert forwards == (steps // 2 + probes if cached else steps)
 
 
-def test_the_options_of_the_recommended_set_reach_its_plugins(tmp_path: Any) -> None:
+def test_the_options_reach_the_plugins(tmp_path: Any) -> None:
     given: dict[str, Any] = {"teacher": "initial", "cache_dir": tmp_path, "cache_views": 3}
-    soft, ldifs = recommended(Plain(), 2.0, 50.0, scale=5.0, taps=TAPS, memory=7, seed=3, **given)
+    soft, ldifs, averaged = recommended(
+        Plain(), 2.0, 0.8, pointwise=50.0, scale=5.0, taps=TAPS, memory=7, seed=3, **given
+    )
     assert isinstance(soft, SoftFDAPlugin) and isinstance(ldifs, LDIFSPlugin)
+    assert isinstance(averaged, WiSEFTPlugin) and averaged.alpha == 0.8
     assert (soft.weight, soft.scale, soft.memory.size, soft.seed) == (2.0, 5.0, 7, 3)
-    assert soft.choice == ldifs.choice == "initial" and soft.cache == ldifs.cache
+    assert soft.choice == ldifs.choice == averaged.choice == "initial" and soft.cache == ldifs.cache
     assert (soft.cache.views, ldifs.weight) == (3, 50.0)
 
 
@@ -57,7 +63,7 @@ def test_a_recommended_set_that_cannot_work_is_refused_at_once(
     options: Any, error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        recommended(Plain(), **{"taps": TAPS, **options})
+        recommended(Plain(), **{"taps": TAPS, "pointwise": 100.0, **options})
 
 
 def test_the_recommended_set_takes_a_model_and_nothing_else() -> None:
@@ -67,16 +73,15 @@ def test_the_recommended_set_takes_a_model_and_nothing_else() -> None:
             recommended(model)
 
 
-def test_the_set_for_photographs_is_soft_fda_and_wise_ft() -> None:
-    soft, averaged = recommended(Plain(), pointwise=None, alpha=0.5)
+def test_the_set_is_soft_fda_and_wise_ft() -> None:
+    soft, averaged = recommended(Plain())
     assert isinstance(soft, SoftFDAPlugin) and isinstance(averaged, WiSEFTPlugin)
     assert (soft.weight, averaged.alpha, averaged.choice) == (1.0, 0.5, "previous")
-    kinds = [type(p) for p in recommended(Plain(), taps=TAPS, teacher="initial", alpha=0.2)]
-    assert kinds == [SoftFDAPlugin, LDIFSPlugin, WiSEFTPlugin]
+    assert [type(p) for p in recommended(Plain(), alpha=None)] == [SoftFDAPlugin]
     for teacher, anchor in (("initial", "initial"), ("averaged", "previous")):
-        *_, averaged = recommended(Plain(), pointwise=None, alpha=0.5, teacher=teacher)
+        *_, averaged = recommended(Plain(), teacher=teacher)  # type: ignore[arg-type]
         assert averaged.choice == anchor
-    *_, averaged = recommended(Plain(), pointwise=None, alpha=0.5, feature_module="backbone")
+    *_, averaged = recommended(Plain(), feature_module="backbone")
     assert str(averaged.named) == "backbone"
 
 
@@ -98,7 +103,7 @@ def test_the_teacher_of_an_experience_has_the_averaged_weights(first: str) -> No
     """The average ends an experience, and the teacher is copied when the next one begins."""
     torch.manual_seed(0)
     model = Plain(dropout=0.0)
-    soft, averaged = recommended(model, pointwise=None, alpha=0.5)
+    soft, averaged = recommended(model)
     order = (soft, averaged) if first == "soft-fda" else (averaged, soft)
     watcher = Teachers(soft)
     trained = strategy(model, *order, watcher)
@@ -109,7 +114,7 @@ def test_the_teacher_of_an_experience_has_the_averaged_weights(first: str) -> No
 
     torch.manual_seed(0)
     alone = Plain(dropout=0.0)
-    plain = strategy(alone, *recommended(alone, pointwise=None))
+    plain = strategy(alone, *recommended(alone, alpha=None))
     plain.train(one, eval_streams=[])
     tuned = alone.backbone.state_dict()
     for name, value in between.items():

@@ -38,7 +38,7 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         "ablations": 14,
         "concepts": 26,
         "concepts_more": 97,
-        "concepts_more_chosen": 26,
+        "concepts_more_chosen": 27,
         "concepts_mtil": 91,
         "concepts_mtil_chosen": 38,
         "concepts_mtil_both": 38,
