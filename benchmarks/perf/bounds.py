@@ -26,8 +26,9 @@ STEP = (
     Bound("fda, cached", 1.02),
     Bound("proxy-fda, cached", 1.05),
     Bound("soft-fda + ldifs, cached", 1.05),
+    Bound("wise-ft + soft-fda, cached", 1.05),
     *(Bound(name, 1.40) for name in ("fda", "proxy-fda", "ldifs", "rkd", "pkt", "rift", "lwf")),
-    *(Bound(name, 1.40) for name in ("soft-fda", "soft-fda + ldifs")),
+    *(Bound(name, 1.40) for name in ("soft-fda", "soft-fda + ldifs", "wise-ft + soft-fda")),
 )
 """Bounds of the median step time, for ViT-B/32 at B = 64 on the CPU."""
 
