@@ -59,10 +59,10 @@ def arm_of(name: str) -> Arm:
     Args:
         name: ``"METHOD"``, with an uncached teacher if the method has a teacher, or
             ``"METHOD, cached"``. ``"METHOD again"`` is one more arm of the same method, and
-            ``"METHOD + METHOD"`` trains with both.
+            ``"METHOD + METHOD"`` trains with both. Only the methods with a teacher cache it.
 
     Raises:
-        ValueError: if a method is unknown, or has no teacher to cache.
+        ValueError: if a method is unknown, or none of them has a teacher to cache.
     """
     words, _, cached = name.partition(", ")
     methods = parts_of(words.removesuffix(" again"))
@@ -73,20 +73,19 @@ def arm_of(name: str) -> Arm:
         )
     method, *others = methods
     check_companions(method, dict.fromkeys(others, 1.0))
-    options = {each: _options(name, each, bool(cached)) for each in methods}
+    if cached and not any("teacher_cache" in arguments_of(each) for each in methods):
+        raise ValueError(f"arm {name!r}: {words} has no teacher that could be cached")
+    options = {each: _options(each, bool(cached)) for each in methods}
     return Arm(name, method, options[method], {each: options[each] for each in others})
 
 
-def _options(arm: str, method: str, cached: bool) -> dict[str, Any]:
+def _options(method: str, cached: bool) -> dict[str, Any]:
     """Return the options of a method's plugin in an arm."""
     options: dict[str, Any] = {}
     arguments = arguments_of(method)
     if "known_classes" in arguments:  # else the first experience has no known class
         options["known_classes"] = tuple(range(UNITS))
-    has_cache = "teacher_cache" in arguments
-    if cached and not has_cache:
-        raise ValueError(f"arm {arm!r}: {method} has no teacher that could be cached")
-    if has_cache:
+    if "teacher_cache" in arguments:
         options["teacher_cache"] = "exact" if cached else "off"
     return options
 

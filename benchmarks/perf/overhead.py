@@ -25,17 +25,18 @@ CONTROL = f"{PLAIN} again"
 
 _SECOND = ("fda", "proxy-fda", "ldifs", "rkd", "lwf")
 _THIRD = ("rift", "l2sp", "digrap", "lp-ft", "wise-ft", "frozen")
+_SETS = ("wise-ft + soft-fda", "soft-fda + ldifs")
 _OTHERS = tuple(name for name in METHODS if name not in (PLAIN, *_SECOND, *_THIRD))
 
 HEATS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (1.0, (CONTROL, "fda, cached", "proxy-fda, cached", "ldifs, cached")),
     (0.6, _SECOND),
     (0.4, (*_THIRD, *_OTHERS)),
-    (0.4, ("soft-fda + ldifs", "soft-fda + ldifs, cached")),
+    (0.4, tuple(f"{name}{kind}" for name in _SETS for kind in ("", ", cached"))),
 )
 """Share of the rounds, and the arms that take turns with plain fine-tuning, by heat.
 
-A method that no heat names takes turns in the last one.
+A method that no heat names takes turns in the third one.
 
 A heat has few arms, since each arm has a model, an optimizer and perhaps a teacher: for
 ViT-B/32 1.7 GiB.

@@ -145,20 +145,29 @@ def test_arms_that_make_no_sense_are_refused() -> None:
     both = arm_of("soft-fda + lwf, cached")
     assert (both.method, both.options) == ("soft-fda", {"teacher_cache": "exact"})
     assert both.companions["lwf"].keys() == {"known_classes", "teacher_cache"}
-    with pytest.raises(ValueError, match="l2sp has no teacher"):
-        arm_of("soft-fda + l2sp, cached")
+    recommended = arm_of("wise-ft + soft-fda, cached")
+    assert recommended.options == {}
+    assert recommended.companions == {"soft-fda": {"teacher_cache": "exact"}}
+    with pytest.raises(ValueError, match=r"wise-ft \+ l2sp has no teacher"):
+        arm_of("wise-ft + l2sp, cached")
     with pytest.raises(ValueError, match="once is enough"):
         arm_of("soft-fda + soft-fda")
 
 
 @pytest.mark.parametrize(
-    ("name", "forwards"), [("soft-fda + ldifs", 3), ("soft-fda + ldifs, cached", 0)]
+    ("name", "other", "forwards"),
+    [
+        ("wise-ft + soft-fda", "WiSEFTPlugin", 3),
+        ("wise-ft + soft-fda, cached", "WiSEFTPlugin", 0),
+        ("soft-fda + ldifs", "LDIFSPlugin", 3),
+        ("soft-fda + ldifs, cached", "LDIFSPlugin", 0),
+    ],
 )
-def test_the_recommended_set_has_one_forward_of_each_a_step(name: str, forwards: int) -> None:
+def test_a_set_has_one_forward_of_each_model_a_step(name: str, other: str, forwards: int) -> None:
     bench, students = Bench(Setting(model="tiny-clip", batch=8)), []
     with bench.started([arm_of(name)]) as (steppers, strategies):
         strategy = strategies[name]
-        assert {"LDIFSPlugin", "SoftFDAPlugin"} <= {type(p).__name__ for p in strategy.plugins}
+        assert {other, "SoftFDAPlugin"} <= {type(p).__name__ for p in strategy.plugins}
         take_turns(steppers, bench.warm_up, 0)
         before = overhead.cache_use(strategy)["teacher_forwards"]
         with strategy.model.register_forward_pre_hook(lambda *_: students.append(1)):
