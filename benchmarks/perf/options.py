@@ -60,7 +60,7 @@ def of_overhead(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=None,
         metavar="ARM",
-        help="methods; 'fda, cached' has a cached teacher; default: all, in three heats",
+        help="methods; 'fda, cached' has a cached teacher; default: all, in four heats",
     )
 
 
