@@ -46,8 +46,7 @@ def best_device() -> torch.device:
     for kind in _ORDER:
         if is_available(kind):
             return torch.device(kind)
-    registered: Any = getattr(torch, "accelerator", None)  # torch 2.6 has it
-    present = None if registered is None else registered.current_accelerator()
+    present = torch.accelerator.current_accelerator()
     if present is not None and is_available(present):
         return torch.device(present.type)
     return torch.device("cpu")

@@ -122,6 +122,12 @@ def _announce(count: int, due: Sequence[Job], kept: Sequence[tuple[Job, str]], o
         print(f"{finished} {_are(finished)} finished and kept; {again}.", flush=True)
     if failed:
         print(f"{failed} failed: --retry-failed runs {_them(failed)} again.", flush=True)
+    if any(job.config.train.compile for job in due):
+        print(
+            "train.compile=true: the first step and the first evaluation of a run compile the "
+            "image tower. The bar may stand still for minutes there.",
+            flush=True,
+        )
     for job, state in kept:
         if state.startswith("refused"):
             print(f"{job.file}: {state}; --retry-failed runs it again", flush=True)

@@ -357,9 +357,8 @@ def test_a_model_that_ran_compiled_before_is_explained() -> None:
     tap.attach(compiled)
     tap.arm()
     compiled(torch.randn(2, 1, 4, 4))
-    if torch.__version__ >= (2, 6):  # older ones compile again when a hook appears
-        with pytest.raises(ValueError, match=r"not see new hooks: call torch.compiler.reset\(\)"):
-            tap.take()
+    with pytest.raises(ValueError, match=r"not see new hooks: call torch.compiler.reset\(\)"):
+        tap.take()
     torch.compiler.reset()
     tap.arm()
     compiled(torch.randn(2, 1, 4, 4))

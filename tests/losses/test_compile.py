@@ -14,11 +14,6 @@ from avalanche_proxyfda.losses import FDALoss
 from tests.losses.common import LOSSES, features, loss_on_rows
 from tests.methods import toy_loss
 
-pytestmark = pytest.mark.skipif(
-    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6),
-    reason="torch 2.4's compiler gives up where sizes change and where warnings are given",
-)
-
 
 @pytest.fixture(autouse=True)
 def _from_the_start() -> Iterator[None]:

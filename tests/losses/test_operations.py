@@ -16,10 +16,6 @@ from benchmarks.perf.counting import Operations, memory_of
 from benchmarks.perf.losses import Case, Size
 from tests.losses.common import LOSSES, features, loss_on_rows
 
-pytestmark = pytest.mark.skipif(
-    torch.__version__ < (2, 6), reason="checkpointing does not run on the meta device before 2.6"
-)
-
 MEMORY = 80 * 2**30
 DECOMPOSED = {
     "rift-spectrum": {"_linalg_eigh": 2},

@@ -30,9 +30,7 @@ def test_open_clip_with_weights_from_a_file(small_clip: str, tmp_path: Path) -> 
     source = open_clip.create_model(small_clip)
     save_file(source.state_dict(), tmp_path / "clip.safetensors")
     torch.save({"state_dict": source.state_dict()}, tmp_path / "clip.pt")
-    # older torch is not trusted with pickles, see tests/models/test_weight_files.py
-    pickled = ("clip.pt",) if torch.__version__ >= (2, 6) else ()
-    for file in ("clip.safetensors", *pickled):
+    for file in ("clip.safetensors", "clip.pt"):
         made = load_backbone(f"open_clip:{small_clip}", tmp_path / file)
         images = torch.stack([made.eval_transform(PICTURE), made.train_transform(PICTURE)])
         assert images.shape == (2, 3, 32, 32) and made.dim == 12

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from avalanche_proxyfda.models import load_backbone, read_weights
 
 timm: Any = pytest.importorskip("timm")
-SAFE_TORCH = tuple(int(x) for x in torch.__version__.split(".")[:2]) >= (2, 6)
-pickled = pytest.mark.skipif(not SAFE_TORCH, reason="this torch reads no pickled weights")
 VIT = "vit_tiny_patch16_224"
 
 
@@ -86,7 +84,6 @@ def test_prefixes_of_wrappers_are_removed(small_clip: str, tmp_path: Path, wrapp
     assert all(torch.equal(v, net.state_dict()[k]) for k, v in tower.state_dict().items())
 
 
-@pickled
 @pytest.mark.parametrize(
     "keys",
     [
@@ -110,7 +107,6 @@ def test_checkpoints_are_read_as_timm_reads_them(tmp_path: Path, keys: tuple[str
     assert torch.equal(found["a"], theirs["a"]) and torch.equal(found["a"], torch.zeros(2))
 
 
-@pickled
 def test_averages_of_torch(tmp_path: Path) -> None:
     average = torch.optim.swa_utils.AveragedModel(nn.Linear(2, 1))
     torch.save({"model_ema": average.state_dict()}, tmp_path / "x.pth")

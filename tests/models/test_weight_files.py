@@ -22,7 +22,6 @@ from avalanche_proxyfda.models import load_backbone, read_weights, weight_files
 from benchmarks.models import tiny_clip
 from benchmarks.reproduce.weights import tower_of
 
-SAFE_TORCH = tuple(int(x) for x in torch.__version__.split(".")[:2]) >= (2, 6)
 GOOD = {"visual.proj": torch.arange(6.0).reshape(2, 3)}
 
 
@@ -108,32 +107,15 @@ def test_code_in_weights_does_not_run(tmp_path: Path, kind: str) -> None:
 
 def test_good_weights_are_read(tmp_path: Path) -> None:
     save_file(GOOD, tmp_path / "x.safetensors")
-    files = ["x.safetensors"]
-    if SAFE_TORCH:
-        torch.save({"state_dict": {f"module.{k}": v for k, v in GOOD.items()}}, tmp_path / "x.pt")
-        torch.save(GOOD, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-        files += ["x.pt", "old.pt"]
-    for name in files:
+    torch.save({"state_dict": {f"module.{k}": v for k, v in GOOD.items()}}, tmp_path / "x.pt")
+    torch.save(GOOD, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    for name in ("x.safetensors", "x.pt", "old.pt"):
         found = read_weights(tmp_path / name)
         assert found.keys() == GOOD.keys() and torch.equal(
             found["visual.proj"], GOOD["visual.proj"]
         )
 
 
-def test_torch_that_cannot_be_trusted_with_pickles(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.save(GOOD, tmp_path / "x.pt")
-    save_file(GOOD, tmp_path / "x.safetensors")
-    monkeypatch.setattr(torch, "__version__", "2.5.1+cu124")
-    with pytest.raises(
-        ValueError, match=r"x\.pt.*CVE-2025-32434.*\.safetensors, or use torch 2\.6"
-    ):
-        read_weights(tmp_path / "x.pt")
-    assert read_weights(tmp_path / "x.safetensors").keys() == GOOD.keys()
-
-
-@pytest.mark.skipif(not SAFE_TORCH, reason="this torch reads no pickled weights")
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -149,7 +131,6 @@ def test_other_things_than_state_dicts(tmp_path: Path, content: Any, words: str)
         read_weights(tmp_path / "x.pt")
 
 
-@pytest.mark.skipif(not SAFE_TORCH, reason="this torch reads no pickled weights")
 def test_weights_that_would_fill_memory(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     content = saved({"a": torch.zeros(4 << 20)})

@@ -58,8 +58,7 @@ def fine_tune(
 def test_a_compiled_model_learns_the_same(methods: tuple[str, ...]) -> None:
     plain = fine_tune(Plain(dropout=0.0), *map(toy_plugin, methods))
     inner = Plain(dropout=0.0)
-    # fullgraph refuses a divided graph; older versions of torch divide it at every hook
-    whole: Any = torch.compile(inner, backend="eager", fullgraph=torch.__version__ >= (2, 6))
+    whole: Any = torch.compile(inner, backend="eager", fullgraph=True)  # refuses a divided graph
     compiled = fine_tune(whole, *map(toy_plugin, methods))
     assert len(plain[0]) == len(compiled[0]) > 8
     torch.testing.assert_close(compiled, plain, rtol=1e-6, atol=1e-7)
@@ -93,7 +92,6 @@ def test_a_compiled_tower_is_compiled_once_for_all_tasks() -> None:
         assert counted.frame_count == 1
 
 
-@pytest.mark.skipif(torch.__version__ < (2, 6), reason="torch compiles again for a new hook")
 def test_a_compiled_model_that_ran_before_is_refused_with_the_remedy() -> None:
     model: Any = torch.compile(Plain(dropout=0.0), backend="eager")
     model(torch.ones(24, 1, 4, 4)).sum().backward()  # in training mode: code without hooks

@@ -115,6 +115,17 @@ def test_one_run_is_counted_in_the_singular(
     assert "2 of 3 runs are finished." in shown
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_compiled_tower_is_announced_because_the_bar_stands_still(
+    compiled: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = small_jobs(tmp_path, seeds=[0], set={"train.compile": compiled})
+    launch(jobs, tmp_path, InstantExecutor(), Policy())
+    assert ("The bar may stand still for minutes" in capsys.readouterr().out) is compiled
+    launch(jobs, tmp_path, InstantExecutor(), Policy())  # all are finished
+    assert "The bar may stand still" not in capsys.readouterr().out
+
+
 def test_a_run_that_fails_this_time_is_not_counted_as_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

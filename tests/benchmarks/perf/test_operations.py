@@ -48,7 +48,6 @@ def test_operations_are_counted_and_bounded(
 
 
 def test_a_smaller_memory_takes_more_operations(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch", minversion="2.6")
     counts = [
         operations._point("rkd", operations.Size(256, 64), int(gib * 2**30))["launches"]
         for gib in (80, 8)

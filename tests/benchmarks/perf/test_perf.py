@@ -258,7 +258,6 @@ def test_bounds_that_nothing_was_measured_for_are_no_success(
 
 
 def test_bytes_on_the_meta_device_are_those_of_the_cpu() -> None:
-    pytest.importorskip("torch", minversion="2.6")  # earlier ones do not checkpoint on meta
     for name in ("fda", "rkd", "rift"):
         found = [Case(name, Size(24, 16, 4), device) for device in ("cpu", "meta")]
         assert len({saved_bytes(case.compute, case.given) for case in found}) == 1
@@ -266,7 +265,6 @@ def test_bytes_on_the_meta_device_are_those_of_the_cpu() -> None:
 
 
 def test_the_whole_batch_keeps_more_than_chunks() -> None:
-    pytest.importorskip("torch", minversion="2.6")
     case = Case("proxy-fda", Size(192, 16), "meta")
     chunked = saved_bytes(case.compute, case.given)
     with kept_whole():
@@ -283,7 +281,6 @@ def test_sizes_that_take_too_long_are_left_out() -> None:
 def test_memory_and_scaling_write_every_size(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("torch", minversion="2.6")
     monkeypatch.setattr(memory, "_BOUNDED", ("proxy-fda", Size(64, 32)))
     bound, losses = memory.BOUNDS[0].of, ("fda", "proxy-fda")
     sizes = ("--batches", "16", "48", "--dims", "32", "--budget", "999", "--losses", *losses)
