@@ -17,6 +17,7 @@ from avalanche_proxyfda import FDAPlugin, FeatureTap, FeatureTeacher, find_featu
 from avalanche_proxyfda.features.source import FeatureSource
 from avalanche_proxyfda.teacher.snapshot import frozen_copy
 from avalanche_proxyfda.weights.anchor import encoder_names
+from tests.features.timm_families import older_timm
 from tests.methods import PLUGINS, toy_plugin
 from tests.plugins.toys import CLASSES, Plain, backbone, classic, strategy
 
@@ -218,6 +219,8 @@ def test_presets_of_avalanches_models(name: str) -> None:
 @pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "pit_ti_distilled_224"])
 def test_distilled_models_are_read_at_the_class_token(name: str) -> None:
     timm = pytest.importorskip("timm")
+    if name.startswith("pit") and older_timm():
+        pytest.skip("timm 1.0.17 gives the class token to both heads of PiT")
     model = timm.create_model(name, num_classes=5).eval()
     source = find_feature_source(model)
     assert str(source) == "head:input"

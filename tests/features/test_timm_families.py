@@ -10,13 +10,18 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda import FeatureTap, LDIFSLoss, find_feature_maps, find_feature_source
 from avalanche_proxyfda.features.pooling import pool_features
-from tests.features.timm_families import BRANCHED, LARGE, REAL, build, images
+from tests.features.timm_families import BRANCHED, LARGE, REAL, build, images, older_timm, on_meta
 
 timm: Any = pytest.importorskip("timm")
 
 AVAILABLE = set(timm.list_models())
 TWO_TOKENS = {"deit_tiny_distilled_patch16_224"}  # the preset reads the first, as documented
 OTHER_WIDTHS = {"HighResolutionNet": {16, 32, 64, 128}}  # feature_info gives those after stage 4
+_NEWER = (
+    "coat_lite_tiny coat_tiny convmixer_768_32 dpn48b efficientvit_b0 efficientvit_l1 "
+    "naflexvit_base_patch16_parfac_gap"
+)
+NEWER = _NEWER.split()
 _QUICK = (
     "test_vit deit_tiny_distilled_patch16_224 test_mambaout hrnet_w18_small efficientvit_m0 "
     "test_resnet test_convnext test_byobnet levit_128s repvit_m1 dla46x_c test_nfnet "
@@ -76,7 +81,9 @@ def test_the_embedding_is_the_one_that_the_head_is_given(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in (*REAL, *LARGE) if n in AVAILABLE - set(QUICK)])
 def test_every_family_by_shape(name: str) -> None:
-    with torch.device("meta"):
+    if name in NEWER and (older_timm() or torch.__version__ < (2, 11)):
+        pytest.skip("timm 1.0.17 says other maps of it or none, or torch 2.6 has no shapes of it")
+    with on_meta():
         model = build(name)
     found, maps, own = tapped(model, images(model, "meta"))
     assert name in TWO_TOKENS or found.shape == own.flatten(1).shape
@@ -88,7 +95,7 @@ def test_every_family_is_among_them(family: str) -> None:
     members = set(timm.list_models(module=family))
     if not members & {*REAL, *LARGE, *BRANCHED}:  # a family that a later timm added
         name = sorted(members)[0]
-        with torch.device("meta"):
+        with on_meta():
             model = build(name)
         found, maps, own = tapped(model, images(model, "meta"))
         assert found.shape == own.flatten(1).shape
@@ -158,7 +165,7 @@ def test_volo_is_compared_over_channels_and_not_over_its_height() -> None:
 
 @pytest.mark.parametrize("name", [n for n in BRANCHED if n in AVAILABLE])
 def test_several_heads_have_no_single_embedding(name: str) -> None:
-    with torch.device("meta"):
+    with on_meta():
         model, bare = build(name), build(name, num_classes=0)
     with pytest.raises(ValueError, match=r"no single embedding.*feature_module='heads?\.0:input'"):
         find_feature_source(model)
@@ -174,6 +181,6 @@ def test_several_heads_have_no_single_embedding(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["efficientvit_m0", "shvit_s1", "sequencer2d_s"])
 def test_without_a_head_the_output_is_the_embedding(name: str) -> None:
-    with torch.device("meta"):
+    with on_meta():
         bare = build(name, num_classes=0)
     assert str(find_feature_source(nn.Sequential(bare, nn.Linear(4, 3)))) == "0"

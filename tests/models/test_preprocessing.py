@@ -66,7 +66,7 @@ def test_every_tag_has_its_own_images_from_every_source(asked: Any) -> None:
             assert settings["force_quick_gelu"] == entry.get("quick_gelu", False)
         usual = asdict(transform.PreprocessCfg())
         others += any(hub[key] != usual[key] for key in ("interpolation", "resize_mode"))
-    assert others >= 57  # so many lost their resizing in files
+    assert others >= 50  # so many lost their resizing in files; later versions have more tags
 
 
 def test_without_a_tag_the_tags_must_agree(asked: Any) -> None:

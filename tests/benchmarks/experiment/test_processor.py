@@ -158,5 +158,6 @@ def test_a_simulated_processor_is_another(tmp_path: Path) -> None:
         encoding="utf-8",
         check=True,
     ).stdout
-    assert "torch_capability='DEFAULT'" in shown and f"limits={SIMULATED}" in shown
+    plain = ("torch_capability='DEFAULT'", "torch_capability='NO AVX'")  # of torch 2.15, of 2.6
+    assert any(text in shown for text in plain) and f"limits={SIMULATED}" in shown
     assert repr(cpu()) != shown.strip()

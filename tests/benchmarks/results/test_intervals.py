@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from benchmarks.results import intervals
 from benchmarks.results.intervals import interval, paired, pareto, t_quantile
 
 
@@ -26,6 +27,18 @@ def test_students_t_for_few_seeds() -> None:
         interval({0: math.nan})
     with pytest.raises(ValueError, match="needs two values"):
         t_quantile(1)
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-9, -1e-9])
+def test_students_t_is_that_of_its_formula_with_every_scipy(
+    error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One and two degrees of freedom have a closed form; older SciPy is right to ten digits."""
+    exact = intervals.stdtrit
+    monkeypatch.setattr(intervals, "stdtrit", lambda *given: exact(*given) * (1 + error))
+    assert t_quantile(2) == round(math.tan(0.475 * math.pi), 10)
+    assert t_quantile(3) == round(0.95 * math.sqrt(2 / (1 - 0.95**2)), 10)
+    assert t_quantile(10) == 2.2621571628
 
 
 def test_differences_are_paired_by_seed() -> None:
