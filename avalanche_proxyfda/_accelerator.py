@@ -46,9 +46,10 @@ def best_device() -> torch.device:
     for kind in _ORDER:
         if is_available(kind):
             return torch.device(kind)
-    present = torch.accelerator.current_accelerator()
-    if present is not None and is_available(present):
-        return torch.device(present.type)
+    if torch.accelerator.is_available():  # torch 2.6 raises where there is none
+        present = torch.accelerator.current_accelerator()
+        if present is not None and is_available(present):
+            return torch.device(present.type)
     return torch.device("cpu")
 
 

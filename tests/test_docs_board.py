@@ -27,6 +27,7 @@ DOCS = Path(__file__).parents[1] / "docs"
         "pacs_few",
         "real_images_few",
         "real_images_few_confirm",
+        "real_images_lite0",
         "real_images_lite0_few",
     ],
 )
@@ -53,6 +54,7 @@ def test_it_is_what_its_records_give(folder: str) -> None:
         ("pacs_few", "pacs_few.yaml", 85),
         ("real_images_few", "real_images_few_chosen.yaml", 120),
         ("real_images_few_confirm", "real_images_few_confirm.yaml", 50),
+        ("real_images_lite0", "real_images_lite0.yaml", 45),
         ("real_images_lite0_few", "real_images_lite0_few.yaml", 85),
     ],
 )

@@ -42,9 +42,9 @@ def recommended(
 
     SoftFDA keeps the neighbours of the teacher's features while the model trains, as PKT does
     (Passalis and Tefas, ECCV 2018). WiSE-FT averages the weights before and after each experience
-    (Wortsman et al., CVPR 2022). The defaults had the largest sums over the four studies of
-    docs/results.md, and docs/recommended.md says when to take something else. A step costs one
-    student forward and one teacher forward, which a cached teacher saves.
+    (Wortsman et al., CVPR 2022). docs/results.md has the studies of the set, and
+    docs/recommended.md says when to take something else. A step costs one student forward and
+    one teacher forward, which a cached teacher saves.
 
     Args:
         model: the model that the strategy trains; it is not changed.
