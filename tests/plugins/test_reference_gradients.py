@@ -88,6 +88,7 @@ def test_reference_images_do_not_enter_the_bank_of_training_features() -> None:
     assert sigmoids[0] == sigmoids[1]
 
 
+@pytest.mark.skipif(torch.__version__ < (2, 11), reason="torch 2.6 divides the graph at a hook")
 @pytest.mark.parametrize("part", ["", "backbone"])
 def test_a_compiled_model_runs_the_reference_batch_without_its_code(part: str) -> None:
     """The code runs as often as without reference data."""

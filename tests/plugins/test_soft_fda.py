@@ -239,6 +239,7 @@ def test_a_batch_of_one_is_skipped() -> None:
     ],
 )
 def test_the_sigmoid_is_fitted_where_it_is_used(options: Any, fits: bool) -> None:
+    torch.manual_seed(0)  # with one seed in forty the cosines separate, and no fit is possible
     own = SoftFDAPlugin(num_neighbors=4, **options)
     strategy(Plain(), own).train(classic(1).train_stream[0], eval_streams=[])
     assert own.loss is not None

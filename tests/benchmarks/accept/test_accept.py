@@ -135,6 +135,7 @@ def test_every_check_runs_on_the_device_that_was_named(monkeypatch: pytest.Monke
     assert on_runner._overrides("fda", second)["where.device"] == "cuda:1"
 
 
+@pytest.mark.skipif(torch.__version__ < (2, 11), reason="torch 2.6 cannot compile the hooks")
 @pytest.mark.parametrize("factor", [1, 2])
 def test_a_compiled_tower_that_computes_something_else_fails(
     monkeypatch: pytest.MonkeyPatch, factor: int
