@@ -14,6 +14,7 @@ from torch import Tensor
 from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda._files import expanded
 
+_SAFE_TORCH = (2, 6)  # what setup.cfg requires; pip only warns when another torch replaces it
 _SPARE = 1 << 20  # bytes by which the content of a zip file may exceed the file
 _STATES = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Keys of a checkpoint's state, as timm reads them: averaged weights first."""
@@ -50,7 +51,7 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     try:
         if str(path).endswith(".safetensors"):
             return _tensors(load_file(path))
-        _check_size(path)
+        _check_pickled(path)
         with torch.serialization.safe_globals([argparse.Namespace]):  # timm saves its arguments
             content = torch.load(path, map_location="cpu", weights_only=True)
         return _tensors(_state(content))
@@ -84,8 +85,15 @@ def parse_weights(content: bytes, name: object) -> dict[str, Tensor]:
         raise ValueError(f"{name} is no .safetensors file, or a damaged one: {error}") from error
 
 
-def _check_size(path: Path) -> None:
-    """Raise ValueError if the file is compressed and could fill the memory."""
+def _check_pickled(path: Path) -> None:
+    """Raise ValueError if ``torch.load`` could run code from the file or fill the memory."""
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if version < _SAFE_TORCH:
+        raise ValueError(
+            f"torch {torch.__version__} can run code from such a file even with "
+            "weights_only=True (CVE-2025-32434): convert it to .safetensors, or use torch 2.6 or "
+            "newer"
+        )
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())

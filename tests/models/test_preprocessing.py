@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from open_clip import transform
 from open_clip.pretrained import _PRETRAINED
+from packaging.version import Version
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -66,7 +68,8 @@ def test_every_tag_has_its_own_images_from_every_source(asked: Any) -> None:
             assert settings["force_quick_gelu"] == entry.get("quick_gelu", False)
         usual = asdict(transform.PreprocessCfg())
         others += any(hub[key] != usual[key] for key in ("interpolation", "resize_mode"))
-    assert others >= 50  # so many lost their resizing in files; later versions have more tags
+    # so many lost their resizing in files; open_clip 3.0 has fewer tags
+    assert others >= (57 if Version(version("open_clip_torch")) >= Version("3.3") else 50)
 
 
 def test_without_a_tag_the_tags_must_agree(asked: Any) -> None:

@@ -116,6 +116,19 @@ def test_good_weights_are_read(tmp_path: Path) -> None:
         )
 
 
+def test_torch_that_cannot_be_trusted_with_pickles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(GOOD, tmp_path / "x.pt")
+    save_file(GOOD, tmp_path / "x.safetensors")
+    monkeypatch.setattr(torch, "__version__", "2.5.1+cu124")
+    with pytest.raises(
+        ValueError, match=r"x\.pt.*CVE-2025-32434.*\.safetensors, or use torch 2\.6"
+    ):
+        read_weights(tmp_path / "x.pt")
+    assert read_weights(tmp_path / "x.safetensors").keys() == GOOD.keys()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
