@@ -248,11 +248,9 @@ def test_each_of_many_methods_has_its_own_colour(
         assert colours(page) == [rgb(method.colour), rgb("#57606a")]
         page.locator(f"tbody[data-method={last}] .toggle").click()
         page.locator(f"tbody[data-method={last}] .run").first.click()
-        lines = (
-            page.get_by_role("dialog")
-            .locator(".legend .dot")
-            .evaluate_all("dots => dots.map(dot => getComputedStyle(dot).backgroundColor)")
-        )
+        dots = page.get_by_role("dialog").locator(".legend .dot")
+        dots.first.wait_for()  # the dialog opens after the click, and evaluate_all does not wait
+        lines = dots.evaluate_all("dots => dots.map(dot => getComputedStyle(dot).backgroundColor)")
         assert lines == [rgb("#b35900"), rgb("#0969da")]
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Dark").click()
