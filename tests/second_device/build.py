@@ -14,13 +14,13 @@ SOURCE = Path(__file__).with_name("device.cpp")
 FLAGS = ["-O0"]  # the tensors are small, and a faster build counts more
 
 
-def missing_tool() -> str | None:
-    """Return why the device cannot be built here; None if it can."""
+def missing_tool(path: str | None = None) -> str | None:
+    """Return why the device cannot be built with the tools on ``path``; None if it can."""
     if torch.__version__ < (2, 11):
         return "the second device uses the interface of torch 2.11 for devices"
     compiler = os.environ.get("CXX", "c++")
     for tool, use in ((compiler, "a C++ compiler"), ("ninja", "the build tool of torch")):
-        if shutil.which(tool) is None:
+        if shutil.which(tool, path=path) is None:
             return f"{tool} is not there: the second device needs {use}"
     return None
 

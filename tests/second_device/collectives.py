@@ -7,6 +7,7 @@ on GPUs.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -82,5 +83,7 @@ def register() -> torch.library.Library:
         ("broadcast_", _broadcast),
         ("allgather_", _allgather),
     ):
-        library.impl(name, function, "PrivateUse1")
+        with warnings.catch_warnings():  # torch warns that it has a kernel of these already
+            warnings.filterwarnings("ignore", "Warning only once for all operators")
+            library.impl(name, function, "PrivateUse1")
     return library

@@ -35,3 +35,18 @@ def test_the_checks_pass_on_the_second_device(monkeypatch: pytest.MonkeyPatch) -
     )
     assert done.returncode == 0, f"{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
     assert len(CHECKS) > 3 and " passed" in done.stdout
+
+
+def test_a_command_and_its_children_have_the_device() -> None:
+    path = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+    if (missing := missing_tool(path)) is not None:
+        pytest.skip(missing)
+    here = "import torch; print(torch.accelerator.current_accelerator())"
+    child = f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {here!r}]))"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.second_device", "-c", child],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=Path(__file__).parents[2],
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "second"), done.stderr
