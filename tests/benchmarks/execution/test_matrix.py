@@ -47,6 +47,7 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         "real_images_few_chosen": 24,
         "real_images_few_confirm": 8,
         "pacs_few": 17,
+        "pacs_few_confirm": 7,
         "real_images_lite0": 9,
         "real_images_lite0_few": 17,
     }
