@@ -33,6 +33,7 @@ class Strategy(Protocol):
     Attributes:
         model: the model that is trained.
         optimizer: optimizer of the model.
+        optimized_param_id: the optimizer's parameters by name; None before the first training.
         device: device of the training.
         plugins: the strategy's plugins, in the order of their callbacks.
         evaluator: Avalanche's evaluation plugin.
@@ -51,6 +52,7 @@ class Strategy(Protocol):
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    optimized_param_id: dict[str, nn.Parameter] | None
     device: torch.device
     plugins: list[Any]
     evaluator: Any
@@ -69,6 +71,10 @@ class Strategy(Protocol):
     @property
     def mb_x(self) -> Tensor:
         """Images of the mini-batch."""
+        ...
+
+    def make_optimizer(self, reset_optimizer_state: bool = False) -> None:
+        """Match the optimizer with the model's parameters."""
         ...
 
 

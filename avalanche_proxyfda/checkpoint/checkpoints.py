@@ -16,6 +16,7 @@ from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import RandomState
 from avalanche_proxyfda.checkpoint.files import CheckpointError, clean
 from avalanche_proxyfda.checkpoint.folder import Resumed, read_checkpoint, write_checkpoint
+from avalanche_proxyfda.checkpoint.optimizers import optimizer_state
 from avalanche_proxyfda.checkpoint.plugins import FirstPlugin, LastPlugin
 from avalanche_proxyfda.checkpoint.rest import RestOfEpoch, worker_stream
 from avalanche_proxyfda.checkpoint.signals import StopSignals
@@ -29,6 +30,7 @@ from avalanche_proxyfda.distributed.ranks import (
     is_main,
     max_over_ranks,
 )
+from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.strategies.budget import batches_of_epoch
 
 _log = logging.getLogger(__name__)
@@ -228,13 +230,38 @@ class Checkpoints:
 
     # ---- in training -------------------------------------------------------------------
 
-    def begin_training(self) -> None:
-        """Check the plugins; install the signal handlers, if this is the main thread."""
-        check_saveable(self.strategy)
+    def begin_training(self, strategy: Strategy) -> None:
+        """Check the plugins; install the signal handlers, if this is the main thread.
+
+        Raises:
+            ValueError: for another strategy than that of the checkpoints, such as a copy of it.
+            CheckpointError: if the optimizer of the first training holds a tensor that is no
+                parameter of the model.
+        """
+        if strategy is not self._strategy():
+            raise ValueError(
+                "this strategy was copied from one with Checkpoints, which save the original: take "
+                "the first and the last plugin of the copy out, and build Checkpoints for the copy"
+            )
+        self.begin_evaluation(strategy)
+        check_saveable(strategy)
         if not active():
             self._signals.reset()  # ranks keep a request until they all leave
         if self.on_signal:
             self._signals.install()
+
+    def begin_evaluation(self, strategy: Strategy) -> None:
+        """Let Avalanche note the optimizer's parameters by name, before a head can grow.
+
+        Avalanche notes them in the first training. A head that grew in an earlier evaluation would
+        leave its old parameter in the optimizer.
+
+        Raises:
+            CheckpointError: if the optimizer holds a tensor that is no parameter of the model.
+        """
+        if strategy is self._strategy() and strategy.optimized_param_id is None:
+            optimizer_state(strategy.optimizer, unwrap(strategy.model), None)  # raises
+            strategy.make_optimizer(reset_optimizer_state=True)
 
     def end_training(self) -> None:
         """Restore the signal handlers; end the process if a signal came.

@@ -39,7 +39,8 @@ def optimizer_state(
             raise CheckpointError(
                 f"the strategy's optimizer holds a tensor of shape {tuple(parameter.shape)}, no "
                 "parameter of the model: give it an optimizer of its own, in a plugin with "
-                "state_dict() and load_state_dict()"
+                "state_dict() and load_state_dict(); or, if a head grew in an evaluation before "
+                "the first training, build Checkpoints before that evaluation"
             )
         return names[id(parameter)]
 

@@ -13,8 +13,12 @@ from avalanche_proxyfda.checkpoint.strategy import NotSaved
 class Follower(Protocol):
     """The moments of a training that the plugins report."""
 
-    def begin_training(self) -> None:
+    def begin_training(self, strategy: Strategy) -> None:
         """Called first before a training."""
+        ...
+
+    def begin_evaluation(self, strategy: Strategy) -> None:
+        """Called first before an evaluation."""
         ...
 
     def begin_experience(self, workers: int) -> None:
@@ -51,7 +55,11 @@ class FirstPlugin(SupervisedPlugin[Any], NotSaved, supports_distributed=True):  
 
     def before_training(self, strategy: Strategy, **kwargs: Any) -> None:
         """Report the start of a training."""
-        self._follower.begin_training()
+        self._follower.begin_training(strategy)
+
+    def before_eval(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Report the start of an evaluation."""
+        self._follower.begin_evaluation(strategy)
 
     def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Report the start of an epoch."""

@@ -58,6 +58,8 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
         self.shard: Shard | None = None
         """This rank's part of the current batch; None between batches."""
         self._step = 0
+        self._training_step = 0
+        """Kept while an evaluation inside an epoch counts its own batches."""
         self._shared: list[nn.Parameter] = []
 
     # ---- training ---------------------------------------------------------------------
@@ -122,6 +124,14 @@ class DistributedTraining(SupervisedPlugin[Any], supports_distributed=True):  # 
             share_streams(strategy.device)
 
     # ---- evaluation -------------------------------------------------------------------
+
+    def before_eval(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Keep the number of the training batch, since an epoch may continue afterwards."""
+        self._training_step = self._step
+
+    def after_eval(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Count the batches of the training again."""
+        self._step = self._training_step
 
     def before_eval_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Make the loader give this rank's rows; copy rank 0's weights if a head has grown."""

@@ -118,7 +118,8 @@ class AveragingPlugin(MergedPlugin, supports_distributed=True):
         if begun is not None:  # a tensor that is new in a later part starts where it stands
             self.average.steps, self.average.count = begun.steps, begun.count
             fits = {n for n, v in begun.tensors.items() if n in start and v.shape == start[n].shape}
-            self.average.tensors |= {name: begun.tensors[name] for name in fits}
+            known = self.average.tensors
+            known |= {name: begun.tensors[name].to(known[name].dtype) for name in fits}
         self._taken = {name: tensors[name] for name in start}
 
     def after_update(self, strategy: Strategy, **kwargs: Any) -> None:

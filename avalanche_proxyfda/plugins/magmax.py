@@ -102,8 +102,13 @@ class MagMaxPlugin(MergedPlugin, supports_distributed=True):
         """Put the weights before merging back: the earliest moment of an experience."""
         tensors = tensors_of(unwrap(strategy.model))
         for name, value in self._tuned.items():
-            if name in tensors and tensors[name].shape == value.shape:
-                tensors[name].copy_(value)
+            tensor = tensors.get(name)
+            if tensor is None or tensor.shape[1:] != value.shape[1:]:
+                continue
+            if tensor.shape == value.shape:
+                tensor.copy_(value)
+            elif tensor.dim() and len(tensor) > len(value):  # a head that an evaluation grew
+                tensor[: len(value)].copy_(value)
         self._tuned = {}
 
     def prepare(

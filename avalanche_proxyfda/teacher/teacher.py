@@ -268,7 +268,10 @@ class FeatureTeacher:
         teacher._capture.trust(state["safe"])
         _remove_others(module, state["parts"], state["module"])
         teacher._narrow(module, state["root"])
-        tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        tensors: dict[str, Tensor] = {  # with every name of a tensor that has several
+            **dict(module.named_parameters(remove_duplicate=False)),
+            **dict(module.named_buffers(remove_duplicate=False)),
+        }
         for name, value in state["module"].items():
             if name not in tensors:
                 raise ValueError(

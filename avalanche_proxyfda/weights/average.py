@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from avalanche_proxyfda._checks import check_amount, check_count
+from avalanche_proxyfda._tensors import full_precision
 
 
 def check_decay(name: str, decay: float) -> float:
@@ -44,7 +45,8 @@ class RunningAverage:
         decay d:  average <- d average + (1 - d) weights
         None:     average <- (t average + weights) / (t + 1),  t = 1, 2, …
 
-    Integer tensors, such as BatchNorm's count of batches, are copied.
+    Integer tensors, such as BatchNorm's count of batches, are copied. Averages of half-precision
+    weights are float32: a thousandth of a difference would be lost when it is rounded.
 
     Args:
         start: tensors by name, copied.
@@ -52,7 +54,7 @@ class RunningAverage:
         every: steps from one snapshot to the next.
 
     Attributes:
-        tensors: the average by name.
+        tensors: the average by name, float32 for half-precision weights.
         steps: steps so far.
         count: snapshots so far, without the start.
 
@@ -74,7 +76,10 @@ class RunningAverage:
     ) -> None:
         self.decay = None if decay is None else check_decay("decay", decay)
         self.every = check_count("every", every, 1)
-        self.tensors = {name: value.detach().clone() for name, value in start.items()}
+        self.tensors = {
+            name: (full_precision(value) if value.is_floating_point() else value).detach().clone()
+            for name, value in start.items()
+        }
         self.steps = self.count = 0
 
     def step(self, weights: Mapping[str, Tensor]) -> None:
@@ -103,7 +108,7 @@ class RunningAverage:
         self.count += 1
         share = 1 / (self.count + 1) if self.decay is None else 1 - self.decay
         moving = [n for n, value in self.tensors.items() if value.is_floating_point()]
-        given = [weights[name].detach() for name in moving]
+        given = [weights[name].detach().to(self.tensors[name].dtype) for name in moving]
         move_towards([self.tensors[name] for name in moving], given, share)
         with torch.no_grad():
             for name in self.tensors.keys() - set(moving):

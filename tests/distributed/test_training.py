@@ -193,3 +193,11 @@ def test_averaged_statistics_are_the_same_on_every_rank(pool: Pool, method: str)
         assert len(mine) == len(alone) == 2
         assert all(map(torch.equal, mine, theirs))
         close(mine[0], alone[0], 1e-5)  # the running mean
+
+
+def test_an_evaluation_inside_an_epoch_leaves_its_batches_alone(pool: Pool) -> None:
+    """Batches of 25, 25 and 10 rows, and an evaluation after the first and the second."""
+    options = {"within": True, "eval_every": 1, "peval_mode": "iteration"}
+    single = learn(plain=True, **options)
+    assert len(single["losses"]) == 2 * 2 * 3
+    alike(pool.run(learn, **options), single)

@@ -199,11 +199,13 @@ def learn(
     kind: Any = Naive,
     plain: bool = False,
     shift: float = 0.0,
+    within: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
     """Train by a method on every experience, evaluate after each, and return all results.
 
     ``plain`` leaves out the plugin for ranks; ``extra`` makes plugins before the method's.
+    ``within`` also evaluates inside each training, as the option ``eval_every`` says.
     """
     torch.manual_seed(0)
     benchmark = STREAMS[stream]()
@@ -235,7 +237,8 @@ def learn(
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "hard_class_batches gives way")
         for experience in benchmark.train_stream:
-            strategy.train(experience, eval_streams=[], **(loading or {}))
+            inner = [benchmark.test_stream] if within else []
+            strategy.train(experience, eval_streams=inner, **(loading or {}))
             strategy.eval(benchmark.test_stream)
     return {
         "weights": {k: v.detach().clone() for k, v in strategy.model.state_dict().items()},

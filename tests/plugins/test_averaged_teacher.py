@@ -160,3 +160,11 @@ def test_one_shared_teacher_has_one_decay() -> None:
     plugins = RKDPlugin(teacher="averaged"), RIFTPlugin(teacher="averaged", teacher_decay=0.9)
     with pytest.raises(ValueError, match=r"RKD and RIFT share an averaged teacher.*0.999 and 0.9"):
         strategy(Plain(), *plugins).train(classic(1).train_stream[0], eval_streams=[])
+
+
+def test_half_precision_weights_have_no_averaged_teacher() -> None:
+    words = r"teacher='averaged' of weights in torch.bfloat16.*keep the weights in float32"
+    with pytest.raises(ValueError, match=words):
+        strategy(Plain().to(torch.bfloat16), RKDPlugin(teacher="averaged")).train(
+            classic(1).train_stream[0], eval_streams=[]
+        )

@@ -141,3 +141,26 @@ def test_without_a_snapshot_the_weights_of_training_stay_with_a_warning() -> Non
     with pytest.warns(UserWarning, match="has 5 steps, and every=100 takes no snapshot"):
         path, final = run(AveragingPlugin(None, every=100), experiences=1)
     assert len(path.steps[0]) == 5 and same(final, path.steps[0][-1])
+
+
+def test_half_precision_weights_are_averaged_in_float32_and_shipped_in_their_own() -> None:
+    own = AveragingPlugin(0.9)
+    model = Plain().to(torch.bfloat16)
+    trained = strategy(model, own)
+    benchmark, seen = classic(1), []
+
+    class Look(SupervisedPlugin[Any]):
+        def after_update(self, strategy: Any, **kwargs: Any) -> None:
+            assert own.average is not None
+            seen.append({value.dtype for value in own.average.tensors.values()})
+
+        def before_forward(self, strategy: Any, **kwargs: Any) -> None:
+            strategy.mbatch[0] = strategy.mb_x.to(torch.bfloat16)
+
+        def before_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
+            strategy.mbatch[0] = strategy.mb_x.to(torch.bfloat16)
+
+    trained.plugins.append(Look())
+    trained.train(benchmark.train_stream[0], eval_streams=[])
+    assert seen and all(dtypes == {torch.float32, torch.int64} for dtypes in seen)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}

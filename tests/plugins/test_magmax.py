@@ -100,6 +100,24 @@ def test_a_head_that_grows_keeps_its_tuned_weights(anchor: Any) -> None:
     assert torch.equal(shipped[2][name], ends.tuned[2][name]) and len(shipped[2][name]) == 6
 
 
+def test_a_head_that_grows_in_an_evaluation_goes_on_from_its_tuned_weights() -> None:
+    benchmark, starts = classic(2), []
+
+    class Look(SupervisedPlugin[Any]):
+        def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+            starts.append({k: v.clone() for k, v in strategy.model.state_dict().items()})
+
+    own = MagMaxPlugin(0.5, include_head=True)
+    trained = strategy(Growing(), Look(), own)
+    trained.train(benchmark.train_stream[0], eval_streams=[])
+    tuned = {name: value.clone() for name, value in own._tuned.items()}
+    trained.eval(benchmark.test_stream)
+    trained.train(benchmark.train_stream[1], eval_streams=[])
+    for name in ("classifier.classifier.weight", "classifier.classifier.bias"):
+        rows = len(tuned[name])
+        assert len(starts[1][name]) > rows and torch.equal(starts[1][name][:rows], tuned[name])
+
+
 def test_task_vectors_on_disk_merge_to_the_shipped_weights(tmp_path: Path) -> None:
     ends, shipped = run(MagMaxPlugin(0.5, folder=tmp_path), experiences=2)
     vectors = list(read_vectors(tmp_path))

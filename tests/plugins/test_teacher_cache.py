@@ -171,6 +171,21 @@ def test_plugins_of_one_teacher_must_agree() -> None:
         strategy(Plain(), *views).train(noisy().train_stream[0], eval_streams=[])
 
 
+@pytest.mark.parametrize("other", ["auto", "exact", "clean"])
+@pytest.mark.parametrize("clean_first", [True, False])
+def test_a_clean_cache_stands_beside_no_other_teachers_cache(other: Any, clean_first: bool) -> None:
+    def pair(choice: Any) -> list[Any]:
+        made = [
+            RKDPlugin(teacher="initial", teacher_cache="clean"),
+            RIFTPlugin(teacher_cache=choice),
+        ]
+        return made if clean_first else made[::-1]
+
+    with pytest.raises(ValueError, match=r"'clean' of R.* pass teacher_cache='off' to R"):
+        strategy(Plain(), *pair(other)).train(classic().train_stream[0], eval_streams=[])
+    strategy(Plain(dropout=0.0), *pair("off")).train(classic().train_stream[0], eval_streams=[])
+
+
 def test_plugins_share_a_cache() -> None:
     plugins = toy_plugins({"rkd": {}, "ldifs": {}, "rift": {}})
     made = strategy(Plain(), *plugins, train_epochs=3)

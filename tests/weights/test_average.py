@@ -80,3 +80,17 @@ def test_a_step_without_a_tensor_of_the_start_is_refused(decay: float | None) ->
     assert average.count == average.steps == 0 and not average.tensors["a"].any()
     average.step({"a": torch.ones(2), "b": torch.ones(3), "new": torch.ones(1)})
     assert average.count == 1 and average.tensors["a"].all()
+
+
+def test_the_average_of_half_precision_weights_moves_as_that_of_their_values() -> None:
+    """Steps of a thousandth of the way, each below the spacing of bfloat16."""
+    start, end = torch.full((3,), 1.0), torch.full((3,), 1.25)
+    averages = []
+    for dtype in (torch.bfloat16, torch.float32):
+        average = RunningAverage({"w": start.to(dtype)}, 0.999)
+        for _ in range(700):
+            average.step({"w": end.to(dtype)})
+        averages.append(average.tensors["w"])
+    assert averages[0].dtype == torch.float32 and torch.equal(*averages)
+    expected = 1.25 - 0.25 * 0.999**700
+    assert averages[0].tolist() == pytest.approx([expected] * 3, rel=1e-5)

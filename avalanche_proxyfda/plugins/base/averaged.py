@@ -78,7 +78,15 @@ class TeacherPlugin(ReferencePlugin[CachedTeacher]):
         return "off"
 
     def before_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
-        """Refuse other decays of a shared teacher; take the teacher."""
+        """Refuse half-precision weights, and other decays of a shared teacher; take the teacher."""
+        half = {p.dtype for p in unwrap(strategy.model).parameters() if p.requires_grad}
+        half &= {torch.float16, torch.bfloat16}
+        if self.choice == "averaged" and half:
+            raise ValueError(
+                f"teacher='averaged' of weights in {half.pop()}: an average that moves by "
+                f"1 - teacher_decay={1 - self.teacher_decay:.2g} of a difference is rounded away "
+                "there; keep the weights in float32 and train with precision='bf16'"
+            )
         for plugin in self.plugins_before(strategy):
             if not isinstance(plugin, TeacherPlugin) or plugin.choice != self.choice:
                 continue

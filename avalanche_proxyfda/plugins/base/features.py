@@ -26,6 +26,7 @@ from avalanche_proxyfda.plugins.base.options import FeatureOptions as FeatureOpt
 from avalanche_proxyfda.plugins.base.options import TeacherOptions as TeacherOptions
 from avalanche_proxyfda.plugins.base.reference_data import ReferenceDataPlugin
 from avalanche_proxyfda.plugins.base.rows import check_rows as check_rows
+from avalanche_proxyfda.plugins.base.shared import check_shared
 from avalanche_proxyfda.teacher.cache import CacheChoice, CacheSettings
 from avalanche_proxyfda.teacher.cache.planning import name_batch, plan_cache
 from avalanche_proxyfda.teacher.cache.settings import CacheDtype
@@ -236,7 +237,8 @@ class FeaturePlugin(ReferenceDataPlugin):
         self.sources = self.checked_places(model)
         if self.named is None:
             _log.info("%s reads %s", self.name, ", ".join(map(repr, map(str, self.sources))))
-        self._check_shared_teacher(strategy)
+        others = self.plugins_before(strategy)
+        check_shared(self, [p for p in others if isinstance(p, FeaturePlugin)])
         resumed = self.pending if self.pending.get("inside") else {}
         self._epoch = resumed.get("epoch", 0)
         self.view_seed = resumed.get("view_seed", torch.initial_seed() % 2**62)
@@ -244,25 +246,6 @@ class FeaturePlugin(ReferenceDataPlugin):
         self._tap = FeatureTap(self.sources)
         self._tap.capture.trust(resumed.get("safe", ()))
         self._tap.attach(strategy.model)  # with its wrappers, which say that it is compiled
-
-    def _check_shared_teacher(self, strategy: Strategy) -> None:
-        """Refuse plugins with different settings of a shared teacher or of the views."""
-        for plugin in self.plugins_before(strategy):
-            if not isinstance(plugin, FeaturePlugin):
-                continue
-            if plugin.choice == self.choice and plugin.cache != self.cache:
-                raise ValueError(
-                    f"{plugin.name} and {self.name} share a teacher, but have different settings "
-                    f"of its cache: {plugin.cache} and {self.cache}; give both the same "
-                    "teacher_cache and cache_… arguments"
-                )
-            views = {plugin.cache.views, self.cache.views}
-            if None not in views and len(views) > 1:
-                raise ValueError(
-                    f"cache_views is {plugin.cache.views} for {plugin.name} and "
-                    f"{self.cache.views} for {self.name}, which train on the same views: "
-                    "give both the same"
-                )
 
     def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Replay views if ``cache_views`` is set; plan the teacher's cache, once."""
