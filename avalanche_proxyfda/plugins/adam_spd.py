@@ -21,7 +21,8 @@ class AdamSPDPlugin(AnchorPlugin, supports_distributed=True):
     The plugin acts around the optimizer's step: on the encoder's trainable tensors, each by
     itself. Plugins that change gradients may stand before or after it; plugins that average the
     weights after a step must stand after it. Metrics:
-    ``AdamSPD_ratio``, the mean part by which a step is shortened at ``weight`` 1, and
+    ``AdamSPD_ratio``, the mean part of its distance to the anchor that a tensor loses at
+    ``weight`` 1, and
     ``AdamSPD_selected``, the share of tensors whose step is shortened.
 
     Args:

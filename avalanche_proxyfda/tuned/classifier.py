@@ -18,7 +18,7 @@ from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda.models.preprocessing import Transform
 from avalanche_proxyfda.models.text_tower import TextTower
 from avalanche_proxyfda.streams.files.image_names import is_image_name
-from avalanche_proxyfda.streams.files.images import load_rgb
+from avalanche_proxyfda.streams.files.images import as_rgb, load_rgb
 from avalanche_proxyfda.tuned.description import Description, Task
 
 
@@ -208,5 +208,5 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _opened(item: Any) -> Image.Image:
     if isinstance(item, Image.Image):
-        return item.convert("RGB")
+        return as_rgb(item)
     return load_rgb(expanded(item))

@@ -170,6 +170,13 @@ def test_a_folder_is_named(tiny: Backbone, tmp_path: Path) -> None:
     assert [each.source for each in opened] == [str(files[1]), ""]
     assert opened[0].probabilities == pytest.approx(results[1].probabilities, abs=1e-6)
     assert found.predict(str(files[0]))[0].name == results[0].name
+    turned, clear = Image.open(files[0]), Image.open(files[1]).convert("RGBA")
+    turned.getexif()[0x0112] = 6  # a quarter turn
+    clear.putalpha(0)
+    upright, white = found.predict([turned, clear])
+    straight = [turned.convert("RGB").rotate(-90, expand=True), Image.new("RGB", (36, 40), "white")]
+    for got, same in zip((upright, white), found.predict(straight), strict=True):
+        assert got.probabilities == pytest.approx(same.probabilities, abs=1e-6)
     (tmp_path / "photos" / "broken.png").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"broken\.png: "):
         found.predict(tmp_path / "photos")

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from avalanche_proxyfda.plugins.base.features import FeaturePlugin
+from avalanche_proxyfda.teacher.cache.settings import CacheSettings
 
 
-def check_shared(plugin: FeaturePlugin, others: Iterable[FeaturePlugin]) -> None:
+class WithTeacher(Protocol):
+    """A plugin with a teacher, as its settings are compared."""
+
+    name: str
+    choice: str
+    cache: CacheSettings
+    reads_training_batch: bool
+
+
+def check_shared(plugin: WithTeacher, others: Iterable[WithTeacher]) -> None:
     """Refuse different settings of a shared teacher or of the views.
 
     A clean cache gives the samples of a batch numbers in place of their pixels, and a cache of
@@ -39,9 +47,9 @@ def check_shared(plugin: FeaturePlugin, others: Iterable[FeaturePlugin]) -> None
             )
 
 
-def _check_clean(plugin: FeaturePlugin, other: FeaturePlugin) -> None:
+def _check_clean(plugin: WithTeacher, other: WithTeacher) -> None:
     """Refuse a clean cache beside the cache of another teacher."""
-    pair: tuple[Any, Any] = (other, plugin)
+    pair = (other, plugin)
     choices = [each.cache.choice for each in pair]
     if (
         other.choice != plugin.choice

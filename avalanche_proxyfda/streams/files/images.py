@@ -83,7 +83,7 @@ def decode(file: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
                 raise UnreadableImage(
                     f"{name}: {opened.width} x {opened.height} are more than {max_pixels} pixels"
                 )
-            return _flattened(ImageOps.exif_transpose(opened), name)
+            return as_rgb(opened, name)
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:  # its message repeats the path
@@ -92,7 +92,22 @@ def decode(file: IO[bytes], name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
         raise UnreadableImage(f"{name}: {error or type(error).__name__}") from error
 
 
-def _flattened(image: Image.Image, name: str) -> Image.Image:
+def as_rgb(image: Image.Image, name: str = "image") -> Image.Image:
+    """Return an image upright, in RGB, and on a white background if it is transparent.
+
+    Args:
+        image: an image of PIL; EXIF's orientation is applied.
+        name: name of the image in errors.
+
+    Raises:
+        UnreadableImage: if the pixels have no agreed range (floating-point or negative numbers).
+
+    Example:
+        >>> from PIL import Image
+        >>> as_rgb(Image.new("RGBA", (1, 1), (255, 0, 0, 0))).getpixel((0, 0))
+        (255, 255, 255)
+    """
+    image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise UnreadableImage(f"{name}: floating-point pixels have no agreed range")
     if image.mode.startswith("I"):  # 16 bits: PIL's own conversion would clip them
