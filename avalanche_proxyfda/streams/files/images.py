@@ -104,6 +104,7 @@ def as_rgb(image: Image.Image, name: str = "image") -> Image.Image:
 
     Example:
         >>> from PIL import Image
+        >>> from avalanche_proxyfda.streams.files.images import as_rgb
         >>> as_rgb(Image.new("RGBA", (1, 1), (255, 0, 0, 0))).getpixel((0, 0))
         (255, 255, 255)
     """
