@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import (
     check_choice,
@@ -27,7 +27,8 @@ class AveragingPlugin(MergedPlugin, supports_distributed=True):
     """Ships the average of the weights along the training (model soups; ZSCL, ICCV 2023).
 
     The average begins anew with every experience, at the anchors, and takes a snapshot after
-    each optimizer step. At the end of the experience the average becomes the model, which is
+    each optimizer step. A weight that is unfrozen within the experience joins the average at the
+    value that it has then. At the end of the experience the average becomes the model, which is
     evaluated and which the next experience starts from. A training step itself stays as it
     is. The plugin stands after AdamSPD, which changes the weights of a step, and before plugins
     that write the model at the end of the experience (WiSE-FT, MagMax); it refuses another
@@ -99,28 +100,57 @@ class AveragingPlugin(MergedPlugin, supports_distributed=True):
                     f"{name}: put AveragingPlugin before {name} in plugins"
                 )
         super().prepare(strategy, state, new, loading)
-        assert self.reference is not None
         model = unwrap(strategy.model)
-        tensors, anchors = tensors_of(model), self.reference.tensors
-        buffers = self._buffer_names if self.buffers == "average" else []
-        start = {name: anchors[name] for name in [*self.names, *buffers]}
-        if self.average_head:
-            encoder = set(self.anchored(model))
-            head = [n for n, p in model.named_parameters() if p.requires_grad and n not in encoder]
-            start |= {name: tensors[name] for name in head}
         begun = None if new else self.average
         if state:
             begun = RunningAverage({}, self.decay, self.every)
             kept = state["average"]
             begun.tensors = {n: v.to(strategy.device) for n, v in kept["tensors"].items()}
             begun.steps, begun.count = int(kept["steps"]), int(kept["count"])
+        allowed, start = self._allowed(model), self._start(model)
+        if begun is not None:  # with weights that are frozen now; a new tensor starts as it stands
+            fits = {n for n, v in begun.tensors.items() if n in allowed}
+            fits = {n for n in fits if begun.tensors[n].shape == allowed[n].shape}
+            start |= {name: allowed[name] for name in fits}
         self.average = RunningAverage(start, self.decay, self.every)
-        if begun is not None:  # a tensor that is new in a later part starts where it stands
+        if begun is not None:
             self.average.steps, self.average.count = begun.steps, begun.count
-            fits = {n for n, v in begun.tensors.items() if n in start and v.shape == start[n].shape}
             known = self.average.tensors
             known |= {name: begun.tensors[name].to(known[name].dtype) for name in fits}
-        self._taken = {name: tensors[name] for name in start}
+        self._taken = {name: allowed[name] for name in start}
+
+    def _allowed(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return the tensors of ``model`` that the options let into the average, frozen ones too.
+
+        They are weights of the encoder with an anchor, buffers, and weights of the head.
+        """
+        encoder, tensors = set(self.anchored(model)), tensors_of(model)
+        buffers = self._buffer_names if self.buffers == "average" else []
+        head = [n for n, _ in model.named_parameters() if n not in encoder]
+        names = [*self._names, *buffers, *(head if self.average_head else [])]
+        return {name: tensors[name] for name in names}
+
+    def _start(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return where the average of trainable weights and buffers begins: at their anchors.
+
+        The head has none, and begins as it stands.
+        """
+        assert self.reference is not None
+        anchors, encoder = self.reference.tensors, set(self.anchored(model))
+        fixed = {n for n, p in model.named_parameters() if not p.requires_grad}
+        moving = {n: t for n, t in self._allowed(model).items() if n not in fixed}
+        return {name: anchors[name] if name in encoder else t for name, t in moving.items()}
+
+    def pair_again(self, model: nn.Module) -> None:
+        """Add weights of ``model`` to the average that were unfrozen since the last step."""
+        super().pair_again(model)
+        assert self.average is not None
+        allowed, start = self._allowed(model), self._start(model)
+        late = {name: value for name, value in start.items() if name not in self._taken}
+        if self.average.steps:
+            late = {name: allowed[name] for name in late}
+        self.average.add(late)
+        self._taken |= {name: allowed[name] for name in late}
 
     def after_update(self, strategy: Strategy, **kwargs: Any) -> None:
         """Count the step; take a snapshot if one is due."""

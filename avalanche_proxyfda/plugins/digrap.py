@@ -76,7 +76,16 @@ class DiGraPPlugin(AnchorPlugin, supports_distributed=True):
             self._projected = list(state["projected"])
             if state["projection"] is not None:
                 self.projection.load_state_dict(state["projection"], strategy.device)
-        changed = set() if self.exclude_head else self._add_head(unwrap(strategy.model))
+        self._carry(unwrap(strategy.model))
+
+    def pair_again(self, model: nn.Module) -> None:
+        """Take the weights of ``model`` that are trainable now; carry the recursion on."""
+        super().pair_again(model)
+        self._carry(model)
+
+    def _carry(self, model: nn.Module) -> None:
+        """Add the head; hand the strengths and moments of the earlier weights to these."""
+        changed = set() if self.exclude_head else self._add_head(model)
         places = {name: k for k, name in enumerate(self._projected) if name not in changed}
         if self.names != self._projected or changed:
             self.projection.carry(self.weights, [places.get(name) for name in self.names])
@@ -85,16 +94,13 @@ class DiGraPPlugin(AnchorPlugin, supports_distributed=True):
     def _add_head(self, model: nn.Module) -> set[str]:
         """Add the head's trainable tensors to the weights; return the names of new anchors."""
         encoder = set(encoder_names(model, self.embedding(model)))
-        head = {
-            name: parameter
-            for name, parameter in model.named_parameters()
-            if name not in encoder and parameter.requires_grad
-        }
+        head = {n: p for n, p in model.named_parameters() if n not in encoder}
         known = {n: a for n, a in self._head.items() if n in head and a.shape == head[n].shape}
         self._head = {n: known.get(n, p.detach().clone()) for n, p in head.items()}
-        self.names += head
-        self.weights += head.values()
-        self.anchors += self._head.values()
+        trained = [n for n, p in head.items() if p.requires_grad]
+        self.names += trained
+        self.weights += [head[name] for name in trained]
+        self.anchors += [self._head[name] for name in trained]
         return set(head) - set(known)
 
     def before_update(self, strategy: Strategy, **kwargs: Any) -> None:

@@ -34,7 +34,8 @@ class MagMaxPlugin(MergedPlugin, supports_distributed=True):
     model that is evaluated has the weights ``theta_0 + scale tau``, where each entry of tau is
     the one of largest magnitude among ``tau_1 … tau_t``. The next experience goes on from
     ``theta_t``, the weights before merging: the plugin puts them back before other plugins of
-    the next experience take a teacher or anchors. Training itself stays as it is.
+    the next experience take a teacher or anchors. Training itself stays as it is. If an experience
+    raises an exception, also before its first step, the model has the weights before merging.
 
     The plugin holds the start, the merged vector and ``theta_t``: three copies of the weights.
 

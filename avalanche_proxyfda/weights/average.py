@@ -76,11 +76,29 @@ class RunningAverage:
     ) -> None:
         self.decay = None if decay is None else check_decay("decay", decay)
         self.every = check_count("every", every, 1)
-        self.tensors = {
+        self.tensors: dict[str, Tensor] = {}
+        self.add(start)
+        self.steps = self.count = 0
+
+    def add(self, start: Mapping[str, Tensor]) -> None:
+        """Add tensors that later steps average; their average begins at copies of ``start``.
+
+        Args:
+            start: tensors by name; a tensor of a known name begins anew.
+
+        Example:
+            >>> import torch
+            >>> from avalanche_proxyfda.weights import RunningAverage
+            >>> average = RunningAverage({"w": torch.zeros(1)}, decay=0.5)
+            >>> average.add({"unfrozen": torch.ones(1)})
+            >>> average.step({"w": torch.ones(1), "unfrozen": torch.zeros(1)})
+            >>> average.tensors
+            {'w': tensor([0.5000]), 'unfrozen': tensor([0.5000])}
+        """
+        self.tensors |= {
             name: (full_precision(value) if value.is_floating_point() else value).detach().clone()
             for name, value in start.items()
         }
-        self.steps = self.count = 0
 
     def step(self, weights: Mapping[str, Tensor]) -> None:
         """Count a step; add the weights if a snapshot is due.

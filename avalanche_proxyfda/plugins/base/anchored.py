@@ -16,7 +16,8 @@ from avalanche_proxyfda.weights.anchor import WeightAnchor, encoder_names
 class AnchorPlugin(ReferencePlugin[WeightAnchor]):
     """Keeps anchors of the encoder's weights, without an additional forward.
 
-    The head gets no anchors: a new head has no earlier weights.
+    The head gets no anchors: a new head has no earlier weights. Weights may be frozen and unfrozen
+    within an experience: a method acts on those that are trainable in the step.
 
     Args:
         feature_module: the embedding, where the encoder ends and the head begins: ``"NAME"``,
@@ -42,6 +43,9 @@ class AnchorPlugin(ReferencePlugin[WeightAnchor]):
         """The encoder's trainable parameters that have an anchor, during an experience."""
         self.anchors: list[Tensor] = []
         """The anchors of :attr:`weights`, in the same order."""
+        self._matched: list[str] = []  # names of the encoder's parameters that have an anchor
+        self._parameters: list[nn.Parameter] = []  # the model's, in this experience
+        self._trainable: list[bool] = []  # requires_grad of each, when they were paired
 
     @property
     def anchor(self) -> WeightAnchor | None:
@@ -83,12 +87,28 @@ class AnchorPlugin(ReferencePlugin[WeightAnchor]):
         assert self.reference is not None
         model = unwrap(strategy.model)
         names = encoder_names(model, self.embedding(model))
-        matched = self.reference.matched(model, names)
-        self.warn_of_missing(set(names) - set(matched))
+        self._matched = self.reference.matched(model, names)
+        self.warn_of_missing(set(names) - set(self._matched))
+        self._parameters = list(model.parameters())
+        self._pair(model)
+
+    def _pair(self, model: nn.Module) -> None:
+        assert self.reference is not None
         parameters = dict(model.named_parameters())
-        self.names = [name for name in matched if parameters[name].requires_grad]
+        self.names = [name for name in self._matched if parameters[name].requires_grad]
         self.weights = [parameters[name] for name in self.names]
         self.anchors = [self.reference.tensors[name] for name in self.names]
+        self._trainable = [p.requires_grad for p in self._parameters]
+
+    def before_backward(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Pair weights and anchors again if weights were frozen or unfrozen since the last step."""
+        super().before_backward(strategy, **kwargs)
+        if [p.requires_grad for p in self._parameters] != self._trainable:
+            self.pair_again(unwrap(strategy.model))
+
+    def pair_again(self, model: nn.Module) -> None:
+        """Take the weights of ``model`` (unwrapped) that are trainable now."""
+        self._pair(model)
 
     def warn_of_missing(self, names: set[str]) -> None:
         """Warn once if there are ``names`` of weights without an anchor."""
@@ -104,3 +124,4 @@ class AnchorPlugin(ReferencePlugin[WeightAnchor]):
         """End an experience; release the parameters."""
         super().stop()
         self.names, self.weights, self.anchors = [], [], []
+        self._matched, self._parameters, self._trainable = [], [], []

@@ -102,7 +102,7 @@ class ReferencePass:
         self._batch: ReferenceBatch | None = None
         self._values: Values | None = None
         self._texts: Tensor | None = None
-        self._fixed_texts: Tensor | None = None  # of a frozen text tower, in this experience
+        self._kept_texts: Tensor | None = None  # of a frozen text tower, in this experience
         self._encoder: tuple[TextTower, Tensor] | None = None  # and the ids on its device
 
     def begin(self, strategy: Strategy, experience: int, step: int) -> ReferenceBatch:
@@ -176,28 +176,29 @@ class ReferencePass:
     def texts(self, autocast: torch.dtype | None) -> Tensor:
         """Return the student's text features of the texts, [M, D].
 
-        Token ids are encoded once a step, with gradient; once an experience if the text tower
+        Token ids are encoded once a step, with gradient; once an experience while the text tower
         is frozen.
         """
         assert self.data.texts is not None
         assert self._batch is not None
-        if self._fixed_texts is not None:
-            return self._fixed_texts
+        if self._texts is not None:
+            return self._texts
+        device = self._batch.images.device
+        if self.data.tokens is None:
+            if self._kept_texts is None:
+                self._kept_texts = self.data.texts.to(device)
+            return self._kept_texts
+        if self._encoder is None:  # once, since a check and a copy make the host wait
+            tower = tower_for(self._model, self.data)
+            self._encoder = tower, padded(tower, self.data.tokens)
+        tower, ids = self._encoder
+        frozen = not any(p.requires_grad for p in tower.parameters())
+        self._texts = self._kept_texts if frozen else None
         if self._texts is None:
-            device = self._batch.images.device
-            if self.data.tokens is None:
-                self._fixed_texts = self.data.texts.to(device)
-                return self._fixed_texts
-            if self._encoder is None:  # once, since a check and a copy make the host wait
-                tower = tower_for(self._model, self.data)
-                self._encoder = tower, padded(tower, self.data.tokens)
-            tower, ids = self._encoder
-            frozen = not any(p.requires_grad for p in tower.parameters())
             with self._aside("texts", device, autocast), torch.set_grad_enabled(not frozen):
                 self._texts = tower(ids)
             self.text_forwards += 1
-            if frozen:
-                self._fixed_texts = self._texts
+        self._kept_texts = self._texts if frozen else None
         return self._texts
 
     def forget(self) -> None:
