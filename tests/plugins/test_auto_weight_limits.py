@@ -124,3 +124,16 @@ def test_features_without_noise_are_no_reason_to_warn() -> None:
         trained = gentle(plugin)  # without batch norms
         trained.train(classic(1).train_stream[0], eval_streams=[])
     assert plugin.constraints[""].noise == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "count"), [("fda", 1), ("proxy-fda", 1), ("pkt", 0)])
+def test_a_term_that_pulls_at_the_teacher_is_said_once(name: str, count: int) -> None:
+    plugin = toy_plugin(name, weight="auto")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        trained = gentle(plugin)
+        for experience in classic(2).train_stream:
+            trained.train(experience, eval_streams=[])
+    text = [str(each.message) for each in said if "from the first step on" in str(each.message)]
+    assert len(text) == count
+    assert all(plugin.name in each and "Give weight a number" in each for each in text)

@@ -161,6 +161,14 @@ class WeightedPlugin(TeacherPlugin):
         constraint.measure(
             self.name, first=float(first), agreed=float(agreed), moved=float(moved), new=new
         )
+        if float(agreed) >= constraint.unit:
+            self.warn_once(
+                "level",
+                f"{self.name}: weight='auto' begins at a term of {float(agreed):.3g}, though the "
+                "features are the teacher's own: such a term pulls at the features from the first "
+                "step on, and the automatic weight may stop the learning, as that of FDA did on "
+                "photographs. Give weight a number that validation data choose",
+            )
         noise = constraint.noise or 0.0
         if noise > constraint.unit:
             self.warn_once(
