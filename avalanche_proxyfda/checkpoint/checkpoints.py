@@ -20,8 +20,9 @@ from avalanche_proxyfda.checkpoint.optimizers import optimizer_state
 from avalanche_proxyfda.checkpoint.plugins import FirstPlugin, LastPlugin
 from avalanche_proxyfda.checkpoint.rest import RestOfEpoch, worker_stream
 from avalanche_proxyfda.checkpoint.signals import StopSignals
-from avalanche_proxyfda.checkpoint.strategy import check_saveable, rank_state
+from avalanche_proxyfda.checkpoint.strategy import check_saveable, holders, rank_state
 from avalanche_proxyfda.checkpoint.tree import encode
+from avalanche_proxyfda.checkpoint.unsaved import check_modules, modules_of
 from avalanche_proxyfda.distributed.plugin import DistributedTraining
 from avalanche_proxyfda.distributed.ranks import (
     active,
@@ -77,8 +78,8 @@ class Checkpoints:
         TypeError, ValueError: for an option of the wrong type or out of range, for a folder that
             cannot be written, or for several ranks without
             :class:`~avalanche_proxyfda.distributed.DistributedTraining`.
-        UnsavedError: for a plugin or a metric whose state is no plain data, such as Avalanche's
-            Replay; also at the start of each training, for plugins that came later.
+        UnsavedError: for a strategy, plugin or metric whose state is no plain data, such as
+            Replay; also at each training, for later plugins, and at each save.
 
     Example:
         >>> import tempfile
@@ -124,12 +125,12 @@ class Checkpoints:
         self._unfinished: dict[str, Any] | None = None  # a state from inside an experience
         self._workers: int | None = None  # processes that load, in the latest experience
         self._resumed_workers: int | None = None  # the same of the checkpoint, until used
-        self._steps, self._saved = 0, time.monotonic()
-        self._batches = 0  # of the epoch
+        self._steps, self._batches, self._saved = 0, 0, time.monotonic()  # batches of the epoch
         self._trained: list[int] = []  # numbers of the experiences, in the order of training
         self._has_resumed = False  # until the next experience begins
         self._signals = StopSignals(strategy)
         check_saveable(strategy)
+        self._modules = modules_of(holders(strategy))  # those that the script makes again
         strategy.plugins.insert(int(spread), FirstPlugin(self))
         strategy.plugins.append(LastPlugin(self))  # after the clock, which counts the step
 
@@ -199,7 +200,7 @@ class Checkpoints:
         return path
 
     def _end_save(self) -> None:
-        """Begin the time to the next save; end all ranks if a signal came on one of them."""
+        """Begin the time to the next save; end all ranks if a signal came to one."""
         self._steps, self._saved = 0, time.monotonic()
         if active():
             (number,) = max_over_ranks([self._signals.number])
@@ -218,6 +219,7 @@ class Checkpoints:
             return None
 
     def _write(self, inside: Any, ranks: Sequence[dict[int, Any]] = ()) -> Path:
+        check_modules(holders(self.strategy), self._modules)
         extra = self.extra() if callable(self.extra) else self.extra
         about = (extra, self.identity, inside, self._workers, self.data, ranks, self._trained)
         return write_checkpoint(self.strategy, self.folder, *about)
@@ -251,10 +253,7 @@ class Checkpoints:
             self._signals.install()
 
     def begin_evaluation(self, strategy: Strategy) -> None:
-        """Let Avalanche note the optimizer's parameters by name, before a head can grow.
-
-        Avalanche notes them in the first training. A head that grew in an earlier evaluation would
-        leave its old parameter in the optimizer.
+        """Let Avalanche note the optimizer's parameters, before an evaluation grows a head.
 
         Raises:
             CheckpointError: if the optimizer holds a tensor that is no parameter of the model.

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import sys
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -14,6 +19,18 @@ from torch import Tensor, nn
 from avalanche_proxyfda.checkpoint.files import CheckpointError
 from avalanche_proxyfda.checkpoint.tree import UnsavedError
 
+_FIXED = (
+    type,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+    functools.partial,
+    logging.Logger,
+    PurePath,
+    Enum,
+    nn.Module,
+)
+"""Kinds of values that a script makes again, and that training does not change."""
 _OBJECT, _STATE = "avalanche object", "state_dict of"
 _PLAIN = (
     bool,
@@ -33,7 +50,8 @@ _PLAIN = (
 def attributes_of(holder: Any, path: str, skip: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the attributes of an object that training may change, as plain data.
 
-    Functions, classes and modules are skipped, since the script makes them again.
+    Functions, classes, modules, loggers, paths and members of enumerations are skipped, since the
+    script makes them again.
 
     Args:
         holder: the object.
@@ -52,10 +70,10 @@ def attributes_of(holder: Any, path: str, skip: tuple[str, ...] = ()) -> dict[st
 
 
 def _is_fixed(value: Any) -> bool:
-    """Return True for functions, classes, modules, and sequences of these."""
+    """Return True for functions, classes, modules and the like, and sequences of these."""
     if isinstance(value, (list, tuple)) and value:
         return all(_is_fixed(entry) for entry in value)
-    return isinstance(value, (Callable, nn.Module)) and not _has_state(value)  # type: ignore[arg-type]
+    return isinstance(value, _FIXED) and not _has_state(value)
 
 
 def _has_state(value: Any) -> bool:

@@ -17,6 +17,7 @@ from avalanche_proxyfda.checkpoint.modules import load_module_state, module_stat
 from avalanche_proxyfda.checkpoint.objects import attributes_of, load_attributes
 from avalanche_proxyfda.checkpoint.optimizers import load_optimizer_state, optimizer_state
 from avalanche_proxyfda.checkpoint.tree import encode
+from avalanche_proxyfda.checkpoint.unsaved import check_keepers
 from avalanche_proxyfda.distributed.ranks import active
 from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.plugins.base.features import FeaturePlugin
@@ -24,6 +25,16 @@ from avalanche_proxyfda.plugins.base.lifecycle import ReferencePlugin
 
 _SETTINGS = ("train_mb_size", "eval_mb_size", "eval_every", "precision", "accumulate")
 _COUNTS = ("skipped_updates", "extra_forwards")
+_SAVED_ELSEWHERE = (
+    *("model", "optimizer", "optimized_param_id", "plugins", "evaluator", "clock"),
+    *("scaler", "_stop_training", "_random_state", *_SETTINGS, *_COUNTS),
+)  # attributes of the strategy
+_OF_A_STEP = (
+    *("_criterion", "_distributed_check", "_eval_streams", "adapted_dataset", "device"),
+    *("current_eval_stream", "dataloader", "experience", "is_training", "loss", "mb_output"),
+    *("mbatch", "retain_graph", "train_epochs", "pending_micro_batches", "share"),
+    *("_experiences", "_is_fitted"),  # of JointTraining
+)  # attributes that the script gives, or that a training sets before it reads them
 _LOGGING = ("loggers", "_metric_values")  # of the evaluator; the script makes them again
 
 
@@ -124,6 +135,7 @@ def strategy_state(strategy: Any, ranks: Sequence[dict[int, Any]] = ()) -> dict[
         "evaluator": attributes_of(strategy.evaluator, "evaluator", skip=_LOGGING),
         "clock": dict(vars(strategy.clock)),
         "scaler": None if scaler is None else scaler.state_dict(),
+        "own": _own_state(strategy),
         "counts": {name: getattr(strategy, name) for name in _COUNTS if hasattr(strategy, name)},
         "stopping": bool(strategy._stop_training),
         "ranks": list(ranks),
@@ -131,11 +143,29 @@ def strategy_state(strategy: Any, ranks: Sequence[dict[int, Any]] = ()) -> dict[
     }
 
 
-def check_saveable(strategy: Any) -> None:
-    """Raise UnsavedError if a plugin or a metric holds what a checkpoint cannot hold.
+def _own_state(strategy: Any) -> dict[str, Any]:
+    """Return the attributes that a strategy's class adds to those of Avalanche's template.
 
-    The message names the plugin, such as Avalanche's Replay, whose buffer holds data sets.
+    Raises:
+        UnsavedError: for an attribute that is no plain data, such as the buffer of ER-ACE.
     """
+    elsewhere = [n for n, v in vars(strategy).items() if any(v is p for p in strategy.plugins)]
+    skip = (*_SAVED_ELSEWHERE, *_OF_A_STEP, *elsewhere)
+    return attributes_of(strategy, type(strategy).__qualname__, skip=skip)
+
+
+def holders(strategy: Any) -> list[Any]:
+    """Return the strategy and the plugins that are saved in ``"plugins"``."""
+    return [strategy, *(plugin for _, plugin in _plugins(strategy))]
+
+
+def check_saveable(strategy: Any) -> None:
+    """Raise UnsavedError if strategy, plugin or metric holds what a checkpoint cannot hold.
+
+    The message names the holder, such as Avalanche's Replay, whose buffer holds data sets.
+    """
+    check_keepers(holders(strategy))
+    encode(_own_state(strategy), {}, type(strategy).__qualname__)
     for _, plugin in _plugins(strategy):
         name = type(plugin).__qualname__
         state = plugin.state_dict() if _has_state(plugin) else attributes_of(plugin, name)
@@ -173,6 +203,7 @@ def load_strategy_state(strategy: Any, state: Mapping[str, Any], again: bool = F
         else:
             load_attributes(plugin, plugin_state)
     load_attributes(strategy.evaluator, state["evaluator"])
+    load_attributes(strategy, state.get("own", {}))  # older states lack it
     scaler = getattr(strategy, "scaler", None)
     if (scaler is None) != (state["scaler"] is None):
         raise CheckpointError(

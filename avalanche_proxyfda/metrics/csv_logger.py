@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from avalanche.logging import BaseLogger
 
@@ -84,12 +85,13 @@ class MetricsCSVLogger(BaseLogger):
 
         Args:
             name: name of the metric.
-            value: a number, or a tensor with one element; other values are skipped.
+            value: a number of Python or NumPy, or a tensor with one element; other values are
+                skipped.
             x_plot: number of the training step.
         """
         if isinstance(value, torch.Tensor) and value.numel() == 1:
             value = value.item()
-        if isinstance(value, (int, float)):
+        if isinstance(value, (int, float, np.integer, np.floating, np.bool_)):
             self._attempt(self._write, x_plot, name, float(value))
 
     def _write(self, *cells: Any) -> None:

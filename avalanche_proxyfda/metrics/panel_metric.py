@@ -11,6 +11,7 @@ from typing import Any
 from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 
+from avalanche_proxyfda._online import is_first_part, is_last_part
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.ranks import computed_by_main
 from avalanche_proxyfda.metrics.panel import Panel, PanelFeatures
@@ -59,6 +60,7 @@ class PanelMetric(PluginMetric[dict[str, float]]):
         self.panel = panel
         self.history: list[dict[str, float]] = []
         self._strategy: weakref.ref[Any] | None = None
+        self._first_part = -1  # the clock's count in the first part of an online experience
 
     @abstractmethod
     def measure(self, features: PanelFeatures) -> dict[str, float]:
@@ -78,6 +80,7 @@ class PanelMetric(PluginMetric[dict[str, float]]):
         return {
             "settings": self._described(),
             "history": [dict(moment) for moment in self.history],
+            "first_part": self._first_part,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -95,6 +98,7 @@ class PanelMetric(PluginMetric[dict[str, float]]):
                     "begin in a new folder"
                 )
         self.history = [dict(moment) for moment in state["history"]]
+        self._first_part = state.get("first_part", -1)  # older states lack it
         self._strategy = None
         self.panel.forget()
 
@@ -117,9 +121,14 @@ class PanelMetric(PluginMetric[dict[str, float]]):
         self._strategy = weakref.ref(strategy)
         return None if self.history else self._measure_all(strategy)
 
+    def before_training_exp(self, strategy: Strategy) -> Any:
+        """Note the first part of an online experience."""
+        if is_first_part(strategy):
+            self._first_part = strategy.clock.train_exp_counter
+
     def after_training_exp(self, strategy: Strategy) -> Any:
-        """Measure the model after the experience."""
-        return self._measure_all(strategy)
+        """Measure the model after the experience; after the last part of an online one."""
+        return self._measure_all(strategy) if is_last_part(strategy, self._first_part) else None
 
     def changes(self, values: Mapping[str, float]) -> dict[str, float]:
         """Differences to the first moment, as ``Delta_<name>``; empty in the first moment."""

@@ -127,7 +127,7 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
 
     @property
     def forwards(self) -> int:
-        """Forwards of the text tower for this head in training mode, so far."""
+        """Forwards of the text tower for this head in training, with gradient, so far."""
         return int(self._forwards)
 
     def adaptation(self, experience: Any) -> None:
@@ -160,7 +160,8 @@ class TrainedTextHead(DynamicModule):  # type: ignore[misc]  # Avalanche is not 
             logits: Tensor = self.fixed()(x)
             return logits
         self._kept = None
-        self._forwards += 1
+        if torch.is_grad_enabled():  # a teacher's copy does not count, and writes no tensor
+            self._forwards += 1
         tokens, present = self.training_tokens, self._present_on(self.training_tokens.device)
         chosen = tokens if present is None else tokens.index_select(0, present)
         weight = class_embeddings(self.text, chosen)

@@ -16,7 +16,7 @@ from avalanche_proxyfda._checks import (
 )
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.features.source import unwrap
-from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, is_last_part
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice
 from avalanche_proxyfda.plugins.base.merged import MergedPlugin, tensors_of
 from avalanche_proxyfda.weights.average import RunningAverage, check_decay
 
@@ -159,10 +159,10 @@ class AveragingPlugin(MergedPlugin, supports_distributed=True):
 
     def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Write the average to the model at the end of the experience."""
-        if is_last_part(strategy):
+        if self.is_last_part(strategy):
             self._ship()
         super().after_training_exp(strategy, **kwargs)
-        if is_last_part(strategy):
+        if self.is_last_part(strategy):
             self.average = None
 
     def followed_statistics(self) -> list[Tensor]:

@@ -12,7 +12,7 @@ from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.plugin import share_of
 from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.plugins.base.anchored import AnchorPlugin
-from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, is_last_part
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice
 from avalanche_proxyfda.weights.anchor import encoder_names
 from avalanche_proxyfda.weights.digrap import GradientProjection
 
@@ -112,7 +112,7 @@ class DiGraPPlugin(AnchorPlugin, supports_distributed=True):
     def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Free the tensors of the recursion and the head's anchors at the end of the experience."""
         super().after_training_exp(strategy, **kwargs)
-        if is_last_part(strategy):
+        if self.is_last_part(strategy):
             self._head, self._projected = {}, []
             self.projection.reset()
 

@@ -18,7 +18,7 @@ from avalanche_proxyfda.losses.distillation import DistillationLoss
 from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.features import FeatureOptions, FeaturePlugin, check_rows
 from avalanche_proxyfda.plugins.base.heads import by_task, task_head
-from avalanche_proxyfda.plugins.base.lifecycle import Terms, is_last_part
+from avalanche_proxyfda.plugins.base.lifecycle import Terms
 from avalanche_proxyfda.teacher.teacher import Values
 
 Classes = Sequence[int] | Mapping[int, Sequence[int]]
@@ -28,7 +28,8 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
     """Keeps the logits of old units (Li and Hoiem, ECCV 2016), for any head.
 
     Old units are the classes of earlier experiences. Units without a class so far are skipped,
-    and an experience without old units costs no teacher forward. With one head, static or
+    and a head with a single old unit has no term. An experience without old units costs no
+    teacher forward. With one head, static or
     growing, the logits are the model's output. With a head for each task, the plugin runs the
     old heads on the embeddings of the one student forward and of the one teacher forward, and
     sums their terms, as in the paper. The teacher is in eval mode. Metric:
@@ -125,7 +126,9 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
         return self.sources[0]
 
     def compare(self, student: Values, teacher: Values) -> Terms:
-        """Return the term ``distillation``, summed over the heads that have old units.
+        """Return the term ``distillation``, summed over the heads with two or more old units.
+
+        Without such a head there is no term: the distribution over one unit is constant.
 
         Args:
             student: the student's logits, or the embeddings that enter its heads.
@@ -140,8 +143,9 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
                     f"class {self._top[task]} of task {task} is to be kept, but its head has "
                     f"{logits[task].shape[1]} units: check known_classes"
                 )
-            losses.append(self.loss(logits[task][:, old], teacher_logits[task][:, old]))
-        return {"distillation": (self.weight, torch.stack(losses).sum())}
+            if len(old) > 1:
+                losses.append(self.loss(logits[task][:, old], teacher_logits[task][:, old]))
+        return {"distillation": (self.weight, torch.stack(losses).sum())} if losses else {}
 
     def _teacher_head(self) -> nn.Module | None:
         assert self.reference is not None
@@ -158,7 +162,7 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
 
     def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Make the classes of the experience old at its end."""
-        if is_last_part(strategy):
+        if self.is_last_part(strategy):
             self._seen, self._met = self._seen | self._met, set()
         super().after_training_exp(strategy, **kwargs)
 

@@ -14,7 +14,7 @@ from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.ranks import is_main
 from avalanche_proxyfda.features.source import unwrap
-from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, is_last_part
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice
 from avalanche_proxyfda.plugins.base.merged import MergedPlugin, tensors_of
 from avalanche_proxyfda.weights.task_vectors import (
     add_scaled,
@@ -136,7 +136,7 @@ class MagMaxPlugin(MergedPlugin, supports_distributed=True):
 
     def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Merge at the end of the experience."""
-        if is_last_part(strategy):
+        if self.is_last_part(strategy):
             self._merge(unwrap(strategy.model))
         super().after_training_exp(strategy, **kwargs)
 

@@ -10,7 +10,7 @@ from torch import nn
 from avalanche_proxyfda._checks import check_choice
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.features.source import unwrap
-from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice, is_last_part
+from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice
 from avalanche_proxyfda.plugins.base.merged import MergedPlugin, tensors_of
 from avalanche_proxyfda.weights.interpolate import BufferChoice, check_alpha, interpolate
 
@@ -63,7 +63,7 @@ class WiSEFTPlugin(MergedPlugin, supports_distributed=True):
 
     def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Interpolate at the end of the experience."""
-        if is_last_part(strategy):
+        if self.is_last_part(strategy):
             self._interpolate(unwrap(strategy.model))
         super().after_training_exp(strategy, **kwargs)
 

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from avalanche.training import DER, ER_ACE, Cumulative, JointTraining, Naive
+from avalanche.training import plugins as theirs
 from avalanche.training.plugins import ReplayPlugin, SupervisedPlugin
+from torch import nn
 
 from avalanche_proxyfda.checkpoint import Checkpoints, UnsavedError
 from tests.checkpoint.training import BreakOff, BrokenOffError, build, train
@@ -65,6 +68,89 @@ def test_a_plugin_that_cannot_be_saved_is_refused_before_training(
         later.train(classic(1).train_stream[0], eval_streams=[])
     assert later.clock.train_iterations == 0
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Cumulative, r"Cumulative keeps dataset, the data of all experiences"),
+        (ER_ACE, r"ER_ACE\.storage_policy is a .*ClassBalancedBuffer"),
+        (DER, r"DER\.storage_policy is a .*ClassBalancedBufferWithLogits"),
+    ],
+)
+def test_a_strategy_that_keeps_data_is_refused(tmp_path: Path, kind: Any, words: str) -> None:
+    with pytest.raises(UnsavedError, match=words):
+        Checkpoints(build(Plain, kind=kind), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "words"),
+    [
+        (lambda: theirs.LwFPlugin(1.0, 2.0), "lwf, with its teacher.*of avalanche_proxyfda"),
+        (lambda: theirs.LFLPlugin(1.0), "prev_model, its teacher"),
+        (lambda: theirs.FeatureDistillationPlugin(1.0), "prev_model, its teacher"),
+    ],
+)
+def test_avalanches_plugins_with_a_teacher_are_refused(
+    tmp_path: Path, plugin: Any, words: str
+) -> None:
+    with pytest.raises(UnsavedError, match=words):
+        Checkpoints(build(Plain, plugin()), tmp_path)
+
+
+class Teacher(SupervisedPlugin[Any]):
+    """Has a module from the beginning, and makes another one in training."""
+
+    def __init__(self, late: bool) -> None:
+        super().__init__()
+        self.criterion, self.late, self.copy = nn.MSELoss(), late, None
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        self.copy = nn.Linear(2, 2) if self.late else None
+
+
+def test_a_module_that_training_makes_is_refused_at_the_save(tmp_path: Path) -> None:
+    for late in (False, True):
+        trained = build(Plain, Teacher(late))
+        checkpoints = Checkpoints(trained, tmp_path / str(late), on_signal=False, minutes=None)
+        checkpoints.save()  # before training, the script makes all modules again
+        trained.train(classic(1).train_stream[0], eval_streams=[])
+        if late:
+            with pytest.raises(UnsavedError, match=r"Teacher\.copy is a module that training"):
+                checkpoints.save()
+        else:
+            checkpoints.save()
+
+
+class Counting(Naive):
+    """A strategy with state of its own."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.seen, self.path, self.helper = 0, Path("here"), self.plugins[0]
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        super()._after_training_exp(**kwargs)
+        self.seen += 1
+
+
+def test_attributes_of_a_strategys_class_are_saved(tmp_path: Path) -> None:
+    trained = build(Plain, BreakOff(), kind=Counting)
+    checkpoints = Checkpoints(trained, tmp_path, on_signal=False)
+    for experience in classic(2).train_stream:
+        trained.train(experience, eval_streams=[])
+    checkpoints.save()
+    again = build(Plain, BreakOff(), kind=Counting)
+    assert Checkpoints(again, tmp_path).resume() is not None
+    assert again.seen == 2
+    assert again.helper is again.plugins[1]  # after the first plugin of the checkpoints
+
+
+def test_joint_training_can_be_saved(tmp_path: Path) -> None:
+    trained = build(Plain, kind=JointTraining)
+    checkpoints = Checkpoints(trained, tmp_path, on_signal=False)
+    trained.train(classic(2).train_stream)
+    checkpoints.save()
 
 
 def test_every_plugin_of_the_package_can_be_saved(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from avalanche_proxyfda.metrics import MetricsCSVLogger
 from tests.checkpoint.training import BreakOff, BrokenOffError, build, train
@@ -32,3 +34,15 @@ def test_a_resumed_training_continues_the_file(tmp_path: Path) -> None:
     lines = logged(path, tmp_path / "broken", None)
     assert lines[: len(before)] == before and set(lines) == set(whole)
     assert [each.name for each in tmp_path.glob("*.csv")].count("metrics.previous.csv") == 0
+
+
+def test_numbers_of_numpy_are_logged(tmp_path: Path) -> None:
+    logger = MetricsCSVLogger(tmp_path / "metrics.csv")
+    for number in (1, 2.5, True, np.float32(3), np.int64(4), np.bool_(True), torch.tensor([5.0])):
+        logger.log_single_metric(type(number).__name__, number, 1)
+    for other in ("text", np.ones(2), torch.ones(2), None):
+        logger.log_single_metric("other", other, 1)
+    logger.close()
+    lines = (tmp_path / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    numbers = [float(line.split(",")[2]) for line in lines[1:]]
+    assert numbers == [1.0, 2.5, 1.0, 3.0, 4.0, 1.0, 5.0]

@@ -14,6 +14,7 @@ from torch import nn
 from avalanche_proxyfda import FDAPlugin, LwFPlugin
 from avalanche_proxyfda.models import TaskHeads
 from tests.plugins.toys import (
+    CLASSES,
     Growing,
     Multi,
     Plain,
@@ -21,6 +22,7 @@ from tests.plugins.toys import (
     classic,
     learn,
     modern,
+    same,
     strategy,
     tasks,
 )
@@ -250,3 +252,17 @@ def test_a_multi_task_model_without_known_heads() -> None:
     trained = strategy(Own(), LwFPlugin())
     with pytest.raises(ValueError, match="name the one that gets the embedding, feature_module="):
         trained.train(classic(3, True).train_stream[0], eval_streams=[])
+
+
+@pytest.mark.parametrize("weight", [1.0, "auto"])
+def test_a_single_old_class_has_no_term(weight: Any) -> None:
+    """The distribution over one unit is constant, so there is nothing to keep."""
+    ends = []
+    for plugins in ((LwFPlugin(weight),), ()):
+        torch.manual_seed(0)
+        trained = strategy(Plain(dropout=0.0), *plugins)
+        for experience in classic(CLASSES).train_stream[:2]:  # a class each
+            trained.train(experience, eval_streams=[])
+        ends.append(trained.model.state_dict())
+    assert same(*ends)
+    learn(strategy(Plain(), LwFPlugin(weight)), classic(CLASSES))  # later experiences have a term

@@ -259,3 +259,15 @@ def test_bf16_trains_both_towers() -> None:
     learn(strategy(model, kind=EfficientNaive, precision="bf16", accumulate=2), tasks())
     after = started(model)
     assert {name for name in before if after[name].equal(before[name])} == {"text.clip.logit_scale"}
+
+
+def test_a_teacher_with_other_prompts_in_training_keeps_its_cache() -> None:
+    """The teacher's copy of the head is in training mode, and writes none of its tensors."""
+    clip = small_clip()
+    head = trained_text_head(TextTower(clip), tokenize, NAMES, PROMPTS, ("b {}",))
+    assert head.trains_on_other_texts
+    own = LwFPlugin(1.0, known_classes=[0, 1], teacher_cache="exact")
+    trained = strategy(TwoTowers(backbone(dropout=0.0), head), own, train_epochs=3)
+    trained.train(classic(2).train_stream[0], eval_streams=[])
+    assert own.cache_lookups == 3 * 60
+    assert own.cache_hits == 2 * 60

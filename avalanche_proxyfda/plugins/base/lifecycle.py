@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from avalanche_proxyfda._checks import check_choice
+from avalanche_proxyfda._online import is_first_part, is_last_part, whole_experience
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.distributed.plugin import batch_size, check_spread, share_of
 from avalanche_proxyfda.features.presets import find_feature_source
@@ -109,6 +110,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         self._snapshot_of = -1  # the experience of self.reference
         self._within: int | None = None  # the experience that has begun and not ended
         self._at = -1  # the clock's count for that experience
+        self._first_part = -1  # and for its first part, in an online stream
         self._restored: Mapping[str, Any] | None = None
         self._owner: weakref.ReferenceType[Any] | None = None
         self._log, self._watch = TermLog(), FiniteWatch()
@@ -194,6 +196,10 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         # neither a run after an exception nor a later part of an online experience is new
         whole = whole_experience(strategy)
         new = is_first_part(strategy) and self._within != whole
+        if is_first_part(strategy):
+            self._first_part = now
+        elif inside:
+            self._first_part = state.get("first_part", now)
         self._snapshot_of = now
         self.reference = self._choose(strategy, state.get("reference"), inside, new)
         self.prepare(strategy, state if inside else {}, new and not inside, kwargs)
@@ -307,10 +313,14 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         """Clean up the model; drop the reference if no later experience needs it."""
         self.stop()
         self._at = strategy.clock.train_exp_counter + 1
-        if is_last_part(strategy):
+        if self.is_last_part(strategy):
             self._within = None
             if self.choice != "initial":
                 self.reference = None
+
+    def is_last_part(self, strategy: Strategy) -> bool:
+        """Return True if an experience ends: False in earlier parts of an online experience."""
+        return is_last_part(strategy, self._first_part)
 
     def stop(self) -> None:
         """End an experience, also after an exception; safe to repeat."""
@@ -337,6 +347,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
             "reference": self.pending.get("reference") if reference is None else reference,
             "experience": self.pending.get("experience", self._at),
             "inside": self.pending.get("inside", self._within is not None),
+            "first_part": self.pending.get("first_part", self._first_part),
             "terms": self.pending.get("terms", self._log.state_dict()),
             "task_loss": self.pending.get(
                 "task_loss", self._task_loss.state_dict() if self._task_loss else None
@@ -353,7 +364,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         """
         self.reference, self._restored = None, state
         self._owner = None
-        self._snapshot_of = self._at = -1
+        self._snapshot_of = self._at = self._first_part = -1
         self._within = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -362,19 +373,3 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
 
 
 describe(ReferencePlugin)  # __init_subclass__ describes the subclasses
-
-
-def whole_experience(strategy: Strategy) -> int:
-    """Return the number of the experience; for a part of an online one, of the whole."""
-    experience = strategy.experience
-    return int(getattr(experience, "origin_experience", experience).current_experience)
-
-
-def is_first_part(strategy: Strategy) -> bool:
-    """Return True if an experience begins: False in the later parts of an online experience."""
-    return bool(getattr(strategy.experience, "is_first_subexp", True))
-
-
-def is_last_part(strategy: Strategy) -> bool:
-    """Return True if an experience ends: False in the earlier parts of an online experience."""
-    return bool(getattr(strategy.experience, "is_last_subexp", True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from avalanche_proxyfda.models.seen_text_head import SeenTextHead
 from avalanche_proxyfda.models.text_head import TextHead
 from avalanche_proxyfda.models.text_tower import find_text_tower
 
@@ -37,7 +38,8 @@ def logit_scale(model: nn.Module, given: float | None) -> float:
     tower = find_text_tower(model)
     if tower is not None:
         return CLIP_SCALE if tower.scale is None else float(tower.scale)
-    scales = {float(module.scale) for module in model.modules() if isinstance(module, TextHead)}
+    heads = [part for part in model.modules() if isinstance(part, (TextHead, SeenTextHead))]
+    scales = {float(head.scale) for head in heads}
     if len(scales) > 1:
         raise ValueError(
             f"the zero-shot heads have the scales {sorted(scales)}: give the plugin one, as scale=…"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda._float64 import widest
+from avalanche_proxyfda._online import is_first_part, whole_experience
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import preserved_rng
 from avalanche_proxyfda.distributed.ranks import Shard, sum_over_ranks
@@ -24,13 +25,7 @@ from avalanche_proxyfda.plugins.base.auto_weight import (
     drifted,
 )
 from avalanche_proxyfda.plugins.base.averaged import TeacherPlugin
-from avalanche_proxyfda.plugins.base.lifecycle import (
-    TeacherChoice,
-    Terms,
-    Weighed,
-    is_first_part,
-    whole_experience,
-)
+from avalanche_proxyfda.plugins.base.lifecycle import TeacherChoice, Terms, Weighed
 from avalanche_proxyfda.plugins.base.terms import FiniteWatch, check_terms
 
 
