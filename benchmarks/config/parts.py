@@ -52,6 +52,17 @@ class Backbone:
         Field(default_factory=TrainedTowers)
     )
 
+    @property
+    def is_random(self) -> bool:
+        """True if the seed of the run draws the weights."""
+        return self.weights == "random"
+
+    @property
+    def in_file(self) -> bool:
+        """True if the weights are in a local file, which may change under its name."""
+        named = self.weights is None or self.weights.startswith(PACKAGED)
+        return not (named or self.is_random)
+
 
 @dataclass(frozen=True, config=STRICT)
 class Head:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.config import Config
 from benchmarks.methods.combined import versions_of
 from benchmarks.results.files import RefusedRecordError, read_record
 from benchmarks.results.record import Record, Selection
-from benchmarks.results.splits import same_split
+from benchmarks.results.same_data import RunData, other_part
 
 GIVEN = Selection()
 
@@ -25,8 +23,8 @@ class Job:
         folder: folder of the record and of the run's own folder.
         selection: how the run's setting is chosen.
         steps: training steps of the run, for progress; 0 where they are not known.
-        images: the stream's description of itself, where it was built; a record of other images
-            is not this run's.
+        data: the data and weights that the run begins with, where they were built; a record of
+            others is not this run's.
         variant: keys in which a sweep's matrix changes the recipe for this run, to read.
         source: name of the recipe, with which messages about the configuration begin.
     """
@@ -36,7 +34,7 @@ class Job:
     selection: Selection = GIVEN
     steps: int = 0
     variant: str = ""
-    images: Mapping[str, Any] | None = None
+    data: RunData | None = None
     source: str = ""
 
     @property
@@ -71,8 +69,10 @@ class Job:
         record = read_record(self.file)
         if record.run_id != self.config.identity:
             raise RefusedRecordError(f"it is the record of another run, {record.label}")
-        if self.images and record.stream and not same_split(record, self.images):
-            raise RefusedRecordError("it is the record of other images under the same names")
+        if self.data is not None and record.status == "finished":
+            other = other_part(record, self.data)
+            if other is not None:
+                raise RefusedRecordError(f"it is the record of {other}")
         return record
 
     def finished(self) -> Record | None:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from avalanche_proxyfda.streams.files.left_out import LeftOutWarning
-from benchmarks.config import Config, plain
+from benchmarks.execution.built import Builder, Built
 from benchmarks.execution.job import Job
-from benchmarks.experiment.prepare import check_batches, planned_steps, prepare
-from benchmarks.results.identity import canonical
-from benchmarks.streams.stream import Stream
-
-_PARTS = ("stream", "backbone", "head", "train", "panel", "where")
+from benchmarks.experiment.prepare import check_batches, planned_steps
 
 
 def checked_steps(jobs: Sequence[Job]) -> tuple[list[Job], dict[str, Any]]:
-    """Jobs with their steps and images, and the summary of the first stream.
+    """Jobs with their steps and data, and the summary of the first stream.
 
     Everything that a run needs is built once, so that a mistake shows now.
 
@@ -28,36 +24,24 @@ def checked_steps(jobs: Sequence[Job]) -> tuple[list[Job], dict[str, Any]]:
         FileNotFoundError, ImportError, ConnectionError, ValueError: as
             :func:`benchmarks.experiment.prepare.prepare`.
     """
-    streams: dict[bytes, Stream] = {}
-    counted = []
+    builder, counted = Builder(), []
     with printed_notices():
         for job in jobs:
-            key = _key(job.config)
-            if key not in streams:
-                streams[key] = prepare(job.config, only_check=True).stream
-            stream = streams[key]
-            check_batches(job.config, stream)
-            steps = planned_steps(job.config, stream)
-            counted.append(replace(job, steps=steps, images=stream.summary))
-    return counted, next(iter(streams.values())).summary
+            built = builder.build(job.config)
+            check_batches(job.config, built.stream)
+            counted.append(_counted(job, built))
+    assert counted[0].data is not None
+    return counted, dict(counted[0].data.stream)
 
 
 def known_steps(jobs: Sequence[Job]) -> list[Job]:
-    """Jobs with their steps and images; 0 and None for a job that cannot be built.
+    """Jobs with their steps and data; 0 and None for a job that cannot be built.
 
     Such a job fails when it runs.
     """
-    known: dict[bytes, tuple[int, Mapping[str, Any] | None]] = {}
+    builder = Builder()
     with printed_notices():
-        for job in jobs:
-            key = _key(job.config)
-            if key not in known:
-                known[key] = _steps_and_images(job.config)
-    return [
-        replace(job, steps=steps, images=images)
-        for job in jobs
-        for steps, images in (known[_key(job.config)],)
-    ]
+        return [_known(job, builder) for job in jobs]
 
 
 @contextmanager
@@ -92,14 +76,12 @@ def caught_notices(found: list[str]) -> Iterator[None]:
             warnings.showwarning(other.message, other.category, other.filename, other.lineno)
 
 
-def _steps_and_images(config: Config) -> tuple[int, Mapping[str, Any] | None]:
+def _known(job: Job, builder: Builder) -> Job:
     try:
-        stream = prepare(config, only_check=True).stream
-        return planned_steps(config, stream), stream.summary
+        return _counted(job, builder.build(job.config))
     except Exception:  # any error: the run raises it again, and its record holds it
-        return 0, None
+        return replace(job, steps=0, data=None)
 
 
-def _key(config: Config) -> bytes:
-    content = plain(config)
-    return canonical([content[part] for part in _PARTS])
+def _counted(job: Job, built: Built) -> Job:
+    return replace(job, steps=planned_steps(job.config, built.stream), data=built.data)

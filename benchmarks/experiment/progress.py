@@ -31,6 +31,7 @@ class Progress:
         training: seconds in training, with those of earlier processes.
         spent: seconds in all, with those of earlier processes.
         resumed: positions at which the run was resumed.
+        begun: hashes of what the run began with, by name; empty in older checkpoints.
     """
 
     matrix: list[Row] = field(default_factory=list)
@@ -43,6 +44,7 @@ class Progress:
     training: float = 0.0
     spent: float = 0.0
     resumed: list[str] = field(default_factory=list)
+    begun: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._since, self._trains = time.perf_counter(), False

@@ -79,6 +79,25 @@ def load_reference(
     return Reference(data, About(len(images), digest, count, texts_digest))
 
 
+def describe_reference(
+    config: Config, backbone: Backbone, stream: Stream, model: nn.Module
+) -> About:
+    """Return the identity of the reference data; no text is encoded.
+
+    Args:
+        config: configuration of the run.
+        backbone: has the view, and the text tower.
+        stream: has the classes.
+        model: the model of the run.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`load_reference`.
+    """
+    images, digest = _images(config, backbone)
+    tokens, texts_digest = _tokens(config, backbone, stream, model)
+    return About(len(images), digest, None if tokens is None else len(tokens), texts_digest)
+
+
 def _images(config: Config, backbone: Backbone) -> tuple[Any, str]:
     """Return the data set of images, and its SHA-256."""
     part, view = config.reference_data, backbone.eval_transform
@@ -111,6 +130,29 @@ def _texts(
     config: Config, backbone: Backbone, stream: Stream, model: nn.Module
 ) -> tuple[Tensor | None, str | None]:
     """Return texts as features or token ids, and the SHA-256 of the ids."""
+    tokens, digest = _tokens(config, backbone, stream, model)
+    if tokens is None or find_text_tower(model) is not None:
+        return tokens, digest
+    tower = _tower(backbone, model)
+    tower.eval()
+    with torch.no_grad():
+        parts = [tower(padded(tower, part)) for part in tokens.split(_TEXTS_AT_ONCE)]
+    return torch.cat(parts), digest
+
+
+def _tower(backbone: Backbone, model: nn.Module) -> TextTower:
+    """Return the text tower of the model, or else of the backbone."""
+    own = find_text_tower(model)
+    if own is not None:
+        return own
+    assert backbone.clip is not None
+    return TextTower(backbone.clip)
+
+
+def _tokens(
+    config: Config, backbone: Backbone, stream: Stream, model: nn.Module
+) -> tuple[Tensor | None, str | None]:
+    """Return the token ids of the texts, and their SHA-256; None without texts."""
     name = config.reference_data.texts
     if name is None:
         return None, None
@@ -119,19 +161,11 @@ def _texts(
             f"reference_data.texts={name}: {backbone.name} has no text tower; set "
             "reference_data.texts=null, or take a backbone of open_clip"
         )
-    own = find_text_tower(model)
-    tower = TextTower(backbone.clip) if own is None else own
-    tokens = _tokens(config, backbone.tokenizer, stream, tower)
-    digest = hashlib.sha256(tokens.numpy().tobytes()).hexdigest()
-    if own is not None:
-        return tokens, digest
-    tower.eval()
-    with torch.no_grad():
-        parts = [tower(padded(tower, part)) for part in tokens.split(_TEXTS_AT_ONCE)]
-    return torch.cat(parts), digest
+    tokens = _token_ids(config, backbone.tokenizer, stream, _tower(backbone, model))
+    return tokens, hashlib.sha256(tokens.numpy().tobytes()).hexdigest()
 
 
-def _tokens(config: Config, tokenizer: Any, stream: Stream, tower: TextTower) -> Tensor:
+def _token_ids(config: Config, tokenizer: Any, stream: Stream, tower: TextTower) -> Tensor:
     """Return token ids, int64 [M, L] on the CPU."""
     name = config.reference_data.texts or ""
     if name == "random":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from avalanche_proxyfda.checkpoint import Checkpoints, is_there
 from avalanche_proxyfda.distributed import computed_by_main
 from avalanche_proxyfda.models import find_text_tower
 from benchmarks.config import Config
+from benchmarks.experiment.begin import begun_with, check_begun
 from benchmarks.experiment.evaluator import (
     accuracy_on,
     epoch_counts,
@@ -60,7 +61,8 @@ def run(
 
     Raises:
         FileNotFoundError, ValueError: when data, weights or settings do not fit.
-        CheckpointError: when the checkpoint is of another configuration, version or images.
+        CheckpointError: when the checkpoint is of another configuration, version, images or
+            weights.
     """
     config = resolved(config)
     with numerics(config.train):
@@ -84,6 +86,7 @@ def _run(
     reset_peak_memory(prepared.device)
     reference = prepared.reference and prepared.reference.data
     timer, method = StepTimer(after_step), plugins_of(config, reference)
+    progress.begun = begun_with(config, prepared, weights_hash)
     trained = learn(config, prepared, timer, method, progress, folder, checkpoint)
     return computed_by_main(lambda: record_of(trained, how, weights_hash, selection, folder))
 
@@ -152,8 +155,8 @@ def learn(
         strategy = build_strategy(prepared, config, timer, method, loggers)
         checkpoints = _checkpoints(config, prepared, strategy, checkpoint)
         resumed = None if checkpoints is None else checkpoints.resume()
-        if resumed is not None:
-            progress = Progress.of(resumed.extra)
+        if resumed is not None and checkpoints is not None:
+            progress = _resumed(resumed.extra, progress.begun, checkpoints.folder)
             progress.resumed.append(resumed.source)
             timer.catch_up()
         if not progress.matrix:
@@ -194,6 +197,14 @@ def learn(
         validation_last = (*earlier, progress.learnt[-1])
     progress.count()
     return Trained(config, prepared, strategy, timer, method, progress, wordless, validation_last)
+
+
+def _resumed(content: Mapping[str, Any], begun: dict[str, str], folder: Path) -> Progress:
+    """Return the progress of a checkpoint, whose run must have begun as this run does."""
+    progress = Progress.of(content)
+    check_begun(progress.begun, begun, folder)
+    progress.begun = begun  # older checkpoints lack entries
+    return progress
 
 
 def _checkpoints(

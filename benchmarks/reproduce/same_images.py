@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from benchmarks.experiment.prepare import Prepared
 from benchmarks.reproduce.here import reference_places
-from benchmarks.results.older import by_word
 from benchmarks.results.record import Record
+from benchmarks.results.same_data import other_reference, other_sets
 from benchmarks.results.splits import same_split
 
 
@@ -20,13 +20,11 @@ def check_images(prepared: Prepared, record: Record) -> None:
     """
     if not same_split(record, prepared.stream.summary):
         raise ValueError(_other("stream", prepared.stream.names))
-    known = by_word(record.panel or {}, record.config)
-    for data in prepared.panel:
-        name = data.images.name
-        if name not in known or data.sha256 != known[name].sha256:
-            raise ValueError(_other("panel", [name]))
+    others = other_sets(record, {data.images.name: data.sha256 for data in prepared.panel})
+    if others:
+        raise ValueError(_other("panel", others))
     there = None if prepared.reference is None else prepared.reference.about
-    if record.reference_data is not None and record.reference_data != there:
+    if other_reference(record, there):
         raise ValueError(_other("reference data", reference_places(record.config)))
 
 

@@ -26,22 +26,38 @@ def split_hash(sets: Sequence[tuple[str, str]]) -> str:
 
 
 def same_split(record: Record, summary: Mapping[str, Any]) -> bool:
-    """Return True if a finished record is of the images of a stream.
+    """Return True if a finished record is of the images of a stream, in the stream's order.
 
-    Older records hashed a folder with the path that the configuration had.
+    Older records hashed a folder with the path that the configuration had. They have no hash for
+    each data set, so the order of theirs is not compared.
 
     Args:
         record: a finished record.
         summary: the stream's description of itself.
     """
     assert record.stream is not None
+    then, hashes = set_hashes(record.stream.summary), set_hashes(summary)
+    if then is not None and hashes is not None and then != hashes:
+        return False
     if record.stream.split_sha256 == summary.get("split_sha256"):
         return True
     names = record.config["stream"].get("sets", ())
-    hashes = [about.get("sha256") for about in summary.get("sets", ())]
-    if len(names) != len(hashes) or None in hashes:
+    if hashes is None or len(names) != len(hashes):
         return False
     return record.stream.split_sha256 == _hash(list(zip(names, hashes, strict=True)))
+
+
+def set_hashes(summary: Mapping[str, Any]) -> list[str] | None:
+    """Return the SHA-256 of each data set of a stream, in its order.
+
+    Args:
+        summary: the stream's description of itself.
+
+    Returns:
+        The list; None if the description has no data sets, or is older than their hashes.
+    """
+    hashes = [about.get("sha256") for about in summary.get("sets", ())]
+    return hashes if hashes and None not in hashes else None
 
 
 def _word(name: str) -> str:

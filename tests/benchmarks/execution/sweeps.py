@@ -46,13 +46,27 @@ def call(*words: object) -> int:
 
 
 def finished_job(job: Job) -> Record:
-    """A finished record of a job, on its images where they are known."""
-    record = finished(job.config)
-    if job.images is None:
-        return record
-    assert record.stream is not None
-    stream = replace(record.stream, split_sha256=job.images["split_sha256"])
-    return replace(record, stream=stream)
+    """A finished record of a job, on its data and weights where they are known."""
+    data = job.data
+    if data is None:
+        return finished(job.config)
+    record = finished(job.config, panel=dict.fromkeys(data.panel, (0.8, 0.77)))
+    assert record.stream is not None and record.panel is not None
+    stream = replace(
+        record.stream, split_sha256=data.stream["split_sha256"], summary=dict(data.stream)
+    )
+    panel = {
+        name: replace(known, sha256=data.panel.get(name, known.sha256))
+        for name, known in record.panel.items()
+    }
+    tower = data.tower or record.initial_tower_sha256
+    return replace(
+        record,
+        stream=stream,
+        panel=panel,
+        reference_data=data.reference,
+        initial_tower_sha256=tower,
+    )
 
 
 class InstantExecutor:

@@ -14,6 +14,7 @@ from avalanche_proxyfda.checkpoint import CheckpointError
 from avalanche_proxyfda.checkpoint.files import read_state, write_state
 from benchmarks.config import Config, read
 from benchmarks.experiment import measure
+from benchmarks.experiment.begin import check_begun
 from benchmarks.experiment.data import MOST_KEPT
 from benchmarks.experiment.measure import PanelMoment, pretrained_panel
 from benchmarks.experiment.progress import Progress
@@ -52,6 +53,16 @@ def test_a_checkpoint_with_the_features_of_every_moment_is_refused() -> None:
         del parts["drift"]
     with pytest.raises(CheckpointError, match=r"earlier version.*give --no-resume"):
         Progress.of(content)
+
+
+def test_an_older_checkpoint_has_no_hashes_of_what_its_run_began_with(tmp_path: Path) -> None:
+    content = progress_of(1).plain()
+    del content["begun"]
+    older, now = Progress.of(content), {"the weights": "b"}
+    check_begun(older.begun, now, tmp_path)
+    check_begun({"the weights": "b", "the texts": "c"}, now, tmp_path)
+    with pytest.raises(CheckpointError, match=r"under the same names: the weights changed since"):
+        check_begun({"the weights": "a"}, now, tmp_path)
 
 
 def test_a_process_keeps_the_first_moment_of_few_configurations(
