@@ -43,6 +43,15 @@ def is_private(place: str) -> bool:
     return windows and PureWindowsPath(place).is_absolute()
 
 
+def overlapping(one: Path, other: Path) -> bool:
+    """Return True for one place twice, and for a folder with another one in it.
+
+    >>> overlapping(Path("photos"), Path("photos/pets")), overlapping(Path("a"), Path("ab"))
+    (True, False)
+    """
+    return one == other or one in other.parents or other in one.parents
+
+
 def title_of(name: str) -> str:
     """Return a short title for a data set: the place without kind and without folders outside.
 
