@@ -111,6 +111,23 @@ def hidden_names(config: Mapping[str, Any]) -> dict[str, str]:
     return names
 
 
+def short_place(place: str) -> str:
+    """Return a hidden place outside as it is typed: ``pets``, and ``2/pets`` for a second one."""
+    mark, _, name = place.partition(">/")
+    number = mark.rpartition("-")[2] if "-" in mark else ""
+    return f"{number}/{name}" if number else name
+
+
+def places_outside(config: Mapping[str, Any]) -> dict[str, Path]:
+    """Return the places outside ``where.data``, each by the name that ``--place`` takes.
+
+    Args:
+        config: configuration as JSON's types, with the places of this machine.
+    """
+    pairs = (tuple(kind_and_place(x)[1] for x in pair) for pair in hidden_names(config).items())
+    return {short_place(name): _absolute(at) for at, name in pairs if _OUTSIDE.match(name)}
+
+
 def scrubbed(text: str, config: Mapping[str, Any]) -> str:
     """Return a text of a run, such as an error or a word of its command, without places.
 
