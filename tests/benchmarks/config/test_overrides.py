@@ -20,14 +20,14 @@ def recipe(folder: Path, text: str = "") -> Path:
     return path
 
 
-def typed(folder: Path, *pairs: str, text: str = "", method: str = "fda") -> Config:
-    return load_recipe(recipe(folder, text)).of_method(method, parse_overrides(pairs)).config
+def typed(folder: Path, *pairs: str, file: str = "", method: str = "fda") -> Config:
+    return load_recipe(recipe(folder, file)).of_method(method, parse_overrides(pairs)).config
 
 
 def test_a_part_as_a_mapping_merges_key_by_key(tmp_path: Path) -> None:
     for config in (
         typed(tmp_path, "train={epochs: 3}", "panel={each_experience: true}"),
-        typed(tmp_path, text="train: {epochs: 3}\npanel: {each_experience: true}"),
+        typed(tmp_path, file="train: {epochs: 3}\npanel: {each_experience: true}"),
     ):
         assert (config.train.epochs, config.train.lr, config.train.eval_batch) == (3, 3e-4, 50)
         assert config.panel.sets == ("shapes", "colours", "latin", "printed")
@@ -42,15 +42,15 @@ def test_a_part_as_a_mapping_merges_key_by_key(tmp_path: Path) -> None:
 
 def test_null_empties_a_mapping_and_another_kind_of_stream_replaces_one(tmp_path: Path) -> None:
     text = "train: {lr_factors: {greek: 5}}"
-    assert typed(tmp_path, "train.lr_factors={digits: 2}", text=text).train.lr_factors == {
+    assert typed(tmp_path, "train.lr_factors={digits: 2}", file=text).train.lr_factors == {
         "greek": 5.0,
         "digits": 2.0,
     }
-    assert typed(tmp_path, "train={lr_factors: null}", text=text).train.lr_factors is None
+    assert typed(tmp_path, "train={lr_factors: null}", file=text).train.lr_factors is None
     assert typed(tmp_path, "options.feature_module=null").options == {"feature_module": None}
     stream = typed(tmp_path, "stream={kind: sequence, sets: [CIFAR10]}").stream
     assert (stream.kind, getattr(stream, "sets", None)) == ("sequence", ("CIFAR10",))
-    same = typed(tmp_path, "stream={kind: concepts}", text="stream: {sets: [greek]}").stream
+    same = typed(tmp_path, "stream={kind: concepts}", file="stream: {sets: [greek]}").stream
     assert getattr(same, "sets", None) == ("greek",)
 
 
@@ -93,9 +93,9 @@ def test_two_lengths_in_one_place_are_refused_whatever_they_are(tmp_path: Path) 
             parse_overrides(pairs)
     lengths = "train: {steps: 30, epochs: 1}"
     with pytest.raises(ValueError, match=rf"^x\.yaml: {BOTH}$"):
-        typed(tmp_path, text=lengths)
+        typed(tmp_path, file=lengths)
     with pytest.raises(ValueError, match=rf"^x\.yaml: methods\.fda: {BOTH}$"):
-        typed(tmp_path, text=f"methods: {{fda: {{{lengths}}}}}", method="lp-ft")
+        typed(tmp_path, file=f"methods: {{fda: {{{lengths}}}}}", method="lp-ft")
     above = tmp_path / "above.yaml"
     above.write_text("base: x.yaml", encoding="utf-8")
     with pytest.raises(ValueError, match=rf"^x\.yaml: methods\.fda: {BOTH}$"):
@@ -117,7 +117,7 @@ def test_a_later_place_replaces_the_length_of_an_earlier_one(tmp_path: Path) -> 
         (("train.lr=1",), f"{steps}\nmethods: {{fda: {{train: {{epochs: 1}}}}}}", (None, 1)),
         ((), f"train: {{epochs: 4}}\nmethods: {{fda: {{{steps}}}}}", (30, 1)),
     ):
-        assert lengths_of(typed(tmp_path, *pairs, text=text)) == expected
+        assert lengths_of(typed(tmp_path, *pairs, file=text)) == expected
     whole = typed(tmp_path, "train.steps=5")
     assert lengths_of(with_set(whole, {"train.lr": 1})) == (5, 1)
     assert lengths_of(with_set(whole, {"train.epochs": 1})) == (None, 1)
