@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from avalanche_proxyfda._prompts import check_template
+from benchmarks.config.overrides import both_lengths
 from benchmarks.config.parts import FIRST, Backbone, Head, Reference, Train
 
 _OWNERS = {"betas": ("adamw", "adam"), "momentum": ("sgd",)}
@@ -64,16 +65,16 @@ def check_head(head: Head) -> None:
 
 
 def check_length(train: Train) -> None:
-    """Refuse a number of steps beside a number of epochs.
+    """Refuse a number of steps beside a number of epochs, unless the epochs are the default.
+
+    A whole configuration cannot tell a default from a value that was given; the places that give
+    keys are checked by :func:`benchmarks.config.overrides.check_one_length`.
 
     Raises:
         ValueError: names both keys.
     """
     if train.steps is not None and train.epochs != Train().epochs:
-        raise ValueError(
-            f"train.steps={train.steps} and train.epochs={train.epochs} both set the length of an "
-            "experience: leave one out"
-        )
+        raise ValueError(both_lengths(train.steps, train.epochs))
 
 
 def check_towers(backbone: Backbone, head: Head, train: Train) -> None:

@@ -1,4 +1,8 @@
-"""Merges configurations: a file over its base, and ``--set`` over a file."""
+"""Merges configurations: a file over its base, and ``--set`` over a file.
+
+A place is one source of keys: a recipe's file, the pairs of ``--set``, or ``set`` and each variant
+of a matrix. The keys of a later place win.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,20 @@ from typing import Any
 
 from avalanche_proxyfda._yaml import read_yaml
 
-_OTHER_LENGTH = {"steps": "epochs", "epochs": "steps"}
-"""Keys of ``train`` that set the length of an experience, each with the key that it replaces."""
+_LENGTHS = ("epochs", "steps")
+"""Keys of ``train`` that set the length of an experience; a later one replaces the other."""
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     """Return pairs such as ``["train.lr=1e-4"]`` as a mapping; values are YAML 1.2.
 
+    A part that is given as a mapping is split: ``train={lr: 1e-4}`` is ``train.lr=1e-4``.
+
     Raises:
-        ValueError: for a pair without ``=``, a key that is given twice, or a value that is not
-            YAML.
+        ValueError: for a pair without ``=``, a key that is given twice, also within a part, two
+            lengths of an experience, or a value that is not YAML.
     """
-    overrides = {}
+    overrides: dict[str, Any] = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key:
@@ -29,21 +35,89 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
             overrides[key] = read_yaml(value)
         except ValueError as error:
             raise ValueError(f"--set {pair!r}: the value is not YAML: {error}") from error
-    return overrides
+    return dotted(overrides, "--set ")
+
+
+def nested(settings: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Return the keys of one place as a recipe's file would hold them.
+
+    Args:
+        settings: values by key; a key may be dotted, such as ``train.lr``, and may be a part with
+            a mapping.
+        place: what gives the keys, with which messages begin.
+
+    Raises:
+        ValueError: for a key that is given twice, and for two lengths of an experience.
+    """
+    content: dict[str, Any] = {}
+    for key, value in settings.items():
+        for name in reversed(str(key).split(".")):
+            value = {name: value}
+        content = _joined(content, value, place)
+    check_one_length(content, place)
+    return content
+
+
+def dotted(settings: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Return the keys of one place with two names at most, as ``train.lr`` and ``seed``.
+
+    Args:
+        settings: see :func:`nested`.
+        place: see :func:`nested`.
+
+    Raises:
+        ValueError: see :func:`nested`.
+    """
+    keys: dict[str, Any] = {}
+    for name, part in nested(settings, place).items():
+        if isinstance(part, Mapping) and part:
+            keys |= {f"{name}.{key}": value for key, value in part.items()}
+        else:
+            keys[name] = part
+    return keys
+
+
+def check_one_length(content: Mapping[str, Any], place: str = "") -> None:
+    """Refuse ``train.steps`` beside ``train.epochs`` in one place, whatever their values are.
+
+    A null is no length.
+
+    Args:
+        content: a configuration, or keys of one.
+        place: what gives the keys, with which the message begins.
+
+    Raises:
+        ValueError: names both keys.
+    """
+    train = content.get("train")
+    if not isinstance(train, Mapping):
+        return
+    steps, epochs = train.get("steps"), train.get("epochs")
+    if steps is not None and epochs is not None:
+        raise ValueError(place + both_lengths(steps, epochs))
+
+
+def both_lengths(steps: object, epochs: object) -> str:
+    """Return the message on two lengths of an experience."""
+    return (
+        f"train.steps={steps} and train.epochs={epochs} both set the length of an experience: "
+        "leave one out"
+    )
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``below`` overridden by ``above``; neither is changed.
 
-    Mappings merge key by key. A stream of another kind replaces the one below as a whole.
-    ``train.steps`` above replaces ``train.epochs`` below, and the reverse.
+    Mappings merge key by key, and any other value replaces the one below. A stream of another
+    kind replaces the one below as a whole. Of ``train.steps`` and ``train.epochs``, the one that
+    is set later comes last; :func:`with_overrides` keeps it alone.
     """
     result = dict(below)
     for key, value in above.items():
         old = result.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             if key == "train":
-                old = _without_other_length(old, value)
+                old = {name: each for name, each in old.items() if not _set_again(name, value)}
             same_kind = value.get("kind", old.get("kind")) == old.get("kind")
             result[key] = merged(old, value) if same_kind or key != "stream" else value
         else:
@@ -51,40 +125,47 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
-def with_overrides(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``content`` with single keys set; ``content`` itself is unchanged.
+def with_overrides(content: Mapping[str, Any], *places: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``content`` with the keys of each place merged in; ``content`` itself is unchanged.
 
-    ``train.steps`` replaces the ``train.epochs`` of ``content``, and the reverse.
+    Of ``train.steps`` and ``train.epochs``, the result has the one that was set later: the one
+    that comes last in ``content``, or the one of a later place. A null is no length.
 
     Args:
         content: a configuration.
-        overrides: values by dotted key, such as ``{"train.lr": 1e-4}``.
+        places: keys such as ``{"train.lr": 1e-4}``, see :func:`nested`; a later place wins.
+
+    Raises:
+        ValueError: see :func:`nested`.
     """
-    others = dict(overrides)
-    kind = others.pop("stream.kind", None)  # first, since it may clear the stream's other keys
-    result = merged(content, {} if kind is None else {"stream": {"kind": kind}})
+    result = dict(content)
+    for place in places:
+        result = merged(result, nested(place))
     if isinstance(train := result.get("train"), Mapping):
-        lengths = {name: others.get(f"train.{name}") for name in _OTHER_LENGTH}
-        result["train"] = _without_other_length(train, lengths)
-    for key, value in others.items():
-        _put(result, key, value)
+        result["train"] = _with_last_length(train)
     return result
 
 
-def _without_other_length(train: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``train`` without the length of an experience that ``above`` replaces.
+def _joined(one: Mapping[str, Any], other: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return the keys of both; ``path`` begins the message on a key that both give."""
+    result = dict(one)
+    for key, value in other.items():
+        old = result.get(key)
+        if key not in result:
+            result[key] = value
+        elif isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[key] = _joined(old, value, f"{path}{key}.")
+        else:
+            raise ValueError(f"{path}{key} is given twice; drop one of the two")
+    return result
 
-    ``above`` replaces nothing if it sets neither length, both, or one as null.
-    """
-    given = [name for name in _OTHER_LENGTH if above.get(name) is not None]
-    replaced = {_OTHER_LENGTH[given[0]]} if len(given) == 1 else set()
-    return {key: value for key, value in train.items() if key not in replaced}
+
+def _set_again(name: str, above: Mapping[str, Any]) -> bool:
+    return name in _LENGTHS and name in above
 
 
-def _put(content: dict[str, Any], key: str, value: Any) -> None:
-    """Set ``key``, or ``a.b`` of a nested mapping, which is copied on the way."""
-    *outer, last = key.split(".")
-    for name in outer:
-        inner = content.get(name)
-        content[name] = content = dict(inner) if isinstance(inner, Mapping) else {}
-    content[last] = value
+def _with_last_length(train: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``train`` without the length of an experience that was set earlier."""
+    given = [name for name in train if name in _LENGTHS and train[name] is not None]
+    replaced = set(_LENGTHS) - set(given[-1:]) if given else set()
+    return {name: value for name, value in train.items() if name not in replaced}

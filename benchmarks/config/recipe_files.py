@@ -8,6 +8,7 @@ from typing import Any
 from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda._yaml import read_yaml
+from benchmarks.config.overrides import check_one_length
 from benchmarks.methods.registry import METHODS
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -54,8 +55,9 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[dict[str, Any]]
         above: files that build on ``path``.
 
     Raises:
-        ValueError: if a file is no mapping in YAML, a base does not exist, or a base leads back
-            to itself; the message begins with the file's name.
+        ValueError: if a file is no mapping in YAML or gives two lengths of an experience, a base
+            does not exist, or a base leads back to itself; the message begins with the file's
+            name.
     """
     if path in above:
         raise ValueError(f"{path.name}: it is its own base")
@@ -69,6 +71,7 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[dict[str, Any]]
         if "compare" in content:
             raise ValueError(f"{path.name}: methods and compare both list methods: leave one out")
         content["compare"] = content.pop("methods")
+    _check_lengths(content, path.name)
     base = content.pop("base", None)
     if base is None:
         return [content]
@@ -80,3 +83,12 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[dict[str, Any]]
             f"{path.name} nor among the recipes {', '.join(shipped())}"
         )
     return [*read_files(below, (*above, path)), content]
+
+
+def _check_lengths(content: dict[str, Any], name: str) -> None:
+    """Refuse two lengths of an experience in the keys of a file, or of one of its methods."""
+    check_one_length(content, f"{name}: ")
+    methods = content.get("methods")
+    for method, entry in methods.items() if isinstance(methods, dict) else ():
+        if isinstance(entry, dict):
+            check_one_length(entry, f"{name}: methods.{method}: ")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +68,15 @@ class Recipe:
         """Name of the recipe, and of the folder of its records."""
         return self.path.stem
 
-    def of_method(self, method: str, overrides: Mapping[str, Any] | None = None) -> MethodRecipe:
+    def of_method(self, method: str, *overrides: Mapping[str, Any] | None) -> MethodRecipe:
         """Return the recipe of one method on this stream.
 
         The later of these wins: the stream's keys, the registry's settings of the method, the
-        entry of the method in ``methods``, ``overrides``.
+        entry of the method in ``methods``, ``overrides``. Mappings merge key by key.
 
         Args:
             method: a method of the registry; the file need not name it.
-            overrides: keys to set, such as ``{"train.lr": 1e-4}``.
+            overrides: keys to set, such as ``{"train.lr": 1e-4}``, or None; a later one wins.
 
         Raises:
             ValueError: if the file is the recipe of one method, a key does not exist, or a
@@ -83,7 +84,9 @@ class Recipe:
         """
         if self.method is not None:
             raise ValueError(f"{self.path.name} is the recipe of one method already")
-        other = (overrides or {}).get("method", method)
+        changes = [each for each in overrides if each is not None]
+        named = [each.get("method", method) for each in changes]
+        other = next((each for each in named if each != method), method)
         if other != method:
             raise ValueError(
                 f"{self.path.name}: method={other!r} cannot be set, for the recipe compares "
@@ -91,25 +94,25 @@ class Recipe:
             )
         with _named(self.path):
             keys = merged(self._keys, usual(method, self._entries))
-            return _resolved(keys, overrides or {})
+            return _resolved(keys, changes)
 
 
-def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+def load_recipe(path: Path, *overrides: Mapping[str, Any] | None) -> Recipe:
     """Load a recipe with its bases.
 
     In the recipe of one method the later of these wins: the bases of the file that sets
     ``method``, the registry's settings of the method, the method's entry in ``methods``, the file
-    that sets ``method`` and the files that build on it, ``overrides``.
+    that sets ``method`` and the files that build on it, ``overrides``. Mappings merge key by key.
 
     Args:
         path: the file.
-        overrides: keys to set, such as ``{"train.lr": 1e-4}``.
+        overrides: keys to set, such as ``{"train.lr": 1e-4}``, or None; a later one wins.
 
     Raises:
         ValueError: for unknown keys, with the nearest ones, and for bad values; the message
             begins with the file's name.
     """
-    files, changes = read_files(path), overrides or {}
+    files, changes = read_files(path), [each for each in overrides if each is not None]
     with _named(path):
         setter = next((k for k, file in enumerate(files) if "method" in file), len(files))
         beneath, above = _together(files[:setter]), _together(files[setter:])
@@ -121,7 +124,7 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
         compare = _methods(beneath.pop("compare", None))
         for part in (beneath, above):
             part.pop("methods", None)
-        method = changes.get("method", above.get("method"))
+        method = _together([above, *changes]).get("method")
         _check_place(beneath, method)
         usual_keys = usual(method, entries) if method is not None else {}
         alone = _resolved(merged(merged(beneath, usual_keys), above), changes)
@@ -139,7 +142,7 @@ def _named(path: Path) -> Iterator[None]:
         raise ValueError(f"{path.name}: {error}") from error
 
 
-def _together(files: list[dict[str, Any]]) -> dict[str, Any]:
+def _together(files: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     empty: dict[str, Any] = {}
     return reduce(merged, files, empty)
 
@@ -165,11 +168,11 @@ def _check_place(beneath: Mapping[str, Any], method: str | None) -> None:
             )
 
 
-def _resolved(keys: Mapping[str, Any], overrides: Mapping[str, Any]) -> MethodRecipe:
-    for key in overrides:
+def _resolved(keys: Mapping[str, Any], overrides: Sequence[Mapping[str, Any]]) -> MethodRecipe:
+    for key in chain.from_iterable(overrides):
         if key.partition(".")[0] in _OF_FILE:
             raise ValueError(f"{key!r} cannot be set: write a recipe with base: and {key} in it")
-    content = with_overrides(keys, overrides)
+    content = with_overrides(keys, *overrides)
     check_keys(content, (*KEYS, *PATHS, *_OF_FILE))
     coarse, grid = (_strengths(key, content.pop(key, None)) for key in PATHS)
     return MethodRecipe(read(content), coarse, grid)

@@ -41,7 +41,7 @@ from benchmarks.methods.registry import (
     with_strength,
 )
 from benchmarks.results.identity import label_of, run_id_of
-from benchmarks.results.places import kind_and_place
+from benchmarks.results.places import kind_and_place, overlapping
 
 
 def _number_or_auto(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
@@ -111,31 +111,40 @@ class Config:
             self._hold_words()
 
     def _check_panel(self) -> None:
-        """Refuse a panel set that is learnt, also under another spelling of its place."""
+        """Refuse a panel set that is learnt, also under another spelling of its place.
+
+        A folder that contains a learnt one, or lies in it, has images of it.
+        """
         sets: tuple[str, ...] = getattr(self.stream, "sets", ())
         root = getattr(self.stream, "root", None)
         learnt = {self._place(name): name for name in sets}
         if root is not None:
             learnt[self._place(f"folder:{root}")] = root
-        placed = ((name, learnt.get(self._place(name))) for name in self.panel.sets)
-        both = {name: other for name, other in placed if other is not None}
+        both: dict[str, str] = {}
+        for name in self.panel.sets:
+            place = self._place(name)
+            for other, title in learnt.items():
+                relation = _relation(place, other)
+                if relation is not None:
+                    both.setdefault(name, "" if name == title else f"{name} {relation} {title}")
         if both:
-            same = [f"{name} is {other}" for name, other in both.items() if name != other]
+            same = ", ".join(filter(None, both.values()))
             raise ValueError(
                 f"{sorted(both)} cannot be learnt and be on the panel at once"
-                + (f" ({', '.join(same)})" if same else "")
+                + (f" ({same})" if same else "")
                 + ": remove them from stream.sets or from panel.sets"
             )
 
-    def _place(self, name: str) -> str:
-        """Return the name of a data set, or the resolved place of its files."""
+    def _place(self, name: str) -> str | Path:
+        """Return the name of a data set, or the resolved place of its files: a Path of images."""
         kind, place = kind_and_place(name)
         if not kind:
             return name
         try:
-            return os.path.normcase(os.path.realpath(self.at(place)))
+            resolved = os.path.normcase(os.path.realpath(self.at(place)))
         except ValueError:  # the home folder of a user that this machine does not know
-            return place
+            resolved = place
+        return resolved if kind == "npz:" else Path(resolved)
 
     def _hold_words(self) -> None:
         """Put the content of the file ``head.words`` in its place: it is part of the identity."""
@@ -183,6 +192,15 @@ class Config:
     def at(self, name: str) -> Path:
         """Return a path of the configuration; a relative path lies in ``where.data``."""
         return expanded(self.where.data) / expanded(name)
+
+
+def _relation(place: str | Path, learnt: str | Path) -> str | None:
+    """Return how a data set shares images with a learnt one; None if it does not by its place."""
+    if place == learnt:
+        return "is"
+    if isinstance(place, Path) and isinstance(learnt, Path) and overlapping(place, learnt):
+        return "contains" if place in learnt.parents else "lies in"
+    return None
 
 
 def _with_numbers(content: Any) -> Any:

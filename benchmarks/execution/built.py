@@ -1,4 +1,4 @@
-"""What planned jobs need, built once for all jobs that share it."""
+"""Builds streams, models and data of planned jobs once for all jobs that share them."""
 
 from __future__ import annotations
 

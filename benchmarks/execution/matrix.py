@@ -16,6 +16,7 @@ from avalanche_proxyfda._names import nearest
 from avalanche_proxyfda._yaml import read_yaml
 from benchmarks.config import Recipe, complaint, find_recipe, load_recipe, unknown_key
 from benchmarks.config.numbers import check_numbers, check_seed
+from benchmarks.config.overrides import dotted
 from benchmarks.execution.job import Job, same_run
 from benchmarks.execution.recipe_jobs import Strengths, method_jobs
 from benchmarks.methods.registry import METHODS, Strength, check_method, with_strength
@@ -49,7 +50,7 @@ class Matrix:
         tried: number of settings of each method among which an earlier sweep chose on validation
             data; each record has it. None counts the settings of this matrix.
         set: keys of the configuration to change in all runs, as ``train.epochs: 1``; a variant
-            wins over it.
+            wins over it. Here and in a variant, mappings merge key by key.
         cpus: cores of one run.
         gpus: GPUs of one run; a fraction shares one.
     """
@@ -75,7 +76,7 @@ class Matrix:
             if METHODS[method].knob is None:
                 raise ValueError(f"strengths.{method}: {method} has none; {with_strength()}")
         for name, settings in self._settings():
-            for key in settings:
+            for key in dotted(settings, f"{name}: "):
                 if key in _SAID and (name, key) != ("variants", "strength"):
                     raise ValueError(f"{name}.{key}: say it by the matrix's {_SAID[key]}")
                 if key == "stream.order" and self.orders:
@@ -189,8 +190,8 @@ def _variant_jobs(
     for variant in ({**variant, **order} for order in _orders(matrix) for variant in variants):
         own = _own_strength(method, variant)
         variant = {key: value for key, value in variant.items() if key != "strength"}
-        changes = {**matrix.set, **variant, "seed": seed}
-        for job in method_jobs(recipe, folder, method, own or strengths, changes):
+        changes = (matrix.set, variant, {"seed": seed})
+        for job in method_jobs(recipe, folder, method, own or strengths, *changes):
             job = replace(job, variant=_words(variant))
             if job.selection.data == "validation":
                 tried = matrix.tried or job.selection.settings * len(variants)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from avalanche_proxyfda._files import expanded
+from benchmarks.config import plain
 from benchmarks.execution.job import Job
 from benchmarks.execution.stopping import typed
 from benchmarks.methods.combined import force_of
+from benchmarks.results.places import places_outside
 from benchmarks.results.record import Record
 from benchmarks.results.scores import score
 
@@ -28,6 +30,8 @@ def next_steps(jobs: Sequence[Job], records: Sequence[Record]) -> list[str]:
     job, why = found
     data = job.config.where.data  # a record does not hold an absolute path
     place = ["--data", data] if expanded(data).is_absolute() else []
+    for name, path in places_outside(plain(job.config)).items():
+        place += ["--place", f"{name}={path}"]
     return [
         f"To see what was forgotten by {job.about}{why}:",
         typed("features", "--run", job.file, *place),

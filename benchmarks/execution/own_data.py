@@ -12,6 +12,7 @@ from avalanche_proxyfda._files import expanded
 from avalanche_proxyfda.streams.files.folder_parts import listed, part_folders
 from avalanche_proxyfda.streams.files.image_names import is_image_name
 from avalanche_proxyfda.streams.files.visible import files_below, files_in, folders_in
+from benchmarks.results.places import overlapping
 
 RECIPE = "own_data.yaml"
 """Recipe of ``--data`` without ``--config``."""
@@ -43,7 +44,7 @@ def data_overrides(folders: Sequence[str], overrides: Mapping[str, Any]) -> dict
         _check(place)
     for k, place in enumerate(places):
         for other in places[:k]:
-            if place == other or place in other.parents or other in place.parents:
+            if overlapping(place, other):
                 raise ValueError(
                     f"--data: {place} and {other} share images: give folders that do not contain "
                     "each other, each once"

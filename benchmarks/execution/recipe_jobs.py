@@ -71,7 +71,7 @@ def method_jobs(
     folder: Path,
     method: str | None,
     strengths: Strengths,
-    overrides: Mapping[str, Any],
+    *overrides: Mapping[str, Any],
 ) -> list[Job]:
     """Jobs of one method, one job a strength; validation data compare several strengths.
 
@@ -80,15 +80,15 @@ def method_jobs(
         folder: see :func:`recipe_jobs`.
         method: the method; None is the recipe's own.
         strengths: strengths of the method, if it has one.
-        overrides: see :func:`recipe_jobs`.
+        overrides: keys of the configuration to change; a later one wins.
 
     Raises:
         ValueError: when a setting does not fit, or the recipe has no such grid.
     """
     if method is None:
-        run = load_recipe(recipe.path, overrides).alone
+        run = load_recipe(recipe.path, *overrides).alone
     else:
-        run = recipe.of_method(method, overrides)
+        run = recipe.of_method(method, *overrides)
     source = recipe.path.name
     if METHODS[run.config.method].knob is None or strengths == "recipe":
         return [Job(run.config, folder, source=source)]

@@ -1,4 +1,4 @@
-"""What a run begins with, as its record and its checkpoints describe it."""
+"""The data and weights that a run begins with, in its record and its checkpoints."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 from avalanche_proxyfda._files import expanded
 from benchmarks.config.parts import PACKAGED
 from benchmarks.config.streams import EMBEDDED
-from benchmarks.results.places import DATA, is_private, kind_and_place, located
+from benchmarks.results.places import DATA, is_private, kind_and_place, located, short_place
 from benchmarks.results.record import Record
 
 _MOST_NAMED = 3  # data sets in a message
@@ -40,10 +40,10 @@ class Here:
         content, missing = located(record.config, self._find)
         if missing:
             missing = sorted(set(missing))
-            names = " ".join(f"--place {_short(place)}=PATH" for place in missing)
+            names = [short_place(place) for place in missing]
             raise ValueError(
-                f"the run took {', '.join(map(_short, missing))} from outside its folder of data, "
-                f"and the record does not say where: add {names}"
+                f"the run took {', '.join(names)} from outside its folder of data, and the record "
+                "does not say where: add " + " ".join(f"--place {name}=PATH" for name in names)
             )
         where = dict(content.get("where", {}))
         if self.data is not None:
@@ -62,7 +62,7 @@ class Here:
         return {**content, "where": where}
 
     def _find(self, place: str, name: str) -> str | None:
-        for key in (place, _short(place)):
+        for key in (place, short_place(place)):
             if key in self.places:
                 return str(Path(self.places[key]).expanduser().absolute())
         if self.data is None:
@@ -153,13 +153,6 @@ def _check_parent(data: str, folders: Sequence[str]) -> None:
             f"--data {data} does not hold {', '.join(absent[:_MOST_NAMED])}: give DIR"
             + _parent(folders)
         )
-
-
-def _short(place: str) -> str:
-    """Return a hidden place as it is typed: ``pets``, and ``2/pets`` for a second one."""
-    mark, _, name = place.partition(">/")
-    number = mark.rpartition("-")[2] if "-" in mark else ""
-    return f"{number}/{name}" if number else name
 
 
 def _pair(text: str) -> tuple[str, str]:

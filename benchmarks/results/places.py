@@ -43,6 +43,15 @@ def is_private(place: str) -> bool:
     return windows and PureWindowsPath(place).is_absolute()
 
 
+def overlapping(one: Path, other: Path) -> bool:
+    """Return True for one place twice, and for a folder with another one in it.
+
+    >>> overlapping(Path("photos"), Path("photos/pets")), overlapping(Path("a"), Path("ab"))
+    (True, False)
+    """
+    return one == other or one in other.parents or other in one.parents
+
+
 def title_of(name: str) -> str:
     """Return a short title for a data set: the place without kind and without folders outside.
 
@@ -100,6 +109,23 @@ def hidden_names(config: Mapping[str, Any]) -> dict[str, str]:
         taken.add(title_of(name))
         names[text] = f"{kind}{name}"
     return names
+
+
+def short_place(place: str) -> str:
+    """Return a hidden place outside as it is typed: ``pets``, and ``2/pets`` for a second one."""
+    mark, _, name = place.partition(">/")
+    number = mark.rpartition("-")[2] if "-" in mark else ""
+    return f"{number}/{name}" if number else name
+
+
+def places_outside(config: Mapping[str, Any]) -> dict[str, Path]:
+    """Return the places outside ``where.data``, each by the name that ``--place`` takes.
+
+    Args:
+        config: configuration as JSON's types, with the places of this machine.
+    """
+    pairs = (tuple(kind_and_place(x)[1] for x in pair) for pair in hidden_names(config).items())
+    return {short_place(name): _absolute(at) for at, name in pairs if _OUTSIDE.match(name)}
 
 
 def scrubbed(text: str, config: Mapping[str, Any]) -> str:

@@ -59,6 +59,10 @@ def test_what_is_no_folder_of_photographs_is_refused_with_the_remedy(
         (("--data", tmp_path / "x.npz"), r"stream.sets: \['npz:x.npz'\]"),
         (("--data", photos / "pets", photos / "pets"), "share images: give folders that do not"),
         (("--data", photos / "birds/2024", photos / "birds"), "share images"),
+        (
+            ("--data", photos / "pets", "--set", 'panel.sets=["folder:."]'),
+            r"on the panel at once \(folder:\. contains folder:pets\): remove them",
+        ),
         (("--data", photos / "pets", "--set", "where.data=."), "--set where.data: --data sets it"),
         (("--data", photos / "pets", "--set", "stream.sets=[MNIST]"), "--set stream.sets: --data"),
         ((), "give --config RECIPE, or --data with folders of photographs"),

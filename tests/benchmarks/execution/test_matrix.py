@@ -70,6 +70,12 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         ({"cpus": 0}, "cpus"),
         ({"streams": ["nowhere.yaml"]}, "is no file"),
         ({"set": {"seed": 3}}, r"set\.seed: say it by the matrix's seeds"),
+        ({"set": {"panel.sets": [], "panel": {"sets": []}}}, r"m\.yaml: set: panel\.sets is given"),
+        ({"set": {"train.steps": 9, "train.epochs": 1}}, r"m\.yaml: set: train\.steps=9 and train"),
+        (
+            {"set": {"stream": {"order": "cyclic-1"}}, "orders": ["cyclic-0"]},
+            r"set\.stream\.order: the matrix lists orders; leave one out",
+        ),
         ({"streams": ["concepts.yaml", "recipes/concepts.yaml"]}, "two of them are the same"),
         ({"streams": ["concepts/fda.yaml"]}, "say --config concepts.yaml --methods fda"),
         ({"set": {"train.epoch": 1}}, r"did you mean 'train.epochs'\?"),

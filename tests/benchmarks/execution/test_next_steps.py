@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.config import plain
 from benchmarks.execution.job import Job
 from benchmarks.execution.next_steps import next_steps
+from benchmarks.reproduce.from_record import config_of
+from benchmarks.reproduce.here import add_places, here_of
+from benchmarks.results.places import hidden
+from tests.benchmarks import miniature
 from tests.benchmarks.records import finished, recipe
 
 FT = ("finetune", None)
@@ -69,3 +76,30 @@ def test_the_weaker_companion_is_named_in_a_tie(tmp_path: Path) -> None:
     lines = next_steps(jobs, [finished(config) for config in configs])
     why = f"best on validation, tied with {jobs[0].about}"
     assert lines[0] == f"To see what was forgotten by {jobs[1].about} ({why}):"
+
+
+@pytest.mark.parametrize("data", ["my data", None])
+def test_the_commands_say_where_the_sets_outside_the_data_are(
+    tmp_path: Path, data: str | None
+) -> None:
+    sets = [f"folder:{tmp_path}/{name}" for name in ("my pets", "my data/birds", "it's/my pets")]
+    config = miniature.config(
+        tmp_path / data if data else Path("data"),
+        method="lp-ft",
+        stream={"kind": "sequence", "sets": sets[:1]},
+        panel={"sets": sets[1:]},
+    )
+    (tmp_path / "my data/birds").mkdir(parents=True)
+    job, record = Job(config, tmp_path), finished(config)
+    record = replace(record, how=replace(record.how, config=hidden(plain(config))))
+    for line in next_steps([job], [record])[1::2]:
+        words = shlex.split(line)
+        parser = argparse.ArgumentParser()
+        add_places(parser)
+        args = parser.parse_args(words[words.index("--data" if data else "--place") :])
+        birds = [] if data else [f"birds={tmp_path}/my data/birds"]
+        pets = [f"my pets={tmp_path}/it's/my pets", f"2/my pets={tmp_path}/my pets"]
+        assert args.place == [*birds, *pets]
+        again = plain(config_of(record, here_of(args)))
+        assert again["stream"]["sets"] == sets[:1]
+        assert again["panel"]["sets"] == ["folder:birds" if data else sets[1], sets[2]]

@@ -90,10 +90,51 @@ def test_a_variant_wins_over_what_is_set_for_all(tmp_path: Path) -> None:
     assert [job.config.train.epochs for job in jobs] == [1, 2]
 
 
+def lengths(folder: Path, below: dict[str, Any], *variants: dict[str, Any]) -> list[Any]:
+    changes = {"methods": ["lp-ft"], "seeds": [0], "strengths": "recipe", "set": below}
+    jobs = small_jobs(folder, **changes, variants=list(variants))
+    trained = [(job.about, job.config.train) for job in jobs]
+    return [(about, train.steps, train.epochs) for about, train in trained]
+
+
+def test_the_length_of_a_variant_replaces_the_one_that_is_set_for_all(tmp_path: Path) -> None:
+    both = lengths(tmp_path, {"train.epochs": 4}, {}, {"train.steps": 100})
+    assert both == [
+        ("lp-ft, seed 0", None, 4),
+        ("lp-ft, train.steps=100, seed 0", 100, 1),
+    ]
+    for epochs in (1, 4):
+        variant = {"train.epochs": epochs}
+        both = lengths(tmp_path, {"train": {"steps": 100}}, {}, variant)
+        assert both == [
+            ("lp-ft, seed 0", 100, 1),
+            (f"lp-ft, train.epochs={epochs}, seed 0", None, epochs),
+        ]
+    (one,) = lengths(tmp_path, {"train.steps": 100}, {"train.steps": None})
+    assert one[1:] == (None, 2)  # the recipe's
+
+
+def test_a_part_in_a_matrix_merges_key_by_key(tmp_path: Path) -> None:
+    (job,) = small_jobs(
+        tmp_path,
+        methods=["fda"],
+        seeds=[0],
+        strengths="recipe",
+        set={"train": {"epochs": 3, "batch": 8}, "panel": {"each_experience": True}},
+        variants=[{"options": {"num_neighbors": 8}, "train": {"batch": 16}}],
+    )
+    train, panel = job.config.train, job.config.panel
+    assert (train.lr, train.epochs, train.batch) == (3e-4, 3, 16)
+    assert panel.sets == ("shapes", "colours", "latin", "printed") and panel.each_experience
+    assert job.config.options == {"feature_module": "tower", "num_neighbors": 8}
+
+
 @pytest.mark.parametrize(
     ("variants", "message"),
     [
         ([], "variants"),
+        ([{"train.lr": 1, "train": {"lr": 1}}], r"m\.yaml: variants: train\.lr is given twice"),
+        ([{"train": {"epochs": 1, "steps": 2}}], r"variants: train\.steps=2 and train\.epochs=1"),
         ({"fda": []}, "variants"),
         ([3], "variants"),
         ({"fdaa": TWO}, "method='fdaa' is unknown; did you mean 'fda'"),

@@ -42,7 +42,30 @@ def test_another_spelling_of_a_learnt_place_is_refused(tmp_path: Path, probed: s
     with pytest.raises(ValueError, match=words):
         probing(data, "folder:pets", name)
     probing(data, "folder:pets", "folder:other")
-    probing(data / "pets", "folder:pets", f"folder:{data}/pets")  # two folders
+    probing(data / "others", "folder:pets", f"folder:{data}/pets")  # two folders
+
+
+@pytest.mark.parametrize(
+    ("learnt", "probed", "relation"),
+    [
+        ("folder:pets", "folder:.", "contains"),
+        ("folder:pets", "folder:{data}/pets/..", "contains"),
+        ("folder:pets", "folder:link", "contains"),
+        ("folder:pets", "folder:pets/train/", "lies in"),
+        ("lists:x/clip", "folder:x", "contains"),
+    ],
+)
+def test_a_folder_around_or_inside_a_learnt_one_is_refused(
+    tmp_path: Path, learnt: str, probed: str, relation: str
+) -> None:
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    name = probed.format(data=tmp_path)
+    words = rf"learnt and be on the panel at once \({name} {relation} {learnt}\): remove them from"
+    with pytest.raises(ValueError, match=words):
+        probing(tmp_path, learnt, name)
+    probing(tmp_path, "folder:pets", "folder:pets-2")
+    probing(tmp_path, "npz:pets/a.npz", "folder:pets")  # a pack is no image of the folder
 
 
 def test_a_place_is_refused_for_every_kind_of_set(tmp_path: Path) -> None:
