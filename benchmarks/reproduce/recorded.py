@@ -1,4 +1,4 @@
-"""What a record says of its run: configuration and data sets, read without torch."""
+"""Reads the configuration and the data sets of a record's run without torch."""
 
 from __future__ import annotations
 

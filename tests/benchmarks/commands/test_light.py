@@ -1,4 +1,4 @@
-"""What a command says of its options and configurations alone, it says without torch."""
+"""A command checks options and configurations without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of a panel grows neither with the moments of a run nor with the runs."""
+"""The kept features of a panel grow neither with the moments of a run nor with the runs."""
 
 from __future__ import annotations
 
