@@ -30,6 +30,7 @@ DOCS = Path(__file__).parents[1] / "docs"
         "real_images_few",
         "real_images_few_confirm",
         "real_images_lite0",
+        "real_images_lite0_confirm",
         "real_images_lite0_few",
     ],
 )
@@ -59,6 +60,7 @@ def test_it_is_what_its_records_give(folder: str) -> None:
         ("real_images_few", "real_images_few_chosen.yaml", 120),
         ("real_images_few_confirm", "real_images_few_confirm.yaml", 80),
         ("real_images_lite0", "real_images_lite0.yaml", 45),
+        ("real_images_lite0_confirm", "real_images_lite0_confirm.yaml", 24),
         ("real_images_lite0_few", "real_images_lite0_few.yaml", 85),
     ],
 )

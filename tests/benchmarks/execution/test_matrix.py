@@ -43,12 +43,13 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         "concepts_mtil": 91,
         "concepts_mtil_chosen": 38,
         "concepts_mtil_both": 38,
-        "real_images_few": 49,
+        "real_images_few": 56,
         "real_images_few_chosen": 24,
         "real_images_few_confirm": 8,
         "pacs_few": 17,
         "pacs_few_confirm": 7,
         "real_images_lite0": 9,
+        "real_images_lite0_confirm": 6,
         "real_images_lite0_few": 17,
     }
 
