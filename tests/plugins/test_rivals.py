@@ -297,7 +297,7 @@ def test_online_streams_keep_one_reference_for_an_experience(method: str) -> Non
 def test_a_state_between_two_parts_of_an_online_experience_goes_on(method: str) -> None:
     from avalanche.benchmarks.scenarios.online import split_online_stream
 
-    parts = list(split_online_stream(classic(2).train_stream, 30))
+    parts = list(split_online_stream(classic(2).train_stream, 20))
     own, fresh = toy_plugin(method), toy_plugin(method)
     trained = strategy(Plain(), own)
     trained.train(parts[0], eval_streams=[])
@@ -309,6 +309,9 @@ def test_a_state_between_two_parts_of_an_online_experience_goes_on(method: str) 
         assert fresh.reference is not None and own.reference is not None
     else:
         assert fresh.fitted == {}  # fitted to the first part
+    resumed.train(parts[2], eval_streams=[])  # the last one
+    if fresh.choice == "previous":
+        assert fresh.reference is None
 
 
 @every
