@@ -24,10 +24,13 @@ def is_last_part(strategy: Strategy, first: int) -> bool:
 
     Args:
         strategy: in ``after_training_exp``.
-        first: the clock's ``train_exp_counter`` in the first part of the experience.
+        first: the clock's ``train_exp_counter`` in the first part of the experience; -1 where
+            the first part was not seen, and the parts cannot be counted.
     """
     experience = strategy.experience
     if getattr(experience, "is_last_subexp", True):
         return True
     parts = getattr(experience, "sub_stream_length", None)
-    return parts is not None and strategy.clock.train_exp_counter - first + 1 >= parts
+    return (
+        parts is not None and first >= 0 and strategy.clock.train_exp_counter - first + 1 >= parts
+    )

@@ -14,6 +14,7 @@ from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
 from avalanche_proxyfda import AveragingPlugin, LwFPlugin, MagMaxPlugin, WiSEFTPlugin
+from avalanche_proxyfda._online import is_last_part
 from avalanche_proxyfda.metrics import DriftMetric, LinearProbeMetric, Panel, PanelSet
 from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
 from tests.plugins.toys import Blobs, Plain, classic, strategy
@@ -55,6 +56,14 @@ def test_weights_are_merged_at_the_end_of_an_experience(
     for part in parts(size, boundaries):
         trained.train(part, eval_streams=[])
     assert merged == [2, 5]
+
+
+def test_parts_are_not_counted_without_the_first_one() -> None:
+    """A plugin that joins a training of many experiences inside one has not seen its first part."""
+    part = SimpleNamespace(is_last_subexp=False, sub_stream_length=3)
+    place = SimpleNamespace(experience=part, clock=SimpleNamespace(train_exp_counter=7))
+    ends: Any = [is_last_part(place, first) for first in (-1, 7, 6, 5)]
+    assert ends == [False, False, False, True]
 
 
 @SIZES

@@ -199,7 +199,7 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
         if is_first_part(strategy):
             self._first_part = now
         elif inside:
-            self._first_part = state.get("first_part", now)
+            self._first_part = state.get("first_part", -1)  # older states lack it
         self._snapshot_of = now
         self.reference = self._choose(strategy, state.get("reference"), inside, new)
         self.prepare(strategy, state if inside else {}, new and not inside, kwargs)
