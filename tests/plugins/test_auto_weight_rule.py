@@ -200,6 +200,25 @@ def test_a_term_within_its_tolerance_is_limited_as_if_it_used_all_of_it() -> Non
         assert float(weight) == pytest.approx(600.0)
 
 
+def test_a_term_that_pulls_at_the_teacher_is_limited_with_its_whole_value() -> None:
+    """With s = 1/4 the term may be a third of the task's loss: 6 / 3 = 2 = weight * value.
+
+    A level of 1 is above the rise of 0.5, so training can lower the term to below its level.
+    """
+    rule = Constraint(AutoWeight(delta=0.01, maximum=1e3, share=0.25))
+    rule.measure("toy", first=1.0, agreed=1.0, moved=1.5, new=True)
+    rule.multiplier = 1e3
+    assert rule.pulls
+    for value, right in ((4.0, 0.5), (1.0, 2.0), (0.5, 4.0), (0.001, 200.0)):  # the last: delta u
+        weight = rule.weight_of(torch.tensor(value, dtype=torch.float64), torch.tensor(6.0))
+        assert float(weight) == pytest.approx(right)
+    again = Constraint(AutoWeight())
+    again.load_state_dict(rule.state_dict())
+    assert again.pulls
+    rule.measure("toy", first=1.0, agreed=1.0, moved=2.5, new=True)
+    assert not rule.pulls
+
+
 def test_constraints_divide_the_limit() -> None:
     value, task = torch.tensor(3.0), torch.tensor(6.0)
     weights = [float(limited().weight_of(value, task, constraints=n)) for n in (1, 2, 3)]

@@ -107,8 +107,10 @@ class Constraint:
     is g <= 0. The augmented Lagrangian adds (max(0, y + c g)^2 - y^2) / 2c to the task's loss
     (Rockafellar, 1973; Nocedal and Wright, section 17.4), so the gradient of the term has the
     coefficient :meth:`weight_of`. The multiplier y is updated once an epoch by the mean of g.
-    The share s limits the coefficient: coefficient * max(term - l, delta u) is at most
+    The share s limits the coefficient: coefficient * max(term - b, delta u) is at most
     s / (1 - s) of the task's mean loss in the experience, divided by the number of constraints.
+    The base b is l, and 0 for a term that pulls at the teacher: training can lower such a term
+    to below l, so its whole value stands against the task's loss.
 
     Args:
         options: gives delta (None takes 0.3), the penalty c, the maximum and the share (None
@@ -122,6 +124,8 @@ class Constraint:
         level: value of the term where the student agrees with the teacher; None before
             :meth:`measure`.
         unit: rise of the term that counts as 1, above 0.
+        pulls: True for a term that pulls at the teacher: its value there is above its rise by
+            the drift.
         noise: part of the level that dropout or batch norms in training mode add to the first
             value of an experience whose student has the teacher's weights; None before.
 
@@ -150,6 +154,7 @@ class Constraint:
         self.multiplier = multiplier
         self.level: float | None = None
         self.unit = math.nan
+        self.pulls = False
         self.noise: float | None = None
         self._log = TermLog()
         self._task = RunningMean()  # over the experience
@@ -190,7 +195,7 @@ class Constraint:
             )
         if new or self.noise is None:
             self.noise = first - agreed
-        self.level, self.unit = agreed + self.noise, unit
+        self.level, self.unit, self.pulls = agreed + self.noise, unit, agreed > moved - agreed
 
     def forget_scale(self) -> None:
         """Measure again at the next batch, and start the mean of the task's loss anew."""
@@ -213,9 +218,10 @@ class Constraint:
         assert self.level is not None
         excess = (value.detach() - self.level) / budget - 1
         pull = (excess * options.penalty + self.multiplier).clamp(0, options.maximum)
-        rise = (value.detach() - self.level).clamp(min=budget)
+        base = 0.0 if self.pulls else self.level
+        counted = (value.detach() - base).clamp(min=budget)
         part = self.share / (1 - self.share) / constraints
-        return torch.minimum(pull / budget, (self._task.add(task) * part).to(value) / rise)
+        return torch.minimum(pull / budget, (self._task.add(task) * part).to(value) / counted)
 
     def note(self, value: Tensor, weight: Tensor, share: float = 1.0) -> None:
         """Add term and coefficient of one step to the means of the epoch.
@@ -271,6 +277,7 @@ class Constraint:
             "multiplier": self.multiplier,
             "level": self.level,
             "unit": self.unit,
+            "pulls": self.pulls,
             "floor": self.noise,
             "log": self._log.state_dict(),
             "task": self._task.state_dict(),
@@ -279,7 +286,7 @@ class Constraint:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load ``state`` without the means of the running epoch and experience."""
         self.multiplier, self.level, self.unit = state["multiplier"], state["level"], state["unit"]
-        self.noise = state["floor"]
+        self.pulls, self.noise = state["pulls"], state["floor"]
 
     def load_steps(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Load the means of the running epoch and experience onto ``device``."""
