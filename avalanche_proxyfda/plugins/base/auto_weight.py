@@ -216,12 +216,15 @@ class Constraint:
         """
         options, budget = self.options, self.delta * self.unit
         assert self.level is not None
-        excess = (value.detach() - self.level) / budget - 1
-        pull = (excess * options.penalty + self.multiplier).clamp(0, options.maximum)
-        base = 0.0 if self.pulls else self.level
-        counted = (value.detach() - base).clamp(min=budget)
+        level = 0.0 if self.pulls else self.level
+        rise = (value.detach() - level).clamp(min=budget)
         part = self.share / (1 - self.share) / constraints
-        return torch.minimum(pull / budget, (self._task.add(task) * part).to(value) / counted)
+        limit = (self._task.add(task) * part).to(value) / rise
+        if self.pulls:
+            return limit
+        excess = (value.detach() - self.level) / budget - 1
+        weight = (excess * options.penalty + self.multiplier).clamp(0, options.maximum) / budget
+        return torch.minimum(weight, limit)
 
     def note(self, value: Tensor, weight: Tensor, share: float = 1.0) -> None:
         """Add term and coefficient of one step to the means of the epoch.
