@@ -29,11 +29,10 @@ class LwFPlugin(FeaturePlugin, supports_distributed=True):
 
     Old units are the classes of earlier experiences. Units without a class so far are skipped,
     and a head with a single old unit has no term. An experience without old units costs no
-    teacher forward. With one head, static or
-    growing, the logits are the model's output. With a head for each task, the plugin runs the
-    old heads on the embeddings of the one student forward and of the one teacher forward, and
-    sums their terms, as in the paper. The teacher is in eval mode. Metric:
-    ``LwF_distillation``.
+    teacher forward. With one head, static or growing, the logits are the model's output. With a
+    head for each task, the plugin runs the old heads on the embeddings of the one student forward
+    and of the one teacher forward, and sums their terms, as in the paper. The teacher is in eval
+    mode. Metric: ``LwF_distillation``.
 
     Args:
         weight: lambda, the coefficient of the term, or ``"auto"``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -14,6 +15,9 @@ from tqdm import tqdm
 from benchmarks.execution.job import Job
 from benchmarks.experiment.ranks import is_main
 from benchmarks.results.record import Record
+
+_SECONDS, _LOG_SECONDS = 2, 60
+"""Least time between two states of the bar, on a terminal and in a log file."""
 
 _STATES = ("kept", "done", "failed", "left")
 
@@ -50,11 +54,13 @@ class Display:
             console=self.console, get_renderable=self.table, refresh_per_second=2, transient=False
         )
         hidden = self.console.is_terminal or not is_main() or not due
+        every = _SECONDS if sys.stderr.isatty() else _LOG_SECONDS
         self._bar = tqdm(
             total=round(self._steps_left),
             desc="steps",
             unit="step",
-            mininterval=2,
+            mininterval=every,
+            maxinterval=max(every, 10),  # tqdm would show the bar at least every 10 s
             disable=hidden or not known,
         )
 

@@ -287,6 +287,30 @@ def test_the_bar_ends_full_though_an_executor_counts_no_steps(
     assert "steps: 100%" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("terminal", "least", "most"), [(True, 12, 40), (False, 2, 4)])
+def test_a_log_gets_few_states_of_the_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool, least: int, most: int
+) -> None:
+    """Thirty steps, one every two seconds: in a log the first state, the last, and one a minute."""
+
+    class Stream(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    clock = [100.0]
+    monkeypatch.setattr(display_module.sys, "stderr", Stream())
+    monkeypatch.setattr(display_module.time, "monotonic", lambda: clock[0])
+    jobs = with_steps(small_jobs(tmp_path)[:1], 30)
+    with Display(jobs, jobs, Console(file=io.StringIO())) as display:
+        display._bar._time = lambda: clock[0]
+        display._bar.last_print_t = display._bar.start_t = clock[0]
+        for _ in range(30):
+            clock[0] += 2
+            display.stepped(1)
+    states = display_module.sys.stderr.getvalue().count("steps: ")
+    assert least <= states <= most
+
+
 def test_earlier_records_are_shown_as_kept_or_failed(tmp_path: Path) -> None:
     jobs = small_jobs(tmp_path)
     write_record(jobs[0].file, finished(jobs[0].config))
