@@ -52,6 +52,9 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
         [('alignment', 0.5), ('generator', 1.0)]
     """
 
+    usual_share = 0.25
+    pulls_at_teacher = True
+
     def __init__(
         self,
         weight: Weight = 1.0,

@@ -217,8 +217,8 @@ def test_one_of_the_two_may_be_a_number(weight: Any, other: Any) -> None:
 
 
 def test_the_generator_of_proxies_keeps_its_coefficient() -> None:
-    plugin = toy_plugin("proxy-fda", weight="auto", auto_weight=AutoWeight(delta=0.1))
-    plugin.task_value = lambda strategy: torch.tensor(1e9)
+    plugin = toy_plugin("proxy-fda", weight="auto", auto_weight=AutoWeight(share=0.5))
+    plugin.task_value = lambda strategy: torch.tensor(90.0)
     one = torch.ones(())
     terms = plugin.weighed(None, {"alignment": (2.0, one), "generator": (1.0, one)})
     assert {name: c for name, (c, _) in terms.items()} == {"alignment": 2.0, "generator": 1.0}
@@ -313,8 +313,8 @@ def test_a_resumed_experience_ends_with_the_same_bits(step: int, epochs_left: in
     """Two epochs of five balanced batches, broken off after a step."""
 
     def make() -> list[Any]:
-        options = AutoWeight(delta=0.02, maximum=0.5)
-        return [toy_plugin(n, weight="auto", auto_weight=options) for n in ("fda", "ldifs")]
+        options = {"fda": AutoWeight(share=0.1), "ldifs": AutoWeight(delta=0.02, maximum=0.5)}
+        return [toy_plugin(n, weight="auto", auto_weight=o) for n, o in options.items()]
 
     experience, plugins = classic(1).train_stream[0], make()
     notes = Notes(*plugins)

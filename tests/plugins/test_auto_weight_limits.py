@@ -126,9 +126,36 @@ def test_features_without_noise_are_no_reason_to_warn() -> None:
     assert plugin.constraints[""].noise == pytest.approx(0.0, abs=1e-6)
 
 
-@pytest.mark.parametrize(("name", "count"), [("fda", 1), ("proxy-fda", 1), ("pkt", 0)])
-def test_a_term_that_pulls_at_the_teacher_is_said_once(name: str, count: int) -> None:
-    plugin = toy_plugin(name, weight="auto")
+@pytest.mark.parametrize("name", ["fda", "proxy-fda"])
+def test_a_term_that_pulls_at_the_teacher_is_at_its_share_in_each_step(
+    monkeypatch: Any, name: str
+) -> None:
+    """With s = 1/4 the weighed term is a third of the task's mean loss in the experience."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*pulls at the features")
+        seen, losses = steps_of(monkeypatch, toy_plugin(name, weight="auto"))
+    assert len(seen) == len(losses) > 5
+    half = len(losses) // 2  # the steps of an experience
+    for step, call in enumerate(seen):
+        begin = step - step % half
+        mean = sum(float(each) for each in losses[begin : step + 1]) / (step + 1 - begin)
+        assert call.weight * call.value == pytest.approx(mean / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize(("moved", "count"), [(1.0, 1), (0.0, 0)])
+def test_a_term_that_is_not_known_to_pull_at_the_teacher_is_said_once(
+    monkeypatch: Any, moved: float, count: int
+) -> None:
+    plugin = toy_plugin("pkt", weight="auto")
+    compare = plugin.compare
+
+    def pulling(student: Any, teacher: Any) -> Any:
+        return {
+            name: (weight, value + moved)
+            for name, (weight, value) in compare(student, teacher).items()
+        }
+
+    monkeypatch.setattr(plugin, "compare", pulling)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         trained = gentle(plugin)
@@ -136,4 +163,4 @@ def test_a_term_that_pulls_at_the_teacher_is_said_once(name: str, count: int) ->
             trained.train(experience, eval_streams=[])
     text = [str(each.message) for each in said if "from the first step on" in str(each.message)]
     assert len(text) == count
-    assert all(plugin.name in each and "Give weight a number" in each for each in text)
+    assert all("PKT" in each and "set pulls_at_teacher = True" in each for each in text)

@@ -9,7 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda import LDIFSPlugin, PKTPlugin, SoftFDAPlugin
+from avalanche_proxyfda import (
+    FDAPlugin,
+    LDIFSPlugin,
+    PKTPlugin,
+    ProxyFDAPlugin,
+    SoftFDAPlugin,
+)
 from avalanche_proxyfda.plugins.base.auto_weight import (
     AutoWeight,
     Constraint,
@@ -200,23 +206,21 @@ def test_a_term_within_its_tolerance_is_limited_as_if_it_used_all_of_it() -> Non
         assert float(weight) == pytest.approx(600.0)
 
 
-def test_a_term_that_pulls_at_the_teacher_is_limited_with_its_whole_value() -> None:
-    """With s = 1/4 the term may be a third of the task's loss: 6 / 3 = 2 = weight * value.
+def test_a_term_that_pulls_at_the_teacher_is_always_at_its_share() -> None:
+    """With s = 1/4 the term is a third of the task's loss: 6 / 3 = 2 = weight * value.
 
-    A level of 1 is above the rise of 0.5, so training can lower the term to below its level.
+    Training can lower such a term to below its level, and the weight stays at the share.
     """
-    rule = Constraint(AutoWeight(delta=0.01, maximum=1e3, share=0.25))
+    rule = Constraint(AutoWeight(delta=0.01, share=0.25), pulls=True)
     rule.measure("toy", first=1.0, agreed=1.0, moved=1.5, new=True)
-    rule.multiplier = 1e3
-    assert rule.pulls
     for value, right in ((4.0, 0.5), (1.0, 2.0), (0.5, 4.0), (0.001, 200.0)):  # the last: delta u
         weight = rule.weight_of(torch.tensor(value, dtype=torch.float64), torch.tensor(6.0))
         assert float(weight) == pytest.approx(right)
-    again = Constraint(AutoWeight())
-    again.load_state_dict(rule.state_dict())
-    assert again.pulls
-    rule.measure("toy", first=1.0, agreed=1.0, moved=2.5, new=True)
-    assert not rule.pulls
+    pair = rule.weight_of(torch.tensor(4.0), torch.tensor(6.0), constraints=2)
+    assert float(pair) == pytest.approx(0.25)
+    rule.note(torch.tensor(4.0), torch.tensor(0.5))
+    ended = rule.end_epoch()
+    assert ended == pytest.approx({"weight": 0.5, "multiplier": 0.0, "tolerance_used": 300.0})
 
 
 def test_constraints_divide_the_limit() -> None:
@@ -247,6 +251,11 @@ def test_a_delta_or_share_that_is_left_out_is_the_methods_own() -> None:
         assert kind("auto", auto_weight=options).auto_weight == own
         assert kind("auto", auto_weight=AutoWeight(delta=0.2)).auto_weight.delta == 0.2
         assert kind("auto", auto_weight=AutoWeight(share=0.4)).auto_weight.share == 0.4
+    for pulling in (FDAPlugin, ProxyFDAPlugin):
+        assert pulling("auto").auto_weight.share == 0.25
+        assert pulling("auto", auto_weight=AutoWeight(share=0.4)).auto_weight.share == 0.4
+        with pytest.raises(ValueError, match=r"delta=0\.2 has no effect with .*give AutoWeight a"):
+            pulling("auto", auto_weight=AutoWeight(delta=0.2))
     assert Constraint(AutoWeight()).share == LDIFSPlugin("auto").auto_weight.share == 0.5
     rule = Constraint(SoftFDAPlugin("auto").auto_weight)
     rule.measure("toy", first=0.0, agreed=0.0, moved=2.0, new=True)

@@ -51,7 +51,8 @@ class AutoWeight:
 
     Args:
         delta: the tolerance, above 0. A term may exceed its level by ``delta`` units. None takes
-            the plugin's ``usual_delta``: 1 for SoftFDA and PKT, and 0.3 for the others.
+            the plugin's ``usual_delta``: 1 for SoftFDA and PKT, and 0.3 for the others. FDA and
+            Proxy-FDA have no tolerance, see ``share``.
         drift: size of the drift that gives the unit, above 0, in standard deviations of the
             features over the batch.
         penalty: c of the quadratic penalty, above 0, in units of the task's loss. With a
@@ -61,8 +62,9 @@ class AutoWeight:
         share: upper limit of the term's share in its sum with the task's loss, above 0 and below
             1. The task's loss is its mean over the experience so far. Terms with an automatic
             weight divide the limit between them. None takes the plugin's ``usual_share``: 0.25
-            for SoftFDA and PKT, and 0.5 for the others. A tolerance that training cannot meet
-            then does not stop the learning.
+            for SoftFDA, PKT, FDA and Proxy-FDA, and 0.5 for the others. A tolerance that training
+            cannot meet then does not stop the learning. FDA and Proxy-FDA always have this share,
+            since their terms pull at the teacher.
 
     Raises:
         TypeError, ValueError: for an option that is no finite number above 0, or a share of 1 or
@@ -107,15 +109,17 @@ class Constraint:
     is g <= 0. The augmented Lagrangian adds (max(0, y + c g)^2 - y^2) / 2c to the task's loss
     (Rockafellar, 1973; Nocedal and Wright, section 17.4), so the gradient of the term has the
     coefficient :meth:`weight_of`. The multiplier y is updated once an epoch by the mean of g.
-    The share s limits the coefficient: coefficient * max(term - b, delta u) is at most
+    The share s limits the coefficient: coefficient * max(term - l, delta u) is at most
     s / (1 - s) of the task's mean loss in the experience, divided by the number of constraints.
-    The base b is l, and 0 for a term that pulls at the teacher: training can lower such a term
-    to below l, so its whole value stands against the task's loss.
+
+    A term that pulls at the teacher can fall to below l, so it has no constraint. Its
+    coefficient is at the limit in each step, with l = 0, and y stays as it is.
 
     Args:
         options: gives delta (None takes 0.3), the penalty c, the maximum and the share (None
             takes 0.5).
         multiplier: y at the start, >= 0, in units of the task's loss.
+        pulls: True for a term that pulls at the teacher, as FDA's.
 
     Attributes:
         delta: the tolerance.
@@ -124,8 +128,6 @@ class Constraint:
         level: value of the term where the student agrees with the teacher; None before
             :meth:`measure`.
         unit: rise of the term that counts as 1, above 0.
-        pulls: True for a term that pulls at the teacher: its value there is above its rise by
-            the drift.
         noise: part of the level that dropout or batch norms in training mode add to the first
             value of an experience whose student has the teacher's weights; None before.
 
@@ -147,14 +149,16 @@ class Constraint:
         1.0
     """
 
-    def __init__(self, options: AutoWeight, multiplier: float = 0.0) -> None:
+    def __init__(
+        self, options: AutoWeight, multiplier: float = 0.0, *, pulls: bool = False
+    ) -> None:
         self.options = options
+        self.pulls = pulls
         self.delta = USUAL_DELTA if options.delta is None else options.delta
         self.share = USUAL_SHARE if options.share is None else options.share
         self.multiplier = multiplier
         self.level: float | None = None
         self.unit = math.nan
-        self.pulls = False
         self.noise: float | None = None
         self._log = TermLog()
         self._task = RunningMean()  # over the experience
@@ -195,7 +199,7 @@ class Constraint:
             )
         if new or self.noise is None:
             self.noise = first - agreed
-        self.level, self.unit, self.pulls = agreed + self.noise, unit, agreed > moved - agreed
+        self.level, self.unit = agreed + self.noise, unit
 
     def forget_scale(self) -> None:
         """Measure again at the next batch, and start the mean of the task's loss anew."""
@@ -241,9 +245,13 @@ class Constraint:
     def update(self, mean: float) -> float:
         """Update the multiplier, and return it: y <- y + c g, between 0 and the maximum.
 
+        The multiplier of a term that pulls at the teacher stays as it is.
+
         Args:
             mean: the term's mean over the epoch.
         """
+        if self.pulls:
+            return self.multiplier
         options = self.options
         moved = self.multiplier + options.penalty * (self.used(mean) - 1)
         self.multiplier = min(max(moved, 0.0), options.maximum)
@@ -280,7 +288,6 @@ class Constraint:
             "multiplier": self.multiplier,
             "level": self.level,
             "unit": self.unit,
-            "pulls": self.pulls,
             "floor": self.noise,
             "log": self._log.state_dict(),
             "task": self._task.state_dict(),
@@ -289,7 +296,7 @@ class Constraint:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load ``state`` without the means of the running epoch and experience."""
         self.multiplier, self.level, self.unit = state["multiplier"], state["level"], state["unit"]
-        self.pulls, self.noise = state["pulls"], state["floor"]
+        self.noise = state["floor"]
 
     def load_steps(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Load the means of the running epoch and experience onto ``device``."""

@@ -54,6 +54,10 @@ class WeightedPlugin(TeacherPlugin):
     """Tolerance of ``weight="auto"`` where ``auto_weight`` gives none, in units of the term."""
     usual_share: ClassVar[float] = USUAL_SHARE
     """Limit of the term's share where ``auto_weight`` gives none."""
+    pulls_at_teacher: ClassVar[bool] = False
+    """True if the term has a gradient where student and teacher agree, as FDA's. Training can
+    lower such a term to below its value there, so ``weight="auto"`` keeps the term at its share,
+    without a constraint."""
     reads_whole_batch: ClassVar[bool] = False
     """True if a method gathers its features over ranks, so that each rank has all rows."""
 
@@ -88,6 +92,11 @@ class WeightedPlugin(TeacherPlugin):
         if self.automatic:
             self._watch = FiniteWatch(strength=f"the maximum of {self.name}'s auto_weight")
         options = AutoWeight() if auto_weight is None else auto_weight
+        if self.pulls_at_teacher and options.delta is not None:
+            raise ValueError(
+                f"delta={options.delta} has no effect with {type(self).__name__}, whose term pulls "
+                "at the teacher and has no tolerance: give AutoWeight a share, or leave delta out"
+            )
         self.auto_weight = replace(
             options,
             delta=self.usual_delta if options.delta is None else options.delta,
@@ -156,13 +165,13 @@ class WeightedPlugin(TeacherPlugin):
         constraint.measure(
             self.name, first=float(first), agreed=float(agreed), moved=float(moved), new=new
         )
-        if float(agreed) >= constraint.unit:
+        if float(agreed) >= constraint.unit and not self.pulls_at_teacher:
             self.warn_once(
                 "level",
                 f"{self.name}: weight='auto' begins at a term of {float(agreed):.3g}, though the "
                 "features are the teacher's own: such a term pulls at the features from the first "
-                "step on, and the automatic weight may stop the learning, as that of FDA did on "
-                "photographs. Give weight a number that validation data choose",
+                "step on, and the automatic weight may stop the learning. Give weight a number "
+                "that validation data choose, or set pulls_at_teacher = True in the plugin's class",
             )
         noise = constraint.noise or 0.0
         if noise > constraint.unit:
@@ -204,7 +213,7 @@ class WeightedPlugin(TeacherPlugin):
         on_reference = self.on_reference if on_reference is None else on_reference
         prefix = "reference_" if on_reference else ""
         if prefix not in self.constraints:
-            self.constraints[prefix] = Constraint(self.auto_weight)
+            self.constraints[prefix] = Constraint(self.auto_weight, pulls=self.pulls_at_teacher)
         return self.constraints[prefix]
 
     # ---- an experience ----------------------------------------------------------------
@@ -264,7 +273,7 @@ class WeightedPlugin(TeacherPlugin):
         super().load_state_dict(state)
         self.constraints = {}
         for prefix, each in (saved or {}).items():
-            self.constraints[prefix] = Constraint(self.auto_weight)
+            self.constraints[prefix] = Constraint(self.auto_weight, pulls=self.pulls_at_teacher)
             self.constraints[prefix].load_state_dict(each)
 
 
