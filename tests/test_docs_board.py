@@ -51,17 +51,17 @@ def test_it_is_what_its_records_give(folder: str) -> None:
     [
         ("board", "concepts.yaml", 130),
         ("ablations", "ablations.yaml", 42),
-        ("concepts_more", "concepts_more_chosen.yaml", 135),
+        ("concepts_more", "concepts_more_chosen.yaml", 140),
         ("concepts_more_confirm", "concepts_more_confirm.yaml", 80),
         ("concepts_mtil", "concepts_mtil_chosen.yaml", 190),
         ("concepts_mtil_both", "concepts_mtil_both.yaml", 190),
-        ("pacs_few", "pacs_few.yaml", 85),
+        ("pacs_few", "pacs_few.yaml", 90),
         ("pacs_few_confirm", "pacs_few_confirm.yaml", 70),
         ("real_images_few", "real_images_few_chosen.yaml", 120),
         ("real_images_few_confirm", "real_images_few_confirm.yaml", 80),
         ("real_images_lite0", "real_images_lite0.yaml", 45),
         ("real_images_lite0_confirm", "real_images_lite0_confirm.yaml", 24),
-        ("real_images_lite0_few", "real_images_lite0_few.yaml", 85),
+        ("real_images_lite0_few", "real_images_lite0_few.yaml", 90),
     ],
 )
 def test_it_holds_every_run_of_the_study(folder: str, matrix: str, count: int) -> None:
@@ -74,3 +74,11 @@ def test_it_holds_every_run_of_the_study(folder: str, matrix: str, count: int) -
         # Avalanche's own figure, of the same run
         own = outcome_of(record).avalanche_forgetting
         assert forgetting_first(record) == pytest.approx(own, abs=1e-6)
+
+
+def test_the_share_of_an_automatic_weight_has_the_records_of_its_choice() -> None:
+    found = collect([DOCS / "auto_share" / "choice"])
+    asked = {job.config.identity for job in jobs_of(load_matrix("auto_share.yaml"), Path())}
+    assert len(asked) == 20 and not found.refused
+    assert {record.run_id for record in found.records} == asked
+    assert all(r.status == "finished" and r.how.code.changed is False for r in found.records)

@@ -165,7 +165,9 @@ class WeightedPlugin(TeacherPlugin):
         constraint.measure(
             self.name, first=float(first), agreed=float(agreed), moved=float(moved), new=new
         )
-        if float(agreed) >= constraint.unit and not self.pulls_at_teacher:
+        if self.pulls_at_teacher:
+            return
+        if float(agreed) >= constraint.unit:
             self.warn_once(
                 "level",
                 f"{self.name}: weight='auto' begins at a term of {float(agreed):.3g}, though the "
