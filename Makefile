@@ -17,7 +17,7 @@ demo: $(READY)
 	$(BIN)/python -m benchmarks demo
 
 test: lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m slow -s

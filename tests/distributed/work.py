@@ -144,8 +144,11 @@ def plugins_of(method: str) -> list[Any]:
         return [toy_plugin("ldifs", teacher="averaged", teacher_decay=0.5)]
     if method.endswith("-auto"):
         name = method.removesuffix("-auto")
-        options = {**OPTIONS.get(name, {}), "weight": "auto"}
-        return [toy_plugin(name, **options, auto_weight=AutoWeight(delta=0.3, maximum=0.1))]
+        limits = AutoWeight(delta=0.3, maximum=0.1)
+        if PLUGINS[name].pulls_at_teacher:
+            limits = AutoWeight()
+        options = {**OPTIONS.get(name, {}), "weight": "auto", "auto_weight": limits}
+        return [toy_plugin(name, **options)]
     if method == "all":
         return [toy_plugin(name) for name in ALL]
     return [] if method == "plain" else [toy_plugin(method, **OPTIONS.get(method, {}))]
