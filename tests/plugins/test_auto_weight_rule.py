@@ -254,8 +254,9 @@ def test_a_delta_or_share_that_is_left_out_is_the_methods_own() -> None:
     for pulling in (FDAPlugin, ProxyFDAPlugin):
         assert pulling("auto").auto_weight.share == 0.25
         assert pulling("auto", auto_weight=AutoWeight(share=0.4)).auto_weight.share == 0.4
-        with pytest.raises(ValueError, match=r"delta=0\.2 has no effect with .*give AutoWeight a"):
-            pulling("auto", auto_weight=AutoWeight(delta=0.2))
+        for name in ("delta", "penalty", "maximum"):
+            with pytest.raises(ValueError, match=rf"{name}=0\.2 has no effect with .*a share, or"):
+                pulling("auto", auto_weight=AutoWeight(**{name: 0.2}))
     assert Constraint(AutoWeight()).share == LDIFSPlugin("auto").auto_weight.share == 0.5
     rule = Constraint(SoftFDAPlugin("auto").auto_weight)
     rule.measure("toy", first=0.0, agreed=0.0, moved=2.0, new=True)

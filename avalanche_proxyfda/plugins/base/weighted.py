@@ -92,11 +92,13 @@ class WeightedPlugin(TeacherPlugin):
         if self.automatic:
             self._watch = FiniteWatch(strength=f"the maximum of {self.name}'s auto_weight")
         options = AutoWeight() if auto_weight is None else auto_weight
-        if self.pulls_at_teacher and options.delta is not None:
-            raise ValueError(
-                f"delta={options.delta} has no effect with {type(self).__name__}, whose term pulls "
-                "at the teacher and has no tolerance: give AutoWeight a share, or leave delta out"
-            )
+        for name in ("delta", "penalty", "maximum") if self.pulls_at_teacher else ():
+            value = getattr(options, name)
+            if value != getattr(AutoWeight, name):
+                raise ValueError(
+                    f"{name}={value} has no effect with {type(self).__name__}, whose term pulls at "
+                    f"the teacher, without a tolerance: give AutoWeight a share, or omit {name}"
+                )
         self.auto_weight = replace(
             options,
             delta=self.usual_delta if options.delta is None else options.delta,
