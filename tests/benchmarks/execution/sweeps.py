@@ -25,7 +25,12 @@ SMALL = {
     "methods": ["lp-ft", "fda"],
     "seeds": [0, 1],
     "strengths": {"fda": [0.3, 1]},
-    "set": {"train.epochs": 1, "stream.sets": ["digits"], "panel.sets": ["colours"]},
+    "set": {
+        "train.epochs": 1,
+        "stream.sets": ["digits"],
+        "stream.train_images": 400,  # half of the usual number
+        "panel.sets": ["colours"],
+    },
 }
 
 
