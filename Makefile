@@ -16,8 +16,15 @@ export OMP_NUM_THREADS ?= 1
 demo: $(READY)
 	$(BIN)/python -m benchmarks demo
 
-test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+# The types are checked beside the tests, which leave a part of two cores idle.
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@mkdir -p build
+	$(BIN)/mypy > build/mypy.txt 2>&1 & types=$$!; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile; tests=$$?; \
+	wait $$types; types=$$?; cat build/mypy.txt; \
+	[ $$types -eq 0 ] && [ $$tests -eq 0 ]
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m slow -s

@@ -30,6 +30,8 @@ SMALL = {
         "stream.sets": ["digits"],
         "stream.train_images": 400,  # half of the usual number
         "panel.sets": ["colours"],
+        "panel.train": 100,
+        "panel.test": 100,
     },
 }
 
