@@ -86,6 +86,7 @@ class LDIFSLoss(nn.Module):
 
         Raises:
             TypeError: for maps of other kinds.
+            ValueError: without a map.
 
         Example:
             >>> import torch
@@ -93,6 +94,8 @@ class LDIFSLoss(nn.Module):
             >>> float(LDIFSLoss().size([torch.ones(2, 4), torch.ones(2, 16)]))  # 1/4 and 1/16
             0.15625
         """
+        if not maps:
+            raise ValueError("there is no map, so no size: pass at least one")
         with without_autocast(maps[0]):
             return torch.stack([self._unit(each).square().mean() for each in maps]).mean()
 
