@@ -58,8 +58,8 @@ class AutoWeight:
 
     Args:
         delta: the tolerance, above 0. A term may exceed its level by ``delta`` units. None takes
-            the plugin's ``usual_delta``: 1 for SoftFDA and PKT, and 0.3 for the others. FDA and
-            Proxy-FDA have no tolerance, see ``share``.
+            the plugin's ``usual_delta``: 1 for SoftFDA and PKT, and 0.3 for the others. FDA,
+            Proxy-FDA and LDIFS have no tolerance, see ``share``.
         drift: size of the drift that gives the unit, above 0, in standard deviations of the
             features over the batch; for LDIFS in norms of its maps. None takes the plugin's
             ``usual_drift``: 0.07 for LDIFS, and 0.5 for the others.
@@ -72,7 +72,7 @@ class AutoWeight:
             weight divide the limit between them. None takes the plugin's ``usual_share``: 0.25
             for SoftFDA, PKT, FDA and Proxy-FDA, and 0.5 for the others. A tolerance that training
             cannot meet then does not stop the learning. FDA and Proxy-FDA always have this share,
-            since their terms pull at the teacher.
+            since their terms pull at the teacher. For LDIFS, the term at ``drift`` has it.
 
     Raises:
         TypeError, ValueError: for an option that is no finite number above 0, or a share of 1 or
