@@ -51,7 +51,7 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
     place_option = "taps"
     auto_rule = "drift"
     usual_delta = 1.0  # the unit is the term at the drift; there is no tolerance
-    usual_drift = 0.07
+    usual_drift = 0.12
 
     def __init__(
         self,

@@ -269,7 +269,7 @@ def test_a_delta_or_share_that_is_left_out_is_the_methods_own() -> None:
     """docs/automatic-weight.md says where these numbers are from."""
     assert Constraint(AutoWeight()).delta == RKDPlugin("auto").auto_weight.delta == 0.3
     assert RKDPlugin("auto").auto_weight.drift == 0.5
-    assert LDIFSPlugin("auto").auto_weight.drift == 0.07
+    assert LDIFSPlugin("auto").auto_weight.drift == 0.12
     for kind in (SoftFDAPlugin, PKTPlugin):
         assert kind("auto").auto_weight.delta == 1.0
         options = AutoWeight(penalty=2.0)

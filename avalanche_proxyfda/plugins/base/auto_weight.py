@@ -62,7 +62,7 @@ class AutoWeight:
             Proxy-FDA and LDIFS have no tolerance, see ``share``.
         drift: size of the drift that gives the unit, above 0, in standard deviations of the
             features over the batch; for LDIFS in norms of its maps. None takes the plugin's
-            ``usual_drift``: 0.07 for LDIFS, and 0.5 for the others.
+            ``usual_drift``: 0.12 for LDIFS, and 0.5 for the others.
         penalty: c of the quadratic penalty, above 0, in units of the task's loss. With a
             multiplier of 0, a term that uses its tolerance twice costs c / 2.
         maximum: upper limit of the multiplier and of the multiplier with the penalty, above 0,
