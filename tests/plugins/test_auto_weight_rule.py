@@ -238,13 +238,11 @@ def test_a_drift_has_its_share_whatever_the_term_is() -> None:
     assert ended == pytest.approx({"weight": 12.0, "multiplier": 0.0, "tolerance_used": 10.0})
 
 
-def test_a_drift_of_wide_maps_may_be_small_and_not_zero() -> None:
-    """The unit is computed from the norms, so no difference of two numbers rounds it."""
-    rule = Constraint(AutoWeight(), rule="drift")
-    rule.measure("toy", first=0.0, agreed=0.0, moved=1e-7, new=True)
-    assert rule.unit == 1e-7
-    with pytest.raises(ValueError, match=r"toy: .*it is 0, .*give weight a number"):
-        rule.measure("toy", first=0.0, agreed=0.0, moved=0.0, new=True)
+def test_a_drift_that_is_too_small_is_refused_with_its_remedy() -> None:
+    rule = Constraint(AutoWeight(drift=0.001), rule="drift")
+    words = r"toy: .*a drift by 0\.001.* is 1e-07 there, below 1e-06.*raise the drift of auto_weight"
+    with pytest.raises(ValueError, match=words):
+        rule.measure("toy", first=0.0, agreed=0.0, moved=1e-7, new=True)
 
 
 def test_constraints_divide_the_limit() -> None:

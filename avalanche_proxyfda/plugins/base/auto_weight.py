@@ -198,7 +198,14 @@ class Constraint:
                 "rate, or give weight a number"
             )
         unit = max(agreed, moved - agreed)
-        if unit < (_RESOLVED if self.rule != "drift" else torch.finfo(torch.float32).tiny):
+        if unit < _RESOLVED and self.rule == "drift":
+            raise ValueError(
+                f"{name}: weight='auto' gives a drift by {drift:g} its share of the loss, and the "
+                f"term is {unit:.2g} there, below {_RESOLVED:g}, the least that float32 resolves: "
+                "the features are zero, or the drift is too small; raise the drift of auto_weight, "
+                "or give weight a number"
+            )
+        if unit < _RESOLVED:
             raise ValueError(
                 f"{name}: weight='auto' measures the rise of the term at a drift of the features "
                 f"by {drift:g} standard deviations of the batch, and it is {moved - agreed:.2g}, "
