@@ -11,7 +11,6 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor, nn
 
-from avalanche_proxyfda import LDIFSPlugin
 from avalanche_proxyfda.features.source import FeatureSource
 from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight, drifted
 from avalanche_proxyfda.plugins.base.beside import Beside
@@ -153,33 +152,6 @@ def test_the_scale_is_that_of_the_definition() -> None:
     assert constraint.level is None or constraint.level == pytest.approx(value, rel=1e-6)
     assert constraint.unit == pytest.approx(rise, rel=1e-5)
     assert len(others) == 4 and torch.allclose(first, teacher)
-
-
-@pytest.mark.parametrize("prefix", ["", "reference_"])
-def test_the_unit_of_ldifs_is_the_distance_at_a_drift_by_a_share_of_each_norm(prefix: str) -> None:
-    """Vectors of 16 and 8 features: half the sum of the drift squared by 16 and by 8."""
-    options: Any = {"taps": ("backbone.1", "backbone"), "auto_weight": AutoWeight(drift=0.2)}
-    if prefix:
-        options |= {"reference_weight": "auto", "reference_data": toy_reference_data()}
-    plugin = LDIFSPlugin(1.0 if prefix else "auto", **options)
-    widths: list[int] = []
-    real = plugin.compare
-
-    def spy(student: Any, teacher: Any) -> Any:
-        widths[:] = [each.shape[1] for each in teacher]
-        return real(student, teacher)
-
-    plugin.compare = spy
-    seen: list[float] = []
-    weighed = plugin.weighed
-
-    def noted(*args: Any, **kwargs: Any) -> Any:
-        seen.append(plugin.constraints[prefix].unit) if plugin.constraints else None
-        return weighed(*args, **kwargs)
-
-    plugin.weighed = noted
-    train(plugin, experiences=1)
-    assert max(seen) == pytest.approx(0.04 * sum(1 / width for width in widths) / 2, rel=1e-5)
 
 
 def test_the_drift_of_lwf_is_at_its_own_place() -> None:

@@ -10,6 +10,7 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor
 
+from avalanche_proxyfda import LDIFSPlugin
 from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight, Constraint
 from avalanche_proxyfda.strategies import EfficientNaive
 from tests.methods import toy_plugin, toy_reference_data
@@ -140,6 +141,23 @@ def test_a_term_that_pulls_at_the_teacher_is_at_its_share_in_each_step(
         begin = step - step % half
         mean = sum(float(each) for each in losses[begin : step + 1]) / (step + 1 - begin)
         assert call.weight * call.value == pytest.approx(mean / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize("prefix", ["", "reference_"])
+def test_the_unit_of_ldifs_is_its_term_at_a_drift_by_a_share_of_each_norm(prefix: str) -> None:
+    """A vector of D features adds drift² / D, and the term is the mean over the two places."""
+    options: Any = {"taps": ("backbone.1", "backbone"), "auto_weight": AutoWeight(drift=0.2)}
+    if prefix:
+        options |= {"reference_weight": "auto", "reference_data": toy_reference_data()}
+    plugin = LDIFSPlugin(1.0 if prefix else "auto", teacher="initial", **options)
+    trained = gentle(plugin)
+    experience = classic(1).train_stream[0]
+    trained.train(experience, eval_streams=[])
+    image, backbone = experience.dataset[0][0], trained.model.backbone
+    images = torch.stack([image, image])
+    widths = [part(images).shape[1] for part in (backbone[:2], backbone)]
+    right = 0.2**2 * (1 / widths[0] + 1 / widths[1]) / 2
+    assert plugin.constraints[prefix].unit == pytest.approx(right, rel=1e-5)
 
 
 def test_a_drift_of_ldifs_is_at_the_share_of_the_mean_task_in_each_step(monkeypatch: Any) -> None:
