@@ -76,9 +76,12 @@ def test_it_holds_every_run_of_the_study(folder: str, matrix: str, count: int) -
         assert forgetting_first(record) == pytest.approx(own, abs=1e-6)
 
 
-def test_the_share_of_an_automatic_weight_has_the_records_of_its_choice() -> None:
-    found = collect([DOCS / "auto_share" / "choice"])
-    asked = {job.config.identity for job in jobs_of(load_matrix("auto_share.yaml"), Path())}
-    assert len(asked) == 20 and not found.refused
+@pytest.mark.parametrize(("name", "count"), [("auto_share", 20), ("auto_drift", 12)])
+def test_an_option_of_the_automatic_weight_has_the_records_of_its_choice(
+    name: str, count: int
+) -> None:
+    found = collect([DOCS / name / "choice"])
+    asked = {job.config.identity for job in jobs_of(load_matrix(f"{name}.yaml"), Path())}
+    assert len(asked) == count and not found.refused
     assert {record.run_id for record in found.records} == asked
     assert all(r.status == "finished" and r.how.code.changed is False for r in found.records)

@@ -72,6 +72,33 @@ class LDIFSLoss(nn.Module):
                 [self._map_distance(s, t.detach()) for s, t in zip(student, teacher, strict=True)]
             ).mean()
 
+    def size(self, maps: Sequence[Tensor]) -> Tensor:
+        """Return the mean square of the normalised maps, the scale of the loss.
+
+        A small drift by a share r of each norm, at a right angle, changes the loss by r² times
+        this size.
+
+        Args:
+            maps: as the loss takes them.
+
+        Returns:
+            A scalar, float32 (float64 for float64 maps), at most 1.
+
+        Raises:
+            TypeError: for maps of other kinds.
+            ValueError: without a map.
+
+        Example:
+            >>> import torch
+            >>> from avalanche_proxyfda import LDIFSLoss
+            >>> float(LDIFSLoss().size([torch.ones(2, 4), torch.ones(2, 16)]))  # 1/4 and 1/16
+            0.15625
+        """
+        if not maps:
+            raise ValueError("there is no map, so no size: pass at least one")
+        with without_autocast(maps[0]):
+            return torch.stack([self._unit(each).square().mean() for each in maps]).mean()
+
     def _map_distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         if student.shape != teacher.shape:
             raise ValueError(

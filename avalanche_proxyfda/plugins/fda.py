@@ -32,7 +32,7 @@ class FDAPlugin(GraphPlugin[FDALoss], supports_distributed=True):
 
     kin: ClassVar[tuple[type, ...]] = (ProxyFDAPlugin,)
     usual_share = 0.25
-    pulls_at_teacher = True
+    auto_rule = "share"
 
     def build_loss(self, dim: int, batch: int) -> FDALoss:
         """Return FDA's loss, which takes any ``dim`` and ``batch``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from typing_extensions import Unpack
@@ -48,6 +49,9 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
     """
 
     place_option = "taps"
+    auto_rule = "drift"
+    usual_delta = 1.0  # the unit is the term at the drift; there is no tolerance
+    usual_drift = 0.12
 
     def __init__(
         self,
@@ -62,7 +66,6 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
             raise ValueError(f"taps={taps!r} must be a sequence of module names, or None")
         self.taps = None if taps is None else tuple(FeatureSource.parse(t, "taps") for t in taps)
         self.loss = LDIFSLoss(normalize)
-        self._deepest: FeatureSource | None = None  # the last tap that the forward runs
 
     def places(self, model: nn.Module) -> tuple[FeatureSource, ...]:
         """Return the taps."""
@@ -80,11 +83,11 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
                     + "a module whose output is a tensor"
                 )
             check_rows(len(value), batch, str(source))
-        self._deepest = [source for source in values if source in self.sources][-1]
 
-    def deepest(self) -> int | None:
-        """Return the index of the tap that the student's forward runs last."""
-        return None if self._deepest is None else self.sources.index(self._deepest)
+    def at_drift(self, compare: Any, teacher: Sequence[Tensor]) -> Tensor:
+        """Return the distance at a drift of each map by the share ``drift`` of its norm."""
+        assert self.auto_weight.drift is not None
+        return self.auto_weight.drift**2 * self.loss.size(teacher)
 
     def read(self, values: Values) -> list[Tensor]:
         """Return the maps in the order of the taps."""

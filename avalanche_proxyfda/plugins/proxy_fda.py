@@ -53,7 +53,7 @@ class ProxyFDAPlugin(GraphPlugin[ProxyFDALoss], supports_distributed=True):
     """
 
     usual_share = 0.25
-    pulls_at_teacher = True
+    auto_rule = "share"
 
     def __init__(
         self,

@@ -145,7 +145,7 @@ def plugins_of(method: str) -> list[Any]:
     if method.endswith("-auto"):
         name = method.removesuffix("-auto")
         limits = AutoWeight(delta=0.3, maximum=0.1)
-        if PLUGINS[name].pulls_at_teacher:
+        if PLUGINS[name].auto_rule != "limit":
             limits = AutoWeight()
         options = {**OPTIONS.get(name, {}), "weight": "auto", "auto_weight": limits}
         return [toy_plugin(name, **options)]

@@ -99,6 +99,30 @@ def test_half_precision_is_computed_in_float32_and_nan_is_not_hidden() -> None:
     assert LDIFSLoss()(student, teacher).isnan()
 
 
+@pytest.mark.parametrize("axis", ["token", "channel"])
+def test_a_drift_by_a_share_of_each_norm_costs_its_square_times_the_size(axis: Any) -> None:
+    """The drift is at a right angle to each row, and the loss is the published definition's."""
+    teacher, share = tokens(), 0.01
+    along = 1 if axis == "token" else 2
+    student = []
+    for seed, rows in enumerate(teacher):
+        noise = torch.randn(rows.shape, generator=torch.Generator().manual_seed(seed)).double()
+        unit = torch.nn.functional.normalize(rows, dim=along)
+        noise = noise - (noise * unit).sum(along, keepdim=True) * unit
+        noise = torch.nn.functional.normalize(noise, dim=along)
+        student.append(rows + share * noise * rows.norm(dim=along, keepdim=True))
+    right = reference.ldifs(student, teacher, [axis] * 3)
+    size = LDIFSLoss(axis).size(teacher)
+    torch.testing.assert_close(share**2 * size, right, rtol=1e-4, atol=0)
+    assert size.dtype == torch.float64
+
+
+def test_the_size_of_maps_without_a_norm() -> None:
+    assert float(LDIFSLoss().size([torch.zeros(2, 4)])) == 0.0
+    with pytest.raises(ValueError, match="there is no map, so no size"):
+        LDIFSLoss().size([])
+
+
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="normalize='tokens' is unknown"):
         LDIFSLoss("tokens")  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor
 
+from avalanche_proxyfda import LDIFSPlugin
 from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight, Constraint
 from avalanche_proxyfda.strategies import EfficientNaive
 from tests.methods import toy_plugin, toy_reference_data
@@ -71,7 +72,7 @@ def test_two_terms_have_together_at_most_their_share_of_the_mean_task(
     monkeypatch: Any, options: Any
 ) -> None:
     """The second plugin's task is the criterion's loss too, without the first plugin's term."""
-    plugins = [toy_plugin(n, weight="auto", auto_weight=INFEASIBLE) for n in ("pkt", "ldifs")]
+    plugins = [toy_plugin(n, weight="auto", auto_weight=INFEASIBLE) for n in ("pkt", "rkd")]
     seen, losses = steps_of(monkeypatch, *plugins, **options)
     assert len(seen) == 2 * len(losses) > 10
     half = len(losses) // 2  # the steps of an experience
@@ -105,22 +106,22 @@ def test_a_plugin_of_weights_may_stand_first(monkeypatch: Any) -> None:
 
 def test_a_level_of_noise_is_said_once() -> None:
     """Batch norms in training mode change the student's features before the first step."""
-    plugin = toy_plugin("ldifs", weight="auto")
+    plugin = toy_plugin("rkd", weight="auto")
     trained = gentle(plugin, model=Plain(0, dropout=0.0))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         for experience in classic(2).train_stream:
             trained.train(experience, eval_streams=[])
     text = [str(each.message) for each in said if "weight='auto'" in str(each.message)]
-    assert len(text) == 1 and text[0].startswith("LDIFS: weight='auto' begins with a term of ")
+    assert len(text) == 1 and text[0].startswith("RKD: weight='auto' begins with a term of ")
     assert "Freeze the statistics of batch norms" in text[0]
     assert plugin.constraints[""].noise > plugin.constraints[""].unit
 
 
 def test_features_without_noise_are_no_reason_to_warn() -> None:
-    plugin = toy_plugin("ldifs", weight="auto")
+    plugin = toy_plugin("rkd", weight="auto")
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", "LDIFS: weight='auto' begins")
+        warnings.filterwarnings("error", "RKD: weight='auto' begins")
         trained = gentle(plugin)  # without batch norms
         trained.train(classic(1).train_stream[0], eval_streams=[])
     assert plugin.constraints[""].noise == pytest.approx(0.0, abs=1e-6)
@@ -140,6 +141,43 @@ def test_a_term_that_pulls_at_the_teacher_is_at_its_share_in_each_step(
         begin = step - step % half
         mean = sum(float(each) for each in losses[begin : step + 1]) / (step + 1 - begin)
         assert call.weight * call.value == pytest.approx(mean / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize("prefix", ["", "reference_"])
+def test_the_unit_of_ldifs_is_its_term_at_a_drift_by_a_share_of_each_norm(prefix: str) -> None:
+    """A vector of D features adds drift² / D, and the term is the mean over the two places."""
+    options: Any = {"taps": ("backbone.1", "backbone"), "auto_weight": AutoWeight(drift=0.2)}
+    if prefix:
+        options |= {"reference_weight": "auto", "reference_data": toy_reference_data()}
+    plugin = LDIFSPlugin(1.0 if prefix else "auto", teacher="initial", **options)
+    trained = gentle(plugin)
+    experience = classic(1).train_stream[0]
+    trained.train(experience, eval_streams=[])
+    image, backbone = experience.dataset[0][0], trained.model.backbone
+    images = torch.stack([image, image])
+    widths = [part(images).shape[1] for part in (backbone[:2], backbone)]
+    right = 0.2**2 * (1 / widths[0] + 1 / widths[1]) / 2
+    assert plugin.constraints[prefix].unit == pytest.approx(right, rel=1e-5)
+
+
+def test_a_drift_of_ldifs_is_at_the_share_of_the_mean_task_in_each_step(monkeypatch: Any) -> None:
+    """With s = 1/2 a drift of the maps, whose term is the unit, weighs as much as the task."""
+    plugin, units = toy_plugin("ldifs", weight="auto"), []
+    weighed = plugin.weighed
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        terms = weighed(*args, **kwargs)
+        units.append(plugin.constraints[""].unit)
+        return terms
+
+    monkeypatch.setattr(plugin, "weighed", noted)
+    seen, losses = steps_of(monkeypatch, plugin)
+    assert len(seen) == len(losses) == len(units) > 5
+    half = len(losses) // 2  # the steps of an experience
+    for step, (call, unit) in enumerate(zip(seen, units, strict=True)):
+        begin = step - step % half
+        mean = sum(float(each) for each in losses[begin : step + 1]) / (step + 1 - begin)
+        assert call.weight * unit == pytest.approx(mean, rel=1e-4)
 
 
 @pytest.mark.parametrize(("moved", "count"), [(1.0, 1), (0.0, 0)])
@@ -163,4 +201,4 @@ def test_a_term_that_is_not_known_to_pull_at_the_teacher_is_said_once(
             trained.train(experience, eval_streams=[])
     text = [str(each.message) for each in said if "from the first step on" in str(each.message)]
     assert len(text) == count
-    assert all("PKT" in each and "set pulls_at_teacher = True" in each for each in text)
+    assert all("PKT" in each and "set auto_rule = 'share'" in each for each in text)

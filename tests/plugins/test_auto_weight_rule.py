@@ -14,6 +14,7 @@ from avalanche_proxyfda import (
     LDIFSPlugin,
     PKTPlugin,
     ProxyFDAPlugin,
+    RKDPlugin,
     SoftFDAPlugin,
 )
 from avalanche_proxyfda.plugins.base.auto_weight import (
@@ -211,7 +212,7 @@ def test_a_term_that_pulls_at_the_teacher_is_always_at_its_share() -> None:
 
     Training can lower such a term to below its level, and the weight stays at the share.
     """
-    rule = Constraint(AutoWeight(delta=0.01, share=0.25), pulls=True)
+    rule = Constraint(AutoWeight(delta=0.01, share=0.25), rule="share")
     rule.measure("toy", first=1.0, agreed=1.0, moved=1.5, new=True)
     for value, right in ((4.0, 0.5), (1.0, 2.0), (0.5, 4.0), (0.001, 200.0)):  # the last: delta u
         weight = rule.weight_of(torch.tensor(value, dtype=torch.float64), torch.tensor(6.0))
@@ -221,6 +222,27 @@ def test_a_term_that_pulls_at_the_teacher_is_always_at_its_share() -> None:
     rule.note(torch.tensor(4.0), torch.tensor(0.5))
     ended = rule.end_epoch()
     assert ended == pytest.approx({"weight": 0.5, "multiplier": 0.0, "tolerance_used": 300.0})
+
+
+def test_a_drift_has_its_share_whatever_the_term_is() -> None:
+    """With s = 1/2 and a unit of 0.5, the weight is the task's loss by the unit: 6 / 0.5."""
+    rule = Constraint(AutoWeight(share=0.5), rule="drift")
+    rule.measure("toy", first=0.0, agreed=0.0, moved=0.5, new=True)
+    for value in (0.0, 0.01, 7.0):
+        weight = rule.weight_of(torch.tensor(value, dtype=torch.float64), torch.tensor(6.0))
+        assert float(weight) == pytest.approx(12.0)
+    pair = rule.weight_of(torch.tensor(1.0), torch.tensor(6.0), constraints=2)
+    assert float(pair) == pytest.approx(6.0)
+    rule.note(torch.tensor(1.5), torch.tensor(12.0))
+    ended = rule.end_epoch()
+    assert ended == pytest.approx({"weight": 12.0, "multiplier": 0.0, "tolerance_used": 10.0})
+
+
+def test_a_drift_that_is_too_small_is_refused_with_its_remedy() -> None:
+    rule = Constraint(AutoWeight(drift=0.001), rule="drift")
+    words = r"toy: .*a drift by 0\.001.* is 1e-07 there, below 1e-06.*raise the drift of"
+    with pytest.raises(ValueError, match=words):
+        rule.measure("toy", first=0.0, agreed=0.0, moved=1e-7, new=True)
 
 
 def test_constraints_divide_the_limit() -> None:
@@ -243,21 +265,23 @@ def test_options_are_checked(name: str) -> None:
 
 def test_a_delta_or_share_that_is_left_out_is_the_methods_own() -> None:
     """docs/automatic-weight.md says where these numbers are from."""
-    assert Constraint(AutoWeight()).delta == LDIFSPlugin("auto").auto_weight.delta == 0.3
+    assert Constraint(AutoWeight()).delta == RKDPlugin("auto").auto_weight.delta == 0.3
+    assert RKDPlugin("auto").auto_weight.drift == 0.5
+    assert LDIFSPlugin("auto").auto_weight.drift == 0.12
     for kind in (SoftFDAPlugin, PKTPlugin):
         assert kind("auto").auto_weight.delta == 1.0
         options = AutoWeight(penalty=2.0)
-        own = AutoWeight(1.0, penalty=2.0, share=0.25)
+        own = AutoWeight(1.0, drift=0.5, penalty=2.0, share=0.25)
         assert kind("auto", auto_weight=options).auto_weight == own
         assert kind("auto", auto_weight=AutoWeight(delta=0.2)).auto_weight.delta == 0.2
         assert kind("auto", auto_weight=AutoWeight(share=0.4)).auto_weight.share == 0.4
-    for pulling in (FDAPlugin, ProxyFDAPlugin):
-        assert pulling("auto").auto_weight.share == 0.25
+    for pulling, own_share in ((FDAPlugin, 0.25), (ProxyFDAPlugin, 0.25), (LDIFSPlugin, 0.5)):
+        assert pulling("auto").auto_weight.share == own_share
         assert pulling("auto", auto_weight=AutoWeight(share=0.4)).auto_weight.share == 0.4
         for name in ("delta", "penalty", "maximum"):
             with pytest.raises(ValueError, match=rf"{name}=0\.2 has no effect with .*a share, or"):
                 pulling("auto", auto_weight=AutoWeight(**{name: 0.2}))
-    assert Constraint(AutoWeight()).share == LDIFSPlugin("auto").auto_weight.share == 0.5
+    assert Constraint(AutoWeight()).share == RKDPlugin("auto").auto_weight.share == 0.5
     rule = Constraint(SoftFDAPlugin("auto").auto_weight)
     rule.measure("toy", first=0.0, agreed=0.0, moved=2.0, new=True)
     assert rule.used(2.0) == 1.0

@@ -22,12 +22,19 @@ USUAL_DELTA = 0.3
 USUAL_SHARE = 0.5
 """Limit of the share of a method without one of its own; see the same page."""
 
+USUAL_DRIFT = 0.5
+"""Drift of a method without one of its own, in standard deviations of the features."""
+
 _RESOLVED = 1e-6
 """Smallest unit. The cosines and norms behind a term are of order 1, and float32 leaves noise of
 up to 3e-7 where two such numbers cancel; units of real features are far above."""
 
 Weight = float | Literal["auto"]
 """The coefficient of a method's term: a number, or ``"auto"``."""
+
+Rule = Literal["limit", "share", "drift"]
+"""How ``"auto"`` sets the coefficient: ``"limit"`` holds the term below a limit. ``"share"`` keeps
+the term at its share of the loss. ``"drift"`` gives a drift of the features that share."""
 
 
 def check_weight(name: str, value: Weight) -> Weight:
@@ -51,10 +58,11 @@ class AutoWeight:
 
     Args:
         delta: the tolerance, above 0. A term may exceed its level by ``delta`` units. None takes
-            the plugin's ``usual_delta``: 1 for SoftFDA and PKT, and 0.3 for the others. FDA and
-            Proxy-FDA have no tolerance, see ``share``.
+            the plugin's ``usual_delta``: 1 for SoftFDA and PKT, and 0.3 for the others. FDA,
+            Proxy-FDA and LDIFS have no tolerance, see ``share``.
         drift: size of the drift that gives the unit, above 0, in standard deviations of the
-            features over the batch.
+            features over the batch; for LDIFS in norms of its maps. None takes the plugin's
+            ``usual_drift``: 0.12 for LDIFS, and 0.5 for the others.
         penalty: c of the quadratic penalty, above 0, in units of the task's loss. With a
             multiplier of 0, a term that uses its tolerance twice costs c / 2.
         maximum: upper limit of the multiplier and of the multiplier with the penalty, above 0,
@@ -64,7 +72,7 @@ class AutoWeight:
             weight divide the limit between them. None takes the plugin's ``usual_share``: 0.25
             for SoftFDA, PKT, FDA and Proxy-FDA, and 0.5 for the others. A tolerance that training
             cannot meet then does not stop the learning. FDA and Proxy-FDA always have this share,
-            since their terms pull at the teacher.
+            since their terms pull at the teacher. For LDIFS, the term at ``drift`` has it.
 
     Raises:
         TypeError, ValueError: for an option that is no finite number above 0, or a share of 1 or
@@ -78,7 +86,7 @@ class AutoWeight:
     """
 
     delta: float | None = None
-    drift: float = 0.5
+    drift: float | None = None
     penalty: float = 1.0
     maximum: float = 10.0
     share: float | None = None
@@ -92,7 +100,7 @@ class AutoWeight:
             "share": "the weight would always be 0",
         }
         for name, reason in why.items():
-            if getattr(self, name) is None and name in ("delta", "share"):
+            if getattr(self, name) is None and name in ("delta", "drift", "share"):
                 continue
             value = check_amount(name, getattr(self, name))
             if value == 0:
@@ -112,14 +120,16 @@ class Constraint:
     The share s limits the coefficient: coefficient * max(term - l, delta u) is at most
     s / (1 - s) of the task's mean loss in the experience, divided by the number of constraints.
 
-    A term that pulls at the teacher can fall to below l, so it has no constraint. Its
-    coefficient is at the limit in each step, with l = 0, and y stays as it is.
+    The other two rules have no constraint, and y stays as it is. With ``"share"``, for a term
+    that can fall to below l, the coefficient is at the limit in each step, with l = 0. With
+    ``"drift"``, coefficient * u is at the limit in each step, whatever the term is.
 
     Args:
         options: gives delta (None takes 0.3), the penalty c, the maximum and the share (None
             takes 0.5).
         multiplier: y at the start, >= 0, in units of the task's loss.
-        pulls: True for a term that pulls at the teacher, as FDA's.
+        rule: ``"limit"``; ``"share"`` for a term that pulls at the teacher, as FDA's; or
+            ``"drift"``.
 
     Attributes:
         delta: the tolerance.
@@ -150,10 +160,10 @@ class Constraint:
     """
 
     def __init__(
-        self, options: AutoWeight, multiplier: float = 0.0, *, pulls: bool = False
+        self, options: AutoWeight, multiplier: float = 0.0, *, rule: Rule = "limit"
     ) -> None:
         self.options = options
-        self.pulls = pulls
+        self.rule = rule
         self.delta = USUAL_DELTA if options.delta is None else options.delta
         self.share = USUAL_SHARE if options.share is None else options.share
         self.multiplier = multiplier
@@ -179,7 +189,7 @@ class Constraint:
             ValueError: if a value is not finite, or a drift moves the term by less than float32
                 resolves.
         """
-        drift = self.options.drift
+        drift = USUAL_DRIFT if self.options.drift is None else self.options.drift
         if not all(map(math.isfinite, (first, agreed, moved))):
             raise ValueError(
                 f"{name}: weight='auto' measures the term on the first batch, and it is {first:g}, "
@@ -188,6 +198,13 @@ class Constraint:
                 "rate, or give weight a number"
             )
         unit = max(agreed, moved - agreed)
+        if unit < _RESOLVED and self.rule == "drift":
+            raise ValueError(
+                f"{name}: weight='auto' gives a drift by {drift:g} its share of the loss, and the "
+                f"term is {unit:.2g} there, below {_RESOLVED:g}, the least that float32 resolves: "
+                "the features are zero, or the drift is too small; raise the drift of auto_weight, "
+                "or give weight a number"
+            )
         if unit < _RESOLVED:
             raise ValueError(
                 f"{name}: weight='auto' measures the rise of the term at a drift of the features "
@@ -220,11 +237,13 @@ class Constraint:
         """
         options, budget = self.options, self.delta * self.unit
         assert self.level is not None
-        level = 0.0 if self.pulls else self.level
-        rise = (value.detach() - level).clamp(min=budget)
         part = self.share / (1 - self.share) / constraints
-        limit = (self._task.add(task) * part).to(value) / rise
-        if self.pulls:
+        limit = (self._task.add(task) * part).to(value)
+        if self.rule == "drift":
+            return limit / self.unit
+        level = 0.0 if self.rule == "share" else self.level
+        limit = limit / (value.detach() - level).clamp(min=budget)
+        if self.rule == "share":
             return limit
         excess = (value.detach() - self.level) / budget - 1
         weight = (excess * options.penalty + self.multiplier).clamp(0, options.maximum) / budget
@@ -245,12 +264,12 @@ class Constraint:
     def update(self, mean: float) -> float:
         """Update the multiplier, and return it: y <- y + c g, between 0 and the maximum.
 
-        The multiplier of a term that pulls at the teacher stays as it is.
+        Without a constraint, the multiplier stays as it is.
 
         Args:
             mean: the term's mean over the epoch.
         """
-        if self.pulls:
+        if self.rule != "limit":
             return self.multiplier
         options = self.options
         moved = self.multiplier + options.penalty * (self.used(mean) - 1)

@@ -17,9 +17,11 @@ from avalanche_proxyfda._random import preserved_rng
 from avalanche_proxyfda.distributed.ranks import Shard, sum_over_ranks
 from avalanche_proxyfda.plugins.base.auto_weight import (
     USUAL_DELTA,
+    USUAL_DRIFT,
     USUAL_SHARE,
     AutoWeight,
     Constraint,
+    Rule,
     Weight,
     check_weight,
     drifted,
@@ -54,10 +56,13 @@ class WeightedPlugin(TeacherPlugin):
     """Tolerance of ``weight="auto"`` where ``auto_weight`` gives none, in units of the term."""
     usual_share: ClassVar[float] = USUAL_SHARE
     """Limit of the term's share where ``auto_weight`` gives none."""
-    pulls_at_teacher: ClassVar[bool] = False
-    """True if the term has a gradient where student and teacher agree, as FDA's. Training can
-    lower such a term to below its value there, so ``weight="auto"`` keeps the term at its share,
-    without a constraint."""
+    usual_drift: ClassVar[float] = USUAL_DRIFT
+    """Drift that gives the unit of the term where ``auto_weight`` gives none."""
+    auto_rule: ClassVar[Rule] = "limit"
+    """How ``weight="auto"`` sets the weight. ``"limit"`` holds the term below a limit.
+    ``"share"`` keeps the term at its share of the loss; it is for a term that has a gradient
+    where student and teacher agree, as FDA's, since training can lower such a term to below its
+    value there. ``"drift"`` gives a drift of the features that share, as for LDIFS."""
     reads_whole_batch: ClassVar[bool] = False
     """True if a method gathers its features over ranks, so that each rank has all rows."""
 
@@ -92,16 +97,17 @@ class WeightedPlugin(TeacherPlugin):
         if self.automatic:
             self._watch = FiniteWatch(strength=f"the maximum of {self.name}'s auto_weight")
         options = AutoWeight() if auto_weight is None else auto_weight
-        for name in ("delta", "penalty", "maximum") if self.pulls_at_teacher else ():
+        for name in ("delta", "penalty", "maximum") if self.auto_rule != "limit" else ():
             value = getattr(options, name)
             if value != getattr(AutoWeight, name):
                 raise ValueError(
-                    f"{name}={value} has no effect with {type(self).__name__}, whose term pulls at "
-                    f"the teacher, without a tolerance: give AutoWeight a share, or omit {name}"
+                    f"{name}={value} has no effect with {type(self).__name__}, whose automatic "
+                    f"weight has no tolerance: give AutoWeight a share, or omit {name}"
                 )
         self.auto_weight = replace(
             options,
             delta=self.usual_delta if options.delta is None else options.delta,
+            drift=self.usual_drift if options.drift is None else options.drift,
             share=self.usual_share if options.share is None else options.share,
         )
         self._shard: Shard | None = None  # of the training batch
@@ -117,6 +123,21 @@ class WeightedPlugin(TeacherPlugin):
     def deepest(self) -> Any:
         """Return index or key of the deepest place in the features; None for the last entry."""
         return None
+
+    def at_drift(self, compare: Callable[[Any, Any], Terms], teacher: Any) -> Tensor:
+        """Return the term at a drift of the teacher's features, which gives its unit.
+
+        Args:
+            compare: returns the terms of student and teacher.
+            teacher: as ``compare`` takes it.
+        """
+        rows = None if self.reads_whole_batch else self._shard
+        assert self.auto_weight.drift is not None
+        value = _total(
+            compare(drifted(teacher, self.auto_weight.drift, self.deepest(), rows), teacher)
+        )
+        assert value is not None
+        return value
 
     def remember(self, teacher: Any) -> None:
         """Keep features of a training batch that later batches are compared with; here none.
@@ -150,24 +171,21 @@ class WeightedPlugin(TeacherPlugin):
 
     def _measure(self, own: Tensor, compare: Callable[[Any, Any], Terms], teacher: Any) -> None:
         """Set the scale from the first value of an experience, and from two further comparisons."""
-        constraint, drift = self._constraint(), self.auto_weight.drift
-        rows = None if self.reads_whole_batch else self._shard
+        constraint = self._constraint()
         new = self.choice != "initial"
         self.measuring = True
         try:
             with torch.no_grad(), preserved_rng(own.device):
                 level = _total(compare(teacher, teacher))
-                after = drifted(teacher, drift, self.deepest(), rows)
-                rise = _total(compare(after, teacher))
+                rise = self.at_drift(compare, teacher)
         finally:
             self.measuring = False
         assert level is not None
-        assert rise is not None
         first, agreed, moved = self._whole(own, level, rise)
         constraint.measure(
             self.name, first=float(first), agreed=float(agreed), moved=float(moved), new=new
         )
-        if self.pulls_at_teacher:
+        if self.auto_rule != "limit":
             return
         if float(agreed) >= constraint.unit:
             self.warn_once(
@@ -175,7 +193,7 @@ class WeightedPlugin(TeacherPlugin):
                 f"{self.name}: weight='auto' begins at a term of {float(agreed):.3g}, though the "
                 "features are the teacher's own: such a term pulls at the features from the first "
                 "step on, and the automatic weight may stop the learning. Give weight a number "
-                "that validation data choose, or set pulls_at_teacher = True in the plugin's class",
+                "that validation data choose, or set auto_rule = 'share' in the plugin's class",
             )
         noise = constraint.noise or 0.0
         if noise > constraint.unit:
@@ -217,7 +235,7 @@ class WeightedPlugin(TeacherPlugin):
         on_reference = self.on_reference if on_reference is None else on_reference
         prefix = "reference_" if on_reference else ""
         if prefix not in self.constraints:
-            self.constraints[prefix] = Constraint(self.auto_weight, pulls=self.pulls_at_teacher)
+            self.constraints[prefix] = Constraint(self.auto_weight, rule=self.auto_rule)
         return self.constraints[prefix]
 
     # ---- an experience ----------------------------------------------------------------
@@ -277,7 +295,7 @@ class WeightedPlugin(TeacherPlugin):
         super().load_state_dict(state)
         self.constraints = {}
         for prefix, each in (saved or {}).items():
-            self.constraints[prefix] = Constraint(self.auto_weight, pulls=self.pulls_at_teacher)
+            self.constraints[prefix] = Constraint(self.auto_weight, rule=self.auto_rule)
             self.constraints[prefix].load_state_dict(each)
 
 

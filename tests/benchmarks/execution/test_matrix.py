@@ -36,6 +36,7 @@ def test_the_shipped_matrices_load(tmp_path: Path) -> None:
         counts[path.stem] = len(fitted(jobs_of(replace(matrix, seeds=matrix.seeds[:1]), tmp_path)))
     assert counts == {
         "ablations": 14,
+        "auto_drift": 6,
         "auto_share": 10,
         "concepts": 26,
         "concepts_more": 97,
