@@ -145,8 +145,10 @@ def plugins_of(method: str) -> list[Any]:
     if method.endswith("-auto"):
         name = method.removesuffix("-auto")
         limits = AutoWeight(delta=0.3, maximum=0.1)
-        if PLUGINS[name].auto_rule != "limit":
+        if PLUGINS[name].auto_rule == "share":
             limits = AutoWeight()
+        elif PLUGINS[name].auto_rule == "drift":
+            limits = AutoWeight(drift=1.0)  # a weight that amplifies no rounding
         options = {**OPTIONS.get(name, {}), "weight": "auto", "auto_weight": limits}
         return [toy_plugin(name, **options)]
     if method == "all":

@@ -26,7 +26,7 @@ UNABLE = tuple(
 def test_a_recipe_makes_a_plugin_with_an_automatic_weight() -> None:
     config = recipe("ldifs", strength="auto")
     (plugin,) = plugins_of(config)
-    assert plugin.weight == "auto" and plugin.auto_weight.delta == 0.3
+    assert plugin.weight == "auto" and plugin.auto_weight.drift == 0.12
     assert config.about == "ldifs, weight = auto"
     assert config.label.startswith("ldifs-auto-seed0-")
     assert read(plain(config)) == config
