@@ -16,13 +16,13 @@ export OMP_NUM_THREADS ?= 1
 demo: $(READY)
 	$(BIN)/python -m benchmarks demo
 
-# The types are checked beside the tests, which leave a part of two cores idle.
+# Three processes on two cores, since many tests wait for others. The types are checked beside them.
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@mkdir -p build
 	$(BIN)/mypy > build/mypy.txt 2>&1 & types=$$!; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile; tests=$$?; \
+	$(BIN)/python -m pytest -n 3 --dist loadfile; tests=$$?; \
 	wait $$types; types=$$?; cat build/mypy.txt; \
 	[ $$types -eq 0 ] && [ $$tests -eq 0 ]
 
