@@ -336,8 +336,11 @@ def test_a_term_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         train(plugin)
 
 
-def test_a_term_that_stops_being_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    plugin = toy_plugin("rkd", weight="auto")
+@pytest.mark.parametrize(("name", "limit"), [("rkd", "maximum"), ("ldifs", "share")])
+def test_a_term_that_stops_being_finite_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, limit: str
+) -> None:
+    plugin = toy_plugin(name, weight="auto")
     real, calls = plugin.compare, []
 
     def later(student: Tensor, teacher: Tensor) -> Any:
@@ -346,7 +349,8 @@ def test_a_term_that_stops_being_finite_is_named(monkeypatch: pytest.MonkeyPatch
         return {n: (c, value * bad) for n, (c, value) in real(student, teacher).items()}
 
     monkeypatch.setattr(plugin, "compare", later)
-    with pytest.raises(ValueError, match=r"iteration 2: .* or the maximum of RKD's auto_weight"):
+    words = rf"iteration \d: .* or the {limit} of {plugin.name}'s auto_weight"
+    with pytest.raises(ValueError, match=words):
         train(plugin)
 
 

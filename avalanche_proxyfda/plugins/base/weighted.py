@@ -95,7 +95,8 @@ class WeightedPlugin(TeacherPlugin):
                 "weight='auto', or leave auto_weight out"
             )
         if self.automatic:
-            self._watch = FiniteWatch(strength=f"the maximum of {self.name}'s auto_weight")
+            limit = "maximum" if self.auto_rule == "limit" else "share"
+            self._watch = FiniteWatch(strength=f"the {limit} of {self.name}'s auto_weight")
         options = AutoWeight() if auto_weight is None else auto_weight
         for name in ("delta", "penalty", "maximum") if self.auto_rule != "limit" else ():
             value = getattr(options, name)
