@@ -193,9 +193,9 @@ class Constraint:
         if not all(map(math.isfinite, (first, agreed, moved))):
             raise ValueError(
                 f"{name}: weight='auto' measures the term on the first batch, and it is {first:g}, "
-                f"{agreed:g} between the teacher and itself, and {moved:g} at a drift of {drift:g} "
-                "standard deviations: features hold NaN or Inf; check the data, lower the learning "
-                "rate, or give weight a number"
+                f"{agreed:g} between the teacher and itself, and {moved:g} at a drift of {drift:g}: "
+                "features hold NaN or Inf; check the data, lower the learning rate, or give weight "
+                "a number"
             )
         unit = max(agreed, moved - agreed)
         if unit < _RESOLVED and self.rule == "drift":
