@@ -21,7 +21,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@mkdir -p build
-	$(BIN)/mypy > build/mypy.txt 2>&1 & types=$$!; \
+	$(BIN)/mypy > build/mypy.txt 2>&1 & types=$$!; trap 'kill $$types' INT TERM; \
 	$(BIN)/python -m pytest -n 3 --dist loadfile; tests=$$?; \
 	wait $$types; types=$$?; cat build/mypy.txt; \
 	[ $$types -eq 0 ] && [ $$tests -eq 0 ]

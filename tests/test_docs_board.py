@@ -85,3 +85,17 @@ def test_an_option_of_the_automatic_weight_has_the_records_of_its_choice(
     assert len(asked) == count and not found.refused
     assert {record.run_id for record in found.records} == asked
     assert all(r.status == "finished" and r.how.code.changed is False for r in found.records)
+
+
+def test_ldifs_at_its_lambda_ran_on_another_processor_too() -> None:
+    """The other runs of the same settings and seeds are on the boards of the two studies."""
+    found = collect([DOCS / "auto_drift" / "other_processor"])
+    assert len(found.records) == 10 and not found.refused
+    for study in ("real_images_few", "pacs_few"):
+        board = {r.run_id: r for r in collect([DOCS / study / "records"]).records}
+        again = [record for record in found.records if record.run_id in board]
+        assert sorted(record.config["seed"] for record in again) == [0, 1, 2, 3, 4]
+        for record in again:
+            assert (record.config["method"], record.config["strength"]) == ("ldifs", 3000)
+            other = board[record.run_id].how.machine.processor
+            assert record.how.machine.processor != other

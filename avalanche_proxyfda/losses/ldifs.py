@@ -82,7 +82,7 @@ class LDIFSLoss(nn.Module):
             maps: as the loss takes them.
 
         Returns:
-            A scalar, float32 (float64 for float64 maps), at most 1.
+            A scalar, float32 (float64 for float64 maps), at most 1, and 0 for an empty batch.
 
         Raises:
             TypeError: for maps of other kinds.
@@ -97,7 +97,8 @@ class LDIFSLoss(nn.Module):
         if not maps:
             raise ValueError("there is no map, so no size: pass at least one")
         with without_autocast(maps[0]):
-            return torch.stack([self._unit(each).square().mean() for each in maps]).mean()
+            squares = [self._unit(each).square() for each in maps]
+            return torch.stack([s.mean() if s.numel() else s.sum() for s in squares]).mean()
 
     def _map_distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         if student.shape != teacher.shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
@@ -52,6 +53,7 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
     auto_rule = "drift"
     usual_delta = 1.0  # the unit is the term at the drift; there is no tolerance
     usual_drift = 0.12
+    least_unit = torch.finfo(torch.float32).tiny  # computed from norms, so nothing is rounded
 
     def __init__(
         self,
@@ -85,7 +87,11 @@ class LDIFSPlugin(FeaturePlugin, supports_distributed=True):
             check_rows(len(value), batch, str(source))
 
     def at_drift(self, compare: Any, teacher: Sequence[Tensor]) -> Tensor:
-        """Return the distance at a drift of each map by the share ``drift`` of its norm."""
+        """Return the distance at a drift of each map by the share ``drift`` of its norms.
+
+        The value is that of LDIFS's own distance. A class that overrides ``compare`` overrides
+        this method too.
+        """
         assert self.auto_weight.drift is not None
         return self.auto_weight.drift**2 * self.loss.size(teacher)
 

@@ -117,8 +117,17 @@ def test_a_drift_by_a_share_of_each_norm_costs_its_square_times_the_size(axis: A
     assert size.dtype == torch.float64
 
 
+def test_the_size_of_a_map_is_one_by_the_entries_of_a_norm() -> None:
+    """Channels of a convolution's map, positions of tokens, and features of a vector."""
+    kinds = [features(2 * 3, 8).view(2, 3, 2, 4), features(2 * 5, 7).view(2, 5, 7), features(2, 6)]
+    sizes = [float(LDIFSLoss().size([each])) for each in kinds]
+    assert sizes == pytest.approx([1 / 3, 1 / 5, 1 / 6])
+    assert float(LDIFSLoss().size(kinds)) == pytest.approx(sum(sizes) / 3)
+
+
 def test_the_size_of_maps_without_a_norm() -> None:
     assert float(LDIFSLoss().size([torch.zeros(2, 4)])) == 0.0
+    assert float(LDIFSLoss().size([torch.zeros(0, 4)])) == 0.0
     with pytest.raises(ValueError, match="there is no map, so no size"):
         LDIFSLoss().size([])
 

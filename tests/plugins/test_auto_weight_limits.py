@@ -1,7 +1,8 @@
-"""Limits of ``weight="auto"``: a term's share in the loss, and a level that is mostly noise."""
+"""Limits of ``weight="auto"``: a term's share in the loss, noise, and states of other rules."""
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from avalanche_proxyfda import LDIFSPlugin
 from avalanche_proxyfda.plugins.base.auto_weight import AutoWeight, Constraint
 from avalanche_proxyfda.strategies import EfficientNaive
 from tests.methods import toy_plugin, toy_reference_data
-from tests.plugins.test_auto_weight import gentle
+from tests.plugins.test_auto_weight import gentle, train
 from tests.plugins.toys import Plain, classic
 
 INFEASIBLE = AutoWeight(delta=1e-6, share=0.25)
@@ -118,6 +119,22 @@ def test_a_level_of_noise_is_said_once() -> None:
     assert plugin.constraints[""].noise > plugin.constraints[""].unit
 
 
+def test_noise_that_weighs_more_than_a_drift_is_said_once() -> None:
+    """The rule of LDIFS has no level that could take the noise in."""
+    plugin = toy_plugin("ldifs", weight="auto")
+    trained = gentle(plugin, model=Plain(0, dropout=0.0))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for experience in classic(2).train_stream:
+            trained.train(experience, eval_streams=[])
+    text = [str(each.message) for each in said if "weight='auto'" in str(each.message)]
+    assert len(text) == 1 and text[0].startswith("LDIFS: weight='auto' begins with a term of ")
+    assert "weighs that many times as much as the drift" in text[0]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "LDIFS: weight='auto' begins")
+        gentle(toy_plugin("ldifs", weight="auto")).train(classic(1).train_stream[0])
+
+
 def test_features_without_noise_are_no_reason_to_warn() -> None:
     plugin = toy_plugin("rkd", weight="auto")
     with warnings.catch_warnings():
@@ -161,8 +178,9 @@ def test_the_unit_of_ldifs_is_its_term_at_a_drift_by_a_share_of_each_norm(prefix
 
 
 def test_a_drift_of_ldifs_is_at_the_share_of_the_mean_task_in_each_step(monkeypatch: Any) -> None:
-    """With s = 1/2 a drift of the maps, whose term is the unit, weighs as much as the task."""
-    plugin, units = toy_plugin("ldifs", weight="auto"), []
+    """With s = 1/4 a drift of the maps, whose term is the unit, weighs a third of the task."""
+    plugin = toy_plugin("ldifs", weight="auto", auto_weight=AutoWeight(share=0.25))
+    units: list[float] = []
     weighed = plugin.weighed
 
     def noted(*args: Any, **kwargs: Any) -> Any:
@@ -177,7 +195,7 @@ def test_a_drift_of_ldifs_is_at_the_share_of_the_mean_task_in_each_step(monkeypa
     for step, (call, unit) in enumerate(zip(seen, units, strict=True)):
         begin = step - step % half
         mean = sum(float(each) for each in losses[begin : step + 1]) / (step + 1 - begin)
-        assert call.weight * unit == pytest.approx(mean, rel=1e-4)
+        assert call.weight * unit == pytest.approx(mean / 3, rel=1e-4)
 
 
 @pytest.mark.parametrize(("moved", "count"), [(1.0, 1), (0.0, 0)])
@@ -202,3 +220,30 @@ def test_a_term_that_is_not_known_to_pull_at_the_teacher_is_said_once(
     text = [str(each.message) for each in said if "from the first step on" in str(each.message)]
     assert len(text) == count
     assert all("PKT" in each and "set auto_rule = 'share'" in each for each in text)
+
+
+def test_a_state_with_another_rule_is_refused() -> None:
+    """LDIFS had a constraint before, whose state names no rule and has another unit."""
+    plugin = toy_plugin("ldifs", weight="auto")
+    train(plugin, experiences=1)
+    state = copy.deepcopy(plugin.state_dict())
+    toy_plugin("ldifs", weight="auto").load_state_dict(state)
+    assert state["auto_weight"][""].pop("rule") == "drift"
+    fresh = toy_plugin("ldifs", weight="auto")
+    with pytest.raises(ValueError, match=r"of LDIFS has the rule 'limit'.*'drift'.*begin the"):
+        fresh.load_state_dict(state)
+    assert fresh.constraints == {}
+    for name in ("rkd", "fda"):  # their rules are those of before
+        other = toy_plugin(name, weight="auto")
+        train(other, experiences=1)
+        state = copy.deepcopy(other.state_dict())
+        del state["auto_weight"][""]["rule"]
+        toy_plugin(name, weight="auto").load_state_dict(state)
+
+
+def test_states_of_the_other_kind_are_refused() -> None:
+    fixed, automatic = toy_plugin("pkt", weight=1.0), toy_plugin("pkt", weight="auto")
+    with pytest.raises(ValueError, match=r"PKT is of a plugin whose weight is a number.*'auto'"):
+        automatic.load_state_dict(fixed.state_dict())
+    with pytest.raises(ValueError, match=r"PKT is of a plugin whose weight is 'auto'.*a number"):
+        fixed.load_state_dict(automatic.state_dict())

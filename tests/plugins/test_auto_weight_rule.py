@@ -225,9 +225,9 @@ def test_a_term_that_pulls_at_the_teacher_is_always_at_its_share() -> None:
 
 
 def test_a_drift_has_its_share_whatever_the_term_is() -> None:
-    """With s = 1/2 and a unit of 0.5, the weight is the task's loss by the unit: 6 / 0.5."""
-    rule = Constraint(AutoWeight(share=0.5), rule="drift")
-    rule.measure("toy", first=0.0, agreed=0.0, moved=0.5, new=True)
+    """With s = 1/3 and a unit of 0.25, the weight is half the task's loss by it: 3 / 0.25."""
+    rule = Constraint(AutoWeight(share=1 / 3, delta=1.0), rule="drift")
+    rule.measure("toy", first=0.75, agreed=0.0, moved=0.25, new=True)
     for value in (0.0, 0.01, 7.0):
         weight = rule.weight_of(torch.tensor(value, dtype=torch.float64), torch.tensor(6.0))
         assert float(weight) == pytest.approx(12.0)
@@ -235,14 +235,27 @@ def test_a_drift_has_its_share_whatever_the_term_is() -> None:
     assert float(pair) == pytest.approx(6.0)
     rule.note(torch.tensor(1.5), torch.tensor(12.0))
     ended = rule.end_epoch()
-    assert ended == pytest.approx({"weight": 12.0, "multiplier": 0.0, "tolerance_used": 10.0})
+    assert ended == pytest.approx({"weight": 12.0, "multiplier": 0.0, "tolerance_used": 6.0})
 
 
 def test_a_drift_that_is_too_small_is_refused_with_its_remedy() -> None:
     rule = Constraint(AutoWeight(drift=0.001), rule="drift")
-    words = r"toy: .*a drift by 0\.001.* is 1e-07 there, below 1e-06.*raise the drift of"
+    words = (
+        r"toy: .*a drift by 0\.001.* rises by 1e-07 there, below 1e-06.*train_mb_size or the drift"
+    )
     with pytest.raises(ValueError, match=words):
         rule.measure("toy", first=0.0, agreed=0.0, moved=1e-7, new=True)
+    rule.measure("toy", first=0.0, agreed=0.0, moved=1e-7, new=True, least=1e-30)
+    assert rule.unit == 1e-7
+    assert LDIFSPlugin.least_unit < 1e-30 < RKDPlugin.least_unit
+
+
+def test_a_rule_that_does_not_exist_is_refused() -> None:
+    class Wrong(RKDPlugin):
+        auto_rule = "shares"  # type: ignore[assignment]
+
+    with pytest.raises(ValueError, match=r"Wrong\.auto_rule='shares' is unknown; choose one of"):
+        Wrong("auto")
 
 
 def test_constraints_divide_the_limit() -> None:

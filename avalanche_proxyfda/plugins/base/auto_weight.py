@@ -1,4 +1,4 @@
-"""A weight that is found in training: the term is held below a limit by an augmented Lagrangian."""
+"""The automatic weight: an augmented Lagrangian, or a share of the task's loss."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ USUAL_SHARE = 0.5
 USUAL_DRIFT = 0.5
 """Drift of a method without one of its own, in standard deviations of the features."""
 
-_RESOLVED = 1e-6
-"""Smallest unit. The cosines and norms behind a term are of order 1, and float32 leaves noise of
-up to 3e-7 where two such numbers cancel; units of real features are far above."""
+RESOLVED = 1e-6
+"""Smallest unit that two values of a term give. The cosines and norms behind a term are of order
+1, and float32 leaves noise of up to 3e-7 where two such numbers cancel; units of real features are
+far above."""
 
 Weight = float | Literal["auto"]
 """The coefficient of a method's term: a number, or ``"auto"``."""
@@ -61,8 +62,8 @@ class AutoWeight:
             the plugin's ``usual_delta``: 1 for SoftFDA and PKT, and 0.3 for the others. FDA,
             Proxy-FDA and LDIFS have no tolerance, see ``share``.
         drift: size of the drift that gives the unit, above 0, in standard deviations of the
-            features over the batch; for LDIFS in norms of its maps. None takes the plugin's
-            ``usual_drift``: 0.12 for LDIFS, and 0.5 for the others.
+            features over the batch; for LDIFS as a share of the norms of its maps. None takes the
+            plugin's ``usual_drift``: 0.12 for LDIFS, and 0.5 for the others.
         penalty: c of the quadratic penalty, above 0, in units of the task's loss. With a
             multiplier of 0, a term that uses its tolerance twice costs c / 2.
         maximum: upper limit of the multiplier and of the multiplier with the penalty, above 0,
@@ -175,7 +176,16 @@ class Constraint:
 
     # ---- the scale --------------------------------------------------------------------
 
-    def measure(self, name: str, *, first: float, agreed: float, moved: float, new: bool) -> None:
+    def measure(
+        self,
+        name: str,
+        *,
+        first: float,
+        agreed: float,
+        moved: float,
+        new: bool,
+        least: float = RESOLVED,
+    ) -> None:
         """Set level and unit from three values of the term, on one batch.
 
         Args:
@@ -184,32 +194,33 @@ class Constraint:
             agreed: value of the teacher against itself.
             moved: value of the teacher's features after a drift, against the teacher.
             new: True if the student has the teacher's weights, so that ``first`` is the level.
+            least: smallest unit that is more than rounding.
 
         Raises:
-            ValueError: if a value is not finite, or a drift moves the term by less than float32
-                resolves.
+            ValueError: if a value is not finite, or a drift moves the term by less than ``least``.
         """
         drift = USUAL_DRIFT if self.options.drift is None else self.options.drift
         if not all(map(math.isfinite, (first, agreed, moved))):
             raise ValueError(
                 f"{name}: weight='auto' measures the term on the first batch, and it is {first:g}, "
-                f"{agreed:g} between the teacher and itself, and {moved:g} at a drift of {drift:g}: "
-                "features hold NaN or Inf; check the data, lower the learning rate, or give weight "
-                "a number"
+                f"{agreed:g} between the teacher and itself, and {moved:g} at a drift of "
+                f"{drift:g}: features hold NaN or Inf; check the data, lower the learning rate, or "
+                "give weight a number"
             )
         unit = max(agreed, moved - agreed)
-        if unit < _RESOLVED and self.rule == "drift":
+        if unit < least and self.rule == "drift":
             raise ValueError(
                 f"{name}: weight='auto' gives a drift by {drift:g} its share of the loss, and the "
-                f"term is {unit:.2g} there, below {_RESOLVED:g}, the least that float32 resolves: "
-                "the features are zero, or the drift is too small; raise the drift of auto_weight, "
-                "or give weight a number"
+                f"term rises by {unit:.2g} there, below {least:g}, which is no more than rounding: "
+                "the features are zero or nearly alike, the batch has one sample, or the drift is "
+                "too small; raise train_mb_size or the drift of auto_weight, or give weight a "
+                "number"
             )
-        if unit < _RESOLVED:
+        if unit < least:
             raise ValueError(
                 f"{name}: weight='auto' measures the rise of the term at a drift of the features "
                 f"by {drift:g} standard deviations of the batch, and it is {moved - agreed:.2g}, "
-                f"below {_RESOLVED:g}, the least that float32 resolves: the batch has one sample, "
+                f"below {least:g}, the least that float32 resolves: the batch has one sample, "
                 "all its samples have the same features, or their features are nearly alike; with "
                 "one sample, raise train_mb_size; else compare features that tell samples apart, "
                 "at another place of the model, or give weight a number"
@@ -277,9 +288,13 @@ class Constraint:
         return self.multiplier
 
     def used(self, value: float) -> float:
-        """Return the share of the tolerance that a value of the term uses; 1 is the limit."""
+        """Return the share of the tolerance that a value of the term uses; 1 is the limit.
+
+        With the rule ``"drift"``, the value counts from 0, since noise costs as much as a drift.
+        """
         assert self.level is not None
-        return (value - self.level) / (self.delta * self.unit)
+        level = 0.0 if self.rule == "drift" else self.level
+        return (value - level) / (self.delta * self.unit)
 
     def end_epoch(self) -> dict[str, float]:
         """Update the multiplier by the noted steps; return the values that are published.
@@ -302,8 +317,9 @@ class Constraint:
     # ---- saved state ------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return multiplier, scale, and the means of the running epoch and experience."""
+        """Return rule, multiplier, scale, and the means of the running epoch and experience."""
         return {
+            "rule": self.rule,
             "multiplier": self.multiplier,
             "level": self.level,
             "unit": self.unit,

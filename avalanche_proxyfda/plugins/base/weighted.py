@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
 
-from avalanche_proxyfda._checks import named_kind
+from avalanche_proxyfda._checks import check_choice, named_kind
 from avalanche_proxyfda._float64 import widest
 from avalanche_proxyfda._online import is_first_part, whole_experience
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import preserved_rng
 from avalanche_proxyfda.distributed.ranks import Shard, sum_over_ranks
 from avalanche_proxyfda.plugins.base.auto_weight import (
+    RESOLVED,
     USUAL_DELTA,
     USUAL_DRIFT,
     USUAL_SHARE,
@@ -32,7 +33,7 @@ from avalanche_proxyfda.plugins.base.terms import FiniteWatch, check_terms
 
 
 class WeightedPlugin(TeacherPlugin):
-    """Weighs a method's terms by a number, or holds them below a limit with ``weight="auto"``.
+    """Weighs a method's terms by a number, or finds their weight with ``weight="auto"``.
 
     With ``"auto"``, the terms of the training batch are one constraint, and those of the
     reference batch another. The plugin publishes for each the mean ``weight`` of the epoch, the
@@ -45,8 +46,9 @@ class WeightedPlugin(TeacherPlugin):
         reference_weight: coefficient of the terms on the reference data: a number or
             ``"auto"``; None takes the plugin's weight.
         auto_weight: options of ``"auto"``; None takes the defaults of
-            :class:`~avalanche_proxyfda.plugins.base.auto_weight.AutoWeight`, whose ``delta`` and
-            ``share`` of None take :attr:`usual_delta` and :attr:`usual_share`.
+            :class:`~avalanche_proxyfda.plugins.base.auto_weight.AutoWeight`, whose ``delta``,
+            ``drift`` and ``share`` of None take :attr:`usual_delta`, :attr:`usual_drift` and
+            :attr:`usual_share`.
 
     Raises:
         TypeError, ValueError: for a weight that is neither, or options without ``"auto"``.
@@ -58,6 +60,8 @@ class WeightedPlugin(TeacherPlugin):
     """Limit of the term's share where ``auto_weight`` gives none."""
     usual_drift: ClassVar[float] = USUAL_DRIFT
     """Drift that gives the unit of the term where ``auto_weight`` gives none."""
+    least_unit: ClassVar[float] = RESOLVED
+    """Smallest unit of the term that is more than rounding."""
     auto_rule: ClassVar[Rule] = "limit"
     """How ``weight="auto"`` sets the weight. ``"limit"`` holds the term below a limit.
     ``"share"`` keeps the term at its share of the loss; it is for a term that has a gradient
@@ -94,6 +98,7 @@ class WeightedPlugin(TeacherPlugin):
                 f"auto_weight={auto_weight} has no effect with weight={weight}: pass "
                 "weight='auto', or leave auto_weight out"
             )
+        check_choice(f"{type(self).__name__}.auto_rule", self.auto_rule, get_args(Rule))
         if self.automatic:
             limit = "maximum" if self.auto_rule == "limit" else "share"
             self._watch = FiniteWatch(strength=f"the {limit} of {self.name}'s auto_weight")
@@ -184,27 +189,45 @@ class WeightedPlugin(TeacherPlugin):
         assert level is not None
         first, agreed, moved = self._whole(own, level, rise)
         constraint.measure(
-            self.name, first=float(first), agreed=float(agreed), moved=float(moved), new=new
+            self.name,
+            first=float(first),
+            agreed=float(agreed),
+            moved=float(moved),
+            new=new,
+            least=self.least_unit,
         )
+        self._warn_of_scale(constraint, float(agreed))
+
+    def _warn_of_scale(self, constraint: Constraint, agreed: float) -> None:
+        """Warn once of a level or noise that makes the automatic weight too large or 0."""
+        noise = (constraint.noise or 0.0) / constraint.unit
+        if self.auto_rule == "drift" and noise > 1:
+            self.warn_once(
+                "noise",
+                f"{self.name}: weight='auto' begins with a term of {noise:.3g} units before any "
+                "step, though student and teacher have the same weights: batch norms in training "
+                "mode or dropout change the student's features. This noise weighs that many times "
+                "as much as the drift that has its share of the loss. Freeze the statistics of "
+                "batch norms, lower the dropout, or give weight a number",
+            )
         if self.auto_rule != "limit":
             return
-        if float(agreed) >= constraint.unit:
+        if agreed >= constraint.unit:
             self.warn_once(
                 "level",
-                f"{self.name}: weight='auto' begins at a term of {float(agreed):.3g}, though the "
+                f"{self.name}: weight='auto' begins at a term of {agreed:.3g}, though the "
                 "features are the teacher's own: such a term pulls at the features from the first "
                 "step on, and the automatic weight may stop the learning. Give weight a number "
                 "that validation data choose, or set auto_rule = 'share' in the plugin's class",
             )
-        noise = constraint.noise or 0.0
-        if noise > constraint.unit:
+        if noise > 1:
             self.warn_once(
                 "noise",
-                f"{self.name}: weight='auto' begins with a term of {noise / constraint.unit:.3g} "
-                "units before any step, though student and teacher have the same weights: batch "
-                "norms in training mode or dropout change the student's features. This noise "
-                "becomes part of the level, so the weight may stay 0. Freeze the statistics of "
-                "batch norms, lower the dropout, or give weight a number",
+                f"{self.name}: weight='auto' begins with a term of {noise:.3g} units before any "
+                "step, though student and teacher have the same weights: batch norms in training "
+                "mode or dropout change the student's features. This noise becomes part of the "
+                "level, so the weight may stay 0. Freeze the statistics of batch norms, lower the "
+                "dropout, or give weight a number",
             )
 
     def weighed(self, strategy: Strategy, terms: Terms, *, on_reference: bool = False) -> Weighed:
@@ -293,6 +316,14 @@ class WeightedPlugin(TeacherPlugin):
                 f"the loaded state of {self.name} is of a plugin whose weight is {kinds[0]}, and "
                 f"the weight of this plugin is {kinds[1]}: build the plugin as it was saved"
             )
+        for each in (saved or {}).values():  # states from before the rule was saved have none
+            rule = each.get("rule", "limit" if self.auto_rule == "drift" else self.auto_rule)
+            if rule != self.auto_rule:
+                raise ValueError(
+                    f"the automatic weight of the loaded state of {self.name} has the rule "
+                    f"{rule!r}, and this plugin's has {self.auto_rule!r}, with other units: go on "
+                    "with the version that saved it, or begin the training anew"
+                )
         super().load_state_dict(state)
         self.constraints = {}
         for prefix, each in (saved or {}).items():
