@@ -105,40 +105,33 @@ def test_a_plugin_of_weights_may_stand_first(monkeypatch: Any) -> None:
     assert [call.task for call in seen] == pytest.approx([float(each) for each in losses], rel=1e-6)
 
 
-def test_a_level_of_noise_is_said_once() -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("rkd", "becomes part of the level, so the weight may stay 0"),
+        ("ldifs", "weighs that many times as much as the drift"),  # it has no level
+    ],
+)
+def test_noise_of_batch_norms_is_said_once(name: str, words: str) -> None:
     """Batch norms in training mode change the student's features before the first step."""
-    plugin = toy_plugin("rkd", weight="auto")
+    plugin = toy_plugin(name, weight="auto")
     trained = gentle(plugin, model=Plain(0, dropout=0.0))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         for experience in classic(2).train_stream:
             trained.train(experience, eval_streams=[])
     text = [str(each.message) for each in said if "weight='auto'" in str(each.message)]
-    assert len(text) == 1 and text[0].startswith("RKD: weight='auto' begins with a term of ")
+    begin = f"{plugin.name}: weight='auto' begins with a term of "
+    assert len(text) == 1 and text[0].startswith(begin) and words in text[0]
     assert "Freeze the statistics of batch norms" in text[0]
     assert plugin.constraints[""].noise > plugin.constraints[""].unit
 
 
-def test_noise_that_weighs_more_than_a_drift_is_said_once() -> None:
-    """The rule of LDIFS has no level that could take the noise in."""
-    plugin = toy_plugin("ldifs", weight="auto")
-    trained = gentle(plugin, model=Plain(0, dropout=0.0))
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        for experience in classic(2).train_stream:
-            trained.train(experience, eval_streams=[])
-    text = [str(each.message) for each in said if "weight='auto'" in str(each.message)]
-    assert len(text) == 1 and text[0].startswith("LDIFS: weight='auto' begins with a term of ")
-    assert "weighs that many times as much as the drift" in text[0]
+@pytest.mark.parametrize("name", ["rkd", "ldifs"])
+def test_features_without_noise_are_no_reason_to_warn(name: str) -> None:
+    plugin = toy_plugin(name, weight="auto")
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", "LDIFS: weight='auto' begins")
-        gentle(toy_plugin("ldifs", weight="auto")).train(classic(1).train_stream[0])
-
-
-def test_features_without_noise_are_no_reason_to_warn() -> None:
-    plugin = toy_plugin("rkd", weight="auto")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "RKD: weight='auto' begins")
+        warnings.filterwarnings("error", f"{plugin.name}: weight='auto' begins")
         trained = gentle(plugin)  # without batch norms
         trained.train(classic(1).train_stream[0], eval_streams=[])
     assert plugin.constraints[""].noise == pytest.approx(0.0, abs=1e-6)
