@@ -35,7 +35,8 @@ Weight = float | Literal["auto"]
 
 Rule = Literal["limit", "share", "drift"]
 """How ``"auto"`` sets the coefficient: ``"limit"`` holds the term below a limit. ``"share"`` keeps
-the term at its share of the loss. ``"drift"`` gives a drift of the features that share."""
+the term at a share of the loss. With ``"drift"``, the term would have that share if the features
+drifted by a fixed size."""
 
 
 def check_weight(name: str, value: Weight) -> Weight:
@@ -73,7 +74,7 @@ class AutoWeight:
             weight divide the limit between them. None takes the plugin's ``usual_share``: 0.25
             for SoftFDA, PKT, FDA and Proxy-FDA, and 0.5 for the others. A tolerance that training
             cannot meet then does not stop the learning. FDA and Proxy-FDA always have this share,
-            since their terms pull at the teacher. For LDIFS, the term at ``drift`` has it.
+            since their terms pull at the teacher. LDIFS would have it at a drift by ``drift``.
 
     Raises:
         TypeError, ValueError: for an option that is no finite number above 0, or a share of 1 or

@@ -66,7 +66,8 @@ class WeightedPlugin(TeacherPlugin):
     """How ``weight="auto"`` sets the weight. ``"limit"`` holds the term below a limit.
     ``"share"`` keeps the term at its share of the loss; it is for a term that has a gradient
     where student and teacher agree, as FDA's, since training can lower such a term to below its
-    value there. ``"drift"`` gives a drift of the features that share, as for LDIFS."""
+    value there. With ``"drift"``, the term would have that share if the features drifted by a
+    fixed size, as for LDIFS."""
     reads_whole_batch: ClassVar[bool] = False
     """True if a method gathers its features over ranks, so that each rank has all rows."""
 
