@@ -128,6 +128,7 @@ def test_the_size_of_a_map_is_one_by_the_entries_of_a_norm() -> None:
 def test_the_size_of_maps_without_a_norm() -> None:
     assert float(LDIFSLoss().size([torch.zeros(2, 4)])) == 0.0
     assert float(LDIFSLoss().size([torch.zeros(0, 4)])) == 0.0
+    assert float(LDIFSLoss().size([torch.tensor([[3.0, 4.0], [0.0, 0.0]])])) == pytest.approx(0.25)
     with pytest.raises(ValueError, match="there is no map, so no size"):
         LDIFSLoss().size([])
 
