@@ -231,6 +231,11 @@ def repeats_bits(device: torch.device) -> bool:
     return device.type in ("cpu", "cuda")
 
 
+def compiles(device: torch.device) -> bool:
+    """Return True if ``torch.compile`` generates code for ``device``."""
+    return device.type in ("cpu", *_ORDER)
+
+
 def can_refuse_waits(device: torch.device) -> bool:
     """Return True if :func:`waits_refused` works on ``device``."""
     return device.type == "cuda"

@@ -58,6 +58,8 @@ def test_the_cpu_is_no_accelerator() -> None:
     assert [ask(CPU) for ask in numbers] == [None] * 3
     assert accelerator.device_count(CPU) == 0 and not accelerator.pins_memory(CPU)
     assert accelerator.random_state(CPU) is None
+    kinds = ("cpu", "cuda", "xpu", "mps", "meta")
+    assert [accelerator.compiles(torch.device(kind)) for kind in kinds] == [True] * 4 + [False]
     with pytest.raises(ValueError, match="device=cpu has no events"):
         accelerator.recorded_event(CPU)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from avalanche_proxyfda._accelerator import (
+    computes_bf16,
     device_name,
     has_events,
     pins_memory,
@@ -36,7 +39,19 @@ def _accelerator(setting: Setting) -> str:
     facts = [f"{device_name(setting.device)}, {memory / 2**30:.0f} GiB"]
     facts.append("events" if has_events(setting.device) else "no events")
     facts.append("pinned memory" if pins_memory(setting.device) else "no pinned memory")
+    space = shared_memory()
+    if space is not None:
+        facts.append(f"{space / 2**30:.1f} GiB of shared memory free for loaders")
     return ", ".join(facts)
+
+
+def shared_memory() -> int | None:
+    """Return the free bytes in which loader processes hand over batches; None if unknown."""
+    try:
+        about = os.statvfs("/dev/shm")
+    except (AttributeError, OSError):  # Windows has no statvfs, macOS no such folder
+        return None
+    return about.f_bavail * about.f_frsize
 
 
 def _products(setting: Setting) -> str:
@@ -59,6 +74,9 @@ def _precisions(setting: Setting) -> str:
         except ValueError:
             continue
         able.append(precision)
+    both = computes_bf16(setting.device)
+    if both and len(able) < 2:
+        raise Fault(f"the device has units for bf16 and fp16, and torch uses {able or 'none'}")
     if not able and not setting.on_cpu:
         raise Fault("neither bf16 nor fp16 is supported, so mixed precision cannot be used")
     return f"float32, {', '.join(able)}" if able else "float32 alone"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 GROUPS = (
-    *("environment", "losses", "training", "caches", "resume", "evaluation", "runner", "ranks"),
+    *("environment", "losses", "training", "caches", "resume", "evaluation", "input", "runner"),
+    "ranks",
 )
 """Groups of the checks, in the order in which the checks are made; ``--times`` adds another."""

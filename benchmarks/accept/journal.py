@@ -55,11 +55,13 @@ class Journal:
 
     Attributes:
         outcomes: outcomes by name of the check, in the order of the checks.
+        begun: times that a check began without an outcome, by its name.
     """
 
     def __init__(self, path: Path, machine: Mapping[str, Any], again: bool = False) -> None:
         self.path, self.machine = path, dict(machine)
         self.outcomes: dict[str, Outcome] = {}
+        self.begun: dict[str, int] = {}
         if not again and path.exists():
             self._read()
 
@@ -68,7 +70,8 @@ class Journal:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             same = content["machine"] == json.loads(json.dumps(self.machine))
             listed = [Outcome(**each) for each in content["outcomes"]]
-        except (ValueError, KeyError, TypeError) as error:
+            begun = {str(name): int(times) for name, times in content.get("begun", {}).items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"--out {self.path}: the file is no report of an acceptance ({error}): name "
                 "another file, or pass --again to replace it"
@@ -76,21 +79,30 @@ class Journal:
         # a failure may be mended by now, so only the other outcomes stand
         kept = [each for each in listed if same and each.status != "failed"]
         self.outcomes = {each.name: each for each in kept}
+        self.begun = begun if same else {}
+
+    def begin(self, name: str) -> int:
+        """Note in the file that a check begins.
+
+        Returns:
+            How often the check began before without an outcome: the process ended within it.
+        """
+        before = self.begun.get(name, 0)
+        self.begun[name] = before + 1
+        self.write()
+        return before
 
     def add(self, outcome: Outcome) -> None:
         """Add an outcome and write the file."""
         self.outcomes[outcome.name] = outcome
+        self.begun.pop(outcome.name, None)
         self.write()
 
-    def write(self, **more: Any) -> None:
-        """Write the file, in one step.
-
-        Args:
-            more: further keys of the report.
-        """
+    def write(self) -> None:
+        """Write the file, in one step."""
         content = {
             "machine": self.machine,
-            **more,
+            "begun": self.begun,
             "outcomes": [each.plain() for each in self.outcomes.values()],
         }
         write_bytes(self.path, (json.dumps(content, indent=1) + "\n").encode())

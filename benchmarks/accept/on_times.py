@@ -6,9 +6,10 @@ import argparse
 import statistics
 import time
 import warnings
-from functools import partial
+from functools import lru_cache, partial
 
-from benchmarks.accept.check import Check, Setting, Skip
+from benchmarks.accept.check import Check, Fault, Setting, Skip
+from benchmarks.accept.environment import shared_memory
 from benchmarks.experiment.training import StepTimer
 from benchmarks.perf import input as loaders
 from benchmarks.perf.arms import PLAIN, Arm, Bench, arm_of
@@ -19,7 +20,9 @@ from benchmarks.perf.stepping import Stepper
 MODELS = ("ViT-B-32", "ViT-B-16")
 BATCHES = (64, 256)
 ARMS = (PLAIN, "fda", "fda, cached", "proxy-fda", "proxy-fda, cached")
-_STEPS = 20
+_BATCHES = 4  # of an epoch
+_STEPS = 5 * _BATCHES
+_IMAGE = 3 * 224 * 224 * 4  # bytes
 
 
 def checks() -> list[Check]:
@@ -40,16 +43,34 @@ def _loaders(setting: Setting) -> str:
     given = argparse.Namespace(
         images=128, rounds=3, batch=64, quality=75, device=device, quick=setting.quick
     )
-    return loaders.line(loaders.measure(given))
+    summary = loaders.measure(given)["summary"]
+    rates = {name: 1e3 / times["arrived"]["median"] for name, times in summary.items()}
+    listed = "; ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
+    return f"images a second and core until they are on the device: {listed}"
+
+
+@lru_cache(maxsize=1)
+def _bench(setting: StepSetting) -> Bench:
+    """Make the model and the images, which the arms of a model and a batch size share."""
+    return Bench(setting)
+
+
+def _workers(batch: int, kind: str) -> int:
+    """Return the loader's processes; none where shared memory cannot hold their batches."""
+    workers, space = workers_of(kind), shared_memory()
+    waiting = min(2 * workers, 2 * _BATCHES)  # batches of two epochs at most
+    return 0 if space is not None and space < waiting * batch * _IMAGE else workers
 
 
 def _step(model: str, batch: int, name: str, setting: Setting) -> str:
     if setting.on_cpu:
         raise Skip("an accelerator's time; on a CPU `perf overhead` measures the ratios")
     device = str(setting.device)
-    workers = workers_of(setting.device.type)
-    bench = Bench(
-        StepSetting(model, batch, batches=4, precision="bf16", device=device, workers=workers)
+    workers = _workers(batch, setting.device.type)
+    bench = _bench(
+        StepSetting(
+            model, batch, batches=_BATCHES, precision="bf16", device=device, workers=workers
+        )
     )
     arm: Arm = arm_of(name)
     timers: list[StepTimer] = []
@@ -58,23 +79,28 @@ def _step(model: str, batch: int, name: str, setting: Setting) -> str:
         timers.append(StepTimer())
         return timers[-1]
 
-    with warnings.catch_warnings(), bench.started([arm], timer) as (steppers, _):
+    with warnings.catch_warnings(), bench.started([arm], timer) as (steppers, strategies):
         warnings.simplefilter("ignore")
         loaded = _timed(steppers[name], bench.warm_up)
         seconds = statistics.median(timers[0].seconds[-_STEPS:])
+        hits = sum(getattr(plugin, "cache_hits", 0) for plugin in strategies[name].plugins)
+    if (hits > 0) != name.endswith(", cached"):
+        raise Fault(f"the teacher's cache hit {hits} times")
+    few = " (shared memory is too small for workers)" if workers < workers_of(device) else ""
     return (
         f"{1e3 * seconds:.1f} ms a step, {batch / seconds:.0f} images a second, bf16; "
-        f"{1e3 * loaded:.1f} ms with the loader, {workers} workers"
+        f"{1e3 * loaded:.1f} ms with the loader, {workers} workers{few}"
     )
 
 
 def _timed(stepper: Stepper, warm_up: int) -> float:
-    """Return the median seconds of a step with its loading, after the cache is full."""
-    for _ in range(warm_up + 2):
+    """Return the mean seconds of a step with its loading, over whole epochs with a full cache.
+
+    An epoch begins with an empty loader, so its first step waits longest; a median hides it.
+    """
+    for _ in range(2 * warm_up):
         stepper.step()
-    taken = []
+    started = time.perf_counter()
     for _ in range(_STEPS):
-        started = time.perf_counter()
         stepper.step()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
+    return (time.perf_counter() - started) / _STEPS

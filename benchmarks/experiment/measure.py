@@ -242,3 +242,8 @@ def pretrained_panel(
             _PRETRAINED.popitem(last=False)
     _PRETRAINED.move_to_end(key)
     return _PRETRAINED[key]
+
+
+def forget_pretrained() -> None:
+    """Forget the moments that :func:`pretrained_panel` keeps; the next call measures anew."""
+    _PRETRAINED.clear()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from avalanche_proxyfda import FDALoss
 from avalanche_proxyfda.teacher.cache.store import FeatureStore
 from benchmarks import __main__ as command_line
-from benchmarks.accept import on_losses, on_runner, on_times, on_training
+from benchmarks.accept import on_caches, on_losses, on_runner, on_times, on_training
 from benchmarks.accept.check import Check, Fault, Setting, Skip, outcome_of, relative, within
 from benchmarks.accept.groups import GROUPS
 from benchmarks.accept.journal import Journal, machine_of
@@ -132,7 +132,10 @@ def test_every_check_runs_on_the_device_that_was_named(monkeypatch: pytest.Monke
         with pytest.raises(Begun):
             check.run(second)
     assert devices == ["cuda:1"] * 5
-    assert on_runner._overrides("fda", second)["where.device"] == "cuda:1"
+    monkeypatch.setattr(on_runner, "run", lambda config: begun(torch.device(config.where.device)))
+    with pytest.raises(Begun):
+        on_runner._run("fda", second)
+    assert devices[-1] == torch.device("cuda:1")
 
 
 @pytest.mark.skipif(torch.__version__ < (2, 11), reason="torch 2.6 cannot compile the hooks")
@@ -201,7 +204,7 @@ def test_a_wrong_loss_fails(
 @pytest.mark.parametrize("method", ["fda", "lwf"])
 def test_a_cache_that_mixes_up_its_rows_fails(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Setting(torch.device("cpu"))
-    assert "live teacher: 0" in on_training._cache(method, 0, whole)
+    assert "live teacher: 0" in on_caches._cache(method, 0, whole)
     right = FeatureStore.gather
 
     def wrong(self: FeatureStore, names: Sequence[bytes], device: torch.device) -> Any:
@@ -209,7 +212,7 @@ def test_a_cache_that_mixes_up_its_rows_fails(method: str, monkeypatch: pytest.M
 
     monkeypatch.setattr(FeatureStore, "gather", wrong)
     with pytest.raises(Fault, match="from those with a live teacher"):
-        on_training._cache(method, 0, whole)
+        on_caches._cache(method, 0, whole)
 
 
 def test_auto_says_that_the_cpu_is_checked(
@@ -219,8 +222,13 @@ def test_auto_says_that_the_cpu_is_checked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(accept, "best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(accept, "DRIVERS", (str(tmp_path / "absent"),))
     command = ["accept", "--quick", "--only", "environment", "--out", str(tmp_path / "a.json")]
     assert main(command) == 0
-    assert "torch can use no accelerator here" in capsys.readouterr().err
+    assert "no accelerator, so the CPU is checked" in capsys.readouterr().err
     assert main([*command, "--device", "cpu"]) == 0
-    assert "no accelerator here" not in capsys.readouterr().err
+    assert "no accelerator" not in capsys.readouterr().err
+    monkeypatch.setattr(accept, "DRIVERS", (str(tmp_path),))  # a driver is there
+    assert main(command) == 2
+    assert "cannot use it: --device cuda says why" in capsys.readouterr().err
+    assert main([*command, "--device", "cpu"]) == 0
