@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -198,12 +199,14 @@ def load_strategy_state(strategy: Any, state: Mapping[str, Any], again: bool = F
             continue
         if number in own:
             plugin_state = FeaturePlugin.of_rank(plugin_state, own[number])
-        if _has_state(plugin):
-            plugin.load_state_dict(plugin_state)
+        if isinstance(plugin, ReferencePlugin):
+            plugin.load_state_dict(plugin_state)  # once, so it may keep the state itself
+        elif _has_state(plugin):
+            plugin.load_state_dict(copy.deepcopy(plugin_state))
         else:
-            load_attributes(plugin, plugin_state)
-    load_attributes(strategy.evaluator, state["evaluator"])
-    load_attributes(strategy, state.get("own", {}))  # older states lack it
+            load_attributes(plugin, plugin_state, strategy.device)
+    load_attributes(strategy.evaluator, state["evaluator"], strategy.device)
+    load_attributes(strategy, state.get("own", {}), strategy.device)  # older states lack it
     scaler = getattr(strategy, "scaler", None)
     if (scaler is None) != (state["scaler"] is None):
         raise CheckpointError(

@@ -1,0 +1,81 @@
+"""Resumed trainings on the second device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from avalanche.training.plugins import (
+    EWCPlugin,
+    MASPlugin,
+    RWalkPlugin,
+    SynapticIntelligencePlugin,
+)
+from torch import Tensor
+
+from avalanche_proxyfda._random import RandomState
+from avalanche_proxyfda.checkpoint.objects import attributes_of
+from avalanche_proxyfda.checkpoint.tree import encode
+from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
+from tests.methods import PLUGINS, toy_plugin
+from tests.plugins.toys import Plain, classic
+
+
+def both(make: Callable[[], Any], step: int, second: torch.device, folder: Path) -> list[Any]:
+    """Train two experiences, unbroken and broken off; return the plugins of both trainings."""
+    benchmark, kept = classic(count=60), []
+
+    def built(step: int | None) -> Any:
+        kept.append(make())
+        return build(Plain, kept[-1], BreakOff(step), device=second)
+
+    start = RandomState.capture(second)
+    whole = train(built(None), benchmark, folder / "whole", every=None)
+    start.restore()
+    with pytest.raises(BrokenOffError):
+        train(built(step), benchmark, folder / "parts", every=1)
+    torch.rand(3, device=second)  # another process has another stream
+    rest = train(built(None), benchmark, folder / "parts", every=1)
+    for one in (whole, rest):
+        one.model.cpu()
+        for held in one.optimizer.state_dict()["state"].values():
+            held.update({name: value.cpu() for name, value in held.items()})
+    assert alike(whole, rest)
+    return [kept[0], kept[2]]
+
+
+def tensors_of(plugin: Any) -> dict[str, Tensor]:
+    """Return the tensors that a checkpoint keeps of a plugin without ``state_dict``."""
+    found: dict[str, Tensor] = {}
+    encode(attributes_of(plugin, "plugin"), found, "plugin")
+    return found
+
+
+AVALANCHES: Any = {
+    "ewc": lambda: EWCPlugin(100.0),
+    "ewc-online": lambda: EWCPlugin(100.0, mode="online", decay_factor=0.5),
+    "mas": lambda: MASPlugin(1.0),
+    "rwalk": lambda: RWalkPlugin(1.0, delta_t=2),
+    "si": lambda: SynapticIntelligencePlugin(100.0),
+}
+
+
+@pytest.mark.parametrize("step", [3, 6])
+@pytest.mark.parametrize("name", AVALANCHES)
+def test_avalanches_own_methods_on_weights_resume(
+    name: str, step: int, second: torch.device, tmp_path: Path
+) -> None:
+    kept, come_back = map(tensors_of, both(AVALANCHES[name], step, second, tmp_path))
+    assert kept.keys() == come_back.keys() and any(bool(v.any()) for v in kept.values())
+    for key, value in kept.items():
+        assert come_back[key].device == value.device
+        assert torch.equal(value.cpu(), come_back[key].cpu())
+
+
+@pytest.mark.filterwarnings("ignore:An output with one or more elements was resized")
+@pytest.mark.parametrize("name", PLUGINS)
+def test_a_method_resumes(name: str, second: torch.device, tmp_path: Path) -> None:
+    both(lambda: toy_plugin(name), 6, second, tmp_path)
