@@ -19,18 +19,21 @@ from torch import Tensor
 from avalanche_proxyfda._random import RandomState
 from avalanche_proxyfda.checkpoint.objects import attributes_of
 from avalanche_proxyfda.checkpoint.tree import encode
+from tests.checkpoint.test_memory_formats import channels_last, strides
 from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
 from tests.methods import PLUGINS, toy_plugin
 from tests.plugins.toys import Plain, classic
 
 
-def both(make: Callable[[], Any], step: int, second: torch.device, folder: Path) -> list[Any]:
+def both(
+    make: Callable[[], Any], step: int, second: torch.device, folder: Path, model: Any = Plain
+) -> list[Any]:
     """Train two experiences, unbroken and broken off; return the plugins of both trainings."""
     benchmark, kept = classic(count=60), []
 
     def built(step: int | None) -> Any:
         kept.append(make())
-        return build(Plain, kept[-1], BreakOff(step), device=second)
+        return build(model, kept[-1], BreakOff(step), device=second)
 
     start = RandomState.capture(second)
     whole = train(built(None), benchmark, folder / "whole", every=None)
@@ -39,6 +42,7 @@ def both(make: Callable[[], Any], step: int, second: torch.device, folder: Path)
         train(built(step), benchmark, folder / "parts", every=1)
     torch.rand(3, device=second)  # another process has another stream
     rest = train(built(None), benchmark, folder / "parts", every=1)
+    assert strides(whole) == strides(rest)
     for one in (whole, rest):
         one.model.cpu()
         for held in one.optimizer.state_dict()["state"].values():
@@ -79,3 +83,7 @@ def test_avalanches_own_methods_on_weights_resume(
 @pytest.mark.parametrize("name", PLUGINS)
 def test_a_method_resumes(name: str, second: torch.device, tmp_path: Path) -> None:
     both(lambda: toy_plugin(name), 6, second, tmp_path)
+
+
+def test_a_channels_last_training_resumes(second: torch.device, tmp_path: Path) -> None:
+    both(lambda: toy_plugin("pkt", feature_module="backbone"), 6, second, tmp_path, channels_last)
