@@ -104,6 +104,17 @@ def _has_state(plugin: Any) -> bool:
     return all(callable(getattr(plugin, n, None)) for n in ("state_dict", "load_state_dict"))
 
 
+def check_steps(strategy: Any) -> None:
+    """Let the plugins of this package read the checks that earlier steps left on the device.
+
+    Raises:
+        ValueError: if a step failed its check, so that the state is not worth saving.
+    """
+    for _, plugin in _plugins(strategy):
+        if isinstance(plugin, ReferencePlugin):
+            plugin.check_steps()
+
+
 def rank_state(strategy: Any) -> dict[int, Any]:
     """Return what a rank alone knows, by number of the plugin: its rows of a teacher's cache."""
     plugins = ((k, p) for k, p in _plugins(strategy) if isinstance(p, FeaturePlugin))

@@ -1,4 +1,4 @@
-"""Resumed trainings on the second device."""
+"""Checkpoints of trainings on the second device."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from avalanche.training.plugins import (
 )
 from torch import Tensor
 
+from avalanche_proxyfda import Checkpoints
 from avalanche_proxyfda._random import RandomState
+from avalanche_proxyfda.checkpoint.files import LATEST, PREVIOUS
 from avalanche_proxyfda.checkpoint.objects import attributes_of
 from avalanche_proxyfda.checkpoint.tree import encode
+from tests.checkpoint.test_diverged import diverge, steps_of
 from tests.checkpoint.test_memory_formats import channels_last, strides
 from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
 from tests.methods import PLUGINS, toy_plugin
@@ -87,3 +90,34 @@ def test_a_method_resumes(name: str, second: torch.device, tmp_path: Path) -> No
 
 def test_a_channels_last_training_resumes(second: torch.device, tmp_path: Path) -> None:
     both(lambda: toy_plugin("pkt", feature_module="backbone"), 6, second, tmp_path, channels_last)
+
+
+@pytest.mark.parametrize("every", [None, 1])
+def test_a_step_with_nan_is_not_saved(
+    every: int | None, second: torch.device, tmp_path: Path
+) -> None:
+    """The last step of an experience is saved before the end of the epoch, where plugins check."""
+    own = toy_plugin("pkt", teacher_cache="exact")
+    diverge(own, 3, tmp_path, every=every, built={"device": second})
+    assert steps_of(tmp_path) == ({} if every is None else {LATEST: 3, PREVIOUS: 2})
+
+
+class Brighten(BreakOff):
+    """Changes the images of one step on the device, where the teacher's cache has named them."""
+
+    def before_forward(self, strategy: Any, **kwargs: Any) -> None:
+        if strategy.clock.train_iterations == self.step:
+            strategy.mbatch[0].data.add_(1)  # torch does not count this change
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        pass
+
+
+def test_a_step_with_other_images_than_the_cached_is_not_saved(
+    second: torch.device, tmp_path: Path
+) -> None:
+    strategy = build(Plain, toy_plugin("pkt", teacher_cache="exact"), Brighten(2), device=second)
+    Checkpoints(strategy, tmp_path, every=1)
+    with pytest.raises(ValueError, match="images were changed on their way"):
+        strategy.train(classic(1, count=48).train_stream[0], eval_streams=[])
+    assert steps_of(tmp_path) == {LATEST: 2, PREVIOUS: 1}
