@@ -18,7 +18,12 @@ from avalanche_proxyfda.checkpoint.files import (
     set_aside,
     write_state,
 )
-from avalanche_proxyfda.checkpoint.strategy import check_fit, load_strategy_state, strategy_state
+from avalanche_proxyfda.checkpoint.strategy import (
+    check_fit,
+    check_steps,
+    load_strategy_state,
+    strategy_state,
+)
 from avalanche_proxyfda.distributed.ranks import computed_by_main, is_main
 
 
@@ -162,7 +167,12 @@ def write_checkpoint(
         data: hash of each data set, by name.
         ranks: state of each rank that differs from rank 0's.
         trained: numbers of the experiences that training has begun, in their order.
+
+    Raises:
+        ValueError: if a step since the last check had a term that was NaN or infinite; nothing is
+            written then.
     """
+    check_steps(strategy)
     state = strategy_state(strategy, ranks)
     about = {"identity": identity, "inside": inside, "extra": extra, "workers": workers}
     about |= {"data": dict(data or {}), "trained": list(trained)}

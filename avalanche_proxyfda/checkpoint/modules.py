@@ -50,8 +50,8 @@ def module_state(model: nn.Module) -> dict[str, Any]:
 def load_module_state(model: nn.Module, state: Mapping[str, Any]) -> None:
     """Load the state of a model that was built like ``model`` and may have grown since.
 
-    The parameters of ``model`` stay the same objects. A head that ``model`` lacks is copied
-    from a head of the same class beside it.
+    ``state`` may be loaded again. The parameters of ``model`` stay the same objects. A head that
+    ``model`` lacks is copied from a head of the same class beside it.
 
     Args:
         model: the model to change.
@@ -63,7 +63,7 @@ def load_module_state(model: nn.Module, state: Mapping[str, Any]) -> None:
     for name, part in state["modules"].items():
         module = _module(model, name, part["class"])
         for key, value in part["attributes"].items():
-            setattr(module, key, value)
+            setattr(module, key, copy.deepcopy(value))
     _load(model, "_parameters", state["parameters"])
     _load(model, "_buffers", state["buffers"])
     trained = set(state["trained"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import sys
@@ -32,6 +33,8 @@ _FIXED = (
 )
 """Kinds of values that a script makes again, and that training does not change."""
 _OBJECT, _STATE = "avalanche object", "state_dict of"
+_TENSOR = "tensor on"
+"""Marks a tensor of an accelerator, with the type of its device."""
 _PLAIN = (
     bool,
     int,
@@ -85,6 +88,8 @@ def _has_state(value: Any) -> bool:
 def _plain(value: Any, path: str, depth: int = 0) -> Any:
     if depth > 20:
         raise UnsavedError(f"{path} is nested in more than 20 levels, or contains itself")
+    if isinstance(value, Tensor) and value.device.type != "cpu":
+        return {_TENSOR: value.device.type, "value": value}
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, torch.optim.Optimizer):
@@ -116,36 +121,53 @@ def _is_data(value: Any) -> bool:
     return type(value) is ParamData and value.init_function is torch.zeros
 
 
-def load_attributes(holder: Any, state: Mapping[str, Any]) -> None:
-    """Set the attributes that :func:`attributes_of` returned.
+def load_attributes(holder: Any, state: Mapping[str, Any], device: torch.device) -> None:
+    """Set the attributes that :func:`attributes_of` returned; ``state`` may be loaded again.
+
+    Tensors and ``torch.device`` values of any accelerator go to ``device``. Other tensors go to
+    the device of the tensor that they replace, and to the CPU if they replace none.
+
+    Args:
+        holder: the object.
+        state: the result of :func:`attributes_of`.
+        device: device of the strategy.
 
     Raises:
         CheckpointError: if the object was built differently.
     """
     for name, value in state.items():
-        setattr(holder, name, _restored(value, getattr(holder, name, None)))
+        setattr(holder, name, _restored(value, getattr(holder, name, None), device))
 
 
-def _restored(value: Any, present: Any) -> Any:
+def _restored(value: Any, present: Any, device: torch.device) -> Any:
+    """Return a saved value without any memory of the state, which a resume loads twice."""
+    if isinstance(value, Tensor):
+        return value.to(present.device if isinstance(present, Tensor) else "cpu", copy=True)
+    if isinstance(value, torch.device):
+        return value if value.type == "cpu" else device
+    if isinstance(value, dict) and _TENSOR in value:
+        return value["value"].to(device, copy=True)
     if isinstance(value, dict) and _STATE in value:
         if type(present).__qualname__ != value[_STATE]:
             raise CheckpointError(
                 f"the checkpoint holds the state of a {value[_STATE]}, here is a "
                 f"{type(present).__qualname__}"
             )
-        present.load_state_dict(value["state"])
+        present.load_state_dict(copy.deepcopy(value["state"]))
         return present
     if isinstance(value, dict) and _OBJECT in value:
         metric = present
         if metric is None or _name(metric) != value[_OBJECT]:
             kind = _class(value[_OBJECT])
             metric = ParamData("", (0,)) if kind is ParamData else object.__new__(kind)
-        load_attributes(metric, value["attributes"])
+        load_attributes(metric, value["attributes"], device)
         if isinstance(metric, ParamData):
             metric.shape = torch.Size(metric.shape)
+            if metric.device.type != "cpu":  # an older state does not mark the tensor
+                metric._data = metric._data.to(metric.device)
         return metric
     if isinstance(value, dict):
-        entries = {key: _restored(entry, None) for key, entry in value.items()}
+        entries = {key: _restored(entry, None, device) for key, entry in value.items()}
         if isinstance(present, dict):  # a defaultdict keeps its factory
             present.clear()
             present.update(entries)
@@ -153,9 +175,9 @@ def _restored(value: Any, present: Any) -> Any:
         return entries
     if isinstance(value, (list, tuple)):
         old = present if isinstance(present, (list, tuple)) and len(present) == len(value) else None
-        items = [_restored(v, old[k] if old else None) for k, v in enumerate(value)]
+        items = [_restored(v, old[k] if old else None, device) for k, v in enumerate(value)]
         return tuple(items) if isinstance(value, tuple) else items
-    return value
+    return copy.deepcopy(value)  # sets and arrays change in place too
 
 
 def _name(value: object) -> str:

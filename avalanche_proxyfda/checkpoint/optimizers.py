@@ -61,8 +61,9 @@ def load_optimizer_state(
 ) -> Known | None:
     """Load groups, options and states for the parameters that ``model`` has now.
 
-    Tensors go to the device of their parameter. Counts of steps stay on the CPU, unless the
-    optimizer is fused or capturable: the rule of torch's ``Optimizer.load_state_dict``.
+    ``state`` may be loaded again. Tensors go to the device of their parameter. Counts of steps
+    stay on the CPU, unless the optimizer is fused or capturable: the rule of torch's
+    ``Optimizer.load_state_dict``.
 
     Args:
         optimizer: the optimizer of the strategy.
@@ -93,10 +94,12 @@ def load_optimizer_state(
     steps_on_device: set[str] = set()  # names of parameters
     for group in state["groups"]:
         held = [named[n] for n in group["params"]]
+        rates_on = None  # a rate may be a tensor
         if group.get("fused") or group.get("capturable"):  # torch's rule
             steps_on_device.update(group["params"])
-            group = {k: _copied(v, device) for k, v in group.items()}  # a rate may be a tensor
-        optimizer.param_groups.append({**group, "params": held})
+            rates_on = device
+        options = {key: _copied(value, rates_on) for key, value in group.items()}
+        optimizer.param_groups.append({**options, "params": held})
 
     def stays(name: str, key: str) -> bool:
         return key == "step" and name not in steps_on_device

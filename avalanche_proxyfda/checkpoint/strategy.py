@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -103,6 +104,17 @@ def _has_state(plugin: Any) -> bool:
     return all(callable(getattr(plugin, n, None)) for n in ("state_dict", "load_state_dict"))
 
 
+def check_steps(strategy: Any) -> None:
+    """Let the plugins of this package read the checks that earlier steps left on the device.
+
+    Raises:
+        ValueError: if a step failed its check, so that the state is not worth saving.
+    """
+    for _, plugin in _plugins(strategy):
+        if isinstance(plugin, ReferencePlugin):
+            plugin.check_steps()
+
+
 def rank_state(strategy: Any) -> dict[int, Any]:
     """Return what a rank alone knows, by number of the plugin: its rows of a teacher's cache."""
     plugins = ((k, p) for k, p in _plugins(strategy) if isinstance(p, FeaturePlugin))
@@ -198,12 +210,14 @@ def load_strategy_state(strategy: Any, state: Mapping[str, Any], again: bool = F
             continue
         if number in own:
             plugin_state = FeaturePlugin.of_rank(plugin_state, own[number])
-        if _has_state(plugin):
-            plugin.load_state_dict(plugin_state)
+        if isinstance(plugin, ReferencePlugin):
+            plugin.load_state_dict(plugin_state)  # once, so it may keep the state itself
+        elif _has_state(plugin):
+            plugin.load_state_dict(copy.deepcopy(plugin_state))
         else:
-            load_attributes(plugin, plugin_state)
-    load_attributes(strategy.evaluator, state["evaluator"])
-    load_attributes(strategy, state.get("own", {}))  # older states lack it
+            load_attributes(plugin, plugin_state, strategy.device)
+    load_attributes(strategy.evaluator, state["evaluator"], strategy.device)
+    load_attributes(strategy, state.get("own", {}), strategy.device)  # older states lack it
     scaler = getattr(strategy, "scaler", None)
     if (scaler is None) != (state["scaler"] is None):
         raise CheckpointError(

@@ -27,7 +27,8 @@ def encode(
 ) -> Any:
     """Return ``value`` as JSON data, and put its tensors into ``tensors`` under their paths.
 
-    A tensor that several owners share is put into ``tensors`` once.
+    A tensor that several owners share is put into ``tensors`` once. A dense tensor whose axes
+    have another order in memory, such as channels last, is put there as a row [N] of its memory.
 
     Plain data are None, bool, int, float (also NaN and infinities), str, bytes, tuples, lists,
     sets, dicts with keys of these, tensors, NumPy arrays and scalars, and torch's devices and
@@ -54,9 +55,11 @@ def encode(
             first = places.setdefault(_view(tensor), path)
         else:
             first = path
-        if first == path:
-            tensors[path] = tensor
-        return {"$tensor": first}
+        if not _has_own_order(tensor):
+            tensors.setdefault(first, tensor)
+            return {"$tensor": first}
+        tensors.setdefault(first, tensor.as_strided((tensor.numel(),), (1,)))
+        return {"$strided": [first, list(tensor.shape), list(tensor.stride())]}
     if kind in (list, tuple, set, frozenset):
         # sets are sorted, so that equal states give equal bytes
         entries = sorted(value, key=repr) if kind in (set, frozenset) else value
@@ -85,6 +88,23 @@ def encode(
     if isinstance(value, torch.dtype):
         return {"$dtype": str(value).removeprefix("torch.")}
     raise UnsavedError(f"{path} is a {kind.__module__}.{kind.__qualname__}, which is no plain data")
+
+
+def _has_own_order(tensor: Tensor) -> bool:
+    """Return True for a tensor that fills its memory, in another order than a contiguous one.
+
+    Axes of length 1 count too, since torch reads the order of channels from their strides.
+    """
+    if tensor.layout is not torch.strided or tensor.is_neg() or tensor.is_conj():
+        return False
+    plain = torch.empty(tensor.shape, device="meta").stride()
+    axes = sorted(zip(tensor.stride(), tensor.shape, strict=True))
+    width = 1
+    for stride, length in axes:
+        if length > 1 and stride != width:
+            return False  # it has gaps, or elements that share a place
+        width *= length
+    return tensor.numel() > 0 and tensor.stride() != plain
 
 
 def _view(tensor: Tensor) -> tuple[Any, ...]:
@@ -119,6 +139,13 @@ def _decoded(data: Any, tensors: Mapping[str, Tensor], given: set[str]) -> Any:
         again = content in given
         given.add(content)
         return tensors[content].clone() if again else tensors[content]
+    if mark == "$strided":
+        name, shape, strides = content
+        memory = _decoded({"$tensor": name}, tensors, given)
+        try:
+            return memory.as_strided(shape, strides)
+        except RuntimeError as error:
+            raise ValueError(f"the tensor {name!r} does not fit its memory: {error}") from error
     if mark == "$array":
         name, dtype, shape = content
         return tensors[name].cpu().numpy().view(np.dtype(dtype)).reshape(shape).copy()

@@ -278,7 +278,7 @@ class FeatureTeacher:
                     f"the teacher's state holds {name!r}, which the model lacks: build the model "
                     "as it was when the state was saved"
                 )
-            tensors[name].data = value.detach().clone().to(tensors[name].device)
+            tensors[name].data = value.detach().to(tensors[name].device, copy=True)
         if teacher.text is not None and "text" in state:
             teacher.text.load_state_dict(state["text"])
         return teacher

@@ -158,6 +158,18 @@ def test_another_format_is_named(tmp_path: Path) -> None:
         read_latest(tmp_path)
 
 
+def test_strides_beyond_the_memory_are_refused(tmp_path: Path) -> None:
+    path = write_state(tmp_path, {"w": torch.ones(2, 3).T})
+
+    def hostile(document: Any) -> None:
+        assert document == {"w": {"$strided": ["state.w", [3, 2], [1, 3]]}}
+        document["w"]["$strided"][2] = [1, 1000]
+
+    rewritten(path, hostile)
+    with pytest.raises(CheckpointError, match=r"the tensor 'state\.w' does not fit its memory"):
+        read_latest(tmp_path)
+
+
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
     folder = tmp_path / "trained"

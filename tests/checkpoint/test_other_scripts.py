@@ -16,7 +16,7 @@ from torch import Tensor
 
 from avalanche_proxyfda import FDAPlugin, L2SPPlugin, LDIFSPlugin, PKTPlugin, recommended
 from avalanche_proxyfda.checkpoint import CheckpointError, Checkpoints, UnsavedError
-from avalanche_proxyfda.checkpoint.objects import attributes_of
+from avalanche_proxyfda.checkpoint.objects import attributes_of, load_attributes
 from avalanche_proxyfda.checkpoint.tree import encode
 from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
 from tests.plugins.toys import Plain, classic
@@ -78,6 +78,44 @@ def test_a_tensor_with_a_rule_of_its_own_is_not_saved() -> None:
     holder = SimpleNamespace(kept=ParamData("w", (2,), init_function=torch.ones))
     with pytest.raises(UnsavedError, match=r"Holder\.kept is a avalanche.training.utils.ParamData"):
         attributes_of(holder, "Holder")
+
+
+META = torch.device("meta")
+"""A second device on every machine; it holds no numbers."""
+
+
+def held() -> SimpleNamespace:
+    """Return an object with tensors of both devices, as Avalanche's plugins hold them."""
+    there = ParamData("w", (2,), device=META)
+    return SimpleNamespace(
+        weights={"w": there}, here={"w": ParamData("w", (2,))}, rows=[torch.ones(2, device=META)]
+    )
+
+
+def devices_of(holder: Any) -> list[str]:
+    data = (holder.weights["w"], holder.here["w"])
+    places = [place for each in data for place in (each.device, each.data.device)]
+    return [str(place) for place in (*places, holder.rows[0].device)]
+
+
+def test_tensors_come_back_to_their_device() -> None:
+    again = held()
+    again.rows = []
+    load_attributes(again, attributes_of(held(), "holder"), META)
+    assert devices_of(again) == ["meta", "meta", "cpu", "cpu", "meta"]
+    assert again.weights["w"].expand((3,)).device == META
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["new", "old"])
+def test_tensors_of_another_accelerator_go_to_the_device_of_the_strategy(marked: bool) -> None:
+    """An older state does not mark the tensors of an accelerator."""
+    kind = f"{ParamData.__module__}:{ParamData.__qualname__}"
+    value: Any = {"tensor on": "xpu", "value": torch.ones(2)} if marked else torch.ones(2)
+    kept = {"name": "w", "shape": (2,), "device": torch.device("xpu", 3), "_data": value}
+    weights = {"w": {"avalanche object": kind, "attributes": kept}}
+    again = held()
+    load_attributes(again, {"weights": weights, "rows": [value]}, META)
+    assert devices_of(again) == ["meta", "meta", "cpu", "cpu", "meta"]
 
 
 OTHERS: Any = {

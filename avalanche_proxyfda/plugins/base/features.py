@@ -309,6 +309,16 @@ class FeaturePlugin(ReferenceDataPlugin):
         if self.reference is not None:
             self.reference.forget()
 
+    def check_steps(self) -> None:
+        """Read the checks of earlier steps, see :meth:`ReferencePlugin.check_steps`.
+
+        Raises:
+            ValueError: also if the images of a batch were not those that the cache has named.
+        """
+        if self.reference is not None and self.reference.cache is not None:
+            self.reference.cache.check_images()
+        super().check_steps()
+
     def after_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Publish the terms' means; write the cache's file, if it has one."""
         if self.reference is not None and self.reference.cache is not None:

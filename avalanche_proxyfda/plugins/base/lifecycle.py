@@ -296,9 +296,20 @@ class ReferencePlugin(SupervisedPlugin[Any], Generic[R], ABC):
 
     # ---- after ------------------------------------------------------------------------
 
+    def check_steps(self) -> None:
+        """Read the checks of earlier steps that still lie on the device.
+
+        The end of an epoch and a checkpoint call it. Each read waits for the device; without a new
+        step there is no read.
+
+        Raises:
+            ValueError: if a term was NaN or infinite; names experience and iteration of the first.
+        """
+        self._watch.look()
+
     def after_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Publish the terms' means over the epoch."""
-        self._watch.look()
+        self.check_steps()
         if self._task_loss is not None:
             publish(strategy, self, "Task", self._task_loss.means())
             self._task_loss.clear()

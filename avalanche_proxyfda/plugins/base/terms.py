@@ -189,7 +189,8 @@ class FiniteWatch:
     """Raises if values hold NaN or Inf, and names the first bad step.
 
     Reading a result synchronises host and device. So the check notes the first bad step on the
-    device, and reads the note every ``every`` steps and at the end of the epoch.
+    device, and reads the note every ``every`` steps. The plugin reads it at the end of an epoch,
+    and before a checkpoint is saved.
 
     Args:
         every: steps between two reads; None means 1 on the CPU and 100 elsewhere.

@@ -172,11 +172,20 @@ class TeacherCache:
                 self.store.add(names, self._rounded(values))
 
     def end_epoch(self) -> None:
-        """Write the file's index, and check that all batches were the named images.
+        """Write the file's index, and check the images of all batches.
+
+        Raises:
+            ValueError: see :meth:`check_images`.
+            OSError: if the index cannot be written.
+        """
+        self.check_images()
+        self._flush()
+
+    def check_images(self) -> None:
+        """Check that all batches since the last call were the named images.
 
         Raises:
             ValueError: if the images of a batch were changed after they were named.
-            OSError: if the index cannot be written.
         """
         changed, self._changed = self._changed, None
         if changed is not None and bool(changed):
@@ -184,7 +193,6 @@ class TeacherCache:
                 "images were changed on their way from the loader to the model, so the teacher's "
                 "cache gave the values of other images: pass teacher_cache='off'"
             )
-        self._flush()
 
     def _flush(self) -> None:
         if self._file is not None and self._file.writable:
