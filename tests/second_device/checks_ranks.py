@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from avalanche_proxyfda.distributed.ranks import process_group
+from avalanche_proxyfda.distributed.group import process_group
 from tests.second_device import rank
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import distributed, nn
 
+from avalanche_proxyfda.distributed.group import process_group
 from avalanche_proxyfda.distributed.ranks import (
     Shard,
     average_batch_norms,
     check_same,
-    process_group,
     share_model,
     share_streams,
     sum_gradients,
