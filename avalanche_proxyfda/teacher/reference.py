@@ -16,7 +16,7 @@ from avalanche_proxyfda.teacher.cache.names import sample_name
 from avalanche_proxyfda.teacher.cache.settings import CacheSettings
 from avalanche_proxyfda.teacher.cache.teacher_cache import TeacherCache
 from avalanche_proxyfda.teacher.cached import CachedTeacher, Named
-from avalanche_proxyfda.teacher.teacher import Values
+from avalanche_proxyfda.teacher.teacher import Values, kept_values
 
 _log = logging.getLogger(__name__)
 _FORWARD = task_forward(None)  # task 0: heads are not run
@@ -83,7 +83,7 @@ class ReferenceAnswers:
             elif self.settings.choice == "exact" or (
                 self.settings.choice != "off" and not own.declined
             ):
-                first = own.live(images, autocast, _FORWARD)
+                first = kept_values(own.live(images, autocast, _FORWARD))
                 capacity = self._capacity(images, first, autocast)
                 own.declined = capacity == 0
                 if own.declined:
@@ -128,7 +128,8 @@ class ReferenceAnswers:
                 return f"{str(source)!r} gives no tensor with a row for each image"
         if self.teacher.cache is not None or len(images) < 2:
             return None  # the cache of training images has passed the same check
-        parts = [self._own.live(part, autocast, _FORWARD) for part in images.chunk(2)]
+        halves = images.chunk(2)
+        parts = [kept_values(self._own.live(half, autocast, _FORWARD)) for half in halves]
         for source, value in values.items():
             joined, bound = torch.cat([part[source] for part in parts]), float(value.abs().max())
             if not torch.allclose(joined, value, rtol=1e-2, atol=1e-2 * bound):
