@@ -89,10 +89,11 @@ class _Join(torch.autograd.Function):
         ctx.shard, ctx.shape = shard, rows.shape
         padded = rows.new_zeros(-(-shard.total // shard.world), *rows.shape[1:])
         padded[: shard.rows] = rows[: shard.rows]
+        padded = _served(padded)
         parts = [torch.empty_like(padded) for _ in range(shard.world)]
         distributed.all_gather(parts, padded)
         # row i of rank r is row i * world + r of the batch, so the padding comes last
-        return torch.stack(parts, dim=1).flatten(0, 1)[: shard.total]
+        return torch.stack(parts, dim=1).flatten(0, 1)[: shard.total].to(rows.device)
 
     @staticmethod
     @once_differentiable
@@ -108,10 +109,21 @@ class _Join(torch.autograd.Function):
 # ---- between ranks --------------------------------------------------------------------
 
 
+def _devices() -> list[str]:
+    """Return the types of the devices whose tensors the group can send."""
+    config = distributed.get_backend_config()  # such as "cpu:gloo,xpu:xccl"
+    return [part.partition(":")[0] for part in config.split(",")]
+
+
 def _host() -> torch.device:
     """Return the device that can send small tensors of the host."""
-    config = distributed.get_backend_config()  # such as "cpu:gloo,xpu:xccl"
-    return torch.device("cpu" if "cpu:" in config else config.partition(":")[0])
+    devices = _devices()
+    return torch.device("cpu" if "cpu" in devices else devices[0])
+
+
+def _served(tensor: Tensor) -> Tensor:
+    """Return the tensor on a device that the group serves; a group of nccl alone has no CPU."""
+    return tensor if tensor.device.type in _devices() else tensor.to(_host())
 
 
 def is_main() -> bool:
@@ -177,8 +189,9 @@ def sum_over_ranks(value: Tensor) -> Tensor:
         tensor([1., 2.])
     """
     if active():
-        value = value.detach().clone()
-        distributed.all_reduce(value)
+        total = _served(value.detach().clone())
+        distributed.all_reduce(total)
+        return total.to(value.device)
     return value
 
 
@@ -212,7 +225,7 @@ def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
 def _each_bucket(tensors: Iterable[Tensor], change: Callable[[Tensor], object]) -> None:
     """Change all tensors in place; ``change`` gets many of them at a time, as one vector."""
     for bucket in _buckets(tensors):
-        flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+        flat = _served(torch.cat([tensor.reshape(-1) for tensor in bucket]))
         change(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in bucket])
         for tensor, part in zip(bucket, parts, strict=True):
