@@ -96,13 +96,20 @@ def total_memory(device: torch.device) -> int | None:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the free memory of an accelerator in bytes; None for the CPU."""
+    """Return the memory of an accelerator for new tensors, in bytes; None for the CPU.
+
+    Torch keeps the memory of tensors that are gone. CUDA and XPU tell how much that is, and
+    it counts as free here.
+    """
     module = module_of(device)
     if module is None:
         return None
     if device.type == "mps":
         return int(module.recommended_max_memory() - module.driver_allocated_memory())
-    return int(module.mem_get_info(device)[0])
+    free = int(module.mem_get_info(device)[0])
+    if hasattr(module, "memory_reserved"):
+        free += int(module.memory_reserved(device) - module.memory_allocated(device))
+    return free
 
 
 def allocated_memory(device: torch.device) -> int | None:

@@ -46,6 +46,22 @@ def full_precision(features: Tensor) -> Tensor:
     return features if features.dtype == torch.float64 else features.float()
 
 
+def kept(features: Tensor) -> Tensor:
+    """Return a copy without graph, which lasts longer than the next forward.
+
+    ``torch.compile(mode="reduce-overhead")`` runs CUDA graphs. A graph writes the results of
+    each forward to the same memory.
+
+    Example:
+        >>> memory = torch.ones(2)
+        >>> copied = kept(memory[:1])
+        >>> _ = memory.zero_()
+        >>> copied
+        tensor([1.])
+    """
+    return features.detach().clone()
+
+
 def in_one_precision(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Return both in float32, or in float64 for a float64 student; the teacher without its graph.
 

@@ -53,6 +53,21 @@ def test_mps_answers_without_a_number_of_the_device(monkeypatch: pytest.MonkeyPa
     assert not accelerator.pins_memory(device) and not accelerator.has_events(device)
 
 
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
+def test_memory_that_torch_keeps_for_new_tensors_is_free(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = SimpleNamespace(
+        mem_get_info=lambda device: (10, 100),
+        memory_reserved=lambda device: 70,
+        memory_allocated=lambda device: 30,
+    )
+    monkeypatch.setattr(f"torch.{kind}", module)
+    assert accelerator.free_memory(torch.device(kind)) == 50
+    del module.memory_reserved  # as for a registered device that tells nothing of the kind
+    assert accelerator.free_memory(torch.device(kind)) == 10
+
+
 def test_the_cpu_is_no_accelerator() -> None:
     numbers = (accelerator.total_memory, accelerator.free_memory, accelerator.peak_memory)
     assert [ask(CPU) for ask in numbers] == [None] * 3

@@ -10,8 +10,17 @@ from types import FrameType
 from typing import Any
 
 from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda.distributed.group import EndOfAllRanks
 
 _PATIENCE = 2.0  # seconds; the SIGINT of Ctrl-C and a parent's SIGTERM count as one request
+
+
+class AllExit(EndOfAllRanks, SystemExit):
+    """SIGTERM came to a rank, and all ranks end together."""
+
+
+class AllInterrupted(EndOfAllRanks, KeyboardInterrupt):
+    """SIGINT came to a rank, and all ranks end together."""
 
 
 class StopSignals:
@@ -67,17 +76,20 @@ class StopSignals:
         """Restore the handlers and end the process as the signal would.
 
         Args:
-            number: the signal; None takes the one that came first.
+            number: the signal for which all ranks end together; None takes the one that came
+                first to this process, which ends alone.
 
         Raises:
             KeyboardInterrupt: for SIGINT.
             SystemExit: for SIGTERM, with status 128 + 15.
+            EndOfAllRanks: is a base of either, if ``number`` is given.
         """
-        number, self._number = number or self._number, None
+        together, own, self._number = bool(number), self._number, None
+        number = number or own or 0
         self.restore()
         if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + int(number or 0))
+            raise AllInterrupted if together else KeyboardInterrupt
+        raise (AllExit if together else SystemExit)(128 + number)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

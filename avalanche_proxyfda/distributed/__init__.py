@@ -7,12 +7,12 @@ views) and BatchNorm's batch statistics depend on the number of ranks; see
 ``docs/distributed.md``.
 """
 
+from avalanche_proxyfda.distributed.group import process_group
 from avalanche_proxyfda.distributed.plugin import DistributedTraining
 from avalanche_proxyfda.distributed.ranks import (
     Shard,
     active,
     computed_by_main,
-    process_group,
     sum_over_ranks,
 )
 

@@ -1,14 +1,11 @@
-"""A torch.distributed group: joining it, a rank's part of a batch, sums and checks over ranks."""
+"""A rank's part of a batch, and sums and checks over the ranks of a group."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,13 +13,6 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
 
-from avalanche_proxyfda._accelerator import (
-    best_device,
-    choose_device,
-    collectives,
-    device_count,
-    module_of,
-)
 from avalanche_proxyfda._random import RandomState, mixed_seed
 
 _BUCKET = 1 << 24  # numbers in one transfer
@@ -38,77 +28,6 @@ def active() -> bool:
         False
     """
     return bool(distributed.is_available() and distributed.is_initialized())
-
-
-@contextmanager
-def process_group(device: str = "auto") -> Iterator[torch.device]:
-    """Join the group of torchrun's environment variables, and leave it after the block.
-
-    Without torchrun the block runs as a single process.
-
-    Args:
-        device: ``"cpu"``, the type of an accelerator such as ``"cuda"``, or ``"auto"``, which
-            takes an accelerator if there is one.
-
-    Yields:
-        The device of this process: the accelerator with the number of the local rank, or the CPU.
-
-    Raises:
-        ValueError: for another device, or if a machine has more ranks than GPUs.
-
-    Example:
-        >>> from avalanche_proxyfda.distributed import active, process_group
-        >>> with process_group("cpu") as device:  # without torchrun: one process, no group
-        ...     print(device, active())
-        cpu False
-    """
-    own = _type_of(device)
-    local = os.environ.get("LOCAL_RANK")
-    if local is None:
-        yield own
-        return
-    backend = collectives(own)
-    if own.type != "cpu":
-        if int(local) >= device_count(own):
-            raise ValueError(
-                f"local rank {local} has no GPU of its own, there are {device_count(own)}: "
-                "lower --nproc_per_node, or use the CPU"
-            )
-        own = torch.device(own.type, int(local))
-        choose_device(own)
-        # gloo beside nccl sends small tensors of the host without waiting for the GPU
-        backend = f"cpu:gloo,{own.type}:{backend}"
-    distributed.init_process_group(backend, timeout=timedelta(hours=1))
-    try:
-        yield own
-    finally:
-        leave_group()
-
-
-def _type_of(device: str) -> torch.device:
-    """Return the device without a number; raise ValueError if it has one or is unknown."""
-    if device == "auto":
-        return best_device()
-    if device != "cpu" and (not device.isalpha() or module_of(device) is None):
-        raise ValueError(
-            f"device={device!r}: each rank takes its own device; choose 'auto', 'cpu', or the "
-            "type of an accelerator without a number, such as 'mps'"
-        )
-    return torch.device(device)
-
-
-_left: list[Any] = []
-
-
-def leave_group() -> None:
-    """Leave the group that this process is in.
-
-    The group's object stays alive until the next group is left. When torch 2.4 deletes a gloo
-    group, it waits for the group's threads and holds Python's lock meanwhile: a deadlock if one
-    of these threads needs the lock to end its work.
-    """
-    _left[:] = [distributed.group.WORLD]
-    distributed.destroy_process_group()
 
 
 # ---- one batch, spread over ranks -----------------------------------------------------
@@ -170,10 +89,11 @@ class _Join(torch.autograd.Function):
         ctx.shard, ctx.shape = shard, rows.shape
         padded = rows.new_zeros(-(-shard.total // shard.world), *rows.shape[1:])
         padded[: shard.rows] = rows[: shard.rows]
+        padded = _served(padded)
         parts = [torch.empty_like(padded) for _ in range(shard.world)]
         distributed.all_gather(parts, padded)
         # row i of rank r is row i * world + r of the batch, so the padding comes last
-        return torch.stack(parts, dim=1).flatten(0, 1)[: shard.total]
+        return torch.stack(parts, dim=1).flatten(0, 1)[: shard.total].to(rows.device)
 
     @staticmethod
     @once_differentiable
@@ -189,10 +109,21 @@ class _Join(torch.autograd.Function):
 # ---- between ranks --------------------------------------------------------------------
 
 
+def _devices() -> list[str]:
+    """Return the types of the devices whose tensors the group can send."""
+    config = distributed.get_backend_config()  # such as "cpu:gloo,xpu:xccl"
+    return [part.partition(":")[0] for part in config.split(",")]
+
+
 def _host() -> torch.device:
     """Return the device that can send small tensors of the host."""
-    config = distributed.get_backend_config()  # such as "cpu:gloo,xpu:xccl"
-    return torch.device("cpu" if "cpu:" in config else config.partition(":")[0])
+    devices = _devices()
+    return torch.device("cpu" if "cpu" in devices else devices[0])
+
+
+def _served(tensor: Tensor) -> Tensor:
+    """Return the tensor on a device that the group serves; a group of nccl alone has no CPU."""
+    return tensor if tensor.device.type in _devices() else tensor.to(_host())
 
 
 def is_main() -> bool:
@@ -222,7 +153,7 @@ def computed_by_main(compute: Callable[[], T]) -> T:
     try:
         if is_main():
             outcome[0] = compute()
-    except Exception as error:
+    except BaseException as error:  # an exit of rank 0 has no value either
         outcome[1] = f"{type(error).__name__}: {error}"
         raise
     finally:
@@ -258,8 +189,9 @@ def sum_over_ranks(value: Tensor) -> Tensor:
         tensor([1., 2.])
     """
     if active():
-        value = value.detach().clone()
-        distributed.all_reduce(value)
+        total = _served(value.detach().clone())
+        distributed.all_reduce(total)
+        return total.to(value.device)
     return value
 
 
@@ -293,7 +225,7 @@ def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
 def _each_bucket(tensors: Iterable[Tensor], change: Callable[[Tensor], object]) -> None:
     """Change all tensors in place; ``change`` gets many of them at a time, as one vector."""
     for bucket in _buckets(tensors):
-        flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+        flat = _served(torch.cat([tensor.reshape(-1) for tensor in bucket]))
         change(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in bucket])
         for tensor, part in zip(bucket, parts, strict=True):

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from avalanche_proxyfda._accelerator import pins_memory
 from avalanche_proxyfda._random import OwnStreams, generator, mixed_seed
+from avalanche_proxyfda._tensors import kept
 
 BLOCK = 2**26
 """Bytes of features that a pass collects on an accelerator before it copies them: 64 MiB."""
@@ -113,7 +114,7 @@ def on_host(batches: Iterable[Tensor]) -> Tensor:
     blocks: list[Tensor] = []
     block: list[Tensor] = []
     for rows in batches:
-        block.append(rows)
+        block.append(kept(rows))
         if sum(part.numel() * part.element_size() for part in block) >= BLOCK:
             blocks.append(torch.cat(block).cpu())
             block = []

@@ -1,8 +1,9 @@
 """Feature drift: distances between two models' features of the same images, and their table.
 
 The device of the features after computes in float64, or the CPU for a device without float64. An
-accelerator works in parts, whose temporary values fit into 256 MiB, and waits for the host only
-in the checks and for the result. The optimal-transport distance runs on the CPU.
+accelerator works in parts. Their temporary values fit into 256 MiB. Unit rows of the neighbours
+take at most a third of that more, and CKA has three matrices of D x D. The host waits for the
+accelerator only in the checks and for the result. The optimal-transport distance runs on the CPU.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from avalanche_proxyfda._float64 import float64_device
 from avalanche_proxyfda._labelled import check_features, check_finite, check_labels
 from avalanche_proxyfda._tensors import unit_rows
 from avalanche_proxyfda.metrics.drift_in_parts import alignment_in_parts, distance_in_parts
-from avalanche_proxyfda.metrics.nearest import mark_nearest, queries_at_once
+from avalanche_proxyfda.metrics.nearest import Cosines, mark_nearest, queries_at_once
 from avalanche_proxyfda.metrics.otdd import otdd
 
 _CONSTANT = "features are the same for every image: CKA has no meaning"
@@ -116,7 +117,7 @@ def neighbor_overlap(before: Tensor, after: Tensor, num_neighbors: int = 10) -> 
         >>> neighbor_overlap(before, before[[0, 2, 1, 3]], num_neighbors=1)
         0.0
     """
-    first, second = _pair(before, after, least=2)
+    first, second = _placed(before, after, least=2)
     if check_count("num_neighbors", num_neighbors, 1) >= len(first):
         raise ValueError(
             f"num_neighbors={num_neighbors} must be below the number of images, {len(first)}"
@@ -134,11 +135,12 @@ def count_shared(before: Tensor, after: Tensor, num_neighbors: int) -> Tensor:
         after: [N, D'] features of the same images, on the same device.
         num_neighbors: K, below N.
     """
-    units = unit_rows(before.double()), unit_rows(after.double())
-    size = queries_at_once(after.device, len(after))
+    sides = Cosines(before, before), Cosines(after, after)
+    width = max(before.shape[1], after.shape[1])
+    size = queries_at_once(after.device, len(after), width)
     shared = torch.zeros((), dtype=torch.int64, device=after.device)
     for start in range(0, len(after), size):
-        near = [_neighbors(unit, start, size, num_neighbors) for unit in units]
+        near = [_neighbors(side, start, size, num_neighbors) for side in sides]
         shared += (near[0] & near[1]).sum()
     return shared
 
@@ -292,19 +294,11 @@ def defined_drift(
     return values
 
 
-def _neighbors(unit: Tensor, start: int, size: int, k: int) -> Tensor:
+def _neighbors(side: Cosines, start: int, size: int, k: int) -> Tensor:
     """[size, N] bool: the k nearest neighbours of the rows from ``start`` on."""
-    cosines = unit[start : start + size] @ unit.T
+    cosines = side.block(start, size)
     cosines.diagonal(offset=start).fill_(-torch.inf)
     return mark_nearest(cosines, k)
-
-
-def _pair(
-    before: Tensor, after: Tensor, least: int = 1, same_width: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Both tensors in float64, after their shapes and values are checked."""
-    first, second = _placed(before, after, least, same_width)
-    return first.double(), second.double()
 
 
 def _placed(

@@ -13,8 +13,7 @@ from avalanche_proxyfda._labelled import (
     check_range,
     check_same_width,
 )
-from avalanche_proxyfda._tensors import unit_rows
-from avalanche_proxyfda.metrics.nearest import nearest, queries_at_once
+from avalanche_proxyfda.metrics.nearest import Cosines, nearest, queries_at_once
 
 
 def knn_accuracy(
@@ -84,13 +83,15 @@ def count_hits(
         num_neighbors: see :func:`knn_accuracy`.
         temperature: see :func:`knn_accuracy`.
     """
-    known, queries = unit_rows(train[0].double()), unit_rows(test[0].double())
-    k, size = min(num_neighbors, len(known)), queries_at_once(known.device, len(known))
-    hits = torch.zeros((), dtype=torch.int64, device=known.device)
-    for part, labels in zip(torch.split(queries, size), torch.split(test[1], size), strict=True):
-        cosines, places = nearest(part @ known.T, k)
+    (count, width), device = train[0].shape, train[0].device
+    side, k = Cosines(test[0], train[0]), min(num_neighbors, count)
+    size = queries_at_once(device, count, width)
+    hits = torch.zeros((), dtype=torch.int64, device=device)
+    for start in range(0, len(test[0]), size):
+        cosines, places = nearest(side.block(start, size), k)
+        labels = test[1][start : start + size]
         weights, labels_near = ((cosines - 1) / temperature).exp(), train[1][places]  # at most 1
-        votes = known.new_zeros(len(part), classes)
+        votes = cosines.new_zeros(len(labels), classes)
         for voter, weight in zip(
             torch.split(labels_near, 1, 1), torch.split(weights, 1, 1), strict=True
         ):

@@ -69,6 +69,8 @@ class CachedTeacher:
         """True once this experience has a decision for or against a cache."""
         self.saved_cache: Mapping[str, Any] | None = None
         """A restored state of the cache, until :meth:`begin_cache` loads it."""
+        self.declined = False
+        """True if ``"auto"`` has decided against a cache in this experience."""
         self._batch: Tensor | None = None
         self._values: Values = {}
         self._tables: list[dict[str, Any]] = []  # parameters and buffers of all modules
@@ -154,6 +156,7 @@ class CachedTeacher:
                 return self.live(images.index_select(0, rows), autocast, call)
 
             values = self.cache.values(images, named.names, named.sums, autocast, ask)
+            self.drop_cache_without_memory()
         self._batch, self._values = images, values
         return values
 
@@ -177,12 +180,20 @@ class CachedTeacher:
         elif state is not None:
             device = next((v.device for v in self.module.parameters()), torch.device("cpu"))
             cache.load_state_dict(state, self.sources, device)
+            self.drop_cache_without_memory()
+
+    def drop_cache_without_memory(self) -> None:
+        """Go on without the cache in this experience, if the device has no memory for it."""
+        if self.cache is not None and self.cache.lacks_memory:
+            self.end_cache()
+            self.cache_planned = self.declined = True
 
     def end_cache(self) -> None:
         """Close and drop the cache; the next experience decides again."""
         if self.cache is not None:
             self.cache.close()
         self.cache, self.cache_planned, self._tables = None, False, []
+        self.declined = False
 
     def key(self) -> str:
         """Return the SHA-256 of the weights, buffers, classes of modules, and places."""
@@ -210,11 +221,19 @@ class CachedTeacher:
     # ---- saved state ------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the teacher, and under ``"cache"`` that of the cache or None."""
-        cache = self.saved_cache
+        """Return the state of the teacher, and under ``"cache"`` :meth:`cache_state`."""
+        return {**self.teacher.state_dict(), "cache": self.cache_state()}
+
+    def cache_state(self) -> Mapping[str, Any] | None:
+        """Return the state of the cache, or that it was declined; None if neither is known."""
         if self.cache is not None:
-            cache = {"key": self.key(), **self.cache.state_dict()}
-        return {**self.teacher.state_dict(), "cache": cache}
+            return {"key": self.key(), **self.cache.state_dict()}
+        return {"declined": True} if self.declined else self.saved_cache
+
+    def restore_cache(self, state: Mapping[str, Any] | None) -> None:
+        """Take a result of :meth:`cache_state`; :meth:`begin_cache` loads its rows."""
+        self.declined = state is not None and "declined" in state
+        self.saved_cache = None if self.declined else state
 
     @staticmethod
     def restore(
@@ -231,5 +250,5 @@ class CachedTeacher:
             ValueError: if ``model`` lacks a tensor of ``state``.
         """
         cached = CachedTeacher(FeatureTeacher.restore(model, sources, state, needs_text))
-        cached.saved_cache = state.get("cache")
+        cached.restore_cache(state.get("cache"))
         return cached

@@ -16,7 +16,7 @@ from avalanche_proxyfda.teacher.cache.names import sample_name
 from avalanche_proxyfda.teacher.cache.settings import CacheSettings
 from avalanche_proxyfda.teacher.cache.teacher_cache import TeacherCache
 from avalanche_proxyfda.teacher.cached import CachedTeacher, Named
-from avalanche_proxyfda.teacher.teacher import Values
+from avalanche_proxyfda.teacher.teacher import Values, kept_values
 
 _log = logging.getLogger(__name__)
 _FORWARD = task_forward(None)  # task 0: heads are not run
@@ -51,7 +51,8 @@ class ReferenceAnswers:
         self._own = CachedTeacher(teacher.teacher)  # with a batch and a cache of its own
         self._last: tuple[ReferenceBatch, Values] | None = None
         if saved is not None:
-            self.texts, self._own.saved_cache = saved["texts"], saved["cache"]
+            self.texts = saved["texts"]
+            self._own.restore_cache(saved["cache"])
 
     @property
     def cache(self) -> TeacherCache | None:
@@ -65,6 +66,8 @@ class ReferenceAnswers:
 
         Raises:
             ValueError: if ``teacher_cache="exact"`` is not possible for this teacher.
+            torch.OutOfMemoryError: if the device has no memory for the cache, unless
+                ``teacher_cache`` is ``"auto"``.
         """
         if self._last is None or self._last[0] is not batch:
             self._last = batch, self._values(batch, autocast)
@@ -77,20 +80,26 @@ class ReferenceAnswers:
             own.cache_planned = True
             if own.saved_cache is not None:
                 self._begin(int(own.saved_cache["capacity"]))
-            elif self.settings.choice != "off":
-                first = own.live(images, autocast, _FORWARD)
+            elif self.settings.choice == "exact" or (
+                self.settings.choice != "off" and not own.declined
+            ):
+                first = kept_values(own.live(images, autocast, _FORWARD))
                 capacity = self._capacity(images, first, autocast)
-                if capacity == 0:
+                own.declined = capacity == 0
+                if own.declined:
                     return first
-                return self._begin(capacity).values(
-                    images, names, None, autocast, lambda rows: first
-                )
+                cache = self._begin(capacity)
+                values = cache.values(images, names, None, autocast, lambda rows: first)
+                own.drop_cache_without_memory()
+                return values
         values = own.values(images, autocast, _FORWARD, Named(names))
         own.forget()
         return values
 
     def _begin(self, capacity: int) -> TeacherCache:
-        cache = TeacherCache(capacity, torch.float16 if self.settings.dtype else None)
+        dtype, choice = torch.float16 if self.settings.dtype else None, self.settings.choice
+        cache = TeacherCache(capacity, dtype, choice=choice)
+        cache.about = f"teacher cache: {capacity:,} reference images"
         self._own.begin_cache(cache)
         return cache
 
@@ -119,7 +128,8 @@ class ReferenceAnswers:
                 return f"{str(source)!r} gives no tensor with a row for each image"
         if self.teacher.cache is not None or len(images) < 2:
             return None  # the cache of training images has passed the same check
-        parts = [self._own.live(part, autocast, _FORWARD) for part in images.chunk(2)]
+        halves = images.chunk(2)
+        parts = [kept_values(self._own.live(half, autocast, _FORWARD)) for half in halves]
         for source, value in values.items():
             joined, bound = torch.cat([part[source] for part in parts]), float(value.abs().max())
             if not torch.allclose(joined, value, rtol=1e-2, atol=1e-2 * bound):
@@ -138,11 +148,9 @@ class ReferenceAnswers:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the text features and the cache."""
-        cache: Any = self._own.saved_cache
-        if self._own.cache is not None:
-            store = self._own.cache.store
-            cache = {"key": self._own.key(), "capacity": store.capacity}
-            cache |= self._own.cache.state_dict()
+        cache = self._own.cache_state()
+        if cache is not None and self._own.cache is not None:
+            cache = {**cache, "capacity": self._own.cache.store.capacity}
         return {"texts": self.texts, "cache": cache}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -152,5 +160,5 @@ class ReferenceAnswers:
         takes for other weights.
         """
         own = CachedTeacher(self.teacher.teacher)
-        own.saved_cache = self.state_dict()["cache"]
+        own.restore_cache(self.state_dict()["cache"])
         return {**self.__dict__, "_own": own, "_last": None}

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from avalanche_proxyfda._tensors import kept
 from avalanche_proxyfda.features.source import WHOLE_INPUT, FeatureSource, unwrap
 from avalanche_proxyfda.features.tap import Capture, hook
 from avalanche_proxyfda.models.text_tower import TextTower, find_text_tower
@@ -19,6 +20,14 @@ from avalanche_proxyfda.teacher.snapshot import _remove_others, frozen_copy
 Forward = Callable[[nn.Module, Tensor], Any]
 Values = dict[FeatureSource, Any]
 """The values of a model's places for one batch."""
+
+
+def kept_values(values: Values) -> Values:
+    """Return the values with copies of the tensors, see :func:`~avalanche_proxyfda._tensors.kept`.
+
+    Places that give a tuple or another object are returned as they are.
+    """
+    return {place: kept(v) if isinstance(v, Tensor) else v for place, v in values.items()}
 
 
 class _EndOfForward(Exception):  # noqa: N818 (no error)

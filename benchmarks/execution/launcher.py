@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avalanche_proxyfda.checkpoint import clean
+from avalanche_proxyfda.distributed.group import EndOfAllRanks
 from benchmarks.execution.display import Display
 from benchmarks.execution.executor import Executor
 from benchmarks.execution.job import Job
@@ -16,7 +17,7 @@ from benchmarks.execution.policy import Policy
 from benchmarks.execution.settle import Settler, widen_selection
 from benchmarks.execution.stopping import status_of, stopped
 from benchmarks.execution.torchrun import decided_by_main
-from benchmarks.experiment.ranks import is_main
+from benchmarks.experiment.ranks import is_main, launched
 from benchmarks.results.record import Record
 
 
@@ -54,6 +55,7 @@ def launch(
     Raises:
         OSError: when a record cannot be written at the end either.
         RunFailedError: when a run raised an error on one of several ranks.
+        SystemExit: when a signal ended one of several ranks, and not all together.
     """
     started = time.monotonic()
     states = decided_by_main(lambda: [job.state() for job in jobs])
@@ -89,6 +91,8 @@ def launch(
     except (KeyboardInterrupt, SystemExit) as error:
         interrupted = status_of(error)
         print(f"\n{stopped(policy.resume)}", flush=True)
+        if launched() and not isinstance(error, EndOfAllRanks):
+            raise SystemExit(interrupted) from None  # the other ranks may still train
     finally:
         settle.finish()
     if not is_main():

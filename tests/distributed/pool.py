@@ -16,7 +16,7 @@ def _serve(pipe: Any, rank: int) -> None:
     import torch
     from torch import distributed
 
-    from avalanche_proxyfda.distributed.ranks import leave_group
+    from avalanche_proxyfda.distributed.group import leave_group
 
     torch.set_num_threads(1)
     mp.set_start_method("fork", force=True)  # for workers of loaders; spawned ones import all anew

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.testing import assert_close
 
 from avalanche_proxyfda._float64 import float64_device, rows_at_once
+from avalanche_proxyfda._tensors import unit_rows
 from avalanche_proxyfda.features import linear_probe
 from avalanche_proxyfda.features.linear_probe import Probe, fit_probe, select_probe
 from avalanche_proxyfda.features.probe_loss import PartsProbeLoss, WholeProbeLoss
@@ -101,11 +102,39 @@ def test_the_nearest_columns_and_ties() -> None:
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("most", [1, 7, 49, 50, 60])
+def test_cosines_in_parts(most: int) -> None:
+    columns = rows(50)
+    columns[[11, 30, 48]] = columns[3].clone()  # images that come again, in other parts
+    queries = unit_rows(rows(8, seed=1).double())
+    cosines = nearest.cosines_in_parts(queries, columns, most)
+    assert_close(cosines, queries @ unit_rows(columns.double()).T, **EXACT)
+    assert all(torch.equal(cosines[:, 3], cosines[:, k]) for k in (11, 30, 48))
+
+
+@pytest.mark.parametrize("most", [100, 23])
+def test_blocks_of_cosines_are_those_of_the_cpu(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, columns = rows(40), rows(50, seed=1)
+    monkeypatch.setattr(nearest, "rows_at_once", lambda *_: most)
+    with FakeTensorMode():
+        side = nearest.Cosines(fake(40, 6), fake(50, 6))
+        assert side.block(32, 16).shape == (8, 50)
+    for first, second in ((queries, columns), (columns, columns)):
+        expected = unit_rows(first.double()) @ unit_rows(second.double()).T
+        side = nearest.Cosines(first, second)
+        assert torch.equal(side.block(0, len(first)), expected)  # to the bit
+        monkeypatch.setattr(side, "_unit_columns", None)  # as on an accelerator
+        monkeypatch.setattr(side, "_unit_queries", None)
+        blocks = [side.block(start, 16) for start in range(0, len(first), 16)]
+        assert_close(torch.cat(blocks), expected, **EXACT)
+
+
 def test_a_part_fits_into_the_workspace() -> None:
     gpu = torch.device("cuda")
-    assert nearest.queries_at_once(gpu, 5000) == nearest.QUERIES
-    assert 48 * 10**6 * nearest.queries_at_once(gpu, 10**6) <= 2**28
-    assert nearest.queries_at_once(torch.device("cpu"), 10**6) == nearest.QUERIES
+    assert nearest.queries_at_once(gpu, 5000, 768) == nearest.QUERIES
+    assert 48 * 10**6 * nearest.queries_at_once(gpu, 10**6, 8) <= 2**28
+    assert 24 * 10**6 * nearest.queries_at_once(gpu, 8, 10**6) <= 2**28
+    assert nearest.queries_at_once(torch.device("cpu"), 10**6, 8) == nearest.QUERIES
     assert rows_at_once(2**40) == 1
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from avalanche_proxyfda.distributed.ranks import process_group
+from avalanche_proxyfda.distributed.group import process_group
 from tests.second_device import rank
 
 
+@pytest.mark.parametrize("work", ["work", "without_gloo"])
 def test_two_ranks_compute_as_one_process(
-    second: torch.device, monkeypatch: pytest.MonkeyPatch
+    work: str, second: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -24,7 +25,7 @@ def test_two_ranks_compute_as_one_process(
     # each rank has the first device of its own machine, as it were
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
     other = subprocess.Popen(
-        [sys.executable, "-m", "tests.second_device.rank"],
+        [sys.executable, "-m", "tests.second_device.rank", work],
         env={**os.environ, **shared, "RANK": "1"},
         cwd=Path(__file__).parents[2],
         stderr=subprocess.PIPE,
@@ -33,7 +34,7 @@ def test_two_ranks_compute_as_one_process(
     for name, value in {**shared, "RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     try:
-        rank.work()
+        getattr(rank, work)()
     finally:
         _, errors = other.communicate(timeout=60)
     assert other.returncode == 0, errors

@@ -16,6 +16,8 @@ from torch import Tensor, distributed
 from tests.second_device.device import NAME
 
 BACKEND = "second_rules"
+beside: Any = None
+"""A boxed group of gloo, which sends the copies if the group itself has no gloo."""
 _DTYPES = {
     *(torch.bool, torch.uint8, torch.int8, torch.int32, torch.int64),
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
@@ -41,29 +43,29 @@ def _write(tensors: list[Tensor], hosts: list[Tensor]) -> None:
         tensor.copy_(host)
 
 
-def _allreduce(tensors: list[Tensor], *rest: Any) -> Any:
+def _allreduce(tensors: list[Tensor], group: Any, *rest: Any) -> Any:
     hosts = _checked(*tensors)
-    _, work = torch.ops.c10d.allreduce_(hosts, *rest)
+    _, work = torch.ops.c10d.allreduce_(hosts, group if beside is None else beside, *rest)
     work.wait()
     _write(tensors, hosts)
     return tensors, work
 
 
-def _broadcast(tensors: list[Tensor], *rest: Any) -> Any:
+def _broadcast(tensors: list[Tensor], group: Any, *rest: Any) -> Any:
     hosts = _checked(*tensors)
-    _, work = torch.ops.c10d.broadcast_(hosts, *rest)
+    _, work = torch.ops.c10d.broadcast_(hosts, group if beside is None else beside, *rest)
     work.wait()
     _write(tensors, hosts)
     return tensors, work
 
 
-def _allgather(outputs: list[list[Tensor]], inputs: list[Tensor], *rest: Any) -> Any:
+def _allgather(outputs: list[list[Tensor]], inputs: list[Tensor], group: Any, *rest: Any) -> Any:
     hosts, given = [], []
     for parts, one in zip(outputs, inputs, strict=True):
         *copies, own = _checked(*parts, one)
         hosts.append(copies)
         given.append(own)
-    _, work = torch.ops.c10d.allgather_(hosts, given, *rest)
+    _, work = torch.ops.c10d.allgather_(hosts, given, group if beside is None else beside, *rest)
     work.wait()
     for parts, copies in zip(outputs, hosts, strict=True):
         _write(parts, copies)

@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from avalanche_proxyfda._checks import check_choice
 from avalanche_proxyfda._protocols import AccumulatingStrategy, Strategy
-from avalanche_proxyfda._tensors import full_precision
+from avalanche_proxyfda._tensors import full_precision, kept
 from avalanche_proxyfda.distributed.ranks import active
 from avalanche_proxyfda.features.pooling import Pooling, pool_features
 from avalanche_proxyfda.features.source import FeatureSource
@@ -126,7 +126,8 @@ class EmbeddingPlugin(FeaturePlugin):
         assert self._tap is not None
         student = self._tap.take()
         self.check_student(student, len(strategy.mb_x))
-        self._gathered.add(self.pooled(student), self.pooled(self.ask(strategy)))
+        rows = kept(self.pooled(student))  # before the teacher's forward
+        self._gathered.add(rows, kept(self.pooled(self.ask(strategy))))
 
     def join(self) -> None:
         """Compute the terms of all micro-batches together, and their gradients."""

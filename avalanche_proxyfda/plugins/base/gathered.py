@@ -56,6 +56,7 @@ class GatheredTerms:
     def add(self, student: Tensor, teacher: Tensor) -> None:
         """Gather the rows of one micro-batch: student [b, D], teacher [b, D'].
 
+        Later forwards must leave the rows alone, see :func:`~avalanche_proxyfda._tensors.kept`.
         Rows of an earlier step that an exception ended are dropped.
         """
         if self.ready:

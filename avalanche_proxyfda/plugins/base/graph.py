@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 from avalanche_proxyfda._checks import check_choice, check_count
 from avalanche_proxyfda._protocols import AccumulatingStrategy, Strategy
 from avalanche_proxyfda._random import preserved_rng
+from avalanche_proxyfda._tensors import kept
 from avalanche_proxyfda.data.hard_class import SAMPLES_PER_CLASS, HardClassBatches, Mining
 from avalanche_proxyfda.data.mining import SigmoidValues
 from avalanche_proxyfda.distributed.plugin import shard_of
@@ -363,7 +364,8 @@ class GraphPlugin(LearnedLossPlugin[L]):
         student = self._tap.take()
         self.check_student(student, len(strategy.mb_x))
         self._shard = shard_of(strategy)
-        return self.read(student), self.read(self.ask(strategy))
+        rows = kept(self.read(student))  # before the teacher's forward
+        return rows, self.read(self.ask(strategy))
 
     def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
         """Forget the batch, and count it."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda._protocols import Strategy
+from avalanche_proxyfda._tensors import kept
 from avalanche_proxyfda.data.reference import ReferenceBatch, ReferenceData
 from avalanche_proxyfda.distributed.ranks import active
 from avalanche_proxyfda.features.source import FeatureSource, unwrap
@@ -248,7 +249,7 @@ class ReferenceDataPlugin(WeightedPlugin):
                 f"{self.name} reads reference texts of a teacher that was taken without them: "
                 "list the plugin from the first experience on"
             )
-        return teacher.text_embeddings(padded(tower, data.tokens), autocast_dtype(strategy))
+        return kept(teacher.text_embeddings(padded(tower, data.tokens), autocast_dtype(strategy)))
 
     def _find_initial(self, strategy: Strategy, saved: Mapping[str, Any]) -> CachedTeacher:
         """Return the model as given: kept, shared, restored, or the teacher of the first one."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda._random import mixed_seed, seeded
+from avalanche_proxyfda._tensors import kept
 from avalanche_proxyfda.data.reference import ReferenceBatch, ReferenceData
 from avalanche_proxyfda.features.compiled import compiled_modules
 from avalanche_proxyfda.features.source import FeatureSource
@@ -196,7 +197,8 @@ class ReferencePass:
         self._texts = self._kept_texts if frozen else None
         if self._texts is None:
             with self._aside("texts", device, autocast), torch.set_grad_enabled(not frozen):
-                self._texts = tower(ids)
+                texts = tower(ids)
+                self._texts = kept(texts) if frozen else texts
             self.text_forwards += 1
         self._kept_texts = self._texts if frozen else None
         return self._texts

@@ -15,6 +15,7 @@ from avalanche_proxyfda._checks import named_kind
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.loaders import datasets_of, with_datasets
 from avalanche_proxyfda.data.views import NumberedItems
+from avalanche_proxyfda.distributed.ranks import max_over_ranks
 from avalanche_proxyfda.teacher.cache.batch import MarkedBatch, mark, task_forward, tasks_of
 from avalanche_proxyfda.teacher.cache.names import pixel_names
 from avalanche_proxyfda.teacher.cache.probe import Ask, NoCache, Probe
@@ -76,11 +77,13 @@ def plan_cache(
                     f"teacher_cache={settings.choice!r} is not possible: {reason}; {reason.remedy}"
                 ) from None
             _log.info("%s: no teacher cache: %s", name, reason)
+            teacher.declined, teacher.saved_cache = True, None
         else:
             if cache is not None:
                 _log.info("%s: %s", name, cache.about)
                 teacher.begin_cache(cache)
-    if teacher.cache is not None:
+    # with online mining the ranks send each other the names of marked batches
+    if max_over_ranks([int(teacher.cache is not None)])[0]:
         mark(strategy.dataloader, verify=strategy.device.type != "cpu")
 
 
@@ -97,6 +100,8 @@ def _planned(
     if settings.choice == "off":
         return None
     auto, clean = settings.choice == "auto", settings.choice == "clean"
+    if auto and teacher.declined:
+        raise NoCache("the training that is resumed had none in this experience", "")
     epochs = strategy.train_epochs
     if auto and not resumed and not settings.dir and epochs <= (settings.views or 1):
         raise NoCache(f"no view comes again in {epochs} epochs", "")
@@ -116,12 +121,13 @@ def _planned(
         )
     probe.check_independent()
     capacity = probe.count * (1 if clean else settings.views or 1)
-    _check_size(settings, capacity * probe.row_bytes, strategy.device)
+    _check_size(settings, capacity * probe.row_bytes, None if resumed else strategy.device)
     cache = TeacherCache(
         capacity,
         torch.float16 if settings.dtype else None,
         None if settings.dir is None or clean else probe.file_opener(capacity, view_seed),
         probe.clean_pass(loading) if clean else None,
+        settings.choice,
     )
     place = f"in {settings.dir}" if settings.dir and not clean else f"on {strategy.device}"
     cache.about = (
@@ -133,15 +139,18 @@ def _planned(
     return cache
 
 
-def _check_size(settings: CacheSettings, size: int, device: torch.device) -> None:
-    """Raise :class:`NoCache` if a cache of ``size`` bytes is too large."""
+def _check_size(settings: CacheSettings, size: int, device: torch.device | None) -> None:
+    """Raise :class:`NoCache` if a cache of ``size`` bytes is too large.
+
+    ``"auto"`` takes at most half of the free memory of ``device``; None does not limit it.
+    """
     if size > settings.bytes:
         raise NoCache(
             f"it would take {_readable(size)}, and cache_bytes={settings.bytes} allows "
             f"{_readable(settings.bytes)}",
             f"pass cache_bytes={size} or more, cache_dtype='float16', or teacher_cache='off'",
         )
-    if settings.choice == "auto" and not settings.dir:
+    if settings.choice == "auto" and not settings.dir and device is not None:
         free = free_memory(device)
         if free is not None and size > free // 2:
             raise NoCache(f"it would take {_readable(size)} of {_readable(free)} free", "")

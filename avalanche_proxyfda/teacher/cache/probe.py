@@ -22,7 +22,7 @@ from avalanche_proxyfda.teacher.cache.key import data_key, kernels_key
 from avalanche_proxyfda.teacher.cache.names import pixel_names, sample_name
 from avalanche_proxyfda.teacher.cache.settings import CacheSettings
 from avalanche_proxyfda.teacher.cached import CachedTeacher
-from avalanche_proxyfda.teacher.teacher import Values
+from avalanche_proxyfda.teacher.teacher import Values, kept_values
 
 Ask = Callable[[Any], Callable[[Tensor], Values]]
 """Takes the task labels of some images; returns the teacher as a function of these images."""
@@ -99,7 +99,7 @@ class Probe:
         device = self.strategy.device
         tasks = tasks_of(self.batch)
         labels = 0 if tasks is None else tasks[rows].to(device)
-        values = self._ask_teacher(labels)(self.batch[0][rows].to(device))
+        values = kept_values(self._ask_teacher(labels)(self.batch[0][rows].to(device)))
         self.teacher.forget()
         return values
 

@@ -70,7 +70,11 @@ class FeatureStore:
         return rounded
 
     def add(self, names: Sequence[bytes], values: Rows) -> None:
-        """Add rows under new names; skip the rows beyond the capacity."""
+        """Add rows under new names; skip the rows beyond the capacity.
+
+        Raises:
+            torch.OutOfMemoryError: if the device has no memory for the first rows' table.
+        """
         first = len(self.slots)
         count = min(len(names), self.capacity - first)
         if count <= 0:
@@ -106,13 +110,18 @@ class FeatureStore:
             state: the result of :meth:`state_dict` for the same places.
             places: the places of the teacher.
             device: device of the rows.
+
+        Raises:
+            torch.OutOfMemoryError: if the device has no memory for the table.
         """
         place_of = {str(place): place for place in places}
         names = [bytes(row.tolist()) for row in state["names"].cpu()]
         if names:
-            self.add(
-                names, {place_of[text]: rows.to(device) for text, rows in state["rows"].items()}
-            )
+            values = {place_of[text]: rows for text, rows in state["rows"].items()}
+            # no second copy of all rows on the device
+            like = {place: rows[:1].to(device) for place, rows in values.items()}
+            self.rows = self._allocate(like, self.capacity)
+            self.add(names, values)
 
 
 def _in_memory(like: Rows, capacity: int) -> Rows:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from avalanche_proxyfda.features.source import FeatureSource
 from avalanche_proxyfda.teacher.cache.file import CacheFile
 from avalanche_proxyfda.teacher.cache.names import checksums
+from avalanche_proxyfda.teacher.cache.settings import CacheChoice
 from avalanche_proxyfda.teacher.cache.store import FeatureStore, Rows, index_of
 
 Ask = Callable[[Tensor | None], Rows]
@@ -20,6 +23,7 @@ Fill = Callable[[torch.dtype | None], Iterable[tuple[Sequence[bytes], Rows]]]
 Open = Callable[[torch.dtype | None], CacheFile | None]
 """Takes the dtype of the autocast; returns the file of the cache, or None."""
 
+_log = logging.getLogger(__name__)
 _DTYPES = {str(d): d for d in (torch.float32, torch.float16, torch.bfloat16, torch.float64)}
 
 
@@ -39,11 +43,14 @@ class TeacherCache:
             returns None, the cache is in the memory of the teacher's device.
         fill: computes the values of all samples at the first look-up; the samples of later
             look-ups must be among them.
+        choice: the plugin's ``teacher_cache``. If the device has no memory for the cache,
+            ``"auto"`` goes on without one, and every other choice raises an error.
 
     Attributes:
         lookups: samples that were looked up.
         hits: samples that were looked up and cost no forward.
         about: size and place of the cache, for messages.
+        lacks_memory: True if the device had no memory for the cache, which then holds nothing.
     """
 
     def __init__(
@@ -52,10 +59,12 @@ class TeacherCache:
         dtype: torch.dtype | None = None,
         open_file: Open | None = None,
         fill: Fill | None = None,
+        choice: CacheChoice = "exact",
     ) -> None:
         self.store = FeatureStore(capacity, dtype)
+        self.choice = choice
         self.lookups = self.hits = 0
-        self.about = ""
+        self.about, self.lacks_memory = f"teacher cache: {capacity:,} views", False
         self._open, self._fill = open_file, fill
         self._file: CacheFile | None = None
         self._begun = False
@@ -89,6 +98,8 @@ class TeacherCache:
 
         Raises:
             ValueError: if the cache was filled before and lacks a sample.
+            torch.OutOfMemoryError: if the device has no memory for the cache, unless the choice
+                is ``"auto"``.
         """
         if not self._begun:
             self._begin(autocast)
@@ -156,7 +167,29 @@ class TeacherCache:
 
     def _add(self, names: Sequence[bytes], values: Rows) -> None:
         if self._file is None or self._file.writable:
-            self.store.add(names, values)
+            with self._reserving():
+                self.store.add(names, values)
+
+    @contextmanager
+    def _reserving(self) -> Iterator[None]:
+        """Raise an error with a remedy if the memory is too small, or drop the rows with "auto"."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            smaller = "cache_dtype='float16' or " if self.store.dtype is None else ""
+            self.store, remedy = FeatureStore(0), f"{smaller}teacher_cache='off'"
+            if self.choice != "auto":
+                raise torch.OutOfMemoryError(
+                    f"teacher_cache={self.choice!r} has no memory left on the device "
+                    f"({self.about}): pass {remedy}"
+                ) from error
+            self.lacks_memory = True
+            _log.warning(
+                "the device has no memory left for a cache, so the teacher runs in every step "
+                "(%s): pass %s",
+                self.about,
+                remedy,
+            )
 
     # ---- an experience ----------------------------------------------------------------
 
@@ -169,7 +202,7 @@ class TeacherCache:
             self.store.slots, self.store.rows, self._kinds = self._file.read()
         if self._fill is not None:
             for names, values in self._fill(autocast):
-                self.store.add(names, self._rounded(values))
+                self._add(names, self._rounded(values))
 
     def end_epoch(self) -> None:
         """Write the file's index, and check the images of all batches.
@@ -232,4 +265,5 @@ class TeacherCache:
         self._begun, self._autocast = True, _DTYPES.get(state["autocast"])
         kinds = state["kinds"]
         self._kinds = {p: _DTYPES[kinds[str(p)]] for p in places if str(p) in kinds}
-        self.store.load_state_dict(state, places, device)
+        with self._reserving():
+            self.store.load_state_dict(state, places, device)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from avalanche_proxyfda.checkpoint.signals import AllExit, AllInterrupted
 from benchmarks import __main__ as program
 from benchmarks.commands import board, run
+from benchmarks.execution import launcher
 from benchmarks.execution.executor import Done, Stepped
 from benchmarks.execution.job import Job
 from benchmarks.execution.launcher import launch
@@ -75,6 +77,38 @@ def test_another_exit_stays_an_exit(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as end:
         launch(small_jobs(tmp_path), tmp_path, Signalled(3, True), Policy())
     assert end.value.code == 131
+
+
+class Ended:
+    """An executor that an exception ends."""
+
+    parallel = 1
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def run(self, jobs: Sequence[Job], done: Done, stepped: Stepped) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("alone", "together", "status"),
+    [(KeyboardInterrupt(), AllInterrupted(), 130), (SystemExit(143), AllExit(143), 143)],
+    ids=["int", "term"],
+)
+def test_a_rank_that_ends_alone_leaves_the_group_block_by_an_exit(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    alone: BaseException,
+    together: BaseException,
+    status: int,
+) -> None:
+    monkeypatch.setattr(launcher, "launched", lambda: True)
+    jobs = small_jobs(tmp_path)
+    assert launch(jobs, tmp_path, Ended(together), Policy()).status == status
+    with pytest.raises(SystemExit) as end:
+        launch(jobs, tmp_path, Ended(alone), Policy())
+    assert end.value.code == status
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

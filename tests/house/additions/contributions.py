@@ -32,7 +32,7 @@ def mean_cosine(before: Tensor, after: Tensor) -> float:
     Raises:
         ValueError: when a shape differs, no row is given, or a feature is not finite.
     """
-    first, second = _pair(before, after, same_width=True)
+    first, second = (x.double() for x in _placed(before, after, same_width=True))
     return float((unit_rows(first) * unit_rows(second)).sum(dim=1).mean())
 
 
