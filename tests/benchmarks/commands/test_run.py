@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import pytest
 import yaml
 
 from avalanche_proxyfda.streams.files.download import file_digest
+from benchmarks import __main__ as program
 from benchmarks.commands.run import add_options, main, planned
 from benchmarks.config import RECIPES, Config, load_recipe, plain
 from benchmarks.execution.fitted import fitted
@@ -23,7 +21,6 @@ from benchmarks.results.scores import delta_lp, delta_zs
 from tests.benchmarks.miniature import imagenet_wnids, write_folder, write_imagenet_r
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* ImageNet-R has 30000")
-ROOT = Path(__file__).parents[3]
 RECIPE = """
 stream: {kind: imagenet-r, root: imagenet-r.tar, num_experiences: 5, validation_share: 0.34}
 backbone: {name: tiny-clip}
@@ -61,20 +58,18 @@ def call(*words: object) -> int:
     return main(options(*map(str, words)))
 
 
-def test_from_the_archive_to_the_table(data: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks", "run", "--config", str(data / "mini.yaml")]
+@pytest.mark.usefixtures("quick_processes")
+def test_from_the_archive_to_the_table(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["benchmarks", "run", "--config", str(data / "mini.yaml"), "--out", str(tmp_path)]
     loggers = "where.loggers=[text, csv, tensorboard]"
-    done = subprocess.run(
-        [*command, "--out", str(tmp_path), "--set", loggers, "stream.num_experiences=2"],
-        cwd=ROOT,
-        capture_output=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        encoding="utf-8",
-    )
-    assert done.returncode == 0, done.stderr
-    assert "2 runs, " in done.stdout and "100%" in done.stderr
-    assert "| lp-ft |  |" in done.stdout and "| fda | 1 |" in done.stdout
-    assert "| last | average | forgetting | Δ_LP panel | colours |" in done.stdout
+    monkeypatch.setattr("sys.argv", [*words, "--set", loggers, "stream.num_experiences=2"])
+    assert program.main() == 0
+    shown = capfd.readouterr()
+    assert "2 runs, " in shown.out and "100%" in shown.err
+    assert "| lp-ft |  |" in shown.out and "| fda | 1 |" in shown.out
+    assert "| last | average | forgetting | Δ_LP panel | colours |" in shown.out
     files = sorted(tmp_path.glob("*.json"))
     assert [f.name.split("-seed0-")[0] for f in files] == ["fda-1", "lp-ft"]
     record: Any = read_record(files[0])
