@@ -61,10 +61,18 @@ def metric(trained: Any, method: str) -> float:
 
 
 @every
-@pytest.mark.parametrize("benchmark", [classic, modern], ids=["nc", "class_incremental"])
-@pytest.mark.parametrize("model", [Plain, Growing], ids=["static", "growing"])
-@pytest.mark.parametrize("adam", [False, True], ids=["sgd", "adamw"])
+@pytest.mark.parametrize(
+    ("benchmark", "model", "adam"),
+    [
+        (classic, Plain, False),
+        (classic, Growing, True),
+        (modern, Plain, True),
+        (modern, Growing, False),
+    ],
+    ids=["nc-static-sgd", "nc-growing-adamw", "ci-static-adamw", "ci-growing-sgd"],
+)
 def test_streams_heads_and_optimizers(method: str, benchmark: Any, model: Any, adam: bool) -> None:
+    """Each two of a stream, a head and an optimizer meet."""
     own = toy_plugin(method, **accepted(method, teacher_cache="off"))
     trained = strategy(model(), own, adam=adam, train_epochs=2)
     state = learn(trained, benchmark(3))
