@@ -10,6 +10,7 @@ from avalanche_proxyfda._modes import in_eval_mode as in_eval_mode
 from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.data.mining import SigmoidValues, hardest_classes
 from avalanche_proxyfda.distributed.plugin import DistributedTraining, shard_of
+from avalanche_proxyfda.distributed.ranks import computed_by_main
 from avalanche_proxyfda.teacher.cache.batch import MarkedBatch
 from avalanche_proxyfda.teacher.cache.store import index_of
 
@@ -23,8 +24,9 @@ def train_on_hardest(
 ) -> None:
     """Replace the strategy's batch of candidates by the hardest classes in it.
 
-    The first class of the candidates starts the batch. On several ranks, every rank chooses the
-    same classes and takes its rows of the chosen batch.
+    The first class of the candidates starts the batch. On several ranks, rank 0 chooses the
+    classes, since two models of GPU may round differently, and every rank takes its rows of the
+    chosen batch.
 
     Args:
         strategy: its ``mbatch`` holds n samples of each of C classes, class after class.
@@ -35,9 +37,13 @@ def train_on_hardest(
     """
     count, each = sizes
     students, teachers = (rows.view(-1, each, rows.shape[1]) for rows in (student, teacher))
-    chosen = hardest_classes(students, teachers, first=0, count=count, sigmoid=sigmoid)
-    rows = [c * each + place for c in chosen for place in range(each)]
     batch, shard = strategy.mbatch, shard_of(strategy)
+
+    def choose() -> list[int]:
+        return hardest_classes(students, teachers, first=0, count=count, sigmoid=sigmoid)
+
+    chosen = choose() if shard is None else computed_by_main(choose)
+    rows = [c * each + place for c in chosen for place in range(each)]
     mine, whole = rows, list(batch)
     if shard is not None:
         whole = [shard.join(entry) for entry in batch]
