@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -25,6 +26,8 @@ from avalanche_proxyfda.pixels.geometry import Resizing
 from avalanche_proxyfda.streams.files.encoded import EncodedImages
 
 GB = 10**9
+SHARED = Path("/dev/shm")
+"""Folder of shared memory on Linux; the kernel ends a process that takes more than there is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,9 @@ class PixelRows:
         side: side of a row's image.
         path: file of the rows, which exists and is whole; None allocates shared memory.
 
+    Raises:
+        OSError: if the rows do not fit into shared memory.
+
     Example:
         >>> from avalanche_proxyfda.pixels import PixelRows
         >>> rows = PixelRows(10, side=4, path=None)
@@ -63,6 +69,7 @@ class PixelRows:
     def _open(self) -> Tensor:
         shape = (self.count, self.side, self.side, 3)
         if self.path is None:
+            _check_shared_memory(math.prod(shape))
             rows = torch.empty(shape, dtype=torch.uint8)
             rows.share_memory_()  # type: ignore[no-untyped-call]
             return rows
@@ -84,6 +91,19 @@ class PixelRows:
         self.__dict__.update(state)
         if self.path is not None:
             self._rows = self._open()
+
+
+def _check_shared_memory(size: int) -> None:
+    """Raise OSError if the system's shared memory has fewer than ``size`` bytes left."""
+    if not SHARED.is_dir():
+        return
+    free = shutil.disk_usage(SHARED).free
+    if size > free:
+        raise OSError(
+            f"rows of {size / GB:.2f} GB do not fit into shared memory, where {SHARED} has "
+            f"{free / GB:.2f} GB left: give a folder for the rows (RowStore(folder), or the key "
+            "where.pixel_dir), or more shared memory (--shm-size of a container)"
+        )
 
 
 class RowImages(Dataset[tuple[StoredRow, int]]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
+import torch
+
 from avalanche_proxyfda.streams.files.images import UnreadableImage
 from benchmarks._printing import print_every_character
 from benchmarks.execution.job import Job
@@ -45,10 +47,30 @@ def attempt(work: Work, job: Job, parallel: int) -> Record:
     try:
         return work(job, parallel)
     except UnreadableImage as error:  # a fault of the data: a traceback would hide the file
-        raise RunFailedError(_of_image(error), "") from None
+        failed = RunFailedError(_of_image(error), "")
     except Exception as error:
+        remedy = remedy_of(error)
         trace = "".join(traceback.format_exception(error))
-        raise RunFailedError(reason_of(error), trace) from None
+        failed = RunFailedError(f"{reason_of(error)}{remedy}", f"{trace}{remedy.strip(' ;')}")
+    # raised here, it has no context: the frames of the run, which hold its model, are gone
+    raise failed
+
+
+def remedy_of(error: BaseException) -> str:
+    """Return the keys that help against an error of memory, behind a semicolon; else ``""``."""
+    said = str(error).lower()
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            "; the device has too little memory: lower train.batch, or keep the batch with "
+            "train.accumulate or train.precision=bf16; lower train.eval_batch if an evaluation or "
+            "the panel failed; use fewer --jobs. A run with another key of train begins anew"
+        )
+    if "shared memory" in said or "bus error" in said:
+        return (
+            "; loader processes hand over batches in shared memory, of which there is too little: "
+            "set train.workers=0, or start the container with --shm-size=8g or --ipc=host"
+        )
+    return ""
 
 
 def _of_image(error: UnreadableImage) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.execution.executor import Done, Stepped, execute
-from benchmarks.execution.failure import Work, attempt
+from benchmarks.execution.failure import RunFailedError, Work, attempt
 from benchmarks.execution.job import Job
 from benchmarks.execution.locks import RunLocks
 from benchmarks.execution.orphans import end_with_parent
@@ -45,7 +45,11 @@ def _run_one(job: Job, parallel: int) -> Record:
 
 
 class _Worker:
-    """A process that runs one job after the other; a new process takes the place of a dead one."""
+    """A process that runs one job after the other.
+
+    A new process takes the place of a dead one, and of one whose run failed: after some errors a
+    process can no longer use its accelerator.
+    """
 
     def __init__(self, context: Any, ticks: Any, threads: int | None) -> None:
         self._settings = (context, ticks, threads)
@@ -58,6 +62,10 @@ class _Worker:
     def run(self, work: Work, job: Job, parallel: int) -> Record:
         try:
             return self._process.submit(attempt, work, job, parallel).result()
+        except RunFailedError:
+            self._process.shutdown()  # it is idle, and frees its memory before the next run
+            self._process = self._new()
+            raise
         except BrokenProcessPool as error:
             self._process.shutdown(wait=False)
             self._process = self._new()

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from avalanche_proxyfda._accelerator import choose_device
 from avalanche_proxyfda._float64 import CPU
 from avalanche_proxyfda.data.hard_class import HardClassBatches
 from avalanche_proxyfda.models import Backbone
@@ -70,6 +71,8 @@ def prepare(config: Config, only_check: bool = False) -> Prepared:
             are missing or refused.
     """
     device = device_of(config, touch=not only_check)
+    if device.index is not None and not only_check:
+        choose_device(device)  # torch pins memory by the present device
     _seed(config.seed)  # for random weights
     backbone = build_backbone(config)
     data = load_data(config, backbone)
@@ -85,7 +88,9 @@ def prepare(config: Config, only_check: bool = False) -> Prepared:
         model.to(device)
     if config.train.compile and not only_check:
         # in place, so that names and copies stay those of the plain model; the code of a whole
-        # model depends on the task, and torch compiles eight variants and no more
+        # model depends on the task, and torch compiles eight variants and no more. Code of an
+        # earlier run of this process has other hooks, and counts among the eight
+        torch.compiler.reset()
         model.tower.compile()
     optimizer = build_optimizer(config, model)  # may freeze the tower
     reference = None

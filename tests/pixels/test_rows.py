@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from avalanche_proxyfda.pixels import Pixels, RowStore, pixel_views
+from avalanche_proxyfda.pixels import PixelRows, Pixels, RowStore, pixel_views
+from avalanche_proxyfda.pixels import rows as rows_module
 from avalanche_proxyfda.pixels.decode import ROW
 from avalanche_proxyfda.streams.files.images import UnreadableImage
 from avalanche_proxyfda.streams.files.labelled import Labelled
@@ -136,3 +138,15 @@ def test_a_process_that_gets_rows_maps_the_file_itself(tmp_path: Path) -> None:
     assert len(packed.getvalue()) < 3 * 16 * 16 * 3  # no pixels
     again = pickle.loads(packed.getvalue())
     assert torch.equal(again[2][0].row, source[2][0].row)
+
+
+def test_rows_beyond_the_shared_memory_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_module, "SHARED", tmp_path)
+    monkeypatch.setattr(rows_module.shutil, "disk_usage", lambda path: SimpleNamespace(free=767))
+    with pytest.raises(OSError, match=r"do not fit into shared memory.*where\.pixel_dir"):
+        PixelRows(16, side=4, path=None)  # 768 bytes
+    assert len(PixelRows(15, side=4, path=None)) == 15
+    monkeypatch.setattr(rows_module, "SHARED", tmp_path / "absent")
+    assert len(PixelRows(16, side=4, path=None)) == 16

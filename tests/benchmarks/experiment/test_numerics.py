@@ -16,6 +16,7 @@ from benchmarks.config import RECIPES, Config, load_recipe, precision_of, read
 from benchmarks.execution.fitted import fitted
 from benchmarks.execution.recipe_jobs import recipe_jobs
 from benchmarks.experiment import numerics as module
+from benchmarks.experiment import prepare as prepare_module
 from benchmarks.experiment.numerics import WORKSPACE, let_cublas_repeat, numerics, resolved
 from benchmarks.experiment.prepare import prepare
 from benchmarks.experiment.run import run
@@ -141,11 +142,11 @@ def test_recipes_of_real_backbones_leave_the_precision_to_the_device(
         assert job.config.train.precision == "float32"
 
 
-def small(data: Path, **keys: Any) -> Config:
+def small(data: Path, method: str = "rkd", **keys: Any) -> Config:
     return config(
         data,
-        method="rkd",
-        strength=1.0,
+        method=method,
+        strength=None if method == "lp-ft" else 1.0,
         panel={"sets": []},
         stream={"kind": "sequence", "sets": ["folder:photo"]},
         train={"lr": 1e-4, "batch": 12, "eval_batch": 50, "batches": "shuffled", **keys},
@@ -183,6 +184,35 @@ def test_the_keys_reach_the_run_and_its_record(data: Path, monkeypatch: pytest.M
     assert not hasattr(tower, "head") and faster.outcome is not None and plain.outcome is not None
     assert faster.outcome.accuracy[-1][0] == pytest.approx(plain.outcome.accuracy[-1][0], abs=0.1)
     torch.compiler.reset()
+
+
+@pytest.mark.skipif(torch.__version__ < (2, 11), reason="torch 2.6 cannot compile the hooks")
+def test_a_compiled_run_has_no_code_of_the_run_before_it(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch takes the code of an equal module, which lacks the hooks of the second run."""
+    compile_by: Callable[..., None] = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda model: compile_by(model, backend="eager"))
+    run(small(data, "lp-ft", compile=True))
+    record = run(small(data, "ldifs", compile=True))
+    torch.compiler.reset()
+    assert record.outcome is not None
+    terms = record.outcome.loss_terms[0]
+    assert any(max(values) > 0 for name, values in terms.items() if name.startswith("LDIFS")), terms
+
+
+@pytest.mark.parametrize("name", ["cpu", "meta:1"])
+def test_a_numbered_device_becomes_the_present_one(
+    data: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(prepare_module, "choose_device", chosen.append)
+    monkeypatch.setattr(prepare_module, "device_of", lambda config, touch: torch.device(name))
+    monkeypatch.setattr(prepare_module, "build_optimizer", lambda config, model: None)
+    prepare(small(data), only_check=True)
+    assert chosen == []
+    prepare(small(data))
+    assert chosen == ([] if name == "cpu" else [torch.device(name)])
 
 
 def test_channels_last_reaches_the_convolutions_of_a_run(
