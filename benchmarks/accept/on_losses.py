@@ -133,18 +133,16 @@ def _chunks(name: str, setting: Setting) -> str:
         return _chunks_of_memory(setting)
     worst, batches = 0.0, (64,) if setting.quick else (64, 256)
     for batch in batches:
-        case = Case(name, Size(batch, DIM), "cpu")
-        inputs = _to((case.student.detach(), case.teacher), setting.device)
-        loss: Any = case.loss.to(setting.device)
+        made, inputs = _case(name, batch)
+        loss: Any = made.to(setting.device)
         if not hasattr(loss, "chunk_size"):
             raise Skip("the loss has no chunks")
-        results = []
+        inputs, results = _to(inputs, setting.device), []
         for size in (batch, 7):
             loss.chunk_size = size
             results.append(_with(loss, inputs))
-        worst = max(worst, _apart(*results))
-    about = f"chunks of 7 of {' and '.join(map(str, batches))}: relative difference"
-    return within(about, worst, _VALUE)
+        worst = max(worst, _farthest(results[1], results[0], batch))
+    return f"chunks of 7 of {' and '.join(map(str, batches))}: at most {worst:.1g} apart"
 
 
 def _chunks_of_memory(setting: Setting) -> str:
@@ -158,12 +156,8 @@ def _chunks_of_memory(setting: Setting) -> str:
     for memory in (80, 2):
         with memory_of(memory * 2**30):
             results.append(_with(case.loss.to(setting.device), inputs))
-    about = "chunks of 2 GiB and of 80 GiB at B = 256: relative difference"
-    return within(about, _apart(*results), _VALUE)
-
-
-def _apart(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
-    return max(relative(value, other[name]) for name, value in one.items())
+    worst = _farthest(results[1], results[0], 256)
+    return f"chunks of 2 GiB and of 80 GiB at B = 256: at most {worst:.1g} apart"
 
 
 def _waits(name: str, setting: Setting) -> str:
