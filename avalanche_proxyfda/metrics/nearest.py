@@ -84,7 +84,7 @@ def cosines_in_parts(units: Tensor, columns: Tensor, most: int) -> Tensor:
     cosines, last = units.new_empty(len(units), count), count - part
     for start in (*range(0, last, part), last):
         some = unit_rows(columns[start : start + part].double())
-        cosines[:, start : start + part] = units @ some.T
+        cosines.narrow(1, start, part).copy_(units @ some.T)
     return cosines
 
 
