@@ -59,10 +59,11 @@ class Cosines:
 
     def block(self, start: int, size: int) -> Tensor:
         """Return the cosines of the queries from ``start`` on, float64 [size or fewer, N]."""
+        count = min(size, len(self._queries) - start)
         if self._unit_queries is not None:
-            units = self._unit_queries[start : start + size]
+            units = self._unit_queries.narrow(0, start, count)
         else:
-            units = unit_rows(self._queries[start : start + size].double())
+            units = unit_rows(self._queries.narrow(0, start, count).double())
         if self._unit_columns is not None:
             return units @ self._unit_columns.T
         return cosines_in_parts(units, self._columns, self._part)
@@ -83,7 +84,7 @@ def cosines_in_parts(units: Tensor, columns: Tensor, most: int) -> Tensor:
     part = math.ceil(count / math.ceil(count / most))
     cosines, last = units.new_empty(len(units), count), count - part
     for start in (*range(0, last, part), last):
-        some = unit_rows(columns[start : start + part].double())
+        some = unit_rows(columns.narrow(0, start, part).double())
         cosines.narrow(1, start, part).copy_(units @ some.T)
     return cosines
 
