@@ -116,9 +116,9 @@ def test_cosines_in_parts(most: int) -> None:
 def test_blocks_of_cosines_are_those_of_the_cpu(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     queries, columns = rows(40), rows(50, seed=1)
     monkeypatch.setattr(nearest, "rows_at_once", lambda *_: most)
-    with FakeTensorMode():
-        side = nearest.Cosines(fake(40, 6), fake(50, 6))
-        assert side.block(32, 16).shape == (8, 50)
+    side = nearest.Cosines(queries.to("meta"), columns.to("meta"))  # as on an accelerator
+    assert side.block(32, 16).shape == (8, 50)
+    assert (side._unit_columns is None) == (most < 50)
     for first, second in ((queries, columns), (columns, columns)):
         expected = unit_rows(first.double()) @ unit_rows(second.double()).T
         side = nearest.Cosines(first, second)
