@@ -96,10 +96,10 @@ def total_memory(device: torch.device) -> int | None:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the memory of an accelerator for new tensors, in bytes; None for the CPU.
+    """Return the bytes that new tensors may take on an accelerator; None for the CPU.
 
-    Torch keeps the memory of tensors that are gone. CUDA and XPU tell how much that is, and
-    it counts as free here.
+    Torch keeps the memory of deleted tensors. CUDA and XPU report the size of this memory, which
+    counts as free.
     """
     module = module_of(device)
     if module is None:

@@ -64,7 +64,7 @@ def test_memory_that_torch_keeps_for_new_tensors_is_free(
     )
     monkeypatch.setattr(f"torch.{kind}", module)
     assert accelerator.free_memory(torch.device(kind)) == 50
-    del module.memory_reserved  # as for a registered device that tells nothing of the kind
+    del module.memory_reserved  # as for a registered device that lacks this function
     assert accelerator.free_memory(torch.device(kind)) == 10
 
 

@@ -92,6 +92,11 @@ class Journal:
         self.write()
         return before
 
+    def forget(self, name: str) -> None:
+        """Note in the file that a check did not begin."""
+        self.begun.pop(name, None)
+        self.write()
+
     def add(self, outcome: Outcome) -> None:
         """Add an outcome and write the file."""
         self.outcomes[outcome.name] = outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -140,7 +141,8 @@ def _chunks(name: str, setting: Setting) -> str:
         inputs, results = _to(inputs, setting.device), []
         for size in (batch, 7):
             loss.chunk_size = size
-            results.append(_with(loss, inputs))
+            with tf32(False):
+                results.append(_with(loss, inputs))
         worst = max(worst, _farthest(results[1], results[0], batch))
     return f"chunks of 7 of {' and '.join(map(str, batches))}: at most {worst:.1g} apart"
 
@@ -154,7 +156,7 @@ def _chunks_of_memory(setting: Setting) -> str:
     case, results = Case("rkd", Size(256, DIM), "cpu"), []
     inputs = _to((case.student.detach(), case.teacher), setting.device)
     for memory in (80, 2):
-        with memory_of(memory * 2**30):
+        with memory_of(memory * 2**30), tf32(False):
             results.append(_with(case.loss.to(setting.device), inputs))
     worst = _farthest(results[1], results[0], 256)
     return f"chunks of 2 GiB and of 80 GiB at B = 256: at most {worst:.1g} apart"
@@ -178,24 +180,30 @@ def _peak(name: str, setting: Setting) -> str:
         raise Skip(f"{device.type} counts no peak of memory")
     batch = _batches(setting)[-1]
     case = Case(name, Size(batch, DIM), str(device))
-    case.step()
-    synchronize(device)
-    before = allocated_memory(device) or 0
-    reset_peak_memory(device)
-    case.step()
-    synchronize(device)
+    with _small_chunks(name):
+        case.step()
+        synchronize(device)
+        before = allocated_memory(device) or 0
+        reset_peak_memory(device)
+        case.step()
+        synchronize(device)
+        most = _most_memory(name, batch, device) / 2**20
     used = ((peak_memory(device) or 0) - before) / 2**20
     if used <= 0:
         raise Fault("no memory was counted")
     share = used * 2**20 / (total_memory(device) or 1)
-    most = _most_memory(name, batch, device) / 2**20
     return within(f"MiB at B = {batch}, {share:.1%} of the device:", used, most)
+
+
+def _small_chunks(name: str) -> AbstractContextManager[None]:
+    """Give a loss in chunks those of 4 GiB, so that its bound is far below [B, B, D]."""
+    return memory_of(4 * 2**30) if name in IN_BLOCKS else nullcontext()
 
 
 def _most_memory(name: str, batch: int, device: torch.device) -> int:
     """Return the bound of the bytes of a step of a loss; [B, B, D] is above every bound."""
     if name in IN_BLOCKS:
-        return _PEAK_BLOCKS * max(block_bytes(device), 4 * batch * batch)
+        return _PEAK_BLOCKS * max(block_bytes(device), 4 * batch * batch) + _WORKSPACE
     return _PEAK_ARRAYS * 4 * batch * max(batch, DIM) + _WORKSPACE
 
 

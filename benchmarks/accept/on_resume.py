@@ -31,7 +31,7 @@ ADAMS: Mapping[str, Mapping[str, Any]] = {
     "capturable": {"capturable": True},
 }
 END = 8
-"""Iterations before the end; the second of two experiences begins with the seventh."""
+"""Iterations before the interruption; the second of two experiences begins with the seventh."""
 _ROOT = Path(__file__).parents[2]
 _LIMIT = 120  # seconds of a killed process
 
@@ -54,7 +54,7 @@ class _BreakOff(SupervisedPlugin[Any], supports_distributed=True):  # type: igno
     """Ends the training before one iteration of the whole training; None never does.
 
     Args:
-        at: number of iterations before the end.
+        at: number of iterations that are made before the interruption.
         end: ends the training.
     """
 

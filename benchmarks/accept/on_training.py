@@ -36,8 +36,8 @@ from benchmarks.methods.registry import METHODS
 PRECISIONS: Mapping[Precision, float] = {"float32": 0.05, "bf16": 0.15, "fp16": 0.3}
 """Precisions, and how far their weights may end from those of the CPU in float32.
 
-The unit is the distance that training moves the weights. An update that fp16 skips leaves a
-seventh of that distance or more.
+The unit is the distance that training moves the weights. One update of seven that fp16 skips may
+pass; more may not.
 """
 EPS: Mapping[str, Any] = {"eps": 1e-3}
 """AdamW with a small ``eps`` makes a whole step of a gradient that is almost zero."""

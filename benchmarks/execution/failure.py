@@ -65,7 +65,8 @@ def remedy_of(error: BaseException) -> str:
             "train.accumulate or train.precision=bf16; lower train.eval_batch if an evaluation or "
             "the panel failed; use fewer --jobs. A run with another key of train begins anew"
         )
-    if "shared memory" in said or "bus error" in said:
+    loading = "shared memory" in said and "pixel_dir" not in said  # rows name their own remedy
+    if loading or "bus error" in said:
         return (
             "; loader processes hand over batches in shared memory, of which there is too little: "
             "set train.workers=0, or start the container with --shm-size=8g or --ipc=host"

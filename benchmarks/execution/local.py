@@ -25,6 +25,7 @@ from benchmarks.execution.policy import check_parallel
 from benchmarks.results.record import Record
 
 _ticks: Any = None
+_PATIENCE = 20  # seconds in which a process may end by itself
 
 
 def _start(ticks: Any, threads: int | None) -> None:
@@ -63,8 +64,7 @@ class _Worker:
         try:
             return self._process.submit(attempt, work, job, parallel).result()
         except RunFailedError:
-            self._process.shutdown()  # it is idle, and frees its memory before the next run
-            self._process = self._new()
+            self._replace()
             raise
         except BrokenProcessPool as error:
             self._process.shutdown(wait=False)
@@ -72,6 +72,16 @@ class _Worker:
             raise RuntimeError(
                 "the process of the run died: killed, or out of memory; fewer --jobs need less"
             ) from error
+
+    def _replace(self) -> None:
+        """End the idle process, so that its memory is free, and prepare a new one."""
+        processes = dict(self._process._processes or {})
+        self._process.shutdown(wait=False)
+        for process in processes.values():
+            process.join(_PATIENCE)
+            if process.is_alive():
+                process.kill()
+        self._process = self._new()
 
     def close(self) -> None:
         """End the process, which is idle."""

@@ -143,6 +143,8 @@ def ended_by_rank_0() -> str:
 
 
 def test_an_exit_of_rank_0_is_no_value_for_the_others(pool: Pool) -> None:
-    interrupted, told = pool.run(ended_by_rank_0)
+    interrupted, other = pool.run(ended_by_rank_0)
     assert interrupted == "KeyboardInterrupt: "
-    assert told == "RuntimeError: rank 0 failed in a computation for all ranks: KeyboardInterrupt: "
+    assert (
+        other == "RuntimeError: rank 0 failed in a computation for all ranks: KeyboardInterrupt: "
+    )

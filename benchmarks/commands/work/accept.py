@@ -68,8 +68,8 @@ def make_checks(args: argparse.Namespace) -> int:
     print(f"\n{line(outcomes)}; the report is {args.out}")
     if not whole:
         print(
-            f"{len(checks) - len(outcomes)} checks were not made: the device does not answer "
-            "since the last failed one; the same command goes on in a new process",
+            f"{len(checks) - len(outcomes)} checks were not made: the device stopped answering "
+            "after the last failed check; the same command goes on in a new process",
             file=sys.stderr,
         )
     return int(not whole or any(each.status == "failed" for each in outcomes))
@@ -86,13 +86,22 @@ def _make(checks: list[Check], journal: Journal, setting: Setting) -> bool:
                 about = f"the process ended {MOST_STARTS} times within this check"
                 outcome = Outcome(check.name, "failed", f"{about}: a crash, a hang or a time limit")
             else:
-                outcome = outcome_of(check, setting)
+                outcome = _interruptible(check, journal, setting)
             journal.add(outcome)
             if outcome.status == "failed":
                 tqdm.write(f"failed: {outcome.name}: {outcome.about}", file=sys.stderr)
                 if not _answers(setting.device):
                     return False
     return True
+
+
+def _interruptible(check: Check, journal: Journal, setting: Setting) -> Outcome:
+    """Make a check; an interrupt by the user is no failure of it."""
+    try:
+        return outcome_of(check, setting)
+    except KeyboardInterrupt:
+        journal.forget(check.name)
+        raise
 
 
 def _answers(device: torch.device) -> bool:

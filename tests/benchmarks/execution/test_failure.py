@@ -60,6 +60,15 @@ def test_an_error_of_memory_names_the_keys_that_help(
         assert str(raised) in text and all(key in text for key in keys)
 
 
+def test_rows_beyond_the_shared_memory_keep_their_own_remedy(tmp_path: Path) -> None:
+    def fails(job: Job, parallel: int) -> Record:
+        raise OSError("rows do not fit into shared memory: give where.pixel_dir")
+
+    with pytest.raises(RunFailedError) as caught:
+        attempt(fails, Job(recipe("lp-ft"), tmp_path), 1)
+    assert str(caught.value).endswith("give where.pixel_dir")
+
+
 def fails_of_fda(job: Job, parallel: int) -> Record:
     (job.folder / f"{job.config.method}.pid").write_text(str(os.getpid()), encoding="utf-8")
     if job.config.method == "fda":
