@@ -77,7 +77,7 @@ def cosines_in_parts(units: Tensor, columns: Tensor, most: int) -> Tensor:
 
     Args:
         units: float64.
-        columns: of any float dtype.
+        columns: float32, float16, bfloat16 or float64.
         most: columns at a time.
     """
     count = len(columns)
