@@ -53,8 +53,8 @@ class Checkpoints:
     when the process receives SIGTERM or SIGINT, and then ends after the current step. With
     ``on_signal`` it saves after the last step of an experience too, so that a signal during
     the evaluation loses no training. If a save in training fails, a warning says so and
-    training continues; the earlier checkpoint stays. Before a save, also after a signal, the
-    plugins of this package raise the error of a step whose terms were NaN; no file is written.
+    training continues; the earlier checkpoint stays. Weights that are NaN or infinite are never
+    saved: the save raises an error, also after a signal, and writes no file.
 
     With worker processes a resume loads the earlier batches of the epoch again, so that random
     views are the same. With ``persistent_workers`` and random views a resume is not exact. A

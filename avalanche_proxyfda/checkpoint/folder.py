@@ -18,6 +18,7 @@ from avalanche_proxyfda.checkpoint.files import (
     set_aside,
     write_state,
 )
+from avalanche_proxyfda.checkpoint.finite import check_weights
 from avalanche_proxyfda.checkpoint.strategy import (
     check_fit,
     check_steps,
@@ -75,6 +76,7 @@ def save(strategy: Strategy, folder: Path | str, extra: Any = None, identity: st
 
     Raises:
         UnsavedError: if the state of a plugin or a metric is no plain data.
+        ValueError: if a trainable weight is NaN or infinite; the earlier checkpoints stay.
         OSError: if the file cannot be written; the earlier checkpoints stay.
         RuntimeError: on the other ranks, if rank 0 raises.
 
@@ -169,10 +171,11 @@ def write_checkpoint(
         trained: numbers of the experiences that training has begun, in their order.
 
     Raises:
-        ValueError: if a step since the last check had a term that was NaN or infinite; nothing is
-            written then.
+        ValueError: if a step since the last check had a term that was NaN or infinite, or if a
+            trainable weight is NaN or infinite; nothing is written then.
     """
     check_steps(strategy)
+    check_weights(strategy)
     state = strategy_state(strategy, ranks)
     about = {"identity": identity, "inside": inside, "extra": extra, "workers": workers}
     about |= {"data": dict(data or {}), "trained": list(trained)}

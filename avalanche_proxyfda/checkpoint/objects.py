@@ -139,6 +139,26 @@ def load_attributes(holder: Any, state: Mapping[str, Any], device: torch.device)
         setattr(holder, name, _restored(value, getattr(holder, name, None), device))
 
 
+def move_beside_weights(value: Any, device: torch.device) -> None:
+    """Move the tensors with names to ``device``, in place, also those in mappings and sequences.
+
+    EWC, MAS and RWalk of Avalanche keep these tensors on the device of the weights. A checkpoint
+    that was saved on the CPU gives them back on the CPU.
+
+    Args:
+        value: the attributes of such a plugin, or a part of them.
+        device: device of the weights.
+    """
+    if isinstance(value, ParamData):
+        value._data, value.device = value._data.to(device), device
+    elif isinstance(value, Mapping):
+        for entry in value.values():
+            move_beside_weights(entry, device)
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            move_beside_weights(entry, device)
+
+
 def _restored(value: Any, present: Any, device: torch.device) -> Any:
     """Return a saved value without any memory of the state, which a resume loads twice."""
     if isinstance(value, Tensor):

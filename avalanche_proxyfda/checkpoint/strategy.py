@@ -9,13 +9,18 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
+from avalanche.training.plugins import EWCPlugin, MASPlugin, RWalkPlugin
 from torch import distributed
 
 from avalanche_proxyfda._random import RandomState
 from avalanche_proxyfda._version import __version__
 from avalanche_proxyfda.checkpoint.files import CheckpointError
 from avalanche_proxyfda.checkpoint.modules import load_module_state, module_state
-from avalanche_proxyfda.checkpoint.objects import attributes_of, load_attributes
+from avalanche_proxyfda.checkpoint.objects import (
+    attributes_of,
+    load_attributes,
+    move_beside_weights,
+)
 from avalanche_proxyfda.checkpoint.optimizers import load_optimizer_state, optimizer_state
 from avalanche_proxyfda.checkpoint.tree import encode
 from avalanche_proxyfda.checkpoint.unsaved import check_keepers
@@ -36,6 +41,7 @@ _OF_A_STEP = (
     *("mbatch", "retain_graph", "train_epochs", "pending_micro_batches", "share"),
     *("_experiences", "_is_fitted"),  # of JointTraining
 )  # attributes that the script gives, or that a training sets before it reads them
+_BESIDE_WEIGHTS = (EWCPlugin, MASPlugin, RWalkPlugin)  # keep tensors on the weights' device
 _LOGGING = ("loggers", "_metric_values")  # of the evaluator; the script makes them again
 
 
@@ -216,6 +222,8 @@ def load_strategy_state(strategy: Any, state: Mapping[str, Any], again: bool = F
             plugin.load_state_dict(copy.deepcopy(plugin_state))
         else:
             load_attributes(plugin, plugin_state, strategy.device)
+            if isinstance(plugin, _BESIDE_WEIGHTS):
+                move_beside_weights(vars(plugin), strategy.device)
     load_attributes(strategy.evaluator, state["evaluator"], strategy.device)
     load_attributes(strategy, state.get("own", {}), strategy.device)  # older states lack it
     scaler = getattr(strategy, "scaler", None)

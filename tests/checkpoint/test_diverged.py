@@ -14,6 +14,7 @@ from avalanche_proxyfda import Checkpoints, PKTPlugin
 from avalanche_proxyfda.checkpoint.files import LATEST, PREVIOUS, read_state
 from avalanche_proxyfda.plugins.base.terms import FiniteWatch
 from tests.checkpoint.training import BreakOff, build
+from tests.methods import toy_plugin
 from tests.plugins.toys import Plain, classic
 
 
@@ -77,3 +78,53 @@ def test_a_signal_in_a_bad_step_saves_nothing(tmp_path: Path) -> None:
     for folder, plugin in (("late", late(PKTPlugin(1.0))), ("at once", PKTPlugin(1.0))):
         diverge(plugin, 2, tmp_path / folder, ask)
         assert steps_of(tmp_path / folder) == {}
+
+
+class PoisonGradients(BreakOff):
+    """Makes the gradients of one step NaN; all terms of the step are finite."""
+
+    def after_backward(self, strategy: Any, **kwargs: Any) -> None:
+        if strategy.clock.train_iterations == self.step:
+            next(strategy.model.parameters()).grad.fill_(torch.nan)
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("every", "kept"), [(1, {LATEST: 2, PREVIOUS: 1}), (None, {})], ids=["each step", "the last"]
+)
+def test_weights_that_are_nan_are_not_saved(
+    every: int | None, kept: dict[str, int], tmp_path: Path
+) -> None:
+    """Without a plugin of this package too; the last step of an experience is no exception."""
+    strategy = build(Plain, PoisonGradients(2 if every else 3), train_epochs=1)
+    checkpoints = Checkpoints(strategy, tmp_path, every=every)
+    with pytest.raises(ValueError, match=r"model\.\S+ became NaN or Inf within [34] steps"):
+        strategy.train(classic(1, count=96).train_stream[0], eval_streams=[])
+    assert steps_of(tmp_path) == kept
+    with pytest.raises(ValueError, match="no checkpoint was saved"):
+        checkpoints.save()
+    assert steps_of(tmp_path) == kept
+    checkpoints._signals.restore()
+
+
+def test_the_weights_of_a_plugins_loss_are_checked(tmp_path: Path) -> None:
+    own = toy_plugin("proxy-fda")
+    strategy = build(Plain, own)
+    strategy.train(classic(1, count=48).train_stream[0], eval_streams=[])
+    with torch.no_grad():
+        next(own.loss.parameters()).fill_(torch.inf)
+    with pytest.raises(
+        ValueError, match=r"ProxyFDAPlugin\.loss\.\S+( and \d+ more)? became NaN or Inf"
+    ):
+        Checkpoints(strategy, tmp_path).save()
+    assert steps_of(tmp_path) == {}
+
+
+def test_infinite_masks_and_frozen_weights_are_saved(tmp_path: Path) -> None:
+    strategy = build(Plain)
+    strategy.model.register_buffer("mask", torch.full((2, 2), -torch.inf))
+    frozen = torch.nn.Parameter(torch.tensor([torch.nan]), requires_grad=False)
+    strategy.model.register_parameter("frozen", frozen)
+    assert Checkpoints(strategy, tmp_path).save().name == LATEST

@@ -121,3 +121,19 @@ def test_a_step_with_other_images_than_the_cached_is_not_saved(
     with pytest.raises(ValueError, match="images were changed on their way"):
         strategy.train(classic(1, count=48).train_stream[0], eval_streams=[])
     assert steps_of(tmp_path) == {LATEST: 2, PREVIOUS: 1}
+
+
+@pytest.mark.parametrize("saved_on_cpu", [True, False], ids=["from the CPU", "to the CPU"])
+@pytest.mark.parametrize("make", AVALANCHES.values(), ids=AVALANCHES)
+def test_avalanches_own_methods_resume_on_another_device(
+    make: Callable[[], Any], saved_on_cpu: bool, second: torch.device, tmp_path: Path
+) -> None:
+    benchmark, cpu = classic(count=60), torch.device("cpu")
+    first, then = (cpu, second) if saved_on_cpu else (second, cpu)
+    broken_off = build(Plain, make(), BreakOff(6), device=first)
+    with pytest.raises(BrokenOffError):
+        train(broken_off, benchmark, tmp_path, every=1)
+    moved = build(Plain, make(), BreakOff(None), device=then)
+    rest = train(moved, benchmark, tmp_path, every=1)
+    assert rest.clock.train_iterations > 6
+    assert all(value.device.type == then.type for value in rest.model.state_dict().values())
