@@ -17,6 +17,7 @@ from torch import Tensor
 
 _ORDER = ("cuda", "xpu", "mps")  # the order in which "auto" takes them
 _WITHOUT_MODULE = ("cpu", "meta")
+_NO_MEMORY = ("MPS backend out of memory", "DefaultCPUAllocator")
 
 
 def module_of(device: torch.device | str) -> Any:
@@ -136,6 +137,24 @@ def reset_peak_memory(device: torch.device) -> None:
     reset = getattr(module_of(device), "reset_peak_memory_stats", None)
     if reset is not None:
         reset(device)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return True if torch raised ``error`` because a device or the host has too little memory.
+
+    Torch has a class for this error, which MPS and the CPU do not raise.
+
+    Example:
+        >>> lacks_memory(torch.OutOfMemoryError("CUDA out of memory."))
+        True
+        >>> lacks_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)"))
+        True
+        >>> lacks_memory(RuntimeError("the sizes differ"))
+        False
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 @cache

@@ -5,8 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
-import torch
-
+from avalanche_proxyfda._accelerator import lacks_memory
 from avalanche_proxyfda.streams.files.images import UnreadableImage
 from benchmarks._printing import print_every_character
 from benchmarks.execution.job import Job
@@ -59,7 +58,7 @@ def attempt(work: Work, job: Job, parallel: int) -> Record:
 def remedy_of(error: BaseException) -> str:
     """Return the keys that help against an error of memory, behind a semicolon; else ``""``."""
     said = str(error).lower()
-    if isinstance(error, torch.OutOfMemoryError):
+    if lacks_memory(error):
         return (
             "; the device has too little memory: lower train.batch, or keep the batch with "
             "train.accumulate or train.precision=bf16; lower train.eval_batch if an evaluation or "

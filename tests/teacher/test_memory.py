@@ -58,11 +58,17 @@ def resumed(steps: Any, done: int, **options: Any) -> Any:
     return again
 
 
+def full_mps(like: Any, capacity: int) -> Any:
+    """Raise the error of MPS, for which torch has no class."""
+    raise RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB, max allowed: 9.07 GB)")
+
+
+@pytest.mark.parametrize("lacks", [full, full_mps])
 def test_auto_goes_on_without_a_cache(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    lacks: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     off, _ = trained(RKDPlugin(teacher_cache="off"), experiences=2)
-    monkeypatch.setattr(store, "_in_memory", full)
+    monkeypatch.setattr(store, "_in_memory", lacks)
     own = RKDPlugin()
     with caplog.at_level(logging.WARNING):
         made, _ = trained(own, experiences=2)
@@ -71,6 +77,15 @@ def test_auto_goes_on_without_a_cache(
     text = caplog.records[0].getMessage()
     assert "no memory left" in text and "60 views x 32 B = 1.88 KiB on cpu" in text
     assert "pass cache_dtype='float16' or teacher_cache='off'" in text
+
+
+def test_an_error_of_another_kind_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(like: Any, capacity: int) -> Any:
+        raise RuntimeError("device-side assert triggered")
+
+    monkeypatch.setattr(store, "_in_memory", broken)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        trained(RKDPlugin())
 
 
 @pytest.mark.parametrize("choice", ["exact", "clean"])

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from avalanche_proxyfda._accelerator import lacks_memory
 from avalanche_proxyfda.features.source import FeatureSource
 from avalanche_proxyfda.teacher.cache.file import CacheFile
 from avalanche_proxyfda.teacher.cache.names import checksums
@@ -175,7 +176,9 @@ class TeacherCache:
         """Raise an error with a remedy if the memory is too small, or drop the rows with "auto"."""
         try:
             yield
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not lacks_memory(error):
+                raise
             smaller = "cache_dtype='float16' or " if self.store.dtype is None else ""
             self.store, remedy = FeatureStore(0), f"{smaller}teacher_cache='off'"
             if self.choice != "auto":

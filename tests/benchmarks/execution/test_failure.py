@@ -44,6 +44,8 @@ def test_a_failed_run_holds_nothing_of_it(tmp_path: Path) -> None:
     ("raised", "keys"),
     [
         (torch.OutOfMemoryError("CUDA out of memory."), ("train.batch", "train.eval_batch")),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)"), ("train.batch",)),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), ("train.batch",)),
         (RuntimeError("unable to allocate shared memory(shm)"), ("train.workers=0", "--shm-size")),
         (RuntimeError("DataLoader worker is killed by signal: Bus error."), ("train.workers=0",)),
     ],
