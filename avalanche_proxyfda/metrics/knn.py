@@ -90,7 +90,9 @@ def count_hits(
     for start in range(0, len(test[0]), size):
         cosines, places = nearest(side.block(start, size), k)
         labels = test[1][start : start + size]
-        weights, labels_near = ((cosines - 1) / temperature).exp(), train[1][places]  # at most 1
+        # a vote has the weight exp(cosine / temperature); a factor a query changes no vote
+        weights = ((cosines - cosines.amax(dim=1, keepdim=True)) / temperature).exp()
+        labels_near = train[1][places]
         votes = cosines.new_zeros(len(labels), classes)
         for voter, weight in zip(
             torch.split(labels_near, 1, 1), torch.split(weights, 1, 1), strict=True

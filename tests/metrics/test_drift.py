@@ -82,6 +82,17 @@ def test_knn(k: int) -> None:
     assert knn_accuracy(train, many, k) == pytest.approx(expected)
 
 
+def test_the_nearest_neighbour_decides_at_a_low_temperature() -> None:
+    """Also where exp(cosine / temperature) is no float32, or would be 0."""
+    rows, _ = pair(60, 4)
+    labels = torch.arange(60) % 3
+    train, test = (rows[:40], labels[:40]), (rows[40:], labels[40:])
+    nearest = knn_accuracy(train, test, 1)
+    assert 0.2 < nearest < 1
+    for temperature in (1e-5, 1e-8):
+        assert knn_accuracy(train, test, 9, temperature) == nearest
+
+
 def test_neighbor_overlap_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = pair()
     whole = neighbor_overlap(a, b, 5)
