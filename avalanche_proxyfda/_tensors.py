@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -93,3 +94,56 @@ def unit_rows(features: Tensor) -> Tensor:
     # a row that is not zero has a norm of at least 1 here, so the clamp acts on zero rows only
     norm: Tensor = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
     return scaled / norm.clamp_min(0.5)
+
+
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the Euclidean norm of each tensor, [P], by few ``torch._foreach`` operations.
+
+    Norms of half-precision tensors are float32.
+
+    Args:
+        tensors: P tensors of any shapes, on one device.
+
+    Example:
+        >>> norms([torch.full((4096, 1024), 3.0), torch.zeros(2)])
+        tensor([6144.,    0.])
+    """
+    wide = _wide(tensors)
+    return _exact_norms(wide, 2).to(wide[0].dtype)
+
+
+def dots(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    """Return the scalar product of each pair of tensors, [P], by few ``torch._foreach`` operations.
+
+    ``torch._foreach`` has no sum, so the function uses 1-norms: the sum of x is the 1-norm of x
+    minus twice the 1-norm of the negative part of x. Products of half-precision tensors are
+    float32.
+
+    Args:
+        left: P tensors of any shapes, on one device.
+        right: P tensors of the same shapes.
+
+    Example:
+        >>> dots([torch.tensor([1.0, -2.0])], [torch.tensor([3.0, 4.0])])
+        tensor([-5.])
+    """
+    products = torch._foreach_mul(_wide(left), _wide(right))
+    total = _exact_norms(products, 1)
+    torch._foreach_clamp_max_(products, 0.0)
+    return (total - 2 * _exact_norms(products, 1)).to(products[0].dtype)
+
+
+def _wide(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return half-precision tensors in float32, since their products would lose digits."""
+    return [t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in tensors]
+
+
+def _exact_norms(tensors: Sequence[Tensor], order: int) -> Tensor:
+    """Return the norms of P tensors, [P]; on the CPU in float64.
+
+    On the CPU, torch adds the entries of a float32 norm one after another. The norm of four
+    million random entries is then too small by 7e-5 of itself, and the difference of two such
+    norms can have the wrong sign. Accelerators add in blocks.
+    """
+    sums = torch.float64 if tensors[0].device.type == "cpu" else None
+    return torch.stack(list(torch._foreach_norm(tensors, order, sums)))

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from avalanche_proxyfda._tensors import norms
+
 
 class _SquaredDistance(torch.autograd.Function):
     """Sum of squared differences of two lists of tensors; the first list gets the gradient.
@@ -20,10 +22,7 @@ class _SquaredDistance(torch.autograd.Function):
     def forward(ctx: Any, anchors: Sequence[Tensor], *weights: Tensor) -> Tensor:
         ctx.anchors = anchors
         ctx.save_for_backward(*weights)
-        differences: Any = torch._foreach_sub(list(weights), list(anchors))
-        if any(d.dtype in (torch.float16, torch.bfloat16) for d in differences):
-            differences = [d.float() for d in differences]  # squares lose digits in half precision
-        return torch.stack(list(torch._foreach_norm(differences))).square().sum()
+        return norms(torch._foreach_sub(list(weights), list(anchors))).square().sum()
 
     @staticmethod
     @torch.autograd.function.once_differentiable

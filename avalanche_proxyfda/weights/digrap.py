@@ -9,37 +9,10 @@ import torch
 from torch import Tensor
 
 from avalanche_proxyfda._checks import check_number_on_weights
+from avalanche_proxyfda._tensors import dots, norms
 
 _EPSILON = 1e-8
 _BETAS = (0.9, 0.999)
-
-
-def _wide(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return half-precision tensors in float32, since their products would lose digits."""
-    return [t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in tensors]
-
-
-def dots(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """Return the scalar product of each pair of tensors, [P].
-
-    ``torch._foreach`` has no sum, so the function uses 1-norms: the sum of x is the 1-norm of x
-    minus twice the 1-norm of the negative part of x.
-
-    Example:
-        >>> import torch
-        >>> from avalanche_proxyfda.weights.digrap import dots
-        >>> dots([torch.tensor([1.0, -2.0])], [torch.tensor([3.0, 4.0])])
-        tensor([-5.])
-    """
-    products = torch._foreach_mul(_wide(left), _wide(right))
-    total = torch.stack(list(torch._foreach_norm(products, 1)))
-    torch._foreach_clamp_max_(products, 0.0)
-    return total - 2 * torch.stack(list(torch._foreach_norm(products, 1)))
-
-
-def norms(tensors: Sequence[Tensor]) -> Tensor:
-    """Return the Euclidean norm of each tensor, [P]."""
-    return torch.stack(list(torch._foreach_norm(_wide(tensors))))
 
 
 @torch.no_grad()

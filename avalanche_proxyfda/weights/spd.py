@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from avalanche_proxyfda._checks import check_number_on_weights
-from avalanche_proxyfda.weights.digrap import dots, norms
+from avalanche_proxyfda._tensors import dots, norms
 
 
 class SelectiveDecay:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_proxyfda.weights import GradientProjection
-from avalanche_proxyfda.weights.digrap import dots, project
+from avalanche_proxyfda.weights.digrap import project
 from benchmarks.perf.counting import Operations
 from tests.losses.common import features
 from tests.reference.digrap import DiGraP
@@ -63,23 +63,6 @@ def test_fifty_steps_equal_the_recursion(kind: str, mu: float) -> None:
         second.step()
     assert [x.omega for x in loops] == pytest.approx(projection.omega.tolist(), abs=1e-9)
     assert 0 < max(seen) <= 1  # it did act
-
-
-def test_scalar_products_by_norms() -> None:
-    left, right = parameters(0), parameters(50)
-    expected = torch.stack([(a * b).sum() for a, b in zip(left, right, strict=True)])
-    torch.testing.assert_close(dots(left, right), expected)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_scalar_products_of_lower_precision(dtype: torch.dtype) -> None:
-    left, right = (
-        [t.to(dtype) for t in (features(300, 300, s), features(7, 3, s))] for s in (0, 1)
-    )
-    expected = [float((a.double() * b.double()).sum()) for a, b in zip(left, right, strict=True)]
-    scale = [float((a.double() * b.double()).abs().sum()) for a, b in zip(left, right, strict=True)]
-    for found, right_value, size in zip(dots(left, right).tolist(), expected, scale, strict=True):
-        assert abs(found - right_value) < 1e-5 * size
 
 
 def test_at_full_strength_nothing_of_an_sgd_step_is_left_along_delta() -> None:
