@@ -146,6 +146,8 @@ def toy_plugin(name: str, /, **options: Any) -> Any:
     options = {aliases.get(key, key): value for key, value in options.items()}
     values = {**accepted(name, **OPTIONS), aliases["reference"]: "previous"}
     values |= needed(method)
+    if method == "magmax" and options.get("anchor", "previous") == "previous":
+        values["buffers"] = "tuned"  # the toy models have batch norms
     if options.get("teacher") == "initial":
         values |= accepted(name, known_classes=KNOWN_CLASSES)
     if method in STRENGTHS:

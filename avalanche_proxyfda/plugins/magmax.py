@@ -47,7 +47,8 @@ class MagMaxPlugin(MergedPlugin, supports_distributed=True):
             merged weights stays the model as given.
         buffers: ``"merge"`` treats BatchNorm's running statistics and other floating-point
             buffers of the encoder like weights, as the authors' code does; ``"tuned"`` keeps
-            those of training.
+            those of training. An encoder with running variances needs ``"tuned"`` with
+            ``anchor="previous"``, whose sum of changes can make a variance negative.
         include_head: also merge the head's weights, as for a zero-shot head. Weights of the
             head that have no anchor keep their values.
         folder: where each tau_t is written, for
@@ -55,7 +56,8 @@ class MagMaxPlugin(MergedPlugin, supports_distributed=True):
 
     Raises:
         TypeError, ValueError: for an option of the wrong type or out of range, and at the first
-            experience for a folder that holds task vectors already.
+            experience for a folder that holds task vectors already, or for running variances
+            that would be merged with ``anchor="previous"``.
 
     Example:
         >>> import torch
@@ -123,6 +125,7 @@ class MagMaxPlugin(MergedPlugin, supports_distributed=True):
                 f"folder={str(self.folder)!r} holds task vectors of another training: delete "
                 "them, or name another folder"
             )
+        self._check_variances()
         anchors = self.reference.tensors
         for name in self._taken():
             self._start.setdefault(name, anchors[name])
@@ -130,6 +133,19 @@ class MagMaxPlugin(MergedPlugin, supports_distributed=True):
         grown = {n for n in self._names if anchors[n].shape != self._start[n].shape}
         self._names = [name for name in self._names if name not in grown]
         self.warn_of_missing(grown)
+
+    def _check_variances(self) -> None:
+        """Raise ValueError if merging could make a running variance negative.
+
+        With ``anchor="initial"`` and a scale of at most 1, a merged variance lies between two
+        variances of training.
+        """
+        variances = [n for n in self._buffer_names if n.rpartition(".")[2] == "running_var"]
+        if self.choice == "previous" and self.buffers == "merge" and variances:
+            raise ValueError(
+                "anchor='previous' with buffers='merge' can make merged variances of BatchNorm "
+                f"negative, such as {variances[0]}: take buffers='tuned', or anchor='initial'"
+            )
 
     def _taken(self) -> list[str]:
         return self._names + (self._buffer_names if self.buffers == "merge" else [])

@@ -70,13 +70,23 @@ def test_shipped_weights_equal_the_loops_and_training_is_the_plain_one(buffers: 
 
 
 def test_the_changes_of_each_experience_by_itself() -> None:
-    own = MagMaxPlugin(1.0, anchor="previous")
+    own = MagMaxPlugin(1.0, anchor="previous", buffers="tuned")
     ends, shipped = run(own, experiences=2)
     name = "backbone.5.weight"
     one, two = (ends.tuned[k][name] - ends.start[k][name] for k in (0, 1))
     expected = ends.start[0][name] + torch.where(two.abs() >= one.abs(), two, one)
     torch.testing.assert_close(shipped[1][name], expected)
     assert own.reference is None and own.tasks == 2
+
+
+def test_changes_of_variances_are_not_merged_experience_by_experience() -> None:
+    with pytest.raises(ValueError, match=r"negative, such as backbone\S+running_var: .*'tuned'"):
+        run(MagMaxPlugin(0.5, anchor="previous"))
+    for anchor, buffers in (("previous", "tuned"), ("initial", "merge")):
+        own = MagMaxPlugin(1.0, anchor=anchor, buffers=buffers)  # type: ignore[arg-type]
+        _, shipped = run(own)
+        for state in shipped:
+            assert all(bool((v > 0).all()) for n, v in state.items() if n.endswith("running_var"))
 
 
 def test_other_plugins_take_anchors_from_the_weights_that_training_goes_on_from() -> None:
@@ -93,7 +103,7 @@ def test_other_plugins_take_anchors_from_the_weights_that_training_goes_on_from(
 
 @pytest.mark.parametrize("anchor", ["initial", "previous"])
 def test_a_head_that_grows_keeps_its_tuned_weights(anchor: Any) -> None:
-    own = MagMaxPlugin(0.5, include_head=True, anchor=anchor)
+    own = MagMaxPlugin(0.5, include_head=True, anchor=anchor, buffers="tuned")
     with pytest.warns(UserWarning, match="MagMax leaves out 2 weights.*classifier"):
         ends, shipped = run(own, model=Growing())
     name = "classifier.classifier.weight"
