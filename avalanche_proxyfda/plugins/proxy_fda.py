@@ -12,8 +12,9 @@ from avalanche_proxyfda._random import generator
 from avalanche_proxyfda.losses.proxies import proxy_count
 from avalanche_proxyfda.losses.proxy_fda import ProxyFDALoss
 from avalanche_proxyfda.plugins.base.auto_weight import Weight
-from avalanche_proxyfda.plugins.base.graph import GraphOptions, GraphPlugin, under_preset
+from avalanche_proxyfda.plugins.base.graph import GraphOptions, GraphPlugin
 from avalanche_proxyfda.plugins.base.lifecycle import Terms
+from avalanche_proxyfda.plugins.base.preset import under_preset
 
 PAPER_PROXIES: Mapping[str, Any] = {"proxy_ratio": 0.4, "variance_weight": 5.0, "attention": True}
 """Further options of ``preset="paper"``."""

@@ -10,7 +10,8 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 
 from avalanche_proxyfda import FDALoss, FDAPlugin, ProxyFDAPlugin, SoftFDAPlugin
-from avalanche_proxyfda.plugins.base.graph import PAPER, GraphPlugin
+from avalanche_proxyfda.plugins.base.graph import GraphPlugin
+from avalanche_proxyfda.plugins.base.preset import PAPER
 from tests.plugins.toys import Plain, classic, learn, strategy
 
 BOTH = pytest.mark.parametrize("kind", [FDAPlugin, ProxyFDAPlugin])
@@ -62,7 +63,7 @@ def watched(own: Any, experiences: int = 2, **options: Any) -> Values:
         ({"num_neighbors": 7}, 24, 7),
         ({"neighbor_factor": 1, "samples_per_class": 4}, 24, 4),
         ({"neighbor_factor": 4, "samples_per_class": 2, "classes_per_batch": 6}, 24, 5),
-        ({"neighbor_factor": 3, "hard_class_batches": False}, 64, 12),
+        ({"neighbor_factor": 3, "hard_class_batches": False}, 60, 12),
     ],
 )
 @BOTH
@@ -71,6 +72,42 @@ def test_k_is_twice_the_samples_of_a_class(
 ) -> None:
     values = watched(kind(**options), experiences=1, train_mb_size=batch)
     assert set(values.neighbors) == {neighbors}
+
+
+@pytest.mark.parametrize(("count", "last"), [(53, 1), (63, 5), (70, 7)])
+@BOTH
+def test_a_small_last_batch_has_a_k_in_proportion(kind: Any, count: int, last: int) -> None:
+    """Batches of 24, and a last one of 5, 15 or 22 samples; a K that was chosen stays."""
+    for options, full, ends in (({}, 8, last), ({"num_neighbors": 4}, 4, 4)):
+        own = kind(hard_class_batches=False, **options)
+        seen: list[int] = []
+
+        class Neighbors(SupervisedPlugin[Any]):
+            def after_backward(self, strategy: Any, **kwargs: Any) -> None:
+                seen.append(own.loss.num_neighbors)  # noqa: B023
+
+        learn(strategy(Plain(), own, Neighbors(), train_epochs=1), classic(1, count=count))
+        assert seen == [full] * (count // 24) + [ends]
+
+
+@BOTH
+def test_a_small_last_batch_pulls_no_harder_than_a_full_one(kind: Any) -> None:
+    """With the K of a full batch, the 20 samples had a gradient 4 times as large as 64 samples."""
+    own, sizes = kind(hard_class_batches=False), []
+
+    class Gradients(SupervisedPlugin[Any]):
+        def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+            (slope,) = torch.autograd.grad(
+                strategy.loss, strategy.model.backbone[5].weight, retain_graph=True
+            )
+            sizes.append(float(slope.norm()))
+
+    run = strategy(Plain(dropout=0.0), own, Gradients(), train_mb_size=64, train_epochs=1)
+    run._criterion = lambda output, target: 0 * output.sum()
+    for group in run.optimizer.param_groups:
+        group["lr"] = 0.0
+    learn(run, classic(1, count=64 * 3 + 20))
+    assert len(sizes) == 4 and 0 < sizes[3] < 2 * sum(sizes[:3]) / 3
 
 
 def test_k_follows_the_batches_of_each_experience() -> None:

@@ -24,60 +24,13 @@ from avalanche_proxyfda.losses.graph import GraphLoss, NegativeWeight
 from avalanche_proxyfda.plugins.base.auto_weight import Weight
 from avalanche_proxyfda.plugins.base.learned import LearnedLossOptions, LearnedLossPlugin
 from avalanche_proxyfda.plugins.base.online import in_eval_mode, train_on_hardest
+from avalanche_proxyfda.plugins.base.preset import PAPER_BATCH, under_preset
 from avalanche_proxyfda.plugins.base.weak import WeakMethod
 from avalanche_proxyfda.strategies.precision import autocast_dtype
 
 _log = logging.getLogger(__name__)
 L = TypeVar("L", bound=GraphLoss)
 Start = Literal["fitted", "siglip", "refit"]
-PAPER: Mapping[str, Any] = {
-    "num_neighbors": None,
-    "hard_class_batches": True,
-    "mining": "online",
-    "classes_per_batch": 16,
-    "samples_per_class": 4,
-    "negative_weight": "similarity",
-    "start": "siglip",
-    "init_logit_scale": 10.0,
-    "init_logit_bias": -10.0,
-    "learnable": True,
-}
-"""Options of ``preset="paper"``: the letter of the paper, where it speaks."""
-_PAPER_BATCH = PAPER["classes_per_batch"] * PAPER["samples_per_class"]
-
-
-def under_preset(
-    preset: str | None,
-    name: str,
-    value: Any,
-    default: Any = None,
-    letter: Mapping[str, Any] = PAPER,
-) -> Any:
-    """Return the value of an option under a preset.
-
-    Args:
-        preset: None or ``"paper"``.
-        name: name of the option, a key of ``letter``.
-        value: the option as given.
-        default: the value if ``value`` is None and there is no preset.
-        letter: the options that the preset fixes.
-
-    Raises:
-        ValueError: if the preset fixes another value.
-
-    Example:
-        >>> from avalanche_proxyfda.plugins.base.graph import under_preset
-        >>> under_preset("paper", "start", None, "fitted"), under_preset(None, "start", None, "x")
-        ('siglip', 'x')
-    """
-    if preset is None:
-        return default if value is None else value
-    if value is None or value == letter[name]:
-        return letter[name]
-    raise ValueError(
-        f"{name}={value!r} contradicts preset='paper', which fixes {name}={letter[name]!r}: leave "
-        f"{name} out, or drop the preset"
-    )
 
 
 class GraphOptions(LearnedLossOptions, total=False):
@@ -106,9 +59,11 @@ class GraphPlugin(LearnedLossPlugin[L]):
     A method implements :meth:`build_loss`, and :meth:`compare` with :meth:`graph_loss`.
 
     Args:
-        preset: ``"paper"`` fixes the options of :data:`PAPER`, the letter of the paper.
+        preset: ``"paper"`` fixes the letter of the paper, the options of
+            :data:`~avalanche_proxyfda.plugins.base.preset.PAPER`.
         num_neighbors: K, below the batch size. None takes ``neighbor_factor`` times the samples
-            of a class in the batch, but at most half of the other samples (ours).
+            of a class in the batch, but at most half of the other samples; a batch that is
+            smaller than the others has a K in proportion (both ours).
         neighbor_factor: K / n if ``num_neighbors`` is None. The paper chooses among 1, 2, 3 and
             4 for each data set, and 2 is its best fixed factor.
         hard_class_batches: the plugin CHANGES THE TRAINING DATA by default. None and True
@@ -250,6 +205,7 @@ class GraphPlugin(LearnedLossPlugin[L]):
         """
         loss = self.loss_for(student)
         loss.default_neighbors = self.num_neighbors is None
+        loss.num_neighbors = self.neighbors_in(len(student))
         if self._batches is not None and not self.on_reference and not self.measuring:
             self._batches.keep(student)
         refits = self.start == "refit" and not self.on_reference and not self.measuring
@@ -282,10 +238,10 @@ class GraphPlugin(LearnedLossPlugin[L]):
         """Install the hard-class batches; check K against the size of a batch."""
         size = strategy.train_mb_size
         each = self.samples_per_class or SAMPLES_PER_CLASS
-        if self.preset == "paper" and new and size < _PAPER_BATCH:
+        if self.preset == "paper" and new and size < PAPER_BATCH:
             warnings.warn(
                 f"preset='paper' has batches of 16 classes with 4 samples; train_mb_size={size} "
-                f"has room for {size // 4} classes: give train_mb_size={_PAPER_BATCH}",
+                f"has room for {size // 4} classes: give train_mb_size={PAPER_BATCH}",
                 stacklevel=2,
             )
         if self._batches is not None:
@@ -315,8 +271,18 @@ class GraphPlugin(LearnedLossPlugin[L]):
                 f"num_neighbors={self.num_neighbors} must be below the training batch, "
                 f"which holds {size} samples: lower num_neighbors or raise train_mb_size"
             )
-        if self.loss is not None:
-            self.loss.num_neighbors = self.loss_options["num_neighbors"]
+
+    def neighbors_in(self, batch: int) -> int:
+        """Return K for a batch of ``batch`` samples; a smaller batch has K in proportion (ours).
+
+        The last batch of an epoch may be small. With the K of a full batch, most of its samples
+        would be neighbours, and the term would pull them all together. A K that the user chose
+        stays as it is.
+        """
+        full: int = self.loss_options["num_neighbors"]
+        if self.num_neighbors is not None or batch >= self.full_batch:
+            return full
+        return max(1, round(full * (batch - 1) / (self.full_batch - 1)))
 
     def before_training_epoch(self, strategy: Strategy, **kwargs: Any) -> None:
         """Set the epoch of the hard-class batches."""
