@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from avalanche.models import DynamicModule
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from avalanche_proxyfda.checkpoint.files import CheckpointError
 
@@ -58,8 +60,10 @@ def load_module_state(model: nn.Module, state: Mapping[str, Any]) -> None:
         state: the result of :func:`module_state`.
 
     Raises:
-        CheckpointError: if the two models were built differently.
+        CheckpointError: if the two models were built differently; ``model`` then stays as it is,
+            if a shape differs.
     """
+    _check_shapes(model, state["parameters"])
     for name, part in state["modules"].items():
         module = _module(model, name, part["class"])
         for key, value in part["attributes"].items():
@@ -69,6 +73,32 @@ def load_module_state(model: nn.Module, state: Mapping[str, Any]) -> None:
     trained = set(state["trained"])
     for name, parameter in model.named_parameters(remove_duplicate=False):
         parameter.requires_grad_(name in trained)
+
+
+def _check_shapes(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError for a parameter of another shape, except the rows of a growing head."""
+    for name, present in model.named_parameters(remove_duplicate=False):
+        value = saved.get(name)
+        if value is None or isinstance(present, UninitializedTensorMixin):
+            continue
+        rows_apart = present.ndim == value.ndim and present.shape[1:] == value.shape[1:]
+        if present.shape != value.shape and not (rows_apart and _may_grow(model, name)):
+            raise CheckpointError(
+                f"the parameter {name!r} has the shape {tuple(value.shape)} in the checkpoint, and "
+                f"{tuple(present.shape)} here: build the model as before, or delete the checkpoint "
+                "to start again"
+            )
+
+
+def _may_grow(model: nn.Module, name: str) -> bool:
+    """Return True if a parameter lies in a module of Avalanche that grows, or in one of a user.
+
+    The layers of torch.nn do not grow by themselves.
+    """
+    parts = name.split(".")[:-1]
+    above = [model.get_submodule(".".join(parts[: k + 1])) for k in range(len(parts))]
+    of_user = any(not type(m).__module__.startswith("torch.") for m in above)
+    return of_user or any(isinstance(m, DynamicModule) for m in (model, *above))
 
 
 def _module(model: nn.Module, name: str, kind: str) -> nn.Module:

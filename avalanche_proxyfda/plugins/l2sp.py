@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from avalanche_proxyfda._checks import check_number_on_weights
@@ -51,3 +52,12 @@ class L2SPPlugin(AnchorPlugin, supports_distributed=True):
         if self.weights:  # a frozen encoder has none
             distance = self.loss(self.weights, self.anchors)
             self.add(strategy, {"distance": (self.weight, distance)})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the base and the weight, which a script may change in training."""
+        return {**super().state_dict(), "weight": self.weight}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load ``state``, see :meth:`ReferencePlugin.load_state_dict`."""
+        super().load_state_dict(state)
+        self.weight = state.get("weight", self.weight)  # older states have none

@@ -126,8 +126,13 @@ def load_recipe(path: Path, *overrides: Mapping[str, Any] | None) -> Recipe:
             part.pop("methods", None)
         method = _together([above, *changes]).get("method")
         _check_place(beneath, method)
-        usual_keys = usual(method, entries) if method is not None else {}
-        alone = _resolved(merged(merged(beneath, usual_keys), above), changes)
+        if method is not None:
+            beneath_it = merged(beneath, usual(method, entries))
+        elif compare:
+            beneath_it = beneath
+        else:  # plain fine-tuning, with its usual head unless the recipe names another
+            beneath_it = merged(usual(Config.method, entries), beneath)
+        alone = _resolved(merged(beneath_it, above), changes)
     return Recipe(path, method, () if method is not None else compare, alone, beneath, entries)
 
 
@@ -153,6 +158,8 @@ def _methods(compare: Any) -> tuple[str, ...]:
         return ()
     if not isinstance(compare, list):
         raise ValueError(f"compare={compare!r} must be a list of methods")
+    if not compare:
+        raise ValueError("compare=[] names no method: leave it out, or name one")
     if len(set(map(str, compare))) < len(compare):
         raise ValueError(f"compare={compare!r}: each may be given once")
     return tuple(check_method(str(method)) for method in compare)

@@ -19,6 +19,7 @@ from avalanche_proxyfda.checkpoint import CheckpointError, Checkpoints, UnsavedE
 from avalanche_proxyfda.checkpoint.objects import attributes_of, load_attributes
 from avalanche_proxyfda.checkpoint.tree import encode
 from tests.checkpoint.training import BreakOff, BrokenOffError, alike, build, train
+from tests.methods import toy_plugin
 from tests.plugins.toys import Plain, classic
 
 
@@ -210,3 +211,25 @@ def test_parts_of_an_online_experience_are_not_compared(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "the checkpoint was saved")
         again.train(parts[3], eval_streams=[])
+
+
+@pytest.mark.parametrize("name", ["l2sp", "pkt", "fda"])
+def test_a_weight_that_the_script_changes_comes_back(name: str, tmp_path: Path) -> None:
+    benchmark, ends = classic(3, count=60), []
+
+    def trained(folder: Path, last: int) -> Any:
+        own = toy_plugin(name, weight=0.25)
+        strategy = build(Plain, own)
+        checkpoints = Checkpoints(strategy, folder)
+        found = checkpoints.resume()
+        for experience in benchmark.train_stream[found.experiences if found else 0 : last]:
+            strategy.train(experience, eval_streams=[])
+            own.weight *= 4
+            checkpoints.save()
+        ends.append(own.weight)
+        return strategy
+
+    whole = trained(tmp_path / "whole", 3)
+    trained(tmp_path / "parts", 2)
+    torch.manual_seed(5)
+    assert alike(whole, trained(tmp_path / "parts", 3)) and ends == [16.0, 4.0, 16.0]

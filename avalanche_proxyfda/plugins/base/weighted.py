@@ -296,8 +296,8 @@ class WeightedPlugin(TeacherPlugin):
     # ---- saved state ------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the base; with an automatic weight, also under ``"auto_weight"``."""
-        state = super().state_dict()
+        """Return the state of the base and the weights, which a script may change in training."""
+        state = {**super().state_dict(), "weights": [self.weight, self.reference_weight]}
         if not self.automatic:
             return state
         own = {prefix: each.state_dict() for prefix, each in self.constraints.items()}
@@ -326,6 +326,10 @@ class WeightedPlugin(TeacherPlugin):
                     "with the version that saved it, or begin the training anew"
                 )
         super().load_state_dict(state)
+        # a state from before the weights were saved has none
+        self.weight, self.reference_weight = state.get(
+            "weights", (self.weight, self.reference_weight)
+        )
         self.constraints = {}
         for prefix, each in (saved or {}).items():
             self.constraints[prefix] = Constraint(self.auto_weight, rule=self.auto_rule)

@@ -375,3 +375,17 @@ def test_shuffled_batches_keep_the_plugins_from_bringing_their_own() -> None:
     assert plugins_of(made)[0]._batches is None
     own = {"train.batches": "shuffled", "options.hard_class_batches": True}
     assert plugins_of(shipped("concepts", "fda", own))[0]._batches
+
+
+def test_a_recipe_without_methods_trains_plain_fine_tuning_with_its_usual_head(
+    tmp_path: Path,
+) -> None:
+    plain = load_recipe(write(tmp_path, "stream: {kind: concepts}\n"))
+    assert plain.alone == plain.of_method("finetune") and plain.alone.config.head.kind == "random"
+    text = "stream: {kind: concepts}\nhead: {kind: probe}\n"  # the recipe's own word counts
+    assert load_recipe(write(tmp_path, text)).alone.config.head.kind == "probe"
+    entry = "stream: {kind: concepts}\nmethods: {finetune: {train: {lr: 3}}}\n"
+    assert load_recipe(write(tmp_path, entry)).alone.config.train.lr == 3
+    for empty in ("methods: []", "compare: []"):
+        with pytest.raises(ValueError, match=r"compare=\[\] names no method: leave it out"):
+            load_recipe(write(tmp_path, f"stream: {{kind: concepts}}\n{empty}\n"))
