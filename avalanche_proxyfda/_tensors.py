@@ -150,4 +150,4 @@ def _exact_norms(tensors: Sequence[Tensor], order: int) -> Tensor:
     """
     large = max(tensor.numel() for tensor in tensors) > _FLOAT32_ADDS
     sums = torch.float64 if large and tensors[0].device.type == "cpu" else None
-    return torch.stack(list(torch._foreach_norm(tensors, order, sums)))
+    return torch.stack(list(torch._foreach_norm(list(tensors), order, sums)))

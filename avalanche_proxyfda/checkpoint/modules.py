@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from avalanche.models import DynamicModule
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from avalanche_proxyfda.checkpoint.files import CheckpointError
 
@@ -79,7 +79,7 @@ def _check_shapes(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
     """Raise CheckpointError for a parameter of another shape, except the rows of a growing head."""
     for name, present in model.named_parameters(remove_duplicate=False):
         value = saved.get(name)
-        if value is None or isinstance(present, UninitializedTensorMixin):
+        if value is None or is_lazy(present):
             continue
         rows_apart = present.ndim == value.ndim and present.shape[1:] == value.shape[1:]
         if present.shape != value.shape and not (rows_apart and _may_grow(model, name)):

@@ -23,7 +23,7 @@ def zero_shot_accuracies(features: PanelFeatures, head: nn.Module) -> dict[Split
 
     Raises:
         ValueError: when the head's ``weight`` is for features of another width, or the head
-            returns another shape than [N, C].
+            returns another shape than [N, C] or has no column for a label.
 
     Example:
         >>> import torch
@@ -44,6 +44,12 @@ def zero_shot_accuracies(features: PanelFeatures, head: nn.Module) -> dict[Split
             raise ValueError(
                 f"head returns the shape {tuple(logits.shape)} for features {tuple(rows.shape)} of "
                 f"{features.name}; it must return logits [N, C]"
+            )
+        largest = int(labels.max()) if len(labels) else -1
+        if largest >= logits.shape[1]:
+            raise ValueError(
+                f"{features.name} has the label {largest}, and its head has {logits.shape[1]} "
+                "classes: give a head with a row for each label"
             )
         return float((logits.argmax(dim=1).cpu() == labels.cpu()).double().mean())
 

@@ -56,7 +56,8 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
         freeze_share: share of the experience's steps, from its first, in which a part of the
             model gets no update. In an online stream the share is of the first part's steps.
         freeze: the part without updates: the ``"head"``'s last linear layer, or the
-            ``"encoder"``, which is the model without that layer.
+            ``"encoder"``, which is the model without that layer. The batch norms of a frozen
+            encoder keep their statistics and use them, as the probe's features did.
         refit: True fits classes again when they come back with new images (learning by
             domain); False keeps their rows.
 
@@ -103,6 +104,7 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
         """Training accuracy of the probe of each task of the last experience."""
         self._task = 0  # the task whose head ends the teacher's forward
         self._heads: list[nn.Linear] = []
+        self._stilled: list[nn.Module] = []  # batch norms in eval mode for a step
         self._steps_done = 0  # of this experience
         self._steps_planned: int | None = None  # of this experience, at its first step
 
@@ -150,6 +152,13 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
             self.fitted = {}
             self._steps_done, self._steps_planned = 0, None
             present = {task: set(labels[groups == task].tolist()) for task in tasks}
+            for task, layer in layers.items():
+                if max(present[task]) >= layer.out_features:
+                    raise ValueError(
+                        f"class {max(present[task])} of task {task} has no unit: the head has "
+                        f"{layer.out_features} units; build the model with a larger head, or with "
+                        "one that grows"
+                    )
             due = [
                 task
                 for task in tasks
@@ -247,12 +256,38 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
 
     # ---- a step -----------------------------------------------------------------------
 
-    def before_update(self, strategy: Strategy, **kwargs: Any) -> None:
-        """Remove the gradients of the frozen part in the first steps."""
+    def before_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Put a frozen encoder's batch norms into eval mode for the step."""
+        super().before_training_iteration(strategy, **kwargs)
+        if self.freeze == "encoder" and self._freezes(strategy, self._steps_done + 1):
+            self._stilled = [
+                module
+                for module in strategy.model.modules()
+                if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+            ]
+            for module in self._stilled:
+                module.eval()
+
+    def after_training_iteration(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Put the batch norms back into training mode."""
+        self._release()
+        super().after_training_iteration(strategy, **kwargs)
+
+    def _release(self) -> None:
+        for module in self._stilled:
+            module.train()
+        self._stilled = []
+
+    def _freezes(self, strategy: Strategy, step: int) -> bool:
+        """Return True if a part is frozen in this step of the experience, which counts from 1."""
         if self._steps_planned is None:
             self._steps_planned = planned_steps(strategy)
+        return step <= self.freeze_share * self._steps_planned
+
+    def before_update(self, strategy: Strategy, **kwargs: Any) -> None:
+        """Remove the gradients of the frozen part in the first steps."""
         self._steps_done += 1
-        if self._steps_done > self.freeze_share * self._steps_planned:
+        if not self._freezes(strategy, self._steps_done):
             return
         head = {id(p) for layer in self._heads for p in layer.parameters()}
         for parameter in strategy.model.parameters():
@@ -262,6 +297,7 @@ class LPFTPlugin(ReferencePlugin[FeatureTeacher], supports_distributed=True):
     def stop(self) -> None:
         """End an experience; release the head."""
         super().stop()
+        self._release()
         self._heads = []
 
     # ---- saved state ------------------------------------------------------------------

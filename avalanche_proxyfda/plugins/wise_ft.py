@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import torch
@@ -12,6 +13,7 @@ from avalanche_proxyfda._protocols import Strategy
 from avalanche_proxyfda.features.source import unwrap
 from avalanche_proxyfda.plugins.base.lifecycle import ReferenceChoice
 from avalanche_proxyfda.plugins.base.merged import MergedPlugin, tensors_of
+from avalanche_proxyfda.plugins.magmax import MagMaxPlugin
 from avalanche_proxyfda.weights.interpolate import BufferChoice, check_alpha, interpolate
 
 
@@ -60,6 +62,22 @@ class WiSEFTPlugin(MergedPlugin, supports_distributed=True):
         self.alpha = check_alpha(alpha)
         check_choice("buffers", buffers, get_args(BufferChoice))
         self.buffers: BufferChoice = buffers
+
+    def prepare(
+        self, strategy: Strategy, state: Mapping[str, Any], new: bool, loading: Mapping[str, Any]
+    ) -> None:
+        """Match weights and anchors; refuse a place behind MagMaxPlugin.
+
+        Raises:
+            ValueError: behind a :class:`~avalanche_proxyfda.MagMaxPlugin`, which would keep the
+                weights before the interpolation.
+        """
+        if any(isinstance(plugin, MagMaxPlugin) for plugin in self.plugins_before(strategy)):
+            raise ValueError(
+                "MagMaxPlugin would merge the weights before WiSEFTPlugin interpolates them: put "
+                "WiSEFTPlugin before MagMaxPlugin in plugins"
+            )
+        super().prepare(strategy, state, new, loading)
 
     def after_training_exp(self, strategy: Strategy, **kwargs: Any) -> None:
         """Interpolate at the end of the experience."""

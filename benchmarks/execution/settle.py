@@ -55,15 +55,22 @@ class Settler:
         return outcome
 
     def finish(self) -> None:
-        """Write the records that could not be written before.
+        """Write the records that could not be written before, each one that can be.
 
         Raises:
-            OSError: when a record still cannot be written.
+            OSError: the first error, when a record still cannot be written.
         """
-        for job, record in self._unwritten:
-            write_record(job.file, record)
-            _tidy(job, record)
-        self._unwritten.clear()
+        waiting, self._unwritten = self._unwritten, []
+        first: OSError | None = None
+        for job, record in waiting:
+            try:
+                write_record(job.file, record)
+                _tidy(job, record)
+            except OSError as error:
+                first = first or error
+                self._unwritten.append((job, record))
+        if first is not None:
+            raise first
 
 
 def _tidy(job: Job, record: Record) -> None:

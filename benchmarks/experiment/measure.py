@@ -230,6 +230,7 @@ def pretrained_panel(
     train = config.train
     kernels = [
         train.channels_last,
+        train.compile,
         train.precision,
         train.tf32,
         train.deterministic,

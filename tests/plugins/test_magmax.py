@@ -11,7 +11,7 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor
 
-from avalanche_proxyfda import L2SPPlugin, MagMaxPlugin
+from avalanche_proxyfda import L2SPPlugin, MagMaxPlugin, WiSEFTPlugin
 from avalanche_proxyfda.weights.task_vectors import largest, read_vectors
 from tests.plugins.toys import Growing, Plain, classic, same, strategy
 from tests.reference.magmax import merged
@@ -169,3 +169,9 @@ def test_bad_options() -> None:
     assert MagMaxPlugin(1.5, buffers="tuned").scale == 1.5
     with pytest.raises(ValueError, match="buffers='anchor' is unknown"):
         MagMaxPlugin(buffers="anchor")  # type: ignore[arg-type]
+
+
+def test_wise_ft_behind_magmax_is_refused() -> None:
+    with pytest.raises(ValueError, match="put WiSEFTPlugin before MagMaxPlugin in plugins"):
+        run(MagMaxPlugin(0.5), WiSEFTPlugin(0.5), experiences=1)
+    run(WiSEFTPlugin(0.5), MagMaxPlugin(0.5), experiences=1)

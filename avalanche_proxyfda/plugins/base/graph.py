@@ -248,6 +248,7 @@ class GraphPlugin(LearnedLossPlugin[L]):
             labels = getattr(strategy.experience, "task_labels", None) or [0]
             ask = self.ask_teacher(labels[0], autocast_dtype(strategy))
             self._batches.install(strategy, lambda images: self.pooled(ask(images)), loading)
+            self._warn_of_mining(strategy)
             assert self.reference is not None
             self.reference.forget()
             if state.get("sampler") is not None:
@@ -260,6 +261,22 @@ class GraphPlugin(LearnedLossPlugin[L]):
         self.full_batch = size
         self._set_neighbors(size, each)
         super().prepare(strategy, state, new, loading)
+
+    def _warn_of_mining(self, strategy: Strategy) -> None:
+        """Warn once if a plugin before this one chooses the batches by another rule."""
+        assert self._batches is not None
+        for plugin in self.plugins_before(strategy):
+            other = plugin._batches if isinstance(plugin, GraphPlugin) else None
+            if other is None:
+                continue
+            if other.mining != self._batches.mining:
+                self.warn_once(
+                    "mining",
+                    f"mining={self._batches.mining!r} has no effect: {type(plugin).__name__} "
+                    f"stands before and chooses the batches with mining={other.mining!r}; give "
+                    "both the same (this warning comes once)",
+                )
+            return
 
     def _set_neighbors(self, size: int, each: int) -> None:
         """Set K for batches of ``size`` samples with ``each`` samples of a class."""

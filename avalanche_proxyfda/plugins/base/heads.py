@@ -77,9 +77,14 @@ def last_linear(
     ]
     if heads is None and len(after) == 1:
         return after[0]
+    if not after:
+        raise ValueError(
+            f"{type(model).__name__} has no torch.nn.Linear behind its embedding, and the method "
+            "needs such a head: leave the method out for this model, or name a layer, head='NAME'"
+        )
     raise ValueError(
         f"no single linear layer makes the logits of {type(model).__name__} "
-        f"(candidates: {', '.join(after) or 'none'}): name it, head='NAME'"
+        f"(candidates: {', '.join(after)}): name it, head='NAME'"
     )
 
 

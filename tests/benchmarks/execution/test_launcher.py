@@ -208,6 +208,30 @@ def test_a_write_that_fails_stops_nothing_and_is_tried_again(
     assert first.record() == finished(first.config) and second.record() is not None
 
 
+def test_a_record_that_cannot_be_written_keeps_no_other_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, *_ = small_jobs(tmp_path)
+    settle, real = Settler(), settle_module.write_record
+    blocked = [first.file, second.file]
+
+    def partly_full(path: Path, record: Any) -> None:
+        if path in blocked:
+            raise OSError(28, "No space left on device")
+        real(path, record)
+
+    monkeypatch.setattr(settle_module, "write_record", partly_full)
+    for job in (first, second):
+        settle(job, finished(job.config))
+    blocked.remove(second.file)
+    with pytest.raises(OSError, match="No space left"):
+        settle.finish()
+    assert first.record() is None and second.record() is not None
+    blocked.clear()
+    settle.finish()
+    assert first.record() is not None
+
+
 def test_a_failure_does_not_replace_a_finished_record(tmp_path: Path) -> None:
     job, *_ = small_jobs(tmp_path)
     settle = Settler()
