@@ -10,7 +10,14 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor
 
-from avalanche_proxyfda import LDIFSPlugin, LPFTPlugin, LwFPlugin, RIFTPlugin, RKDPlugin
+from avalanche_proxyfda import (
+    LDIFSPlugin,
+    LPFTPlugin,
+    LwFPlugin,
+    MagMaxPlugin,
+    RIFTPlugin,
+    RKDPlugin,
+)
 from tests.methods import ON_REFERENCE, PLUGINS, TAPS, accepted, toy_plugin
 from tests.plugins.test_life_cycle import Watcher
 from tests.plugins.toys import Growing, Multi, Plain, classic, hooks_of, learn, strategy
@@ -45,6 +52,7 @@ def test_all_at_once_cost_one_forward_of_each_and_are_named(model: Any, backward
     watcher, plugins = Watcher(), all_of_them()
     if backwards:
         plugins = plugins[: len(FIRST)] + plugins[: len(FIRST) - 1 : -1]
+        plugins.sort(key=lambda plugin: isinstance(plugin, MagMaxPlugin))  # behind WiSE-FT
     trained = strategy(model(), watcher, *plugins, train_epochs=2, adam=True)
     stream = classic(2, model is Multi).train_stream
     trained.train(stream[0], eval_streams=[])
