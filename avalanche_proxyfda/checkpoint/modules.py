@@ -14,6 +14,8 @@ from torch.nn.parameter import is_lazy
 from avalanche_proxyfda.checkpoint.files import CheckpointError
 
 _PLAIN = (bool, int, float, str)
+_OF_FIXED_SIZE = ("torch", "torchvision", "timm", "open_clip", "transformers")
+"""Packages whose modules do not grow in training."""
 
 
 def _is_plain(value: object) -> bool:
@@ -93,11 +95,11 @@ def _check_shapes(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
 def _may_grow(model: nn.Module, name: str) -> bool:
     """Return True if a parameter lies in a module of Avalanche that grows, or in one of a user.
 
-    The layers of torch.nn do not grow by themselves.
+    Modules of torch and of the libraries of backbones do not grow by themselves.
     """
     parts = name.split(".")[:-1]
     above = [model.get_submodule(".".join(parts[: k + 1])) for k in range(len(parts))]
-    of_user = any(not type(m).__module__.startswith("torch.") for m in above)
+    of_user = any(type(m).__module__.partition(".")[0] not in _OF_FIXED_SIZE for m in above)
     return of_user or any(isinstance(m, DynamicModule) for m in (model, *above))
 
 

@@ -27,7 +27,7 @@ class FDALoss(GraphLoss):
     ``negative_weight`` offers three other weights. A batch of one sample has no pairs and gives
     an exact zero.
 
-    The loss saves O(B D) numbers for backward. Batches above 1024 samples, and all batches
+    The loss saves O(B D) numbers for backward. Batches above 1144 samples, and all batches
     with a ``chunk_size``, are processed in chunks of queries that backward computes again.
     Smaller batches are saved whole, in less than 20 MiB. An accelerator saves a batch of one
     chunk whole, see :func:`~avalanche_proxyfda.losses.chunks.block_bytes`.

@@ -41,7 +41,7 @@ class SoftFDALoss(SoftRows):
     invariant to a rotation of the student. It is always invariant to the scale of each row. A
     batch of one sample gives an exact zero.
 
-    The loss saves O((B + N) D) numbers for backward. Batches above 1024 samples, and all batches
+    The loss saves O((B + N) D) numbers for backward. Batches above 1144 samples, and all batches
     with a ``chunk_size``, are processed in chunks of queries, as in FDA.
 
     Args:

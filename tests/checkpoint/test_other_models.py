@@ -11,6 +11,7 @@ import pytest
 import torch
 from avalanche.models import IncrementalClassifier
 from torch import nn
+from torchvision.models import resnet18
 
 from avalanche_proxyfda.checkpoint import CheckpointError, Checkpoints
 from tests.checkpoint.training import build, train
@@ -41,6 +42,11 @@ def chain(width: int = 5, classes: int = 4) -> nn.Module:
             r"\(2, 5\) .*\(2, 6\)",
         ),
         (
+            lambda: nn.Sequential(resnet18(num_classes=4)),
+            lambda: nn.Sequential(resnet18(num_classes=7)),
+            r"'0.fc.weight' has the shape \(4, 512\)",
+        ),
+        (
             lambda: nn.Linear(5, 3),
             lambda: nn.Linear(5, 4),
             r"'weight' .*: build the model as before",
@@ -51,6 +57,7 @@ def chain(width: int = 5, classes: int = 4) -> nn.Module:
         "fewer classes",
         "another width",
         "a growing head's width",
+        "wrapped",
         "a layer alone",
     ],
 )

@@ -81,3 +81,17 @@ def test_a_process_keeps_the_first_moment_of_few_configurations(
         pretrained_panel(nn.Identity(), [], None, config, torch.device("cpu"))
     assert seen == [1, 2, 3, 4, 5, 2]  # 2 was the oldest of four
     assert len(measure._PRETRAINED) == MOST_KEPT == 4
+
+
+@pytest.mark.parametrize(
+    "key", [{"compile": True}, {"channels_last": True}, {"precision": "bf16"}, {"tf32": True}]
+)
+def test_settings_that_change_bits_have_a_first_moment_of_their_own(
+    key: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter(range(9))
+    monkeypatch.setattr(measure, "measure_panel", lambda *_: measured(next(moments)))
+    monkeypatch.setattr(measure, "_PRETRAINED", OrderedDict())
+    for train in ({}, key, {}):
+        pretrained_panel(nn.Identity(), [], None, read({"train": train}), torch.device("cpu"))
+    assert len(measure._PRETRAINED) == 2
