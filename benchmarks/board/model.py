@@ -289,11 +289,15 @@ def _keeping(cells: Sequence[Mapping[str, Interval | None]]) -> str:
 
 
 def _nearest(row: Row, plain: Sequence[Row]) -> Row | None:
-    """Return the row of plain fine-tuning that shares most keys with ``row``."""
+    """Return the row of plain fine-tuning that ``row`` is compared with.
+
+    It is one that validation data chose, if there is such a row. Of several, it is the one that
+    shares most keys with ``row``.
+    """
     if row in plain:
         return row
     leaves = set(row.leaves.items())
-    return max(plain, key=lambda p: len(leaves & set(p.leaves.items())), default=None)
+    return max(plain, key=lambda p: (p.chosen, len(leaves & set(p.leaves.items()))), default=None)
 
 
 def _cell(row: Row, base: Row | None, column: Column) -> Interval | None:

@@ -208,6 +208,25 @@ def test_runs_with_other_settings_are_rows_that_say_so(tmp_path: Path) -> None:
     assert "train.lr=0.001" in page(made) and "train.lr=0.001" in markdown(made)
 
 
+def test_the_baseline_is_the_plain_row_that_validation_data_chose(tmp_path: Path) -> None:
+    """The rival shares its learning rate with a plain row that is worse, and was not chosen."""
+    records = [
+        run_of(recipe(method, strength=strength, seed=seed, train__lr=rate), learnt, 0.0)
+        for method, strength, rate, learnt in (
+            ("lp-ft", None, 1e-3, 0.70),
+            ("lp-ft", None, 3e-4, 0.60),
+            ("l2sp", 1.0, 3e-4, 0.65),
+        )
+        for seed in range(4)
+    ]
+    made = board(records, tmp_path)
+    (rival,) = (e for e in made.comparisons[0].entries if e.row.method == "l2sp")
+    difference: Any = rival.differences["last"]
+    assert difference.mean == pytest.approx(-0.05, abs=0.01)
+    baseline = made.comparisons[0].baseline
+    assert baseline is not None and baseline.chosen
+
+
 def test_one_seed_claims_nothing(tmp_path: Path) -> None:
     made = board(paths(1), tmp_path)
     told = " ".join(text for _, text in findings(made.comparisons[0]))
